@@ -1,0 +1,19 @@
+"""The project's exceptions: what the user can mend, and what stopped a run."""
+
+
+class InputError(ValueError):
+    """A value, a file or a configuration that the user gave cannot be used.
+
+    The message names the value, the key and the remedy. The command line prints it without a traceback and ends with
+    exit status 2.
+    """
+
+
+class RunInterrupted(SystemExit):
+    """A signal asked the run to stop; its state has been saved.
+
+    Exit status 75 (``EX_TEMPFAIL``): run again with ``--ckpt_path last`` to go on.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(75)

@@ -1,0 +1,60 @@
+"""Files that are either old or new, never half: written aside, synced, then renamed."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write ``content`` to ``path`` so that a crash at any moment leaves the old file or the new one.
+
+    Args:
+        path: Destination; its folder is created when missing.
+        content: The whole new content.
+
+    Raises:
+        OSError: When the disk is full or the folder is not writable; the old file is then untouched.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     write_atomically(Path(folder) / "a" / "note.txt", b"kept")
+        ...     (Path(folder) / "a" / "note.txt").read_bytes()
+        b'kept'
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The process id keeps apart writers that do not know of each other.
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with aside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write ``content`` as indented JSON, atomically. NaN and infinity are refused, for no other reader takes them."""
+    write_atomically(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename durable: on POSIX the directory entry has to reach the disk too."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
