@@ -1,0 +1,155 @@
+"""Which width for whom: the exact minimum of a chosen objective over every fair allocation."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from aequa_lightning.errors import InputError
+from aequa_lightning.rewards import fairness
+from aequa_lightning.rewards.curve import Curve
+from aequa_lightning.rewards.objectives import SPREAD_OBJECTIVES, PlanarObjective, spread_objective
+from aequa_lightning.rewards.problem import Problem, pose
+from aequa_lightning.rewards.sweep import minimise
+
+
+@dataclass(frozen=True, eq=False)
+class Allocation:
+    """What everybody receives, how fair that is, and the proof that no admissible allocation is better.
+
+    Attributes:
+        widths: Width of each participant, (N,).
+        accuracies: Accuracy of that width, (N,).
+        mcg: Mean collaboration gain.
+        cgs: Collaboration gain spread.
+        pearson: Correlation of contribution and accuracy; None where undefined.
+        minimum_gain: Gain of whoever won least.
+        objective: Its name.
+        objective_value: Its value here.
+        slope: The slope that was used.
+        certificate: Plain values that ``check_certificate`` needs for its proof, and remarks for the reader.
+        curve: The widths on offer.
+    """
+
+    widths: NDArray[np.float64]
+    accuracies: NDArray[np.float64]
+    mcg: float
+    cgs: float
+    pearson: float | None
+    minimum_gain: float
+    objective: str
+    objective_value: float
+    slope: float
+    certificate: dict[str, Any]
+    curve: Curve
+
+
+def allocate_widths(
+    contributions: ArrayLike,
+    accuracy_by_width: Mapping[float, float],
+    objective: str = "cv",
+    *,
+    slope: float | str = 1.0,
+    lam: float = 0.5,
+    floors: ArrayLike | None = None,
+    pin_top: bool = True,
+) -> Allocation:
+    """Give every participant a width, exactly optimal for the objective.
+
+    Every allocation considered keeps the order (who contributed more never receives less), treats equals equally,
+    meets the floors and, if ``pin_top``, gives all top contributors the full width. The default minimises the spread of
+    the gains relative to their mean (CGS / MCG; Aequa, ICML 2025, section 4.2).
+
+    Args:
+        contributions: Contributions, (N,), in accuracy units 0..1.
+        accuracy_by_width: Accuracy (0..1) of each measured width (0..1]; ``offered_widths`` says which are handed out.
+        objective: ``cv``, ``spread_minus_gain``, ``variance`` or ``lexicographic`` (see ``objectives``).
+        slope: Accuracy that one more unit of contribution deserves: 1 means equal gains, more rewards effort
+            progressively; ``auto`` is the largest up to 1 whose targets the curve can reach.
+        lam: Weight of the mean gain in ``spread_minus_gain`` and ``variance``, at least 0.
+        floors: Accuracy that each participant must at least receive, (N,); none by default. A floor above the full
+            width's accuracy gets the full width, and the certificate says so.
+        pin_top: Whether all top contributors receive the full width.
+
+    Returns:
+        The allocation with its certificate.
+
+    Raises:
+        InputError: When a shape does not fit, a number is out of range, or the objective is unknown.
+
+    Example:
+        >>> allocation = allocate_widths([0.3, 0.5, 0.6], {0.25: 0.6, 0.5: 0.8, 1.0: 0.9})
+        >>> allocation.widths.tolist(), round(allocation.mcg, 6), round(allocation.cgs, 6)
+        ([0.25, 0.5, 1.0], 0.3, 0.0)
+    """
+    problem = pose(contributions, accuracy_by_width, floors=floors, pin_top=pin_top)
+    if not lam >= 0:
+        raise InputError(f"lam is {lam}, but must be at least 0.")
+    number = resolve_slope(slope, problem)
+    if objective not in SPREAD_OBJECTIVES:
+        raise InputError(f"objective {objective!r} is unknown; choose from {', '.join(SPREAD_OBJECTIVES)}.")
+    if np.abs(problem.contributions).max() > 1:
+        raise InputError(
+            f"contributions reach {np.abs(problem.contributions).max():.6g}, but objective {objective!r} compares them "
+            "with accuracies in 0..1; divide percentages by 100."
+        )
+    planar = spread_objective(objective, problem.contributions, len(problem.group), slope=number, lam=lam)
+    levels, cuts = minimise(problem, planar)
+    return _describe(problem, levels, planar, objective, number, {"kind": "cuts", "lam": lam, "cuts": cuts})
+
+
+def resolve_slope(slope: float | str, problem: Problem) -> float:
+    """Return the slope as a number; ``auto`` is min(1, (a_full - a_lowest) / (c_max - c_min)).
+
+    Example:
+        >>> resolve_slope("auto", pose([0.0, 1.0], {0.5: 0.5, 1.0: 0.75}))
+        0.25
+    """
+    if slope == "auto":
+        reach = float(problem.curve.accuracies[-1] - problem.curve.accuracies[0])
+        needed = float(problem.contributions[-1] - problem.contributions[0])
+        return min(1.0, reach / needed) if needed > 0 else 1.0
+    if isinstance(slope, str) or not 0 <= slope < np.inf:
+        raise InputError(f"slope is {slope!r}; give a number of at least 0 or 'auto'.")
+    return float(slope)
+
+
+def _describe(
+    problem: Problem,
+    levels: NDArray[np.int64],
+    objective: PlanarObjective,
+    name: str,
+    slope: float,
+    proof: dict[str, Any],
+) -> Allocation:
+    chosen = levels[problem.group]
+    accuracies = problem.curve.accuracies[chosen]
+    contributions = problem.contributions[problem.group]
+    remarks = [
+        f"participant {index}: the floor lies above the full width's accuracy; it receives the full width"
+        for index in problem.unmet_floors
+    ]
+    gains = accuracies - objective.offsets[problem.group]
+    value = float(objective.value(objective.scales[problem.group] @ gains, gains @ gains))
+    if not np.isfinite(value):
+        remarks.append("no allocation has a positive mean gain; this is the one with the largest")
+    return Allocation(
+        widths=problem.curve.widths[chosen],
+        accuracies=accuracies,
+        mcg=fairness.mean_gain(contributions, accuracies),
+        cgs=fairness.gain_spread(contributions, accuracies),
+        pearson=fairness.pearson(contributions, accuracies),
+        minimum_gain=fairness.minimum_gain(contributions, accuracies),
+        objective=name,
+        objective_value=value,
+        slope=slope,
+        certificate={
+            **proof,
+            "unmet_floors": list(problem.unmet_floors),
+            "not_offered": [list(inversion) for inversion in problem.curve.inversions],
+            "remarks": remarks,
+        },
+        curve=problem.curve,
+    )

@@ -1,0 +1,119 @@
+"""How fair an outcome is: figures over what participants brought and what they received.
+
+All functions take ``contributions`` (N,), the accuracies that participants reach alone, and ``accuracies`` (N,),
+those of the models that they receive; both in the same unit, usually 0..1.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from aequa_lightning.errors import InputError
+
+
+def gains(contributions: ArrayLike, accuracies: ArrayLike) -> NDArray[np.float64]:
+    """Return what each participant won by taking part: received minus contributed accuracy.
+
+    Args:
+        contributions: Accuracy alone, (N,).
+        accuracies: Accuracy received, (N,).
+
+    Returns:
+        Gains, (N,).
+
+    Raises:
+        InputError: When the two differ in length, are empty or not finite.
+
+    Example:
+        >>> gains([0.25, 0.5], [0.75, 0.75]).tolist()
+        [0.5, 0.25]
+    """
+    brought, received = _paired(contributions, accuracies)
+    return received - brought
+
+
+def mean_gain(contributions: ArrayLike, accuracies: ArrayLike) -> float:
+    """Return the mean collaboration gain (MCG; Aequa, ICML 2025).
+
+    Example:
+        >>> mean_gain([0.25, 0.5], [0.75, 0.75])
+        0.375
+    """
+    return float(gains(contributions, accuracies).mean())
+
+
+def gain_spread(contributions: ArrayLike, accuracies: ArrayLike) -> float:
+    """Return the collaboration gain spread (CGS; Aequa, ICML 2025): the population standard deviation of the gains.
+
+    Example:
+        >>> gain_spread([0.25, 0.5], [0.75, 0.75])
+        0.125
+    """
+    return float(gains(contributions, accuracies).std())
+
+
+def minimum_gain(contributions: ArrayLike, accuracies: ArrayLike) -> float:
+    """Return the gain of whoever won least.
+
+    Example:
+        >>> minimum_gain([0.25, 0.5], [0.75, 0.75])
+        0.25
+    """
+    return float(gains(contributions, accuracies).min())
+
+
+def share_not_worse(contributions: ArrayLike, accuracies: ArrayLike) -> float:
+    """Return the share of participants with a gain of at least zero (individual rationality).
+
+    Example:
+        >>> share_not_worse([0.25, 0.8], [0.75, 0.75])
+        0.5
+    """
+    return float((gains(contributions, accuracies) >= 0).mean())
+
+
+def jain_index(contributions: ArrayLike, accuracies: ArrayLike) -> float:
+    """Return Jain's index of the gains, (sum g)^2 / (N sum g^2): 1 when all win alike, 1/N when one wins everything.
+
+    With a positive mean gain this is 1 / (1 + (CGS / MCG)^2) (Jain, Chiu and Hawe, DEC-TR-301, 1984).
+
+    Example:
+        >>> jain_index([0.25, 0.25], [0.75, 0.75])
+        1.0
+        >>> jain_index([0.25, 0.75], [0.75, 0.75])
+        0.5
+    """
+    won = gains(contributions, accuracies)
+    squares = float(won @ won)
+    return float(won.sum() ** 2 / (len(won) * squares)) if squares > 0 else 1.0
+
+
+def pearson(contributions: ArrayLike, accuracies: ArrayLike) -> float | None:
+    """Return Pearson's correlation of contributed and received accuracy, or None where it is undefined.
+
+    It is undefined when either side is constant, as when everybody receives the same model. Units may differ.
+
+    Example:
+        >>> round(pearson([0.1, 0.2, 0.3], [0.4, 0.6, 0.8]), 12)
+        1.0
+        >>> pearson([0.1, 0.2, 0.3], [0.7, 0.7, 0.7]) is None
+        True
+    """
+    brought, received = _paired(contributions, accuracies)
+    if np.ptp(brought) == 0 or np.ptp(received) == 0:
+        return None
+    brought, received = brought - brought.mean(), received - received.mean()
+    # Normalised one by one, for the product of two tiny norms may underflow.
+    cosine = (brought / np.linalg.norm(brought)) @ (received / np.linalg.norm(received))
+    return float(np.clip(cosine, -1.0, 1.0))
+
+
+def _paired(contributions: ArrayLike, accuracies: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    brought, received = np.asarray(contributions, dtype=np.float64), np.asarray(accuracies, dtype=np.float64)
+    if brought.ndim != 1 or brought.shape != received.shape or brought.size == 0:
+        raise InputError(
+            f"contributions of shape {brought.shape} and accuracies of shape {received.shape} do not pair up; "
+            "give one number of each per participant."
+        )
+    if not (np.isfinite(brought).all() and np.isfinite(received).all()):
+        raise InputError("contributions and accuracies must be finite; found NaN or infinity.")
+    return brought, received
