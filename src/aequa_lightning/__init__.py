@@ -6,14 +6,14 @@ __version__ = "0.1.0"
 __all__ = ["CollaborativeTrainer", "SlimmableClassifier", "__version__"]
 
 if TYPE_CHECKING:
-    from aequa_lightning.collaboration import CollaborativeTrainer
+    from aequa_lightning.trainer import CollaborativeTrainer
     from aequa_lightning.training import SlimmableClassifier
 
 
 def __getattr__(name: str) -> Any:
     # Importing torch and lightning takes seconds; `aequa --help` must not wait for them.
     if name == "CollaborativeTrainer":
-        from aequa_lightning.collaboration import CollaborativeTrainer
+        from aequa_lightning.trainer import CollaborativeTrainer
 
         return CollaborativeTrainer
     if name == "SlimmableClassifier":

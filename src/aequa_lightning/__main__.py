@@ -1,0 +1,61 @@
+"""The command line: ``aequa VERB ...`` or ``python -m aequa_lightning VERB ...``."""
+
+import sys
+from collections.abc import Sequence
+
+from aequa_lightning.errors import InputError
+
+USAGE = """\
+usage: aequa VERB [options]
+
+train and evaluate (the options of LightningCLI; see `aequa VERB --help`)
+  fit       rounds, contributions, allocation, reward checkpoints, report
+  validate  accuracy on the server's validation part
+  test      accuracy on the test part, of the shared model or of one reward
+  predict   predictions as a CSV file
+
+look after a finished run
+  allocate  choose the widths again and write the rewards again; trains nothing
+  report    build the page of one run again, or compare several
+
+example: aequa fit --config configs/digits.yaml --trainer.max_rounds 5
+"""
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        args: Words after ``aequa``; None: those of the process.
+
+    Returns:
+        The exit status: 0 done, 2 bad input. A run that a signal stopped leaves through ``SystemExit(75)``.
+    """
+    words = list(sys.argv[1:] if args is None else args)
+    if not words or words[0] in ("-h", "--help"):
+        print(USAGE, end="")
+        return 0
+    if words[0] == "--version":
+        from aequa_lightning import __version__
+
+        print(f"aequa-lightning {__version__}")
+        return 0
+    try:
+        if words[0] in ("allocate", "report"):
+            # Imported here: torch and lightning take seconds, and `report` needs neither.
+            from aequa_lightning.commands import run_command
+
+            run_command(words)
+        else:
+            from aequa_lightning.cli import AequaCLI
+
+            # Lightning warns of words given twice, so it reads the process's own.
+            AequaCLI(None if args is None else words)
+    except InputError as error:
+        print(f"aequa: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,127 @@
+"""The files of a payout: contributions, allocation, and each participant's network with its manifest."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from aequa_lightning.collaboration.engine import Collaboration
+from aequa_lightning.files import sha256, write_atomically
+from aequa_lightning.rewards.allocation import Allocation
+from aequa_lightning.rewards.checkpoint import export_program, save_reward
+from aequa_lightning.rewards.fairness import pearson
+
+
+def write_rewards(run: Collaboration, widths: Sequence[float]) -> list[dict[str, Any]]:
+    """Write everybody's network, each process its part of the widths; a collective operation.
+
+    Args:
+        run: A run whose model holds the server's parameters.
+        widths: Width of each participant, (N,).
+
+    Returns:
+        The manifest's rows in order of participants; on other ranks than the global zero none.
+    """
+    folder, data = run.plan.run_dir / "rewards", run.data
+    different = sorted(set(widths))
+    validation, test = run.evaluator.accuracies(different, [data.validation(), data.test()])
+    for width in different[run.topology.rank :: run.topology.processes]:
+        run.evaluator.calibrate(width)
+        network = run.classifier.network.extract(width).cpu()
+        program = export_program(network, data.input_shape)
+        for name, given in zip(data.names, widths, strict=True):
+            if given == width:
+                save_reward(
+                    folder / f"{name}.ckpt",
+                    network,
+                    hyper_parameters=run.classifier.reward_hparams(width),
+                    about={"participant": name, "mean": data.mean, "std": data.std},
+                )
+                write_atomically(folder / f"{name}.pt2", program)
+    run.fabric.barrier()
+    if not run.is_global_zero:
+        return []
+    return [
+        {
+            "file": f"{name}.ckpt",
+            "program": f"{name}.pt2",
+            "participant": name,
+            "width": width,
+            "validation_accuracy": validation[width],
+            "test_accuracy": test[width],
+            "bytes": (folder / f"{name}.ckpt").stat().st_size,
+            "sha256": sha256(folder / f"{name}.ckpt"),
+            "program_sha256": sha256(folder / f"{name}.pt2"),
+        }
+        for name, width in zip(data.names, widths, strict=True)
+    ]
+
+
+def describe_allocation(
+    names: Sequence[str],
+    contributions: Sequence[float],
+    allocation: Allocation,
+    accuracy_by_width: Mapping[float, float],
+    *,
+    standalone_test: Sequence[float],
+    received_test: Sequence[float],
+) -> dict[str, Any]:
+    """Return the content of ``allocation.json``.
+
+    Args:
+        names: The participants, N of them.
+        contributions: What they were paid for, (N,).
+        allocation: What they receive.
+        accuracy_by_width: Validation accuracy of every measured width.
+        standalone_test: Test accuracy of each participant alone, (N,).
+        received_test: Test accuracy of each reward, (N,).
+    """
+    rows = zip(
+        names,
+        contributions,
+        allocation.widths.tolist(),
+        allocation.accuracies.tolist(),
+        received_test,
+        standalone_test,
+        strict=True,
+    )
+    return {
+        "objective": allocation.objective,
+        "slope": allocation.slope,
+        "widths": allocation.curve.widths.tolist(),
+        "accuracy_by_width": {repr(width): accuracy_by_width[width] for width in sorted(accuracy_by_width)},
+        "inversions": [
+            {"width": width, "accuracy": accuracy, "reason": reason}
+            for width, accuracy, reason in allocation.curve.inversions
+        ],
+        "participants": [
+            {
+                "name": name,
+                "contribution": contribution,
+                "width": width,
+                "accuracy": accuracy,
+                "gain": accuracy - contribution,
+                "standalone_test": alone,
+                "test_accuracy": received,
+            }
+            for name, contribution, width, accuracy, received, alone in rows
+        ],
+        "mcg": allocation.mcg,
+        "cgs": allocation.cgs,
+        "pearson": allocation.pearson,
+        "pearson_test": pearson(standalone_test, received_test),
+        "minimum_gain": allocation.minimum_gain,
+        "certificate": allocation.certificate,
+    }
+
+
+def write_contributions(run: Collaboration, measures: Mapping[str, Sequence[float]]) -> None:
+    """Write ``contributions.csv``: a row a participant, a column per measure besides the standalone accuracy."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    others = [name for name in measures if name != "standalone"]
+    writer.writerow(["participant", "samples", "standalone_accuracy", *others])
+    for index, name in enumerate(run.data.names):
+        row = [measures["standalone"][index], *(measures[other][index] for other in others)]
+        writer.writerow([name, run.samples[index], *row])
+    write_atomically(run.plan.run_dir / "contributions.csv", text.getvalue().encode())

@@ -1,0 +1,61 @@
+"""What the terminal shows while a run goes on: one bar with the time that is left, or a line now and then."""
+
+import sys
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bar, TextColumn, TimeElapsedColumn
+from rich.progress import TimeRemainingColumn
+
+from aequa_lightning.collaboration.engine import Collaboration
+from aequa_lightning.collaboration.hooks import CollaborationCallback, RoundResult
+
+
+class Progress(CollaborationCallback):
+    """Shows progress on the global rank 0.
+
+    The unit is one participant's training, alone or in a round, as this process sees it; processes carry about equal
+    loads. Where the output is no terminal, a line is printed for every tenth of the rounds.
+    """
+
+    def on_fit_start(self, run: Collaboration) -> None:
+        """Open the bar."""
+        self._bar: Bar | None = None
+        if not run.is_global_zero:
+            return
+        self._console = Console(file=sys.stderr)
+        if self._console.is_terminal:
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+            )
+            self._bar = Bar(*columns, console=self._console)
+            self._alone = self._bar.add_task("each alone", total=-(-len(run.standalone.missing()) // run.topology.groups))
+            self._rounds = self._bar.add_task("together", total=run.plan.max_rounds, completed=run.round)
+            self._bar.start()
+
+    def on_standalone_end(self, run: Collaboration, participant: int) -> None:
+        """Move the first bar."""
+        if self._bar:
+            self._bar.advance(self._alone)
+
+    def on_round_end(self, run: Collaboration, result: RoundResult) -> None:
+        """Move the second bar, or print a line."""
+        if not run.is_global_zero:
+            return
+        accuracy = result.record["validation_accuracy"]["1"]
+        text = f"round {result.round}/{run.plan.max_rounds}  full width {accuracy:.1%} on validation"
+        if self._bar:
+            self._bar.update(self._rounds, completed=result.round, description=text)
+        elif result.round % max(1, run.plan.max_rounds // 10) == 0 or result.round == run.plan.max_rounds:
+            self._console.print(text, highlight=False)
+
+    def on_fit_exit(self, run: Collaboration) -> None:
+        """Close the bar."""
+        if self._bar:
+            self._bar.stop()
+
+

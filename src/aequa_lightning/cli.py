@@ -1,0 +1,76 @@
+"""The training verbs of ``aequa``: LightningCLI, with the engine in the place of the Trainer."""
+
+import warnings
+
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from typing_extensions import override
+
+from aequa_lightning.callbacks import Progress, Rewards  # noqa: F401  short class names in configurations
+from aequa_lightning.data import CollaborativeData
+from aequa_lightning.trainer import CollaborativeTrainer
+from aequa_lightning.training import SlimmableClassifier
+
+
+class AequaCLI(LightningCLI):
+    """``fit``, ``validate``, ``test`` and ``predict`` as Lightning users know them.
+
+    Args:
+        args: Words of the command line after ``aequa``; None: those of the process.
+        execute: Whether to run the verb, or only to build model, data and trainer.
+    """
+
+    trainer: CollaborativeTrainer
+    model: SlimmableClassifier
+    datamodule: CollaborativeData
+
+    def __init__(self, args: list[str] | None = None, *, execute: bool = True) -> None:
+        self._execute = execute
+        super().__init__(
+            model_class=SlimmableClassifier,
+            datamodule_class=CollaborativeData,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            trainer_class=CollaborativeTrainer,
+            # The trainer writes config.yaml itself, in the run folder, once the input has been checked.
+            save_config_callback=None,
+            seed_everything_default=0,
+            parser_kwargs={"default_env": True, "env_prefix": "AEQUA", "prog": "aequa"},
+            args=args,
+        )
+
+    @override
+    def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_class_arguments(CollaborativeTrainer, "trainer", instantiate=False, sub_configs=True)
+        parser.add_lightning_class_args(SlimmableClassifier, "model", subclass_mode=True)
+        parser.add_lightning_class_args(CollaborativeData, "data", subclass_mode=True)
+
+    @override
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.link_arguments("data.num_classes", "model.init_args.num_classes", apply_on="instantiate")
+        parser.link_arguments("data.input_shape", "model.init_args.input_shape", apply_on="instantiate")
+        parser.link_arguments("seed_everything", "trainer.seed")
+
+    @override
+    def _parse_ckpt_path(self) -> None:
+        # Lightning lets the values in a checkpoint override the command line. Here the command line rules: a reward
+        # file is rebuilt from its own description, a run's checkpoint must fit the model that is configured.
+        return
+
+    def before_fit(self) -> None:
+        """Hand the resolved configuration to the trainer; started again from it, a run begins at the beginning."""
+        verb = str(self.subcommand)
+        config = self.config[verb].clone()
+        config["ckpt_path"] = None
+        self.trainer.configuration = self._subcommand_parsers[verb].dump(config, skip_unset=False)
+
+    @override
+    def _add_configure_optimizers_method_to_model(self, subcommand: str | None) -> None:
+        with warnings.catch_warnings():
+            # The model's own optimizer is only the default of the `optimizer` key.
+            warnings.filterwarnings("ignore", ".*configure_optimizers` will be overridden")
+            super()._add_configure_optimizers_method_to_model(subcommand)
+
+    @override
+    def _run_subcommand(self, subcommand: str) -> None:
+        if self._execute:
+            super()._run_subcommand(subcommand)

@@ -1,0 +1,123 @@
+"""The average of the participants' updates, exact whatever the number of processes.
+
+Floating-point sums depend on their order, and the order depends on which process hosts whom. Updates are therefore
+summed as 64-bit fixed-point numbers: integers add associatively, so one, two or a hundred processes give the same bits.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+# Resolution 2**-40, about 1e-12: finer than float32 can hold for any parameter above 2**-16. 23 bits remain above the
+# point, so a weighted sum may reach 2**22 and a single update is refused far below that.
+FRACTION_BITS = 40
+LARGEST_UPDATE = 2.0**20
+
+
+def to_fixed_point(values: Tensor) -> Tensor:
+    """Round to multiples of 2**-40, as int64.
+
+    Args:
+        values: Any shape, floating point, finite, of magnitude at most 2**22.
+
+    Returns:
+        Same shape, int64.
+
+    Example:
+        >>> int(to_fixed_point(torch.tensor([0.5]))) == 2**39
+        True
+    """
+    return (values.double() * 2.0**FRACTION_BITS).round_().long()
+
+
+def from_fixed_point(values: Tensor) -> Tensor:
+    """Turn fixed-point numbers back into float64.
+
+    Example:
+        >>> from_fixed_point(to_fixed_point(torch.tensor([0.1, -2.0]))).tolist()
+        [0.10000000149011612, -2.0]
+    """
+    return values.double() / 2.0**FRACTION_BITS
+
+
+def is_acceptable(update: Tensor) -> bool:
+    """Tell whether an update may enter the average: every entry finite and below 2**20 in magnitude.
+
+    Example:
+        >>> is_acceptable(torch.tensor([1.0, -3.0])), is_acceptable(torch.tensor([1.0, float("nan")]))
+        (True, False)
+    """
+    # A comparison with NaN is false, so one test covers NaN, infinity and explosion.
+    return bool((update.abs().amax() < LARGEST_UPDATE).item()) if update.numel() else True
+
+
+class ExactSum:
+    """Accumulates weighted updates; equal to the last bit in any order and any grouping.
+
+    Args:
+        size: Number of parameters.
+        device: Where the updates live.
+    """
+
+    def __init__(self, size: int, device: torch.device) -> None:
+        # The last entry counts the accepted weight, so that sum and weight travel in one reduction.
+        self.total = torch.zeros(size + 1, dtype=torch.int64, device=device)
+
+    def reset(self) -> None:
+        """Start a new round."""
+        self.total.zero_()
+
+    def add(self, update: Tensor, weight: float) -> None:
+        """Add ``weight * update``.
+
+        Args:
+            update: Shape (size,), acceptable in the sense of :func:`is_acceptable`.
+            weight: In (0, 1]; the weights of one round add up to at most 1.
+        """
+        self.total[:-1] += to_fixed_point(update.double() * weight)
+        self.total[-1] += to_fixed_point(torch.tensor(weight, dtype=torch.float64)).to(self.total.device)
+
+    def mean(self) -> Tensor:
+        """Return the weighted mean of what was added, float64 of shape (size,); zeros when nothing was.
+
+        Call it after the sum over processes.
+        """
+        weight = self.total[-1]
+        if weight == 0:
+            return torch.zeros(len(self.total) - 1, dtype=torch.float64, device=self.total.device)
+        return self.total[:-1].double() / weight.double()
+
+
+@dataclass(frozen=True)
+class FedAvg:
+    """Federated averaging (McMahan et al. 2017): the server moves by the weighted mean of the updates.
+
+    Args:
+        weighting: ``samples``: proportional to the participants' numbers of samples; ``uniform``: all equal.
+    """
+
+    weighting: Literal["samples", "uniform"] = "samples"
+
+    def weights(self, samples: list[int]) -> list[float]:
+        """Return the participants' weights, which add up to 1.
+
+        Args:
+            samples: Number of training samples of each participant of the round.
+
+        Example:
+            >>> FedAvg().weights([1, 3]), FedAvg("uniform").weights([1, 3])
+            ([0.25, 0.75], [0.5, 0.5])
+        """
+        counts = samples if self.weighting == "samples" else [1] * len(samples)
+        return [count / sum(counts) for count in counts]
+
+    def step(self, parameters: Tensor, mean_update: Tensor) -> None:
+        """Move the server's parameters, in place.
+
+        Args:
+            parameters: Shape (size,), float32.
+            mean_update: Shape (size,), float64.
+        """
+        parameters += mean_update.to(parameters.dtype)

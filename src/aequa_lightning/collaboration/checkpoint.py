@@ -1,0 +1,113 @@
+"""The engine's checkpoints: written atomically, verified by hash, the newest sound one found again."""
+
+import io
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from aequa_lightning.errors import InputError
+from aequa_lightning.files import sha256, write_atomically
+
+FORMAT = 1
+
+
+def save_checkpoint(folder: Path, state: dict[str, Any], *, keep: int = 2) -> Path:
+    """Write ``round-NNNN.ckpt`` with its hash beside it, point ``last.ckpt`` at it, and prune older ones.
+
+    Args:
+        folder: The run's ``checkpoints`` folder.
+        state: Plain values and tensors; ``state["round"]`` names the file.
+        keep: How many rounds' checkpoints stay; two, so that a damaged one leaves another.
+
+    Returns:
+        The new file.
+
+    Raises:
+        OSError: The disk is full; older checkpoints are untouched.
+    """
+    content = io.BytesIO()
+    torch.save({"format": FORMAT, **state}, content)
+    path = folder / f"round-{state['round']:04d}.ckpt"
+    _hash_file(path).unlink(missing_ok=True)
+    write_atomically(path, content.getvalue())
+    write_atomically(_hash_file(path), f"{sha256(path)}  {path.name}\n".encode())
+    _link_last(path)
+    for old in _rounds(folder)[:-keep]:
+        old.unlink()
+        _hash_file(old).unlink(missing_ok=True)
+    return path
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read and verify one checkpoint of the engine.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The saved state, tensors on the CPU.
+
+    Raises:
+        InputError: The file is missing, damaged or something else.
+    """
+    if not path.is_file():
+        raise InputError(f"ckpt_path={str(path)!r} is no file; give a checkpoint, or 'last' for the newest of the run.")
+    expected = _hash_file(path)
+    if expected.is_file() and expected.read_text().split()[:1] != [sha256(path)]:
+        raise InputError(f"ckpt_path={str(path)!r} is damaged: its SHA-256 is not the one beside it. Use an older one.")
+    try:
+        state = torch.load(path, weights_only=True, map_location="cpu")
+    except Exception as error:
+        raise InputError(
+            f"ckpt_path={str(path)!r} cannot be read as a checkpoint ({type(error).__name__}); it is truncated or "
+            "something else. Use an older one, or 'last' for the newest sound one."
+        ) from error
+    if not isinstance(state, dict):
+        raise InputError(f"ckpt_path={str(path)!r} holds a {type(state).__name__}, not a checkpoint.")
+    return state
+
+
+def load_last(folder: Path) -> dict[str, Any] | None:
+    """Read the newest sound checkpoint of a run.
+
+    Args:
+        folder: The run's ``checkpoints`` folder; it may be missing.
+
+    Returns:
+        Its state, or None when the run has no checkpoint yet.
+
+    Raises:
+        InputError: There are checkpoints, but every one is damaged.
+    """
+    rounds = _rounds(folder)
+    for path in reversed(rounds):
+        try:
+            return load_checkpoint(path)
+        except InputError as error:
+            warnings.warn(f"{error} Going on from the one before.", stacklevel=2)
+    if rounds:
+        raise InputError(f"Every checkpoint in {folder} is damaged; start again in another trainer.run_dir.")
+    return None
+
+
+def _rounds(folder: Path) -> list[Path]:
+    return sorted(folder.glob("round-*.ckpt"))
+
+
+def _hash_file(path: Path) -> Path:
+    return path.with_name(path.name + ".sha256")
+
+
+def _link_last(path: Path) -> None:
+    """Let ``last.ckpt`` be the same file as ``path``: a hard link takes no room and cannot be half written."""
+    last, aside = path.with_name("last.ckpt"), path.with_name(".last.ckpt.tmp")
+    aside.unlink(missing_ok=True)
+    try:
+        os.link(path, aside)
+    except OSError:  # a file system without hard links
+        write_atomically(last, path.read_bytes())
+    else:
+        aside.replace(last)

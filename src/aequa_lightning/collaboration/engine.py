@@ -1,0 +1,339 @@
+"""The collaboration: rounds of local training and averaging, on any number of processes."""
+
+import platform
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor
+
+from aequa_lightning import __version__
+from aequa_lightning.collaboration.aggregation import ExactSum, FedAvg, is_acceptable
+from aequa_lightning.collaboration.assignment import assign
+from aequa_lightning.collaboration.checkpoint import save_checkpoint
+from aequa_lightning.collaboration.evaluation import AtWidth, Evaluator, count_correct
+from aequa_lightning.collaboration.events import EventLog, read_events, write_metrics
+from aequa_lightning.collaboration.hooks import CollaborationCallback, RoundResult
+from aequa_lightning.collaboration.local import LocalTrainer, LocalWork
+from aequa_lightning.collaboration.seeding import derive_seed
+from aequa_lightning.collaboration.signals import StopRequest
+from aequa_lightning.collaboration.standalone import Standalone, StandaloneRecords
+from aequa_lightning.collaboration.stopwatch import Stopwatch
+from aequa_lightning.collaboration.topology import Topology
+from aequa_lightning.data import CollaborativeData
+from aequa_lightning.training import SlimmableClassifier
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run does, apart from model and data.
+
+    Attributes:
+        max_rounds: Number of rounds.
+        work: A participant's work in one round.
+        participants_per_round: How many take part in a round; None: all.
+        aggregator: How updates become one.
+        checkpoint_every: Rounds between checkpoints.
+        seed: Decides everything random.
+        run_dir: The run folder.
+        mechanism: Description of how participants are paid, for the record.
+    """
+
+    max_rounds: int
+    work: LocalWork
+    participants_per_round: int | None
+    aggregator: FedAvg
+    checkpoint_every: int
+    seed: int
+    run_dir: Path
+    mechanism: str
+
+
+class Collaboration:
+    """One run as a process sees it: the server's parameters, the participants hosted here, and what to record.
+
+    All processes hold the same server parameters and take the same decisions; the global rank 0 writes the files.
+
+    Args:
+        fabric: A launched Fabric.
+        classifier: The shared model; its present parameters are the server's first.
+        data: Set up or not; the server's validation part calibrates and decides, the test part is only reported.
+        plan: What to do.
+        callbacks: Called in order.
+    """
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        classifier: SlimmableClassifier,
+        data: CollaborativeData,
+        *,
+        plan: Plan,
+        callbacks: Sequence[CollaborationCallback],
+    ) -> None:
+        data.setup("fit")
+        self.fabric, self.classifier, self.data, self.plan, self.callbacks = fabric, classifier, data, plan, callbacks
+        self.topology = Topology(fabric)
+        self.local = LocalTrainer(fabric, classifier, batch_size=data.batch_size, seed=plan.seed)
+        self.parameters = self.local.parameters.clone()
+        self.evaluator = Evaluator(classifier.network, self.topology, calibration=data.validation())
+        self.round = 0
+        self.stop = StopRequest()
+        self.samples = [len(data.participant(index)) for index in range(data.participants)]
+        self.standalone = StandaloneRecords(plan.run_dir / "standalone", data.names)
+        self._events = EventLog(plan.run_dir / "events.jsonl")
+        self._sum = ExactSum(self.parameters.numel(), self.topology.device)
+        self._resident: dict[int, tuple[Tensor, Tensor]] = {}
+        self._call("setup")
+
+    @property
+    def is_global_zero(self) -> bool:
+        """Whether this process writes the run's files."""
+        return self.topology.rank == 0
+
+    # --- the run -------------------------------------------------------------------------------------------------
+
+    def fit(self) -> bool:
+        """Train to the last round, from wherever the run stands.
+
+        Returns:
+            True when finished; False when a signal stopped it, with its state saved.
+        """
+        start = time.perf_counter()
+        with self.stop.listening():
+            try:
+                self.record("start" if self.round == 0 else "resume", **self._description())
+                self._call("on_fit_start")
+                finished = self._train_standalone() and self._train_rounds()
+                if finished:
+                    self.load_server_parameters()
+                    self._call("on_fit_end")
+                    self.record("finish", rounds=self.round, seconds=time.perf_counter() - start)
+                else:
+                    name = self.stop.received.name if self.stop.received else "on another process"
+                    self.record("stop", round=self.round, signal=name)
+            finally:
+                self._call("on_fit_exit")
+        return finished
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything a resumed run needs, as tensors and plain values."""
+        self.load_server_parameters()
+        scheduler = self.local.scheduler
+        return {
+            "kind": "collaboration",
+            "round": self.round,
+            "participants": self.data.participants,
+            "seed": self.plan.seed,
+            "state_dict": {name: value.clone() for name, value in self.classifier.state_dict().items()},
+            "lr_scheduler": None if scheduler is None else scheduler.state_dict(),
+            "callbacks": {type(callback).__name__: callback.state_dict() for callback in self.callbacks},
+            "pytorch-lightning_version": lightning.__version__,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue where :meth:`state_dict` was taken."""
+        self.classifier.load_state_dict(state["state_dict"])
+        self.parameters.copy_(self.local.parameters)
+        self.round = state["round"]
+        if self.local.scheduler is not None:
+            self.local.scheduler.load_state_dict(state["lr_scheduler"])
+            for group, rate in zip(
+                self.local.scheduler.optimizer.param_groups, self.local.scheduler.get_last_lr(), strict=True
+            ):
+                group["lr"] = rate
+        for callback in self.callbacks:
+            callback.load_state_dict(state["callbacks"].get(type(callback).__name__, {}))
+
+    def record(self, event: str, **fields: Any) -> None:
+        """Append an event to the run's record."""
+        if self.is_global_zero:
+            self._events.append(event, **fields)
+
+    def load_server_parameters(self) -> None:
+        """Put the server's parameters into the model."""
+        self.local.parameters.copy_(self.parameters)
+
+    # --- each alone ------------------------------------------------------------------------------------------------
+
+    def _train_standalone(self) -> bool:
+        """Train every participant alone that has no result yet; return False when asked to stop."""
+        missing = self.standalone.missing() if self.is_global_zero else None
+        missing = self.fabric.broadcast(missing)
+        hosted = assign([self.samples[index] for index in missing], self.topology.groups)
+        # Everybody takes part in the question whether to stop, so all go through as many turns as the busiest.
+        for turn in range(max(map(len, hosted))):
+            mine = hosted[self.topology.group]
+            if turn < len(mine):
+                index = missing[mine[turn]]
+                result = self._standalone(index)
+                if self.topology.replica == 0:
+                    self.standalone.save(result)
+                self._call("on_standalone_end", index)
+            if self.topology.any(self.stop.received is not None):
+                return False
+        if self.is_global_zero and missing:
+            for result in self.standalone.all():
+                self.record("standalone", **vars(result))
+        return True
+
+    def _standalone(self, index: int) -> Standalone:
+        start = time.perf_counter()
+        self.load_server_parameters()
+        inputs, targets = self._participant(index)
+        work = self.plan.work.times(self.plan.max_rounds)
+        self.local.train(inputs, targets, work, keys=("standalone", index), widths=(1.0,))
+        network = self.classifier.network
+        if network.has_statistics:
+            # Alone there is no server: the statistics come from the participant's own data.
+            network.recalibrate(inputs.split(500), [1.0])
+        accuracies = [
+            count_correct(AtWidth(network, 1.0), part, device=self.topology.device) / len(part)
+            for part in (self.data.validation(), self.data.test())
+        ]
+        return Standalone(self.data.names[index], self.samples[index], *accuracies, time.perf_counter() - start)
+
+    # --- together --------------------------------------------------------------------------------------------------
+
+    def _train_rounds(self) -> bool:
+        """Do the rounds that are left; return False when asked to stop."""
+        while self.round < self.plan.max_rounds:
+            self._train_round(self.round + 1)
+            stopping = self.topology.any(self.stop.received is not None)
+            if stopping or self.round % self.plan.checkpoint_every == 0 or self.round == self.plan.max_rounds:
+                state = self.state_dict()
+                if self.is_global_zero:
+                    save_checkpoint(self.plan.run_dir / "checkpoints", state)
+            if stopping and self.round < self.plan.max_rounds:
+                return False
+        return True
+
+    def _train_round(self, number: int) -> None:
+        """One round: everybody trains, one reduction, evaluation. The server moves only when all of it went well."""
+        watch = Stopwatch()
+        present = self._select(number)
+        weights = dict(zip(present, self.plan.aggregator.weights([self.samples[i] for i in present]), strict=True))
+        hosted = [present[i] for i in assign([self.samples[i] for i in present], self.topology.groups)[self.topology.group]]
+        outcome = torch.zeros(self.data.participants, 2, dtype=torch.float64)
+        updates: dict[int, Tensor] = {}
+        self._sum.reset()
+        with watch.phase("training"):
+            for index in hosted:
+                self.load_server_parameters()
+                loss = self.local.train(
+                    *self._participant(index), self.plan.work, keys=("round", number, "participant", index)
+                )
+                update = self.local.parameters - self.parameters
+                if is_acceptable(update):
+                    updates[index] = update
+                    self._sum.add(update, weights[index])
+                    outcome[index, 0] = loss
+                else:
+                    outcome[index, 1] = 1
+                self._call("on_participant_end", index)
+        with watch.phase("reduction"):
+            self.topology.sum_over_groups(self._sum.total)
+            outcome = self.topology.share(outcome)
+        accepted = [index for index in present if not outcome[index, 1]]
+        mean_update = self._sum.mean()
+        self.plan.aggregator.step(self.parameters, mean_update)
+        self.load_server_parameters()
+        self._step_scheduler()
+        self.round = number
+        with watch.phase("evaluation"):
+            widths = self.classifier.network.widths
+            (accuracy,) = self.evaluator.accuracies(widths, [self.data.validation()])
+        record = {
+            "round": number,
+            "train_loss": sum(weights[i] * outcome[i, 0].item() for i in present),
+            "validation_accuracy": {f"{width:g}": value for width, value in accuracy.items()},
+            "participants": [
+                {"name": self.data.names[i], "samples": self.samples[i], "loss": outcome[i, 0].item()} for i in present
+            ],
+            "rejected": [self.data.names[i] for i in present if outcome[i, 1]],
+            # Each participant receives the parameters and sends an update of the same size.
+            "bytes_sent": 2 * len(present) * self.parameters.numel() * self.parameters.element_size(),
+        }
+        if record["rejected"] and self.is_global_zero:
+            warnings.warn(
+                f"Round {number}: the updates of {', '.join(record['rejected'])} are not finite or exploded and were "
+                "left out of the average; lower the learning rate or look at their data.",
+                stacklevel=2,
+            )
+        with watch.phase("callbacks"):
+            self._call("on_round_end", RoundResult(number, updates, accepted, mean_update, record))
+        record["seconds"], record["seconds_by_phase"] = watch.lap()
+        self.record("round", **record)
+        self.fabric.log_dict(
+            {"train_loss": record["train_loss"]}
+            | {f"validation_accuracy/{width}": value for width, value in record["validation_accuracy"].items()},
+            step=number,
+        )
+        if self.is_global_zero:
+            write_metrics(self.plan.run_dir / "metrics.csv", read_events(self._events.path))
+
+    def _select(self, number: int) -> list[int]:
+        """Choose a round's participants: the same in every process, and after a resume."""
+        count = self.plan.participants_per_round
+        if count is None:
+            return list(range(self.data.participants))
+        generator = np.random.default_rng(derive_seed(self.plan.seed, "selection", number))
+        return sorted(generator.choice(self.data.participants, count, replace=False).tolist())
+
+    def _participant(self, index: int) -> tuple[Tensor, Tensor]:
+        """Return a participant's data on the device, where it stays."""
+        if index not in self._resident:
+            inputs, targets = self.data.participant(index).tensors
+            self._resident[index] = inputs.to(self.topology.device), targets.to(self.topology.device)
+        return self._resident[index]
+
+    def _step_scheduler(self) -> None:
+        if self.local.scheduler is not None:
+            with warnings.catch_warnings():
+                # A process that hosts nobody in a round has no optimizer step to show.
+                warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
+                self.local.scheduler.step()
+
+    def _call(self, hook: str, *arguments: Any) -> None:
+        for callback in self.callbacks:
+            getattr(callback, hook)(self, *arguments)
+
+    def _description(self) -> dict[str, Any]:
+        """What a reader of the record must know about the run."""
+        network = self.classifier.network
+        return {
+            "round": self.round,
+            "version": __version__,
+            "processes": self.topology.processes,
+            "replicas": self.topology.replicas,
+            "device": str(self.topology.device),
+            "machine": {
+                "cpu": platform.processor() or platform.machine(),
+                "cores": torch.get_num_threads() * self.topology.processes,
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+                "lightning": lightning.__version__,
+            },
+            "data": {
+                **self.data.describe(),
+                "participants": list(self.data.names),
+                "samples": self.samples,
+                "class_counts": self.data.class_counts().tolist(),
+                "validation": len(self.data.validation()),
+                "test": len(self.data.test()),
+            },
+            "model": {
+                "backbone": self.classifier.hparams["backbone"],
+                "parameters": self.parameters.numel(),
+                "widths": list(network.widths),
+            },
+            "mechanism": self.plan.mechanism,
+            "max_rounds": self.plan.max_rounds,
+        }

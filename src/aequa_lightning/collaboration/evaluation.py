@@ -1,0 +1,94 @@
+"""Accuracy of the shared model at many widths, spread over the processes."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+from torch.utils.data import TensorDataset
+
+from aequa_lightning.collaboration.topology import Topology
+from aequa_lightning.slimmable import SlimmableModel
+
+# One size everywhere, so that an accuracy measured twice is the same to the last digit.
+EVALUATION_BATCH = 500
+
+
+def input_batches(dataset: TensorDataset, device: torch.device) -> Iterator[Tensor]:
+    """Yield the inputs of a data set in evaluation batches on the device."""
+    for batch in dataset.tensors[0].split(EVALUATION_BATCH):
+        yield batch.to(device)
+
+
+@torch.no_grad()
+def count_correct(network: torch.nn.Module, dataset: TensorDataset, *, device: torch.device) -> int:
+    """Count the samples whose largest logit is their class.
+
+    Args:
+        network: Called with a batch of inputs; put into eval mode.
+        dataset: Inputs and classes.
+        device: Where the network lives.
+    """
+    network.eval()
+    inputs, targets = dataset.tensors
+    correct = torch.zeros((), dtype=torch.int64, device=device)
+    for batch, classes in zip(inputs.split(EVALUATION_BATCH), targets.split(EVALUATION_BATCH), strict=True):
+        correct += (network(batch.to(device)).argmax(-1) == classes.to(device)).sum()
+    return int(correct)
+
+
+class AtWidth(torch.nn.Module):
+    """A slimmable model held at one width, called like any network.
+
+    Args:
+        model: The slimmable model.
+        width: In [smallest width, 1].
+    """
+
+    def __init__(self, model: SlimmableModel, width: float) -> None:
+        super().__init__()
+        self.model, self.width = model, width
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the logits at the width."""
+        logits: Tensor = self.model(inputs, self.width)
+        return logits
+
+
+class Evaluator:
+    """Measures widths of the shared model on the server's data.
+
+    Args:
+        model: The shared model.
+        topology: Each process measures its part of the widths.
+        calibration: Data, labels unused, on which the statistics of normalisation layers are taken for every width.
+    """
+
+    def __init__(self, model: SlimmableModel, topology: Topology, *, calibration: TensorDataset) -> None:
+        self.model, self.topology, self.calibration = model, topology, calibration
+
+    def calibrate(self, width: float) -> None:
+        """Give a width its own normalisation statistics for the present parameters."""
+        if self.model.has_statistics:
+            self.model.recalibrate(input_batches(self.calibration, self.topology.device), [width])
+
+    def accuracies(self, widths: Sequence[float], datasets: Sequence[TensorDataset]) -> list[dict[float, float]]:
+        """Measure the accuracy of every width on every data set; a collective operation.
+
+        Args:
+            widths: Widths in [smallest width, 1].
+            datasets: For example the validation and the test part.
+
+        Returns:
+            For each data set the accuracy in [0, 1] of each width, the same on all processes.
+        """
+        correct = torch.zeros(len(datasets), len(widths), dtype=torch.int64)
+        for index in range(self.topology.rank, len(widths), self.topology.processes):
+            self.calibrate(widths[index])
+            network = AtWidth(self.model, widths[index])
+            for row, dataset in enumerate(datasets):
+                correct[row, index] = count_correct(network, dataset, device=self.topology.device)
+        correct = self.topology.share_over_processes(correct)
+        return [
+            {width: int(count) / len(dataset) for width, count in zip(widths, counts, strict=True)}
+            for dataset, counts in zip(datasets, correct, strict=True)
+        ]

@@ -1,0 +1,98 @@
+"""``events.jsonl``: the append-only record of a run, from which every table and picture is made."""
+
+import csv
+import io
+import json
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from aequa_lightning.files import write_atomically
+
+Event = dict[str, Any]
+
+
+def read_events(path: Path) -> list[Event]:
+    """Read all whole lines of an events file.
+
+    Args:
+        path: The file; a missing one reads as no events.
+
+    Returns:
+        The events in order. A last line that a crash left unfinished is skipped.
+
+    Example:
+        >>> read_events(Path("no-such-file"))
+        []
+    """
+    if not path.is_file():
+        return []
+    events = []
+    for line in path.read_bytes().split(b"\n"):
+        try:
+            events.append(json.loads(line))
+        except ValueError:
+            continue
+    return events
+
+
+class EventLog:
+    """Appends events, one JSON object a line, each on disk before :meth:`append` returns.
+
+    Args:
+        path: The file; made when missing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def append(self, event: str, **fields: Any) -> None:
+        """Add one event with the time in seconds since the epoch.
+
+        Args:
+            event: What happened, such as ``round``.
+            **fields: JSON values.
+
+        Raises:
+            ValueError: A value is not finite.
+        """
+        line = json.dumps({"event": event, "time": time.time(), **fields}, allow_nan=False)
+        with self.path.open("ab+") as file:
+            # After a crash the last line may lack its end; a new line must not be glued to it.
+            if file.tell() > 0:
+                file.seek(-1, io.SEEK_END)
+                if file.read(1) != b"\n":
+                    file.write(b"\n")
+            file.write(line.encode() + b"\n")
+
+
+def latest_rounds(events: Iterable[Event]) -> list[Event]:
+    """Return the last record of each round, in order of rounds; a resumed run repeats some.
+
+    Example:
+        >>> latest_rounds([{"event": "round", "round": 1, "x": 1}, {"event": "round", "round": 1, "x": 2}])
+        [{'event': 'round', 'round': 1, 'x': 2}]
+    """
+    rounds = {event["round"]: event for event in events if event["event"] == "round"}
+    return [rounds[number] for number in sorted(rounds)]
+
+
+def write_metrics(path: Path, events: Iterable[Event]) -> None:
+    """Write ``metrics.csv``, one row a round, from the events.
+
+    Args:
+        path: The file.
+        events: All events of the run.
+    """
+    rows = []
+    for event in latest_rounds(events):
+        row = {"round": event["round"], "train_loss": event["train_loss"], "seconds": event["seconds"]}
+        row |= {f"validation_accuracy/{width}": value for width, value in event["validation_accuracy"].items()}
+        rows.append(row)
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(path, text.getvalue().encode())

@@ -1,0 +1,63 @@
+"""What a callback of the engine may do, and what it is told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from aequa_lightning.collaboration.engine import Collaboration
+
+
+@dataclass(frozen=True)
+class RoundResult:
+    """One round as a process has seen it.
+
+    Attributes:
+        round: Number of the round, from 1.
+        updates: Updates of the participants that this process's group hosted, by index; float32 of shape (size,).
+        accepted: Indices of all participants whose updates entered the average, ascending.
+        mean_update: The aggregate, the same on all processes; float64 of shape (size,).
+        record: The round's event, the same on all processes; a callback may add JSON values before it is written.
+    """
+
+    round: int
+    updates: Mapping[int, Tensor]
+    accepted: list[int]
+    mean_update: Tensor
+    record: dict[str, Any]
+
+
+class CollaborationCallback:
+    """Base class: override what is needed. Every hook runs in every process, in the order of the list of callbacks."""
+
+    def setup(self, run: Collaboration) -> None:
+        """The run stands, no checkpoint has been loaded: build what depends on its size."""
+
+    def on_fit_start(self, run: Collaboration) -> None:
+        """Before any training, after a checkpoint has been loaded."""
+
+    def on_standalone_end(self, run: Collaboration, participant: int) -> None:
+        """A participant of this group has trained alone."""
+
+    def on_participant_end(self, run: Collaboration, participant: int) -> None:
+        """A participant of this group has trained in a round."""
+
+    def on_round_end(self, run: Collaboration, result: RoundResult) -> None:
+        """The round has been aggregated and evaluated; its event is about to be written."""
+
+    def on_fit_end(self, run: Collaboration) -> None:
+        """All rounds are done and saved; the group of processes still stands."""
+
+    def on_fit_exit(self, run: Collaboration) -> None:
+        """The run ends: finished, stopped or failed."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs, as plain values."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what :meth:`state_dict` returned."""

@@ -1,0 +1,195 @@
+"""Training on one participant's data, with the process's one model and one optimizer in turn for everybody."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+from lightning.fabric.wrappers import _FabricModule
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from aequa_lightning.collaboration.seeding import derive_generator, derive_seed
+from aequa_lightning.collaboration.topology import Topology
+from aequa_lightning.errors import InputError
+from aequa_lightning.training import SlimmableClassifier
+
+
+@dataclass(frozen=True)
+class LocalWork:
+    """How much a participant trains: whole passes over its data, or a number of batches.
+
+    Args:
+        epochs: Passes; ignored when ``steps`` is given.
+        steps: Batches.
+    """
+
+    epochs: int = 1
+    steps: int | None = None
+
+    def times(self, rounds: int) -> "LocalWork":
+        """Return the work of as many rounds in one go."""
+        return LocalWork(self.epochs * rounds, None if self.steps is None else self.steps * rounds)
+
+
+def batches(samples: int, work: LocalWork, batch_size: int, *, seed: int) -> Iterator[Tensor]:
+    """Yield shuffled batches of indices for one participant's work.
+
+    Args:
+        samples: Number of samples, >= 1.
+        work: How many passes or batches.
+        batch_size: Samples of a batch. A single left-over sample joins the batch before it, because normalisation
+            over a batch of one is undefined.
+        seed: Decides the order.
+
+    Yields:
+        int64 indices of shape (batch,).
+
+    Example:
+        >>> [len(batch) for batch in batches(5, LocalWork(epochs=1), 2, seed=0)]
+        [2, 3]
+        >>> [len(batch) for batch in batches(5, LocalWork(steps=3), 2, seed=0)]
+        [2, 3, 2]
+    """
+    left, epoch = work.steps, 0
+    while left is None and epoch < work.epochs or left is not None and left > 0:
+        order = torch.randperm(samples, generator=derive_generator(seed, "epoch", epoch))
+        chunks = list(order.split(batch_size))
+        if len(chunks) > 1 and len(chunks[-1]) == 1:
+            chunks[-2:] = [torch.cat(chunks[-2:])]
+        if left is not None:
+            chunks = chunks[:left]
+            left -= len(chunks)
+        yield from chunks
+        epoch += 1
+
+
+class FlatParameters:
+    """All trainable parameters as views of one vector, so that sending and averaging them is one operation.
+
+    Args:
+        module: Its parameters are moved into the vector; the module keeps working as before.
+    """
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        self.vector = torch.cat([parameter.detach().reshape(-1) for parameter in parameters])
+        offset = 0
+        for parameter in parameters:
+            end = offset + parameter.numel()
+            parameter.data = self.vector[offset:end].view(parameter.shape)
+            offset = end
+
+
+class LocalTrainer:
+    """The process's model and optimizer, lent to one participant after another.
+
+    Args:
+        fabric: A launched Fabric.
+        classifier: The model; its parameters become views of :attr:`parameters`.
+        batch_size: Samples of a batch, over all replicas together.
+        seed: The run's seed.
+    """
+
+    def __init__(self, fabric: Fabric, classifier: SlimmableClassifier, *, batch_size: int, seed: int) -> None:
+        self.fabric, self.classifier, self.batch_size, self.seed = fabric, classifier, batch_size, seed
+        self.topology = Topology(fabric)
+        classifier.to(fabric.device)
+        self.parameters = FlatParameters(classifier).vector
+        optimizer, self.scheduler = unpack_optimizers(classifier.configure_optimizers())
+        self.module: _FabricModule = fabric.setup_module(classifier, move_to_device=False)
+        self.optimizer = fabric.setup_optimizers(optimizer)
+
+    def train(
+        self,
+        inputs: Tensor,
+        targets: Tensor,
+        work: LocalWork,
+        *,
+        keys: tuple[int | str, ...],
+        widths: Sequence[float] | None = None,
+    ) -> float:
+        """Train from the parameters that the model holds now, with a fresh optimizer.
+
+        Args:
+            inputs: The participant's samples, on the device.
+            targets: Their classes, on the device.
+            work: How much to train.
+            keys: What this work is; with the seed they decide everything random in it.
+            widths: Widths of each step instead of the sandwich rule's random ones.
+
+        Returns:
+            The mean loss over steps and widths, of this replica.
+        """
+        # The optimizer is the same object for all, so what one participant left in it must go.
+        self.optimizer.optimizer.state.clear()
+        self.module.train()
+        seed = derive_seed(self.seed, *keys)
+        # Dropout and the like draw from the global generator.
+        torch.manual_seed(derive_seed(seed, "replica", self.topology.replica))
+        total, count = torch.zeros((), device=self.fabric.device), 0
+        first_step = derive_seed(seed, "widths")
+        for step, batch in enumerate(batches(len(targets), work, self.batch_size, seed=seed)):
+            share, scale = self._share(batch)
+            self.optimizer.zero_grad()
+            losses = self.classifier.sandwich(
+                inputs[share],
+                targets[share],
+                step=first_step + step,
+                widths=widths,
+                scale=scale,
+                forward=self.module,
+                backward=partial(self.fabric.backward, model=self.module),
+                no_sync=partial(self.fabric.no_backward_sync, self.module, enabled=self.topology.replicas > 1),
+            )
+            self.optimizer.step()
+            total += torch.stack(list(losses.values())).mean()
+            count += 1
+        return float(total) / max(count, 1)
+
+    def _share(self, batch: Tensor) -> tuple[Tensor, float]:
+        """Return this replica's part of a batch and the factor that makes the mean over replicas the batch's mean."""
+        replicas = self.topology.replicas
+        if replicas == 1:
+            return batch.to(self.fabric.device), 1.0
+        share = batch[self.topology.replica :: replicas]
+        scale = len(share) * replicas / len(batch)
+        # Every replica must take part in the backward pass, so one without a sample repeats one at no weight.
+        return (share if len(share) else batch[:1]).to(self.fabric.device), scale
+
+
+def unpack_optimizers(configured: Any) -> tuple[Optimizer, LRScheduler | None]:
+    """Read what ``configure_optimizers`` returned, in any form of Lightning's with one optimizer.
+
+    Args:
+        configured: An optimizer, a pair of lists, or a dictionary.
+
+    Returns:
+        The optimizer and the scheduler, which the engine steps once a round.
+
+    Raises:
+        InputError: There are several optimizers, or the scheduler waits for a metric.
+
+    Example:
+        >>> optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1)
+        >>> unpack_optimizers({"optimizer": optimizer}) == (optimizer, None)
+        True
+    """
+    if isinstance(configured, Optimizer):
+        return configured, None
+    if isinstance(configured, dict):
+        optimizer, scheduler = configured["optimizer"], configured.get("lr_scheduler")
+    elif len(configured) == 2 and isinstance(configured[0], Sequence):
+        if len(configured[0]) != 1 or len(configured[1]) > 1:
+            raise InputError("optimizer: the engine trains with one optimizer and at most one lr_scheduler.")
+        optimizer, scheduler = configured[0][0], next(iter(configured[1]), None)
+    else:
+        raise InputError(f"optimizer: {type(configured).__name__} with {len(configured)} entries; give one optimizer.")
+    if isinstance(scheduler, dict):
+        scheduler = scheduler["scheduler"]
+    if scheduler is not None and not isinstance(scheduler, LRScheduler) or hasattr(scheduler, "is_better"):
+        raise InputError(f"lr_scheduler: {type(scheduler).__name__} waits for a metric; choose one that counts rounds.")
+    return optimizer, scheduler

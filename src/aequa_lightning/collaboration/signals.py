@@ -1,0 +1,54 @@
+"""Stopping when the cluster asks: a signal only sets a flag, and all processes agree at the next safe point."""
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+
+
+class StopRequest:
+    """Remembers the first stop signal that this process received."""
+
+    def __init__(self) -> None:
+        self.received: signal.Signals | None = None
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Catch stop signals within the block and restore the former handlers after it."""
+
+        def remember(number: int, frame: FrameType | None) -> None:
+            if self.received is None:
+                self.received = signal.Signals(number)
+            elif number == signal.SIGINT:
+                # A second Ctrl-C means it: do not wait for the safe point.
+                raise KeyboardInterrupt
+
+        former = {number: signal.signal(number, remember) for number in STOP_SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in former.items():
+                signal.signal(number, handler)
+
+
+@contextmanager
+def passing_on_signals() -> Iterator[None]:
+    """Hand stop signals on to forked processes: schedulers and users know the parent's number only."""
+
+    def forward(number: int, frame: FrameType | None) -> None:
+        # The terminal already sends Ctrl-C to the whole foreground group.
+        if number != signal.SIGINT:
+            for child in multiprocessing.active_children():
+                if child.pid is not None:
+                    os.kill(child.pid, number)
+
+    former = {number: signal.signal(number, forward) for number in STOP_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)

@@ -1,0 +1,57 @@
+"""What each participant reaches alone: the reference that contributions and gains are measured against."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from aequa_lightning.files import write_json
+
+
+@dataclass(frozen=True)
+class Standalone:
+    """Result of one participant's training alone, at full width, for as many epochs as the run has rounds.
+
+    Attributes:
+        participant: Name.
+        samples: Number of training samples.
+        validation_accuracy: On the server's validation part, in [0, 1].
+        test_accuracy: On the test part, in [0, 1]; only ever reported.
+        seconds: Time it took.
+    """
+
+    participant: str
+    samples: int
+    validation_accuracy: float
+    test_accuracy: float
+    seconds: float
+
+
+class StandaloneRecords:
+    """Keeps each finished result in a file of its own, so that a killed run does not train it again.
+
+    Args:
+        folder: The run's folder for them.
+        names: The participants' names.
+    """
+
+    def __init__(self, folder: Path, names: tuple[str, ...]) -> None:
+        self.folder, self.names = folder, names
+
+    def save(self, result: Standalone) -> None:
+        """Write one result, atomically."""
+        write_json(self._path(result.participant), asdict(result))
+
+    def load(self, index: int) -> Standalone:
+        """Read the result of a participant that has finished."""
+        return Standalone(**json.loads(self._path(self.names[index]).read_text()))
+
+    def missing(self) -> list[int]:
+        """Return the indices of participants without a result."""
+        return [index for index, name in enumerate(self.names) if not self._path(name).is_file()]
+
+    def all(self) -> list[Standalone]:
+        """Read everybody's result, in order of participants."""
+        return [self.load(index) for index in range(len(self.names))]
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name}.json"

@@ -1,0 +1,198 @@
+"""Processes arranged as groups x replicas: a group hosts participants in turn, its replicas share each of them."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from lightning.fabric import Fabric
+from lightning.fabric.loggers import Logger
+from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+from lightning.fabric.strategies import DDPStrategy
+from torch import Tensor
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.nn import Module
+from torch.nn.parallel import DistributedDataParallel
+from typing_extensions import override
+
+from aequa_lightning.collaboration.signals import passing_on_signals
+from aequa_lightning.errors import InputError
+
+
+class ReplicaStrategy(DDPStrategy):
+    """Data parallelism inside a group only; between groups nothing but the round's aggregation is exchanged.
+
+    Args:
+        replicas: Processes of a group; must divide the number of processes.
+        **kwargs: As of :class:`~lightning.fabric.strategies.DDPStrategy`.
+    """
+
+    def __init__(self, replicas: int, **kwargs: Any) -> None:
+        # Statistics of normalisation layers are recalibrated after aggregation: sending them every step is waste.
+        super().__init__(broadcast_buffers=False, **kwargs)
+        self.replicas = replicas
+        self.mesh: DeviceMesh | None = None
+
+    @override
+    def setup_environment(self) -> None:
+        super().setup_environment()
+        self.mesh = init_device_mesh(
+            self.root_device.type, (self.world_size // self.replicas, self.replicas), mesh_dim_names=("group", "replica")
+        )
+
+    @override
+    def setup_module(self, module: Module) -> Module:  # type: ignore[override]
+        if self.replicas == 1:
+            return module
+        assert self.mesh is not None
+        device_ids = self._determine_ddp_device_ids()
+        # DDP is to be built on a side stream when graphs of it may be captured later.
+        stream = torch.cuda.stream(torch.cuda.Stream()) if device_ids is not None else nullcontext()
+        with stream:
+            group = self.mesh.get_group("replica")
+            return DistributedDataParallel(module, device_ids=device_ids, process_group=group, **self._ddp_kwargs)
+
+
+class Topology:
+    """Where this process stands, and the sums it takes part in. Works alike in a single process.
+
+    Args:
+        fabric: A launched Fabric.
+    """
+
+    def __init__(self, fabric: Fabric) -> None:
+        strategy = fabric.strategy
+        self.device = fabric.device
+        self.rank = fabric.global_rank
+        self.processes = fabric.world_size
+        self.mesh = strategy.mesh if isinstance(strategy, ReplicaStrategy) else None
+        self.replicas = strategy.replicas if isinstance(strategy, ReplicaStrategy) else 1
+        self.groups = self.processes // self.replicas
+        self.group, self.replica = divmod(self.rank, self.replicas)
+
+    def sum_over_groups(self, values: Tensor) -> None:
+        """Sum a tensor over all groups, in place; replicas of a group are counted once."""
+        if self.mesh is not None:
+            dist.all_reduce(values, group=self.mesh.get_group("group"))
+
+    def share(self, values: Tensor) -> Tensor:
+        """Merge a table that each group has filled in for its own participants and left zero elsewhere.
+
+        Args:
+            values: Any shape, on the CPU or the device.
+
+        Returns:
+            The complete table, on the CPU, the same on all processes.
+        """
+        table = values.to(self.device, copy=True)
+        self.sum_over_groups(table)
+        return table.cpu()
+
+    def share_over_processes(self, values: Tensor) -> Tensor:
+        """Like :meth:`share`, for a table that single processes have filled in."""
+        table = values.to(self.device, copy=True)
+        if self.mesh is not None:
+            dist.all_reduce(table)
+        return table.cpu()
+
+    def any(self, flag: bool) -> bool:
+        """Tell whether the flag is set on any process."""
+        return bool(self.share_over_processes(torch.tensor([int(flag)])).item())
+
+
+def build_fabric(
+    *,
+    accelerator: str,
+    devices: int | str | list[int],
+    num_nodes: int,
+    precision: Any,
+    replicas: int,
+    loggers: list[Logger],
+    timeout: timedelta,
+) -> Fabric:
+    """Choose how processes are started and arranged.
+
+    One process needs no process group. Several on a CPU are forked, which is fast; on GPUs the command is run once
+    per device; under ``torchrun`` and ``srun`` the processes exist already.
+
+    Args:
+        accelerator: As of Fabric: ``cpu``, ``cuda``, ``auto`` ...
+        devices: Processes per node.
+        num_nodes: Number of machines.
+        precision: As of Fabric.
+        replicas: Processes that share a participant; must divide the number of processes.
+        loggers: Lightning loggers.
+        timeout: Longest wait for another process in a collective operation.
+
+    Raises:
+        InputError: The devices are not there, or the replicas do not divide the processes.
+    """
+    external = TorchElasticEnvironment.detect() or SLURMEnvironment.detect()
+
+    def fabric(strategy: str | DDPStrategy) -> Fabric:
+        try:
+            return Fabric(
+                accelerator=accelerator,
+                devices=devices,
+                num_nodes=num_nodes,
+                precision=precision,
+                strategy=strategy,
+                loggers=loggers,
+            )
+        except (ValueError, RuntimeError) as error:
+            # Lightning's MisconfigurationException is a RuntimeError or a bare Exception by version.
+            raise InputError(
+                f"trainer.accelerator={accelerator!r}, trainer.devices={devices!r}, trainer.precision={precision!r} "
+                f"cannot be used here: {error}"
+            ) from error
+
+    single = fabric("auto")
+    if single.world_size == 1 and single.strategy.__class__.__name__ == "SingleDeviceStrategy" and not external:
+        if replicas != 1:
+            raise InputError(f"trainer.replicas={replicas} needs as many processes: set trainer.devices to a multiple.")
+        return single
+    on_cpu = single.device.type == "cpu"
+    start_method = "fork" if on_cpu and not external else "popen"
+    several = fabric(ReplicaStrategy(replicas, start_method=start_method, timeout=timeout))
+    if several.world_size % replicas:
+        raise InputError(
+            f"trainer.replicas={replicas} does not divide the {several.world_size} processes of "
+            f"trainer.devices={devices!r} x trainer.num_nodes={num_nodes}; choose a divisor."
+        )
+    return several
+
+
+def launch(fabric: Fabric, work: Callable[[Fabric], Any], *, threads: int) -> Any:
+    """Run ``work`` in every process of the fabric and end the process group in good order.
+
+    Args:
+        fabric: Not yet launched.
+        work: Called with the launched fabric; what rank 0 returns must be small and plain (it may travel in a pipe).
+        threads: Threads of each process for a CPU operation. A fixed number, because the rounding of a sum depends
+            on it: the same for one process and for many gives the same result.
+
+    Returns:
+        What ``work`` returned on rank 0; in processes that were started by a command, their own.
+    """
+
+    def body(fabric: Fabric) -> Any:
+        torch.set_num_threads(threads)
+        with _process_group():
+            return work(fabric)
+
+    # Forked children must not inherit a pool of threads that the parent has started.
+    torch.set_num_threads(threads)
+    launcher = fabric.strategy.launcher
+    with passing_on_signals() if launcher is not None else nullcontext():
+        return fabric.launch(body)
+
+
+@contextmanager
+def _process_group() -> Iterator[None]:
+    """Leave the process group together; without the barrier gloo aborts processes that are still busy."""
+    yield
+    if dist.is_initialized():
+        dist.barrier()
+        dist.destroy_process_group()

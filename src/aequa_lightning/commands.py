@@ -1,0 +1,49 @@
+"""The verbs that look after a finished run."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from jsonargparse import ArgumentParser
+
+from aequa_lightning.errors import InputError
+
+
+def run_command(words: Sequence[str]) -> None:
+    """Run ``allocate`` or ``report``.
+
+    Args:
+        words: The verb and its options.
+    """
+    {"allocate": _allocate, "report": _report}[words[0]](list(words[1:]))
+
+
+def _allocate(words: list[str]) -> None:
+    parser = ArgumentParser(prog="aequa allocate", description="Choose the widths of a finished run again.")
+    parser.add_argument("--run_dir", type=str, required=True, help="the run folder")
+    parser.add_argument("--objective", type=str | None, help="what is minimised, such as cv; default: as in the run")
+    parser.add_argument("--slope", type=float | str | None, help="a number or auto; default: as in the run")
+    options = parser.parse_args(words)
+    config = Path(options.run_dir) / "config.yaml"
+    if not config.is_file():
+        raise InputError(f"run_dir={options.run_dir!r} holds no config.yaml; give the folder of a run of `aequa fit`.")
+
+    from aequa_lightning.cli import AequaCLI
+
+    here = ["--trainer.run_dir", options.run_dir, "--trainer.accelerator", "cpu", "--trainer.devices", "1"]
+    here += ["--trainer.num_nodes", "1", "--trainer.replicas", "1"]
+    cli = AequaCLI(["fit", "--config", str(config), *here], execute=False)
+    changes = {key: options[key] for key in ("objective", "slope") if options[key] is not None}
+    cli.trainer.allocate(cli.model, cli.datamodule, replace(cli.trainer.mechanism, **changes))
+
+
+def _report(words: list[str]) -> None:
+    parser = ArgumentParser(prog="aequa report", description="Build the page of one run, or compare several.")
+    parser.add_argument("--run_dir", nargs="+", type=str, required=True, help="one run folder, or several to compare")
+    parser.add_argument("--output", type=str | None, help="the page; default: in the first run folder")
+    options = parser.parse_args(words)
+
+    from aequa_lightning.report import build_report
+
+    page = build_report([Path(folder) for folder in options.run_dir], output=Path(options.output) if options.output else None)
+    print(page)

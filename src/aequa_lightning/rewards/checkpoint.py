@@ -1,0 +1,95 @@
+"""Reward files: what a participant earned, as a checkpoint and as a program, and nothing more."""
+
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from torch import nn
+
+from aequa_lightning.errors import InputError
+from aequa_lightning.files import sha256, write_atomically
+
+KIND = "reward"
+
+
+def save_reward(
+    path: Path, network: nn.Module, *, hyper_parameters: Mapping[str, Any], about: Mapping[str, Any]
+) -> None:
+    """Write a Lightning checkpoint of a plain narrow classifier.
+
+    It holds the parameters of its width, its own normalisation statistics, and plain values: no optimizer, no other
+    width, nothing that needs this project to be read.
+
+    Args:
+        path: The file.
+        network: The extracted network; every tensor owns its storage.
+        hyper_parameters: Arguments of :class:`~aequa_lightning.training.RewardClassifier`, plain values.
+        about: Whose it is and how inputs are to be normalised, plain values.
+    """
+    content = io.BytesIO()
+    torch.save(
+        {
+            "kind": KIND,
+            # A view would carry the whole storage behind it into the file: what is withheld with what is given.
+            "state_dict": {
+                f"network.{name}": value.detach().cpu().clone() for name, value in network.state_dict().items()
+            },
+            "hyper_parameters": dict(hyper_parameters),
+            "about": dict(about),
+            "pytorch-lightning_version": lightning.__version__,
+            "epoch": 0,
+            "global_step": 0,
+        },
+        content,
+    )
+    write_atomically(path, content.getvalue())
+
+
+def is_reward(checkpoint: Mapping[str, Any]) -> bool:
+    """Tell whether a loaded checkpoint is a reward, not the state of a run."""
+    return checkpoint.get("kind") == KIND
+
+
+def export_program(network: nn.Module, input_shape: tuple[int, ...]) -> bytes:
+    """Return the network as a ``torch.export`` program with a dynamic batch, which torch alone can run.
+
+    Args:
+        network: The extracted network, on the CPU.
+        input_shape: Shape of one input without the batch.
+
+    Returns:
+        The content of a ``.pt2`` file.
+
+    Raises:
+        InputError: The network cannot be exported.
+    """
+    # A batch of one would be taken for a constant.
+    example = torch.zeros(2, *input_shape)
+    try:
+        program = torch.export.export(network.eval(), (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    except Exception as error:
+        raise InputError(f"model.backbone: torch.export cannot follow this network: {error}") from error
+    content = io.BytesIO()
+    torch.export.save(program, content)
+    return content.getvalue()
+
+
+def verify_reward(path: Path) -> None:
+    """Compare a reward file with the manifest beside it; without a manifest there is nothing to compare.
+
+    Args:
+        path: The reward file.
+
+    Raises:
+        InputError: The file is not the one that the manifest describes.
+    """
+    manifest = path.with_name("manifest.json")
+    if not manifest.is_file():
+        return
+    rows = {row["file"]: row for row in json.loads(manifest.read_text())["rewards"]}
+    if path.name in rows and rows[path.name]["sha256"] != sha256(path):
+        raise InputError(f"ckpt_path={str(path)!r} is not the file that {manifest} describes: its SHA-256 differs.")

@@ -1,0 +1,213 @@
+"""The LightningModule: a slimmable classifier trained by the sandwich rule, for Trainer and engine alike."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from torch import Tensor, nn
+from torchmetrics.classification import MulticlassAccuracy
+from typing_extensions import override
+
+from aequa_lightning.backbones import build_backbone
+from aequa_lightning.errors import InputError
+from aequa_lightning.slimmable import SlimmableModel, sandwich_step, sandwich_widths
+
+Options = dict[str, int | float | str | bool]
+
+
+class SlimmableClassifier(LightningModule):
+    """A classifier whose narrower prefixes are classifiers too.
+
+    All arguments are plain values, so that a checkpoint holds them and can be read with ``weights_only=True``.
+
+    Args:
+        num_classes: Number of classes, >= 2. The command line takes it from the data.
+        input_shape: Shape of one input without the batch, such as (1, 28, 28). The command line takes it from the data.
+        backbone: A name known to :func:`~aequa_lightning.backbones.build_backbone`, or ``package.module:function``.
+        backbone_options: Keyword arguments of the backbone.
+        widths: The grid that training draws widths from, in (0, 1]; its smallest is the narrowest sub-network.
+        sampled_widths: Random widths of a step between the full and the smallest (sandwich rule).
+        distillation: Share of the narrow widths' loss that is taught by the full width's output, in [0, 1].
+        seed: Seed of the random widths.
+
+    Raises:
+        InputError: A width is out of range, or a layer cannot follow it.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        input_shape: Sequence[int],
+        *,
+        backbone: str = "cnn",
+        backbone_options: Options | None = None,
+        widths: Sequence[float] = (1.0, 0.75, 0.5, 0.25),
+        sampled_widths: int = 2,
+        distillation: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        if not 0 <= distillation <= 1:
+            raise InputError(f"model.distillation={distillation} is outside [0, 1]; 0 turns it off.")
+        if sampled_widths < 0:
+            raise InputError(f"model.sampled_widths={sampled_widths} is negative; 0 trains the full and the smallest.")
+        full = build_backbone(
+            backbone, num_classes=num_classes, input_shape=tuple(input_shape), **(backbone_options or {})
+        )
+        self.network = SlimmableModel(full, widths, torch.zeros(1, *input_shape))
+        self.sampled_widths, self.distillation, self.seed = sampled_widths, distillation, seed
+        # One backward per width needs the memory of one width only; automatic optimisation would hold all graphs.
+        self.automatic_optimization = False
+        self.accuracy = nn.ModuleDict(
+            {_key(width): MulticlassAccuracy(num_classes, average="micro") for width in self.network.widths}
+        )
+
+    @override
+    def forward(self, inputs: Tensor, width: float = 1.0) -> Tensor:
+        """Return logits of shape (batch, num_classes) at a width in [smallest width, 1]."""
+        logits: Tensor = self.network(inputs, width)
+        return logits
+
+    def sandwich(
+        self,
+        inputs: Tensor,
+        targets: Tensor,
+        *,
+        step: int,
+        widths: Sequence[float] | None = None,
+        scale: float = 1.0,
+        forward: Callable[..., Tensor],
+        backward: Callable[[Tensor], None],
+        no_sync: Callable[[], AbstractContextManager[Any]],
+    ) -> dict[float, Tensor]:
+        """Accumulate the gradients of one sandwich step (Yu and Huang 2019); zeroing and stepping are the caller's.
+
+        Args:
+            inputs: Shape (batch, *input_shape).
+            targets: Classes, int64 of shape (batch,).
+            step: Number of the step; with the seed it decides the random widths.
+            widths: Widths to train instead of the random ones.
+            scale: Factor of every loss, for replicas with unequal shares of a batch.
+            forward: Called as ``forward(inputs, width=...)``; the wrapped module when there is one.
+            backward: Called once per width.
+            no_sync: Context that keeps gradients local; around all widths but the last.
+
+        Returns:
+            The detached loss of each width.
+        """
+        if widths is None:
+            widths = sandwich_widths(self.network.widths, sampled=self.sampled_widths, seed=self.seed, step=step)
+        return sandwich_step(
+            forward,
+            inputs,
+            targets,
+            widths,
+            backward=backward if scale == 1 else lambda loss: backward(loss * scale),
+            no_sync=no_sync,
+            distillation=self.distillation,
+        )
+
+    @override
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        optimizer = self.optimizers()
+        assert not isinstance(optimizer, list)
+        optimizer.zero_grad()
+        losses = self.sandwich(
+            *batch,
+            step=self.global_step,
+            forward=self.__call__,
+            backward=self.manual_backward,
+            no_sync=getattr(self.trainer.strategy, "block_backward_sync", nullcontext),
+        )
+        optimizer.step()
+        self.log("train/loss", losses[1.0], prog_bar=True)
+
+    @override
+    def on_train_epoch_end(self) -> None:
+        schedulers = self.lr_schedulers()
+        for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
+            if scheduler is not None:
+                scheduler.step()  # type: ignore[call-arg]
+
+    @override
+    def on_validation_start(self) -> None:
+        # Statistics are private to a width and stale after training; labels are not looked at.
+        if self.network.has_statistics:
+            batches = (batch[0].to(self.device) for batch in self.trainer.val_dataloaders)
+            self.network.recalibrate(batches, self.network.widths)
+            for statistic in self.network.buffers():
+                if statistic.is_floating_point():
+                    statistic.copy_(self.trainer.strategy.reduce(statistic, reduce_op="mean"))
+
+    @override
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self._evaluate("validation", batch)
+
+    @override
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self._evaluate("test", batch)
+
+    @override
+    def predict_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> Tensor:
+        return self(batch[0]).softmax(-1)
+
+    @override
+    def configure_optimizers(self) -> Any:
+        """Adam at 1e-3; ``--optimizer`` and ``--lr_scheduler`` on the command line replace it."""
+        return torch.optim.Adam(self.parameters(), lr=1e-3)
+
+    def reward_hparams(self, width: float) -> dict[str, Any]:
+        """Return the arguments of the :class:`RewardClassifier` that holds one width of this model, plain values."""
+        kept = ("num_classes", "backbone", "backbone_options")
+        return {"width": width, "input_shape": list(self.hparams["input_shape"])} | {key: self.hparams[key] for key in kept}
+
+    def _evaluate(self, stage: str, batch: tuple[Tensor, Tensor]) -> None:
+        inputs, targets = batch
+        for width in self.network.widths:
+            metric = self.accuracy[_key(width)]
+            metric(self(inputs, width=width), targets)
+            self.log(f"{stage}/accuracy/{width:g}", metric, on_step=False, on_epoch=True)  # type: ignore[arg-type]
+
+
+class RewardClassifier(LightningModule):
+    """A participant's reward: the plain narrow network of one width, without the slimmable one around it.
+
+    Args:
+        num_classes: Number of classes.
+        input_shape: Shape of one input without the batch.
+        width: The width it was cut at, in (0, 1].
+        backbone: As of :class:`SlimmableClassifier`.
+        backbone_options: As of :class:`SlimmableClassifier`.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        input_shape: Sequence[int],
+        *,
+        width: float,
+        backbone: str,
+        backbone_options: Options | None = None,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        full = build_backbone(
+            backbone, num_classes=num_classes, input_shape=tuple(input_shape), **(backbone_options or {})
+        )
+        # Only the narrow shapes matter here; the values come from the checkpoint.
+        slimmable = SlimmableModel(full, (1.0, width), torch.zeros(1, *input_shape))
+        self.network = slimmable.extract(width, calibrated=False)
+
+    @override
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return logits of shape (batch, num_classes)."""
+        logits: Tensor = self.network(inputs)
+        return logits
+
+
+def _key(width: float) -> str:
+    # Names of submodules may not contain a dot.
+    return f"width_{width:g}".replace(".", "_")
