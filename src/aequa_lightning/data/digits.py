@@ -3,7 +3,8 @@
 import torch
 from sklearn.datasets import load_digits
 
-from aequa_lightning.data.module import CollaborativeData, Split, stratified_split
+from aequa_lightning.data.module import CollaborativeData, Split
+from aequa_lightning.data.preparation import stratified_split
 
 
 class DigitsData(CollaborativeData):

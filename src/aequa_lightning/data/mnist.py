@@ -22,7 +22,7 @@ class IdxData(CollaborativeData):
     Args:
         root: Folder that holds the files themselves, or in torchvision's layout (``NAME/raw`` below it); None looks
             where the system's packages put them.
-        download: Fetch missing files with torchvision into ``root``.
+        download: Fetch missing files with torchvision into ``root``, in ``prepare_data``.
         **kwargs: See `CollaborativeData`.
 
     Raises:
@@ -49,7 +49,13 @@ class IdxData(CollaborativeData):
     def prepare_data(self) -> None:
         """Download the files where that was asked for and they are missing."""
         if self.download and self._find() is None:
-            getattr(torchvision.datasets, self.torchvision_name)(self.root, download=True)
+            try:
+                getattr(torchvision.datasets, self.torchvision_name)(self.root, download=True)
+            except (RuntimeError, OSError) as error:
+                raise InputError(
+                    f"{self.torchvision_name} could not be downloaded into data.root ({self.root}): {error}."
+                    f" Copy {', '.join(FILES)} there, or try again"
+                ) from error
 
     def load(self) -> tuple[Split, Split]:
         """Return 60,000 training and 10,000 test images, uint8."""
@@ -91,6 +97,7 @@ class FashionMNISTData(IdxData):
 
     mean = (0.2860,)
     std = (0.3530,)
+    flippable = True
 
     torchvision_name = "FashionMNIST"
     system_folder = Path("/usr/share/datasets/fashion-mnist")

@@ -9,7 +9,10 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from aequa_lightning.data.partition import Homogeneous, IntArray, Partition
+from aequa_lightning.data.augmentation import CropAndFlip
+from aequa_lightning.data.noise import add_gaussian_noise, corrupt_labels, noise_levels
+from aequa_lightning.data.partition import Homogeneous, Partition
+from aequa_lightning.data.preparation import IntArray, channel_statistics, normalised, stratified_split
 from aequa_lightning.errors import InputError
 
 Batch = tuple[Tensor, Tensor]
@@ -44,7 +47,13 @@ class CollaborativeData(LightningDataModule):
         validation_share: Part of every class that the server keeps for validation, in (0, 1).
         batch_size: Samples in a batch of the loaders.
         min_samples: The fewest samples a participant may hold, at least 1.
-        partition_seed: Seed of the validation part and of the partition; the seed of the training is another one.
+        partition_seed: Seed of the validation part, the partition and the noise; training has its own seed.
+        train_samples: Use only about this many training samples, drawn stratified by class; None uses all.
+        augment: Shift the images of training batches at random by an eighth of their side, and mirror them where the
+            data set allows it; see `augmentation`.
+        feature_noise: Standard deviation of Gaussian noise on a participant's normalised inputs: one level each, or
+            the last one's, with levels rising evenly from 0.
+        label_noise: Share of a participant's labels that are replaced by another class, likewise, in [0, 1].
 
     Attributes:
         num_classes: Number of classes, known after construction.
@@ -53,12 +62,16 @@ class CollaborativeData(LightningDataModule):
         mean: Mean that is taken off, per channel or feature; None before ``setup`` where it is measured, and always
             for token numbers.
         std: Standard deviation that is divided by, likewise.
+        augmentation: What a trainer applies to the inputs of every training batch; None without ``augment``. A plain
+            `lightning.Trainer` does so through ``on_after_batch_transfer``.
+        flippable: Whether a mirrored image still shows the same class.
     """
 
     num_classes: int
     input_shape: tuple[int, ...]
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    flippable: bool = False
 
     def __init__(
         self,
@@ -69,11 +82,18 @@ class CollaborativeData(LightningDataModule):
         batch_size: int = 32,
         min_samples: int = 10,
         partition_seed: int = 0,
+        train_samples: int | None = None,
+        augment: bool = False,
+        feature_noise: float | list[float] = 0.0,
+        label_noise: float | list[float] = 0.0,
     ) -> None:
         super().__init__()
-        for key, value in (("participants", participants), ("batch_size", batch_size), ("min_samples", min_samples)):
+        counts = {"participants": participants, "batch_size": batch_size, "min_samples": min_samples}
+        for key, value in counts.items():
             if value < 1:
                 raise InputError(f"data.{key} is {value}; it must be at least 1")
+        if train_samples is not None and train_samples < 1:
+            raise InputError(f"data.train_samples is {train_samples}; it must be at least 1, or null for all")
         if not 0 < validation_share < 1:
             raise InputError(
                 f"data.validation_share is {validation_share}; it must lie between 0 and 1, for contributions and"
@@ -87,6 +107,12 @@ class CollaborativeData(LightningDataModule):
         self.batch_size = batch_size
         self.min_samples = min_samples
         self.partition_seed = partition_seed
+        self.train_samples = train_samples
+        self.augment = augment
+        self.feature_noise = noise_levels(feature_noise, participants, "data.feature_noise")
+        self.label_noise = noise_levels(label_noise, participants, "data.label_noise")
+        if max(self.label_noise) > 1:
+            raise InputError(f"data.label_noise is {label_noise}; it is a share of the labels, at most 1")
         digits = max(2, len(str(participants - 1)))
         self.names = tuple(f"participant-{number:0{digits}d}" for number in range(participants))
         self._pooled: TensorDataset | None = None
@@ -104,27 +130,47 @@ class CollaborativeData(LightningDataModule):
         if self._pooled is not None:
             return
         train, test = self.load()
+        self._check_options(train.inputs)
         labels = train.targets.numpy()
-        kept, rest = stratified_split(labels, self.validation_share, self.partition_seed)
+        rows = self._used_rows(labels)
+        # The second number keeps the streams apart: the partition starts from the seed alone.
+        kept, left = (rows[i] for i in stratified_split(labels[rows], self.validation_share, [self.partition_seed, 1]))
         parts = self.partition.split(
-            labels[rest],
+            labels[left],
             self.participants,
             self.partition_seed,
             min_samples=self.min_samples,
-            rows=rest,
-            groups=None if train.groups is None else train.groups[rest],
+            rows=left,
+            groups=None if train.groups is None else train.groups[left],
         )
         if train.inputs.dtype != torch.int64 and self.mean is None:
             self.mean, self.std = channel_statistics(train.inputs)
         # The samples lie in the order of their holders, so that a participant's data are a slice and no copy.
-        order = rest[np.concatenate(parts)]
+        order = left[np.concatenate(parts)]
         self._offsets = np.cumsum([0] + [len(part) for part in parts])
         self._validation = self._dataset(train.inputs[kept], train.targets[kept])
         self._test = self._dataset(test.inputs, test.targets)
         self._pooled = self._dataset(train.inputs[order], train.targets[order])
+        self._add_noise()
+
+    @property
+    def augmentation(self) -> CropAndFlip | None:
+        """A callable for the inputs of training batches, or None."""
+        if not self.augment:
+            return None
+        return CropAndFlip(padding=max(1, min(self.input_shape[1:]) // 8), flip=self.flippable)
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Augment the training batches of a plain `lightning.Trainer`."""
+        if self.augmentation is None or self.trainer is None or not self.trainer.training:
+            return batch
+        inputs, targets = batch
+        return self.augmentation(inputs), targets
 
     def participant(self, number: int) -> TensorDataset:
         """Return the (input, target) pairs of participant ``number``, counted from 0; a view of `pooled`."""
+        if not 0 <= number < self.participants:
+            raise IndexError(f"participant {number} of {self.participants}, counted from 0")
         inputs, targets = self.pooled().tensors
         held = slice(self._offsets[number], self._offsets[number + 1])
         return TensorDataset(inputs[held], targets[held])
@@ -165,6 +211,9 @@ class CollaborativeData(LightningDataModule):
             "sizes": np.diff(self._offsets).tolist(),
             "validation_size": len(self.validation()),
             "test_size": len(self.test()),
+            "augment": self.augment,
+            "feature_noise": self.feature_noise,
+            "label_noise": self.label_noise,
         }
 
     def train_dataloader(self) -> DataLoader[Batch]:
@@ -183,66 +232,31 @@ class CollaborativeData(LightningDataModule):
         """Return batches of the test part, targets included."""
         return self.test_dataloader()
 
+    def _check_options(self, inputs: Tensor) -> None:
+        """Refuse options that do not go with the kind of the samples."""
+        kind = f"a sample of {type(self).__name__} has type {inputs.dtype} and shape {self.input_shape}"
+        if self.augment and inputs.ndim != 4:
+            raise InputError(f"data.augment shifts images, but {kind}; set it to false")
+        if max(self.feature_noise) > 0 and inputs.dtype == torch.int64:
+            raise InputError(f"data.feature_noise is added to numbers, but {kind}; set it to 0")
+
+    def _used_rows(self, labels: IntArray) -> IntArray:
+        """Return the rows of the training part that are used at all."""
+        if self.train_samples is None:
+            return np.arange(len(labels))
+        if self.train_samples > len(labels):
+            raise InputError(
+                f"data.train_samples is {self.train_samples}, but there are {len(labels)}; use fewer or null"
+            )
+        return stratified_split(labels, self.train_samples / len(labels), [self.partition_seed, 2])[0]
+
+    def _add_noise(self) -> None:
+        """Worsen the participants' samples in place; everybody's noise depends on the seed and its number only."""
+        for number in range(self.participants):
+            inputs, targets = self.participant(number).tensors
+            generator = np.random.default_rng([self.partition_seed, 3, number])
+            add_gaussian_noise(inputs, self.feature_noise[number], generator)
+            corrupt_labels(targets, self.label_noise[number], self.num_classes, generator)
+
     def _dataset(self, inputs: Tensor, targets: Tensor) -> TensorDataset:
         return TensorDataset(normalised(inputs, self.mean, self.std), targets)
-
-
-def stratified_split(labels: IntArray, share: float, seed: int) -> tuple[IntArray, IntArray]:
-    """Take a random share of every class, at least one sample of each.
-
-    Args:
-        labels: Class of each sample, shape (samples,).
-        share: Part of every class to take, in (0, 1), rounded to whole samples.
-        seed: Seed of the generator, at least 0.
-
-    Returns:
-        The sorted indices that were taken and those that were left.
-
-    Example:
-        >>> taken, left = stratified_split(np.array([0] * 8 + [1] * 4), 0.25, seed=0)
-        >>> len(taken), (taken < 8).sum().item(), len(left)
-        (3, 2, 9)
-    """
-    # The pair keeps this stream apart from the partition's, which starts from the seed alone.
-    generator = np.random.default_rng([seed, 1])
-    taken = np.zeros(len(labels), dtype=bool)
-    for label in np.unique(labels):
-        members = np.flatnonzero(labels == label)
-        taken[generator.permutation(members)[: max(1, round(share * len(members)))]] = True
-    return np.flatnonzero(taken), np.flatnonzero(~taken)
-
-
-def channel_statistics(inputs: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Measure mean and standard deviation per channel of images, or per feature of vectors.
-
-    Args:
-        inputs: Images (samples, channels, height, width) or vectors (samples, features); uint8 counts as 0..1.
-
-    Returns:
-        The means and the standard deviations; where a channel is constant the latter is 1.
-
-    Example:
-        >>> channel_statistics(torch.tensor([[0.0, 5.0], [2.0, 5.0]]))
-        ((1.0, 5.0), (1.0, 1.0))
-    """
-    values = inputs.double() / (255 if inputs.dtype == torch.uint8 else 1)
-    over = [dimension for dimension in range(inputs.ndim) if dimension != 1]
-    std, mean = torch.std_mean(values, dim=over, correction=0)
-    std[std == 0] = 1
-    return tuple(mean.tolist()), tuple(std.tolist())
-
-
-def normalised(inputs: Tensor, mean: tuple[float, ...] | None, std: tuple[float, ...] | None) -> Tensor:
-    """Return float32 inputs with the mean taken off and the standard deviation divided out; uint8 counts as 0..1.
-
-    Token numbers (int64) are returned as they are.
-
-    Example:
-        >>> normalised(torch.tensor([[[[0]], [[255]]]], dtype=torch.uint8), (0.5, 0.5), (0.5, 0.25)).flatten()
-        tensor([-1.,  2.])
-    """
-    if inputs.dtype == torch.int64:
-        return inputs
-    scale = 255 if inputs.dtype == torch.uint8 else 1
-    shape = (-1, *(1 for _ in range(inputs.ndim - 2)))
-    return (inputs.float() - scale * torch.tensor(mean).view(shape)).div_(scale * torch.tensor(std).view(shape))

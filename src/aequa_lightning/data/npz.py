@@ -1,6 +1,9 @@
 """The user's own arrays in one ``.npz`` file."""
 
 import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,8 @@ LAYOUT = (
     " vectors (samples, features), and y_train and y_test, classes 0, 1, ... (samples,); write them with numpy.savez"
 )
 
+Header = tuple[tuple[int, ...], np.dtype[Any]]
+
 
 class NpzData(CollaborativeData):
     """Images or vectors with their classes in the arrays ``x_train``, ``y_train``, ``x_test``, ``y_test``.
@@ -27,78 +32,111 @@ class NpzData(CollaborativeData):
 
     Args:
         path: The ``.npz`` file.
+        mirrored: Whether a mirrored image still shows the same class (``augment`` then mirrors).
         **kwargs: See `CollaborativeData`.
 
     Raises:
         InputError: When the file or an array is missing, or shapes or labels do not fit.
     """
 
-    def __init__(self, path: str, **kwargs: Any) -> None:
+    def __init__(self, path: str, *, mirrored: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.path = path
-        if not Path(path).is_file():
-            raise InputError(f"data.path {path} is no file; {LAYOUT}")
-        try:
-            with zipfile.ZipFile(path) as archive:
-                missing = [key for key in KEYS if f"{key}.npy" not in archive.namelist()]
-                if missing:
-                    raise InputError(f"data.path {path} lacks {', '.join(missing)}; {LAYOUT}")
-                headers = {key: _header(archive, key) for key in KEYS}
-            with np.load(path) as arrays:
-                self.num_classes = _count_classes(path, arrays["y_train"], arrays["y_test"])
-        except (zipfile.BadZipFile, OSError, ValueError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(f"data.path {path} cannot be read ({error}); {LAYOUT}") from error
-        for part in ("train", "test"):
-            (samples, *shape), dtype = headers[f"x_{part}"]
-            if len(shape) not in (1, 2, 3) or (len(shape) == 3 and shape[2] not in (1, 3, 4)) or dtype.kind not in "uf":
-                raise InputError(f"data.path {path}: x_{part} is {dtype} {(samples, *shape)}; {LAYOUT}")
-            if dtype.kind == "u" and dtype != np.uint8:
-                raise InputError(f"data.path {path}: x_{part} is {dtype}; store it as uint8 or floats")
-            if samples != headers[f"y_{part}"][0][0]:
-                raise InputError(
-                    f"data.path {path}: x_{part} holds {samples} samples, y_{part} {headers[f'y_{part}'][0][0]}; they"
-                    " must be as many"
-                )
-        if headers["x_train"][0][1:] != headers["x_test"][0][1:] or headers["x_train"][1] != headers["x_test"][1]:
-            raise InputError(f"data.path {path}: x_train and x_test differ in the type or the shape of a sample")
-        height_width = tuple(shape[:2])
-        self.input_shape = (shape[2] if len(shape) == 3 else 1, *height_width) if len(shape) > 1 else (shape[0],)
+        self.flippable = mirrored
+        with _reading(path):
+            headers = read_headers(path)
+        missing = [key for key in KEYS if key not in headers]
+        if missing:
+            raise InputError(f"data.path {path} lacks {', '.join(missing)}; {LAYOUT}")
+        self.input_shape = _sample_shape(path, headers)
+        with _reading(path), np.load(path) as arrays:
+            labels = arrays["y_train"], arrays["y_test"]
+        self.num_classes = _count_classes(path, *labels)
 
     def load(self) -> tuple[Split, Split]:
         """Return the two parts, images with their channels first."""
-        with np.load(self.path) as arrays:
-            return self._split(arrays, "train"), self._split(arrays, "test")
+        return self._load("train"), self._load("test")
 
-    def _split(self, arrays: "np.lib.npyio.NpzFile", part: str) -> Split:
-        inputs, targets = arrays[f"x_{part}"], arrays[f"y_{part}"].reshape(-1).astype(np.int64)
-        if inputs.dtype.kind == "f" and not np.isfinite(inputs).all():
-            row = int(np.argwhere(~np.isfinite(inputs))[0][0])
-            raise InputError(f"data.path {self.path}: x_{part}[{row}] holds NaN or infinity; remove or fill it")
+    def _load(self, part: str) -> Split:
+        with _reading(self.path), np.load(self.path) as arrays:
+            inputs, targets = arrays[f"x_{part}"], arrays[f"y_{part}"]
+        if inputs.dtype != np.uint8:
+            with np.errstate(over="ignore"):
+                inputs = inputs.astype(np.float32)
+            rows = np.flatnonzero(~np.isfinite(inputs).reshape(len(inputs), -1).all(axis=1))
+            if len(rows):
+                raise InputError(
+                    f"data.path {self.path}: x_{part}[{rows[0]}] holds NaN, infinity or a number beyond float32;"
+                    f" mend or remove it ({len(rows)} samples do)"
+                )
         if inputs.ndim == 4:
             inputs = np.moveaxis(inputs, -1, 1)
-        inputs = inputs.reshape(-1, *self.input_shape)
-        if inputs.dtype != np.uint8:
-            inputs = inputs.astype(np.float32)
-        return Split(torch.from_numpy(np.ascontiguousarray(inputs)), torch.from_numpy(targets))
+        images = torch.from_numpy(np.ascontiguousarray(inputs).reshape(-1, *self.input_shape))
+        return Split(images, torch.from_numpy(targets.reshape(-1).astype(np.int64)))
 
 
-def _header(archive: zipfile.ZipFile, key: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Return shape and type of one array without reading its values."""
-    with archive.open(f"{key}.npy") as file:
-        version = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read(file)
-    return shape, dtype
+def read_headers(path: str) -> dict[str, Header]:
+    """Return shape and type of every array in an ``.npz`` file without reading the values.
+
+    Args:
+        path: The file.
+
+    Returns:
+        (shape, dtype) by the array's name.
+    """
+    headers = {}
+    with zipfile.ZipFile(path) as archive:
+        for name in archive.namelist():
+            with archive.open(name) as file:
+                version = np.lib.format.read_magic(file)
+                read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+                shape, _, dtype = read(file)
+            headers[name.removesuffix(".npy")] = (shape, dtype)
+    return headers
+
+
+@contextmanager
+def _reading(path: str) -> Iterator[None]:
+    """Turn what a missing, damaged or foreign file raises into an `InputError`."""
+    if not Path(path).is_file():
+        raise InputError(f"data.path {path} is no file; {LAYOUT}")
+    try:
+        yield
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError) as error:
+        raise InputError(f"data.path {path} cannot be read ({error}); {LAYOUT}") from error
+
+
+def _sample_shape(path: str, headers: dict[str, Header]) -> tuple[int, ...]:
+    """Check the headers against each other and return the shape of a sample, channels first."""
+    for part in ("train", "test"):
+        shape, dtype = headers[f"x_{part}"]
+        fits = len(shape) in (2, 3) or (len(shape) == 4 and shape[3] in (1, 3, 4))
+        if not fits or 0 in shape or not (dtype == np.uint8 or dtype.kind == "f"):
+            raise InputError(f"data.path {path}: x_{part} is {dtype} of shape {shape}; {LAYOUT}")
+        labels, _ = headers[f"y_{part}"]
+        if labels[:1] != shape[:1]:
+            raise InputError(
+                f"data.path {path}: x_{part} has shape {shape}, y_{part} {labels}; give each sample a class"
+            )
+    (_, *sample), dtype = headers["x_train"]
+    (_, *test_sample), test_dtype = headers["x_test"]
+    if sample != test_sample or dtype != test_dtype:
+        raise InputError(
+            f"data.path {path}: samples of x_train are {dtype} {sample}, those of x_test {test_dtype} {test_sample}; they"
+            " must be alike"
+        )
+    if len(sample) == 1:
+        return (sample[0],)
+    height, width, *channels = sample
+    return (*(channels or [1]), height, width)
 
 
 def _count_classes(path: str, *labels: npt.NDArray[Any]) -> int:
     """Check the training and the test labels and return the number of classes."""
     for name, values in zip(("y_train", "y_test"), labels, strict=True):
         # Keras stores the labels of CIFAR as a column.
-        if values.dtype.kind not in "iu" or values.size == 0 or values.shape not in {(values.size,), (values.size, 1)}:
-            raise InputError(f"data.path {path}: {name} is {values.dtype} {values.shape}; {LAYOUT}")
+        if values.dtype.kind not in "iu" or values.shape not in {(values.size,), (values.size, 1)}:
+            raise InputError(f"data.path {path}: {name} is {values.dtype} of shape {values.shape}; {LAYOUT}")
     train, test = (np.unique(values).tolist() for values in labels)
     if train != list(range(len(train))) or len(train) < 2:
         raise InputError(

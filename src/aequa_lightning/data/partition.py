@@ -11,10 +11,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import override
 
+from aequa_lightning.data.preparation import IntArray
 from aequa_lightning.errors import InputError
-
-IntArray = npt.NDArray[np.int64]
 
 # A Dirichlet draw is repeated while it leaves a participant too little. The bound turns a hopeless request into an
 # error within a second, and is far beyond what a sensible one needs.
@@ -215,8 +215,8 @@ class Partition(ABC):
 class Homogeneous(Partition):
     """Everybody holds an equal part of every class; see `homogeneous`."""
 
+    @override
     def assign(self, samples: Samples, participants: int, seed: int, *, min_samples: int) -> list[IntArray]:
-        """See `Partition.assign`."""
         return homogeneous(samples.labels, participants, seed)
 
 
@@ -236,8 +236,8 @@ class Dirichlet(Partition):
         if not 0 < self.alpha < float("inf"):
             raise InputError(f"partition.alpha is {self.alpha}; it must be a finite number above 0")
 
+    @override
     def assign(self, samples: Samples, participants: int, seed: int, *, min_samples: int) -> list[IntArray]:
-        """See `Partition.assign`."""
         return dirichlet(samples.labels, participants, seed, alpha=self.alpha, min_samples=min_samples)
 
 
@@ -262,8 +262,8 @@ class QuantityImbalance(Partition):
                 " must lie between 0 and 1, owners be at least 1, and their product stay below 1"
             )
 
+    @override
     def assign(self, samples: Samples, participants: int, seed: int, *, min_samples: int) -> list[IntArray]:
-        """See `Partition.assign`."""
         if self.owners >= participants:
             raise InputError(
                 f"partition.owners is {self.owners} of {participants} participants; somebody must hold the rest:"
@@ -288,8 +288,8 @@ class LabelSkew(Partition):
         if self.classes < 1:
             raise InputError(f"partition.classes is {self.classes}; it must be at least 1")
 
+    @override
     def assign(self, samples: Samples, participants: int, seed: int, *, min_samples: int) -> list[IntArray]:
-        """See `Partition.assign`."""
         existing = len(np.unique(samples.labels))
         if self.classes > existing:
             raise InputError(f"partition.classes is {self.classes}, but the data hold {existing} classes; use fewer")
