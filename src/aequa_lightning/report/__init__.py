@@ -1,0 +1,7 @@
+"""Pictures and the page of a run, made from the plain files of its folder. Reads no torch."""
+
+from aequa_lightning.report.page import build_report
+from aequa_lightning.report.run import Run, read_run
+from aequa_lightning.report.summary import summary_table
+
+__all__ = ["Run", "build_report", "read_run", "summary_table"]

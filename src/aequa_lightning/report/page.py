@@ -1,0 +1,143 @@
+"""The HTML page of one run, or of several side by side, with its figures."""
+
+import io
+import json
+from collections.abc import Sequence
+from os.path import relpath
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib.figure import Figure
+from scipy.stats import pearsonr
+
+from aequa_lightning.errors import InputError
+from aequa_lightning.files import write_atomically
+from aequa_lightning.report import words
+from aequa_lightning.report.comparison import COMPARISONS, run_names
+from aequa_lightning.report.reward_figures import accuracy_by_width, contributions, fairness, gains
+from aequa_lightning.report.run import Run, read_run
+from aequa_lightning.report.style import Picture, house_style
+from aequa_lightning.report.training_figures import partition, time, training
+from aequa_lightning.report.vector import css_variables, inline_svg
+
+FIGURES = (fairness, gains, accuracy_by_width, training, partition, contributions, time)
+_DOTS_PER_INCH = 220
+
+
+def build_report(run_dirs: Sequence[Path], *, output: Path | None = None) -> Path:
+    """Write the page of one run, or a page that compares several, and the figures beside it.
+
+    Args:
+        run_dirs: Folders that `aequa fit` wrote.
+        output: The page. Default: ``report.html`` in the one run folder, or ``comparison.html`` beside the first of
+            several. Figures go beside the page, into ``figures`` or ``comparison-figures``, as PNG and PDF.
+
+    Returns:
+        The page that was written: one HTML file that loads nothing else.
+
+    Raises:
+        InputError: When there is no run, a folder is none, or the page cannot be written.
+    """
+    folders = [Path(folder) for folder in run_dirs]
+    if not folders:
+        raise InputError("No run to report on: give at least one --run_dir.")
+    runs = [read_run(folder) for folder in folders]
+    with house_style():
+        if len(runs) == 1:
+            page = output or folders[0] / "report.html"
+            pictures = [picture for draw in FIGURES if (picture := draw(runs[0])) is not None]
+            content = _run_page(runs[0], pictures)
+            figures = page.parent / "figures"
+        else:
+            page = output or folders[0].resolve().parent / "comparison.html"
+            pictures = [picture for compare in COMPARISONS if (picture := compare(runs)) is not None]
+            content = _comparison_page(runs, pictures, page)
+            figures = page.parent / f"{page.stem}-figures"
+        try:
+            for picture in pictures:
+                for format in ("png", "pdf"):
+                    write_atomically(figures / f"{picture.name}.{format}", _drawn(picture.figure, format))
+            write_atomically(page, content.encode())
+        except OSError as error:
+            raise InputError(f"The report cannot be written to {page} ({error}); give another --output.") from error
+    return page
+
+
+def _run_page(run: Run, pictures: Sequence[Picture]) -> str:
+    hover = {p.number: words.describe(p) for p in run.participants}
+    return _environment().get_template("run.html.j2").render(
+        run=run,
+        start=run.start,
+        story=words.story(run),
+        status=_status(run),
+        pictures={picture.name: picture for picture in pictures},
+        svg={picture.name: inline_svg(picture, hover) for picture in pictures},
+        agreement=_agreement(run),
+        rejected=_rejected(run),
+    )  # fmt: skip
+
+
+def _comparison_page(runs: Sequence[Run], pictures: Sequence[Picture], page: Path) -> str:
+    names = run_names(runs)
+    reports = [run.folder / "report.html" for run in runs]
+    links = [relpath(report, page.parent) if report.is_file() else None for report in reports]
+    return _environment().get_template("comparison.html.j2").render(
+        runs=list(zip(names, runs, links, strict=True)),
+        pictures={picture.name: picture for picture in pictures},
+        svg={picture.name: inline_svg(picture, dict(enumerate(names))) for picture in pictures},
+    )  # fmt: skip
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("aequa_lightning.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    names = ("percent", "points", "ratio", "coefficient", "duration", "size", "plural")
+    environment.filters.update({name: getattr(words, name) for name in names})
+    environment.filters["json"] = lambda value: json.dumps(value, indent=2)
+    environment.globals.update(light=css_variables("light"), dark=css_variables("dark"))
+    return environment
+
+
+def _drawn(figure: Figure, format: str) -> bytes:
+    buffer = io.BytesIO()
+    # Without a date the same run gives the same bytes.
+    metadata: dict[str, Any] = {"CreationDate": None} if format == "pdf" else {}
+    figure.savefig(buffer, format=format, dpi=_DOTS_PER_INCH, metadata=metadata)
+    return buffer.getvalue()
+
+
+def _status(run: Run) -> str | None:
+    """Say how a run that has not finished ended, and how to go on; None for a finished one."""
+    again = "go on with: aequa fit --config config.yaml --ckpt_path last"
+    if run.ending is None:
+        return f"No end is recorded: the run is going on, or it was killed after round {len(run.rounds)}; {again}"
+    if run.ending["event"] == "stop":
+        return f"Stopped by {run.ending['signal']} after round {run.ending['round']}; {again}"
+    return None
+
+
+def _agreement(run: Run) -> dict[str, float | None]:
+    """Return each estimator's Pearson coefficient with the standalone accuracy; None where it is undefined."""
+    reference = run.scores.get("standalone")
+    if reference is None or len(reference) < 2:
+        return {}
+    return {
+        name: float(pearsonr(reference, scores).statistic) if len({*scores}) > 1 < len({*reference}) else None
+        for name, scores in run.scores.items()
+        if name != "standalone"
+    }
+
+
+def _rejected(run: Run) -> dict[str, list[int]]:
+    """Return, for every participant of which an update was rejected, the rounds in which it was."""
+    rounds: dict[str, list[int]] = {}
+    for r in run.rounds:
+        for name in r.rejected:
+            rounds.setdefault(name, []).append(r.number)
+    return rounds

@@ -1,0 +1,154 @@
+"""Figures of what participants brought and what they received.
+
+Each function takes the run and returns its picture, or None while the run lacks the data. Artists that stand for a
+participant carry the id ``who-NUMBER``; the page ties them to that participant's row.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from aequa_lightning.report.axes import in_percent, name_rows, rows_height
+from aequa_lightning.report.run import Run
+from aequa_lightning.report.style import CATEGORIES, LIGHT, MARKERS, Picture, new_figure
+from aequa_lightning.report.words import coefficient, percent, points, ratio, span
+
+_Look = dict[str, Any]
+
+
+def fairness(run: Run) -> Picture | None:
+    """Draw contribution against received accuracy, with the line of no gain and the allocation's target line."""
+    allocation = run.allocation
+    if allocation is None:
+        return None
+    alone = np.array([p.contribution for p in run.participants], dtype=float)
+    received = np.array([p.received for p in run.participants], dtype=float)
+    # NaN where there is no test part: nothing is drawn there.
+    alone_test = np.array([p.standalone_test for p in run.participants], dtype=float)
+    received_test = np.array([p.received_test for p in run.participants], dtype=float)
+
+    figure, axes = new_figure(height=2.7)
+    tested: _Look = {"marker": "o", "ls": "", "ms": 4.2, "mfc": "none", "mec": LIGHT["orange"], "mew": 0.8}
+    paid: _Look = {"marker": "o", "ls": "", "ms": 4.8, "color": LIGHT["blue"], "mec": LIGHT["paper"], "mew": 0.5}
+    for i in range(len(alone)):
+        axes.plot(alone_test[i], received_test[i], clip_on=False, gid=f"who-{i}", **tested)
+        axes.plot(alone[i], received[i], clip_on=False, gid=f"who-{i}", zorder=3, **paid)
+
+    low, right = np.nanmin([alone, alone_test]), np.nanmax([alone, alone_test])
+    top = np.nanmax([received, received_test])
+    margin = 0.05 * max(top - low, 0.05)
+    axes.plot([low, top], [low, top], color=LIGHT["grey"], lw=0.9, ls=(0, (4, 3)), zorder=1, label="received = alone")
+    level = float(np.mean(received - allocation.slope * alone))
+    reach = np.array([alone.min(), alone.max()])
+    slope = ratio(allocation.slope, digits=2)
+    axes.plot(
+        reach, level + allocation.slope * reach, color=LIGHT["blue"], lw=0.9, zorder=2, label=f"target, slope {slope}"
+    )
+    axes.plot([], [], label=f"validation, r = {coefficient(allocation.pearson)}", **paid)
+    if not np.isnan(received_test).all():
+        axes.plot([], [], label=f"test, r = {coefficient(allocation.pearson_test)}", **tested)
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles[2:] + handles[:2], labels[2:] + labels[:2], loc="outside lower center", ncols=2)
+    axes.set(xlim=(low - margin, right + margin), ylim=(low - margin, top + margin))
+    axes.set(xlabel="accuracy alone (contribution)", ylabel="accuracy received")
+    in_percent(axes.xaxis, axes.yaxis)
+    alt = (
+        f"Scatter of accuracy alone against accuracy received for {len(alone)} participants. Pearson coefficient "
+        f"{coefficient(allocation.pearson)} on validation, {coefficient(allocation.pearson_test)} on test data. "
+        f"{int((received >= alone).sum())} of {len(alone)} lie on or above the line of equality."
+    )
+    return Picture("fairness", figure, alt)
+
+
+def gains(run: Run) -> Picture | None:
+    """Draw each participant's gain, sorted by contribution, with the mean and the band of one spread around it."""
+    allocation = run.allocation
+    if allocation is None:
+        return None
+    figure, axes = new_figure(height=rows_height(len(run.participants)))
+    mean, spread = allocation.mcg, allocation.cgs
+    axes.axvspan(mean - spread, mean + spread, color=LIGHT["blue"], alpha=0.15, lw=0)
+    values = []
+    for row, p in zip(name_rows(axes, [p.name for p in run.ranking]), run.ranking, strict=True):
+        gain = p.gain or 0.0
+        (bar,) = axes.barh(row, gain, height=0.6, color=LIGHT["blue" if gain >= 0 else "orange"])
+        bar.set_gid(f"who-{p.number}")
+        values.append(gain)
+    axes.axvline(mean, color=LIGHT["ink"], lw=0.9)
+    axes.axvline(0, color=LIGHT["muted"], lw=0.6)
+    title = f"mean {points(mean)}, spread {points(spread, sign=False)}"
+    axes.annotate(
+        title, (mean, 1), xycoords=("data", "axes fraction"), xytext=(0, 3), textcoords="offset points",
+        ha="center", size=6.5,
+    )  # fmt: skip
+    axes.set_xlabel("gain in percentage points")
+    in_percent(axes.xaxis, unit="")
+    alt = (
+        f"Bars of the gain of {len(values)} participants, the largest contributor on top: "
+        f"{span([points(gain) for gain in sorted(values)])} percentage points, mean {points(mean)}, "
+        f"standard deviation {points(spread, sign=False)}."
+    )
+    return Picture("gains", figure, alt)
+
+
+def accuracy_by_width(run: Run) -> Picture | None:
+    """Draw the measured curve of accuracy against width, what is on offer, and who received which width."""
+    allocation = run.allocation
+    if allocation is None:
+        return None
+    curve = allocation.accuracy_by_width
+    offered = [w for w in curve if w in set(allocation.widths)]
+    passed = [w for w in curve if w not in set(allocation.widths)]
+    trained = [w for w in run.start["model"]["widths"] if w in curve]
+    figure, axes = new_figure(height=2.7)
+    axes.plot(list(curve), list(curve.values()), color=LIGHT["blue"], lw=0.8, alpha=0.45, zorder=1)
+    series: list[tuple[list[float], str, _Look]] = [
+        (offered, "on offer", {"marker": "o", "ms": 2.8, "mew": 0, "color": LIGHT["blue"], "zorder": 3}),
+        (passed, "measured only", {"marker": "x", "ms": 2.8, "mew": 0.7, "color": LIGHT["grey"]}),
+        (trained, "trained", {"marker": "o", "ms": 6, "mew": 0.7, "mfc": "none", "mec": LIGHT["ink"]}),
+    ]
+    for widths, label, look in series:
+        if widths:
+            axes.plot(widths, [curve[w] for w in widths], ls="", label=label, clip_on=False, **look)
+    low, high = min(curve.values()), max(curve.values())
+    height = max(high - low, 0.02)
+    floor = low - 0.16 * height
+    for p in run.participants:
+        if p.width is not None:
+            axes.plot(
+                [p.width] * 2, [floor, floor + 0.08 * height], color=LIGHT["orange"], lw=1.2, gid=f"who-{p.number}"
+            )
+    axes.plot([], [], "|", color=LIGHT["orange"], ms=5, mew=1.2, label="received by a participant")
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 0.12))
+    axes.set(xlabel="width", xlim=(min(curve) - 0.03, max(curve) + 0.02), ylim=(floor, high + 0.04 * height))
+    axes.set_ylabel("accuracy (validation)")
+    in_percent(axes.yaxis)
+    alt = (
+        f"Curve of validation accuracy against width: {percent(curve[min(curve)])} at width {ratio(min(curve))}, "
+        f"{percent(curve[max(curve)])} at width {ratio(max(curve))}; {len(curve)} widths measured, "
+        f"{len(offered)} on offer."
+    )
+    return Picture("accuracy-by-width", figure, alt)
+
+
+def contributions(run: Run) -> Picture | None:
+    """Draw every estimator's score of every participant, as a share of the estimator's largest."""
+    if not run.scores:
+        return None
+    figure, axes = new_figure(height=rows_height(len(run.participants)))
+    rows = name_rows(axes, [p.name for p in run.ranking])
+    for index, (name, scores) in enumerate(run.scores.items()):
+        largest = max(abs(score) for score in scores) or 1.0
+        colour, marker = LIGHT[CATEGORIES[index % len(CATEGORIES)]], MARKERS[index % len(MARKERS)]
+        look: _Look = {"color": colour, "marker": marker, "ms": 4, "mew": 0, "ls": ""}
+        for row, p in zip(rows, run.ranking, strict=True):
+            axes.plot(scores[p.number] / largest, row, clip_on=False, gid=f"who-{p.number}", **look)
+        axes.plot([], [], label=name, **look)
+    axes.grid(axis="y", color=LIGHT["rule"], lw=0.5)
+    axes.set_axisbelow(True)
+    axes.set_xlim(min(0.0, axes.get_xlim()[0]), 1.03)
+    axes.set_xlabel("score, as a share of the largest")
+    in_percent(axes.xaxis)
+    figure.legend(loc="outside upper center", ncols=min(len(run.scores), 4), columnspacing=1.2, handlelength=1)
+    alt = f"Scores of {len(run.participants)} participants by {', '.join(run.scores)}, the largest contributor on top."
+    return Picture("contributions", figure, alt)

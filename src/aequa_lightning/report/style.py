@@ -1,0 +1,135 @@
+"""One look for every picture: colours that survive colour blindness and print, sizes of a two-column paper.
+
+A colour has a role, and a role has a value on light and one on dark ground. Figures are drawn in the light values; the
+page swaps each for a CSS variable (`report/vector.py`), so that one drawing serves both.
+"""
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+COLUMN = 3.4  # inches, the width of a column of a two-column paper
+POINTS = 72  # points per inch
+
+LIGHT = {
+    "paper": "#ffffff",
+    "ink": "#1d2328",
+    "muted": "#5c6670",
+    "rule": "#d9dde2",
+    "blue": "#0f5fb4",
+    "orange": "#c8450b",
+    "green": "#1a9a66",
+    "violet": "#9a4a98",
+    "slate": "#3a4149",
+    "grey": "#8a8f96",
+    # From a narrow width to a wide one, ever further from the ground.
+    "width0": "#5f95c9",
+    "width1": "#4a83bd",
+    "width2": "#3771ae",
+    "width3": "#285f9a",
+    "width4": "#1c4e83",
+    "width5": "#133d6a",
+    "width6": "#0b2d52",
+}
+DARK = {
+    "paper": "#14171a",
+    "ink": "#e8eaed",
+    "muted": "#9aa5b1",
+    "rule": "#343b43",
+    "blue": "#5aa2f5",
+    "orange": "#f2813a",
+    "green": "#25c98f",
+    "violet": "#d695cc",
+    "slate": "#dfe3e8",
+    "grey": "#757f86",
+    "width0": "#3f76a8",
+    "width1": "#4f88bb",
+    "width2": "#629bcd",
+    "width3": "#7caede",
+    "width4": "#9ac3ea",
+    "width5": "#bcd9f4",
+    "width6": "#e2f0fd",
+}
+CATEGORIES = ("blue", "orange", "green", "violet", "slate", "grey")
+MARKERS = ("o", "s", "^", "D", "v", "P")
+WIDTH_STEPS = sum(role.startswith("width") for role in LIGHT)
+
+_RC: Any = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so that every machine draws the same picture
+    "font.size": 7,
+    "text.color": LIGHT["ink"],
+    "axes.edgecolor": LIGHT["muted"],
+    "axes.labelcolor": LIGHT["muted"],
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.labelpad": 4,
+    "xtick.color": LIGHT["muted"],
+    "ytick.color": LIGHT["muted"],
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "lines.linewidth": 1.2,
+    "legend.frameon": False,
+    "legend.fontsize": 6.5,
+    "legend.handlelength": 1.6,
+    "legend.borderaxespad": 0.2,
+    "figure.facecolor": LIGHT["paper"],
+    "axes.facecolor": "none",
+    "pdf.fonttype": 42,  # TrueType, which publishers ask for
+    "svg.fonttype": "none",  # text stays text: the page's own font, selectable, read aloud
+    "svg.hashsalt": "aequa",  # the same picture gives the same bytes
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure with its file name and the text that stands for it where it cannot be seen."""
+
+    name: str
+    figure: Figure
+    alt: str
+    wide: bool = False
+
+
+def house_style() -> AbstractContextManager[None]:
+    """Return the context in which figures are made, drawn on and saved; outside it matplotlib's settings stand."""
+    return matplotlib.rc_context(_RC)
+
+
+def new_figure(*, height: float, width: float = COLUMN, **axes: Any) -> tuple[Figure, Axes]:
+    """Return an empty figure of ``width`` x ``height`` inches, without pyplot, and its axes."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(subplot_kw=axes)
+
+
+def width_role(position: float) -> str:
+    """Return the role that colours a width; ``position`` is 0 for the narrowest and 1 for the full width.
+
+    Example:
+        >>> width_role(0), width_role(1)
+        ('width0', 'width6')
+    """
+    return f"width{round(position * (WIDTH_STEPS - 1))}"
+
+
+def contrast(first: str, second: str) -> float:
+    """Return the contrast ratio of two sRGB colours, 1 to 21 (WCAG 2.2, "contrast ratio").
+
+    Example:
+        >>> contrast("#000000", "#ffffff")
+        21.0
+    """
+    bright, dark = sorted((_luminance(first), _luminance(second)), reverse=True)
+    return (bright + 0.05) / (dark + 0.05)
+
+
+def _luminance(colour: str) -> float:
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

@@ -1,0 +1,52 @@
+"""The table at the end of a run's terminal output."""
+
+from pathlib import Path
+
+from rich.table import Table
+from rich.text import Text
+
+from aequa_lightning.report.run import Run, read_run
+from aequa_lightning.report.words import coefficient, percent, plural, points, ratio
+
+
+def summary_table(run_dir: Path) -> Table:
+    """Return one row a participant, the largest contributor first, and the run's fairness below.
+
+    Args:
+        run_dir: A run folder that `aequa fit` wrote.
+
+    Returns:
+        A table for ``rich``; what the run has not reached is a dash.
+
+    Raises:
+        InputError: When the folder is no run.
+    """
+    run = read_run(run_dir)
+    table = Table(title=str(run_dir), caption=_caption(run), caption_justify="left", title_justify="left")
+    table.add_column("participant", no_wrap=True)
+    for column in ("samples", "standalone", "contribution", "width", "received", "test", "gain"):
+        table.add_column(column, justify="right")
+    for p in run.ranking:
+        lost = p.gain is not None and p.gain < 0
+        table.add_row(
+            p.name,
+            f"{p.samples:,}",
+            percent(p.standalone),
+            percent(p.contribution),
+            ratio(p.width),
+            percent(p.received),
+            percent(p.received_test),
+            Text(points(p.gain), style="red" if lost else ""),
+        )
+    return table
+
+
+def _caption(run: Run) -> str:
+    if run.allocation is None:
+        return f"{plural(len(run.rounds), 'round')}, nothing allocated yet"
+    a = run.allocation
+    return (
+        f"full width {percent(run.full_accuracy)} · "
+        f"Pearson {coefficient(a.pearson)} (test {coefficient(a.pearson_test)}) · mean gain {points(a.mcg)} (MCG), "
+        f"spread {points(a.cgs, sign=False)} (CGS), least {points(a.minimum_gain)}"
+    )

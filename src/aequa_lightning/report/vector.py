@@ -1,0 +1,57 @@
+"""A matplotlib figure as inline SVG: colours become the page's variables, participants become things to hover."""
+
+import io
+import re
+from collections.abc import Mapping
+from html import escape
+
+from markupsafe import Markup
+
+from aequa_lightning.report.style import DARK, LIGHT, Picture, house_style
+
+_VARIABLES = {colour: f"var(--{role})" for role, colour in reversed(LIGHT.items())}
+
+
+def css_variables(ground: str) -> str:
+    """Return the palette for the ``light`` or the ``dark`` ground as CSS declarations.
+
+    Example:
+        >>> css_variables("dark").split(";")[0]
+        '--paper: #14171a'
+    """
+    palette = {"light": LIGHT, "dark": DARK}[ground]
+    return " ".join(f"--{role}: {colour};" for role, colour in palette.items())
+
+
+def inline_svg(picture: Picture, hover: Mapping[int, str]) -> Markup:
+    """Return the picture as an SVG element for a page.
+
+    Args:
+        picture: A picture drawn in the light palette.
+        hover: Text shown for a participant, by the number in its artists' ids ``who-NUMBER``.
+
+    Returns:
+        One ``<svg>`` without fixed colours, with ids of its own, named by the picture's alt text.
+    """
+    buffer = io.StringIO()
+    with house_style():
+        picture.figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"<!--.*?-->", "", svg, flags=re.DOTALL)
+    svg = re.sub("|".join(_VARIABLES), lambda match: _VARIABLES[match[0]], svg)
+    svg = re.sub(r" font-family: [^;\"]*;", "", svg)  # the page's own font
+
+    def participant(match: re.Match[str]) -> str:
+        number = int(match[1])
+        return f'<g class="who" data-who="{number}"><title>{escape(hover.get(number, ""))}</title>'
+
+    svg = re.sub(r'<g id="who-(\d+)">', participant, svg)
+    svg = re.sub(r'\bid="', f'id="{picture.name}-', svg)
+    svg = re.sub(r'(url\(#|href="#)', rf"\1{picture.name}-", svg)
+    viewbox = re.search(r'viewBox="([^"]+)"', svg)
+    body = svg[svg.index(">") + 1 :]
+    assert viewbox is not None, "matplotlib writes a viewBox"
+    # Namespace declarations are noise inside HTML, except that xlink:href is read by the HTML parser itself.
+    return Markup(f'<svg viewBox="{viewbox[1]}" role="img" aria-label="{escape(picture.alt)}">{body}')

@@ -1,0 +1,198 @@
+"""The page: self-contained, complete, honest about what is missing, small."""
+
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import matplotlib
+import pytest
+from tests.helpers.fake_run import write_fake_run
+
+from aequa_lightning.errors import InputError
+from aequa_lightning.report import build_report, read_run
+
+VOID = {"meta", "br", "img", "link", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """Collects ids, loaded addresses, section ids and figure labels; fails on tags that do not match."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.sections: list[str] = []
+        self.loads: list[str] = []
+        self.references: list[str] = []
+        self.labels: list[str] = []
+        self.who: list[str] = []
+        self.text = ""
+        self._open: list[str] = []
+        self.source = path.read_text()
+        self.feed(self.source)
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = {name: value or "" for name, value in attrs}
+        if tag not in VOID:
+            self._open.append(tag)
+        if "id" in values:
+            self.ids.append(values["id"])
+            if tag == "section":
+                self.sections.append(values["id"])
+        self.loads += [values[name] for name in ("src", "srcset") if name in values]
+        self.loads += [values["href"]] if tag == "link" else []
+        self.references += re.findall(r"url\(#([^)]+)\)", " ".join(values.values()))
+        self.references += [values["xlink:href"][1:]] if "xlink:href" in values else []
+        if tag == "svg":
+            assert values["role"] == "img"
+            self.labels.append(values["aria-label"])
+        if "data-who" in values:
+            self.who.append(values["data-who"])
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self._open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self._open and self._open[-1] not in {"style", "script"}:
+            self.text += data
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = write_fake_run(tmp_path_factory.mktemp("runs") / "demo")
+    build_report([folder])
+    return folder
+
+
+def test_page_has_every_section_and_figure(demo: Path) -> None:
+    page = Page(demo / "report.html")
+    assert page.sections == [
+        "fairness", "participants", "curves", "partition", "contributions", "allocation", "cost", "repeat",
+    ]  # fmt: skip
+    assert len(page.labels) == 7
+    assert all(len(label) > 40 for label in page.labels)
+    names = {"fairness", "gains", "accuracy-by-width", "training", "partition", "contributions", "time"}
+    assert {p.name for p in (demo / "figures").iterdir()} == {f"{n}.{e}" for n in names for e in ("png", "pdf")}
+
+
+def test_page_loads_nothing_and_its_ids_are_its_own(demo: Path) -> None:
+    page = Page(demo / "report.html")
+    assert page.loads == []
+    assert "@import" not in page.source
+    assert len(page.ids) == len(set(page.ids))
+    assert page.references
+    assert set(page.references) <= set(page.ids)
+    # Colours come from the palette's variables alone, else they would not follow the dark ground.
+    assert not re.search(r"(fill|stroke): #", page.source)
+
+
+def test_figures_and_table_show_the_same_participants(demo: Path) -> None:
+    page = Page(demo / "report.html")
+    # In the fairness figure twice, in five others once or twice, in two tables.
+    assert {page.who.count(str(number)) for number in range(10)} == {10}
+    assert page.source.count('<g class="who"') == page.source.count("<title>participant-")
+
+
+def test_page_tells_the_numbers_of_the_run(demo: Path) -> None:
+    run, text = read_run(demo), Page(demo / "report.html").text
+    assert run.allocation is not None
+    assert run.allocation.pearson is not None
+    assert f"{run.allocation.pearson:.3f}" in text
+    for p in run.participants:
+        assert p.gain is not None
+        assert f"{100 * p.gain:+.1f}".replace("-", "−") in text
+    assert "aequa fit --config config.yaml" in text
+
+
+def test_pdfs_are_as_wide_as_a_column(demo: Path) -> None:
+    for path in (demo / "figures").glob("*.pdf"):
+        box = re.search(rb"/MediaBox \[ *0 0 ([\d.]+) ([\d.]+) *\]", path.read_bytes())
+        assert box is not None
+        assert float(box[1]) == pytest.approx(3.4 * 72)
+
+
+def test_same_run_gives_the_same_bytes(demo: Path, tmp_path: Path) -> None:
+    again = build_report([demo], output=tmp_path / "page.html")
+    assert again.read_bytes() == (demo / "report.html").read_bytes()
+    for path in (demo / "figures").iterdir():
+        assert path.read_bytes() == (tmp_path / "figures" / path.name).read_bytes()
+
+
+def test_undefined_correlation_is_said(tmp_path: Path) -> None:
+    text = Page(build_report([write_fake_run(tmp_path / "run", participants=3, rounds=2, equal_rewards=True)])).text
+    assert "undefined" in text
+    assert "received the same width" in text
+    assert "nan" not in text.lower().split()
+
+
+def test_a_stopped_run_gives_a_page_without_rewards(tmp_path: Path) -> None:
+    page = Page(build_report([write_fake_run(tmp_path / "run", participants=3, rounds=4, finished=False)]))
+    assert page.sections == ["participants", "curves", "partition", "cost", "repeat"]
+    assert "Stopped by SIGTERM after round 2" in page.text
+    assert "--ckpt_path last" in page.text
+
+
+def test_a_run_that_only_started_gives_a_page(tmp_path: Path) -> None:
+    folder = write_fake_run(tmp_path / "run", participants=3, finished=False)
+    record = folder / "events.jsonl"
+    record.write_text(record.read_text().splitlines()[0] + "\n")
+    assert Page(build_report([folder])).sections == ["participants", "partition", "repeat"]
+
+
+def test_a_large_run_stays_small(tmp_path: Path) -> None:
+    page = build_report([write_fake_run(tmp_path / "run", participants=40, rounds=500, classes=100)])
+    assert page.stat().st_size < 3_000_000
+
+
+def test_names_are_escaped(tmp_path: Path) -> None:
+    page = Page(build_report([write_fake_run(tmp_path / "run", participants=2, rounds=1, name="<b>&{}")]))
+    assert "<b>" not in page.source
+    assert "<b>&0" in page.text
+
+
+def test_comparison_shows_every_run_and_links_to_its_page(demo: Path, tmp_path: Path) -> None:
+    other = write_fake_run(tmp_path / "other", participants=3, rounds=2, seed=1)
+    stopped = write_fake_run(tmp_path / "stopped", participants=3, rounds=2, finished=False)
+    path = build_report([demo, other, stopped], output=tmp_path / "all.html")
+    page = Page(path)
+    assert {"demo", "other", "stopped"} <= set(re.findall(r"\w+", page.text))
+    assert len(page.labels) == 4
+    (link,) = re.findall(r'<a href="([^"]+)"', page.source)
+    assert (path.parent / link).resolve() == (demo / "report.html").resolve()
+    assert len(list((tmp_path / "all-figures").iterdir())) == 8
+
+
+def test_comparison_lies_beside_the_first_run(tmp_path: Path) -> None:
+    runs = [write_fake_run(tmp_path / name, participants=2, rounds=1, finished=False) for name in "ab"]
+    assert build_report(runs) == tmp_path / "comparison.html"
+
+
+def test_nothing_to_report_on_is_refused() -> None:
+    with pytest.raises(InputError, match="No run"):
+        build_report([])
+
+
+def test_a_page_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    folder = write_fake_run(tmp_path / "run", participants=2, rounds=1, finished=False)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be written"):
+        build_report([folder], output=tmp_path / "file" / "page.html")
+
+
+def test_matplotlib_is_left_as_it_was(tmp_path: Path) -> None:
+    before = dict(matplotlib.rcParams)
+    build_report([write_fake_run(tmp_path / "run", participants=2, rounds=1)])
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_neither_torch_nor_pyplot_is_loaded() -> None:
+    code = "import sys, aequa_lightning.report; print({'torch', 'lightning', 'matplotlib.pyplot'} & {*sys.modules})"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert shown.strip() == "set()"

@@ -1,0 +1,39 @@
+"""The five sentences and the numbers in them."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from tests.helpers.fake_run import write_fake_run
+
+from aequa_lightning.report import read_run
+from aequa_lightning.report.words import short_names, story
+
+
+def test_story_has_five_sentences_with_the_numbers_of_the_run(tmp_path: Path) -> None:
+    run = read_run(write_fake_run(tmp_path, participants=10, rounds=7))
+    sentences = story(run)
+    assert len(sentences) == 5
+    assert "Ten participants" in sentences[0]
+    assert "7 rounds" in sentences[0]
+    assert run.allocation is not None
+    assert f"{run.allocation.pearson:.3f}" in sentences[3]
+    assert sentences[4].startswith("Everybody gained")
+
+
+def test_story_counts_those_who_lose(tmp_path: Path) -> None:
+    run = read_run(write_fake_run(tmp_path, participants=4, rounds=2))
+    assert run.allocation is not None
+    people = [replace(p, gain=-0.02 if p.number < 2 else 0.1) for p in run.participants]
+    loss = replace(run, participants=tuple(people), allocation=replace(run.allocation, minimum_gain=-0.02))
+    assert story(loss)[4].startswith("Two participants received less than they had alone, at worst −2.0 points")
+
+
+def test_story_of_an_unfinished_run_promises_nothing(tmp_path: Path) -> None:
+    sentences = story(read_run(write_fake_run(tmp_path, participants=4, rounds=2, finished=False)))
+    assert sentences[-1] == "No widths have been allocated yet."
+
+
+def test_short_names_stay_different() -> None:
+    assert short_names(["a", "a-b"]) == ["a", "a-b"]
+    assert short_names(["only-one"]) == ["one"]
+    assert short_names(["x_10", "x_11"]) == ["10", "11"]
