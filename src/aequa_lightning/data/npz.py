@@ -122,8 +122,8 @@ def _sample_shape(path: str, headers: dict[str, Header]) -> tuple[int, ...]:
     (_, *test_sample), test_dtype = headers["x_test"]
     if sample != test_sample or dtype != test_dtype:
         raise InputError(
-            f"data.path {path}: samples of x_train are {dtype} {sample}, those of x_test {test_dtype} {test_sample}; they"
-            " must be alike"
+            f"data.path {path}: samples of x_train are {dtype} {sample}, those of x_test {test_dtype} {test_sample};"
+            " they must be alike"
         )
     if len(sample) == 1:
         return (sample[0],)

@@ -45,7 +45,7 @@ class SST5Data(CollaborativeData):
             if not self._path(part).is_file():
                 raise InputError(
                     f"{self._path(part)} is missing; expected in data.root are stsa.{self.kind}.train and"
-                    f" stsa.{self.kind}.test, UTF-8, on each line a class 0 to {self.num_classes - 1}, a blank, a sentence"
+                    f" stsa.{self.kind}.test, each line a class 0 to {self.num_classes - 1}, a blank and a sentence"
                 )
 
     @cached_property
