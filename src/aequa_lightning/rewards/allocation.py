@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from aequa_lightning.errors import InputError
 from aequa_lightning.rewards import fairness
 from aequa_lightning.rewards.curve import Curve
-from aequa_lightning.rewards.objectives import SPREAD_OBJECTIVES, PlanarObjective, spread_objective
+from aequa_lightning.rewards.objectives import SPREAD_OBJECTIVES, TargetObjective, spread_objective
 from aequa_lightning.rewards.problem import Problem, pose
 from aequa_lightning.rewards.sweep import minimise
 
@@ -119,7 +119,7 @@ def resolve_slope(slope: float | str, problem: Problem) -> float:
 def _describe(
     problem: Problem,
     levels: NDArray[np.int64],
-    objective: PlanarObjective,
+    objective: TargetObjective,
     name: str,
     slope: float,
     proof: dict[str, Any],
@@ -131,8 +131,7 @@ def _describe(
         f"participant {index}: the floor lies above the full width's accuracy; it receives the full width"
         for index in problem.unmet_floors
     ]
-    gains = accuracies - objective.offsets[problem.group]
-    value = float(objective.value(objective.scales[problem.group] @ gains, gains @ gains))
+    value = objective.of_accuracies(problem.curve.accuracies[levels], problem.counts)
     if not np.isfinite(value):
         remarks.append("no allocation has a positive mean gain; this is the one with the largest")
     return Allocation(

@@ -1,21 +1,19 @@
 """Check an allocation's optimality from the input alone, without trusting the search that found it.
 
-A certificate of kind ``cuts`` holds values of tau. Whatever they are, min_x (Q - 2 tau L) is separable over
-participants and therefore computed here directly; each is a half-plane that contains the point (L, Q) of every
-admissible allocation. Together with the least and the largest L they bound a polygon, and a quasi-concave objective
-is nowhere less than at the polygon's corners. So the corners give a lower bound, and if the allocation attains it, it
-is optimal.
+A certificate of kind ``cuts`` holds values of tau (see ``objectives``). At each of them the least distance of any
+admissible allocation to the targets is a sum of one minimum per participant and computed here directly. Between and
+beyond them it is bounded by its concavity. Whatever the cuts are, this gives a lower bound of the objective; an
+allocation that attains it is optimal.
 """
 
 from collections.abc import Mapping
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from aequa_lightning.rewards.allocation import Allocation
 from aequa_lightning.rewards.curve import offered_widths
-from aequa_lightning.rewards.objectives import PlanarObjective, spread_objective
+from aequa_lightning.rewards.objectives import TargetObjective, spread_objective
 
 Array = NDArray[np.float64]
 
@@ -56,11 +54,15 @@ def check_certificate(
     objective = spread_objective(
         allocation.objective, brought, len(brought), slope=allocation.slope, lam=allocation.certificate["lam"]
     )
-    gains = received - objective.offsets
-    value = float(objective.value(objective.scales @ gains, gains @ gains))
-    bound = _lower_bound(objective, _permitted(brought, accuracy_by_width, floors, pin_top), allocation)
-    # Where nothing has a positive mean gain, both are infinite and the mean itself decides: everybody at full width.
-    if value > bound + tolerance or (np.isinf(value) and received.min() < received.max()):
+    value = objective.of_accuracies(received, np.ones(len(brought), dtype=np.int64))
+    permitted = _permitted(brought, accuracy_by_width, floors, pin_top)
+    bound = _lower_bound(objective, permitted, allocation.certificate["cuts"])
+    if np.isinf(value):
+        # Nobody can gain more than at full width. If even that is no positive mean gain, nothing else has one.
+        attained = bool((received == permitted[0][-1]).all())
+    else:
+        attained = value <= bound + tolerance * max(1.0, abs(value))
+    if not attained:
         faults.append(f"the objective is {value:.6g}, but the proven bound is {bound:.6g}")
     return faults
 
@@ -107,26 +109,19 @@ def _permitted(
     return levels, levels >= required[:, None]
 
 
-def _lower_bound(
-    objective: PlanarObjective, permitted: tuple[Array, NDArray[np.bool_]], allocation: Allocation
-) -> float:
+def _lower_bound(objective: TargetObjective, permitted: tuple[Array, NDArray[np.bool_]], cuts: list[float]) -> float:
     levels, allowed = permitted
     gains = levels - objective.offsets[:, None]
-    weighted = objective.scales[:, None] * gains
+    scales = objective.scales[:, None]
+    weighted = scales * gains
     least = float(np.where(allowed, weighted, np.inf).min(axis=1).sum())
     largest = float(np.where(allowed, weighted, -np.inf).max(axis=1).sum())
 
-    def support(tau: float) -> float:
-        return float(np.where(allowed, gains**2 - 2 * tau * weighted, np.inf).min(axis=1).sum())
-
-    taus: list[float] = sorted(allocation.certificate["cuts"])
-    if not taus:
-        # Without cuts the proof needs that nothing can vary, or that the objective is infinite up to the largest L.
-        taus = [0.0]
-    lines = [(tau, support(tau)) for tau in taus]
-    corners = [(least, lines[0][1] + 2 * lines[0][0] * least), (largest, lines[-1][1] + 2 * lines[-1][0] * largest)]
-    for (tau, height), (next_tau, next_height) in pairwise(lines):
-        linear = (height - next_height) / (2 * (next_tau - tau))
-        corners.append((linear, height + 2 * tau * linear))
-    linears, quadratics = np.array(corners).T
-    return float(objective.value(linears, quadratics).min())
+    taus = np.unique(cuts or [0.0])
+    distances = np.array([np.where(allowed, (gains - tau * scales) ** 2, np.inf).min(axis=1).sum() for tau in taus])
+    # Beyond the outermost cuts, the least and the largest L take the place of a neighbouring cut.
+    outer, linear = taus[[0, -1]], np.array([least, largest])
+    quadratic = distances[[0, -1]] + outer * (2 * linear - objective.norm * outer)
+    beyond = objective.of_sums(linear, quadratic)
+    between = objective.least_between(taus[:-1], taus[1:], distances[:-1], distances[1:])
+    return float(np.concatenate((beyond, between)).min())

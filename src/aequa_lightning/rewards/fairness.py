@@ -101,10 +101,10 @@ def pearson(contributions: ArrayLike, accuracies: ArrayLike) -> float | None:
     brought, received = _paired(contributions, accuracies)
     if np.ptp(brought) == 0 or np.ptp(received) == 0:
         return None
-    brought, received = brought - brought.mean(), received - received.mean()
-    # Normalised one by one, for the product of two tiny norms may underflow.
-    cosine = (brought / np.linalg.norm(brought)) @ (received / np.linalg.norm(received))
-    return float(np.clip(cosine, -1.0, 1.0))
+    # Scaled to a range of 1, so that squares neither overflow nor underflow.
+    first = (brought - brought.mean()) / np.ptp(brought)
+    second = (received - received.mean()) / np.ptp(received)
+    return float(np.clip(first @ second / np.sqrt((first @ first) * (second @ second)), -1.0, 1.0))
 
 
 def _paired(contributions: ArrayLike, accuracies: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

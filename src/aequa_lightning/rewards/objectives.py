@@ -1,9 +1,9 @@
-"""Objectives that are functions of two sums, and that one sweep therefore minimises exactly.
+"""Objectives that are a least squares fit in disguise, and that one sweep therefore minimises exactly.
 
-With offsets o and scales s, let d_i = x_i - o_i for the received accuracies x. The objective is f(L, Q) of L = sum
-s_i d_i and Q = sum d_i^2. Each f here is quasi-concave where it matters, so its minimum over all allocations lies on
-a vertex of the convex hull of their points (L, Q), that is where Q - 2 tau L is least for some tau: x_i is then the
-level nearest to the target o_i + tau s_i.
+Let the targets of the received accuracies x be o_i + tau s_i with a free number tau, and D(tau, x) the squared
+distance of x to them. Every objective here is f(x) = min over tau of g(tau, D(tau, x)) with a g that rises with D.
+The minima over tau and over x may be exchanged, and for a given tau the best x is known: each x_i is the level
+nearest to its target.
 """
 
 from collections.abc import Callable
@@ -17,27 +17,77 @@ from aequa_lightning.errors import InputError
 Array = NDArray[np.float64]
 SPREAD_OBJECTIVES = ("cv", "spread_minus_gain", "variance", "lexicographic")
 
+# A scale (for the spread: a mean gain) below the first counts as none, and so does an angle whose squared sine is above
+# the second: there, rounding would decide.
+_LEAST_SCALE = 1e-6
+_RIGHT_ANGLE = 1 - 1e-9
+
 
 @dataclass(frozen=True, eq=False)
-class PlanarObjective:
-    """An objective of the two sums.
+class TargetObjective:
+    """An objective of the distance to the best of a family of targets. To be minimised.
+
+    With d_i = x_i - o_i, L = sum s_i d_i, Q = sum d_i^2 and S = sum s_i^2, the distance is D = R + S (tau - m)^2 for
+    the least squares fit m = L / S and its residual R = Q - L^2 / S. For s = 1 they are the mean and N times the
+    variance.
 
     Attributes:
-        offsets: o, one number per participant.
-        scales: s, not negative, one number per participant.
-        value: (L, Q) -> f, vectorised, to be minimised.
+        offsets: o, one number per participant or group of equal ones.
+        scales: s, not negative, likewise.
+        norm: S, over all participants.
+        best_tau: (m, R) -> the tau at which g is least.
+        of_distance: (tau, D) -> g.
     """
 
     offsets: Array
     scales: Array
-    value: Callable[[Array, Array], Array]
+    norm: float
+    best_tau: Callable[[Array, Array], Array]
+    of_distance: Callable[[Array, Array], Array]
+
+    def of_sums(self, linear: Array, quadratic: Array) -> Array:
+        """Return f from the sums L and Q, vectorised. Where x nearly meets its targets this loses half the digits."""
+        fit = linear / self.norm
+        return self._of_fit(fit, quadratic - linear * fit)
+
+    def of_accuracies(self, accuracies: Array, counts: NDArray[np.int64]) -> float:
+        """Return f from the accuracies themselves and how many participants receive each, (G,), to full precision."""
+        gains = accuracies - self.offsets
+        fit = counts * self.scales @ gains / self.norm
+        return float(self._of_fit(fit, counts @ (gains - fit * self.scales) ** 2))
+
+    def _of_fit(self, fit: Array, residual: Array) -> Array:
+        tau = self.best_tau(fit, residual)
+        return self.of_distance(tau, residual + self.norm * (tau - fit) ** 2)
+
+    def least_between(self, left: Array, right: Array, at_left: Array, at_right: Array) -> Array:
+        """Bound f from below for all x whose best tau lies between two others, vectorised.
+
+        The least distance over all x, less S tau^2, is concave in tau, hence between two taus at least linear.
+
+        Args:
+            left: Lower tau.
+            right: Upper tau.
+            at_left: The least distance of any x at the lower tau.
+            at_right: The same at the upper tau.
+        """
+
+        def bound(tau: Array) -> Array:
+            share = (tau - left) / (right - left)
+            distance = (1 - share) * at_left + share * at_right - self.norm * (tau - left) * (right - tau)
+            return self.of_distance(tau, distance)
+
+        fit = (at_left - at_right) / (2 * self.norm * (right - left)) + (left + right) / 2
+        residual = at_left - self.norm * (left - fit) ** 2
+        stationary = np.clip(self.best_tau(fit, residual), left, right)
+        return np.minimum(bound(stationary), np.minimum(bound(left), bound(right)))
 
 
-def spread_objective(name: str, contributions: Array, count: int, *, slope: float, lam: float) -> PlanarObjective:
+def spread_objective(name: str, contributions: Array, count: int, *, slope: float, lam: float) -> TargetObjective:
     """Return an objective of the mean m and the standard deviation s of the gains x_i - slope c_i.
 
     ``cv`` is s / m (infinite unless m > 0), ``spread_minus_gain`` s - lam m, ``variance`` s^2 - lam m and
-    ``lexicographic`` s, all with ties broken by the larger mean.
+    ``lexicographic`` s. The targets are equal gains of tau.
 
     Args:
         name: One of ``SPREAD_OBJECTIVES``.
@@ -48,20 +98,53 @@ def spread_objective(name: str, contributions: Array, count: int, *, slope: floa
 
     Example:
         >>> objective = spread_objective("cv", np.array([0.2, 0.4]), 2, slope=1.0, lam=0.0)
-        >>> gains = np.array([0.8, 0.8]) - objective.offsets
-        >>> round(float(objective.value(gains.sum(), gains @ gains)), 6)  # mean 0.5, standard deviation 0.1
+        >>> round(objective.of_accuracies(np.array([0.8, 0.8]), np.ones(2, dtype=int)), 6)  # deviation 0.1, mean 0.5
         0.2
     """
-
-    def value(linear: Array, quadratic: Array) -> Array:
-        mean = linear / count
-        spread = np.sqrt(np.maximum(quadratic / count - mean**2, 0.0))
-        if name == "cv":
-            return np.divide(spread, mean, out=np.full(np.shape(mean), np.inf), where=mean > 0)
-        return np.asarray(
-            {"spread_minus_gain": spread - lam * mean, "variance": spread**2 - lam * mean}.get(name, spread)
-        )
-
     if name not in SPREAD_OBJECTIVES:
         raise InputError(f"objective {name!r} is unknown; choose from {', '.join(SPREAD_OBJECTIVES)}.")
-    return PlanarObjective(slope * contributions, np.ones_like(contributions), value)
+    weight = {"spread_minus_gain": lam, "variance": lam / 2}.get(name, 0.0)
+
+    def best_tau(mean: Array, residual: Array) -> Array:
+        if name == "spread_minus_gain":
+            return np.asarray(mean + weight * np.sqrt(np.maximum(residual, 0.0) / count))
+        return np.asarray(mean + weight)
+
+    def of_distance(tau: Array, distance: Array) -> Array:
+        square = np.maximum(distance, 0.0) / count
+        if name == "variance":
+            return np.asarray(square - 2 * weight * tau + weight**2)
+        return np.asarray(np.sqrt((1 + weight**2) * square) - weight * tau)
+
+    offsets, scales = slope * contributions, np.ones_like(contributions)
+    if name == "cv":
+        return angle_objective(offsets, scales, count)
+    return TargetObjective(offsets, scales, count, best_tau, of_distance)
+
+
+def angle_objective(offsets: Array, scales: Array, norm: float) -> TargetObjective:
+    """Return the tangent of the angle between the gains d and the scales s, infinite from 90 degrees on.
+
+    Its squared sine is the least D / (S tau^2) over tau > 0. For s = 1 it is the standard deviation over the mean.
+
+    Args:
+        offsets: o, (G,).
+        scales: s, not negative, (G,).
+        norm: Sum of s squared over all participants.
+
+    Example:
+        >>> objective = angle_objective(np.zeros(2), np.array([3.0, 4.0]), 25.0)
+        >>> objective.of_accuracies(np.array([0.6, 0.8]), np.ones(2, dtype=int)) < 1e-12
+        True
+    """
+
+    def best_tau(fit: Array, residual: Array) -> Array:
+        tau = np.divide(residual, norm * fit, out=np.zeros(np.shape(fit)), where=fit > 0) + fit
+        return np.maximum(tau, _LEAST_SCALE)
+
+    def of_distance(tau: Array, distance: Array) -> Array:
+        square = np.divide(np.maximum(distance, 0.0) / norm, tau**2, out=np.ones(np.shape(tau)), where=tau > 0)
+        acute = square < _RIGHT_ANGLE
+        return np.asarray(np.sqrt(np.divide(square, 1 - square, out=np.full(np.shape(tau), np.inf), where=acute)))
+
+    return TargetObjective(offsets, scales, norm, best_tau, of_distance)

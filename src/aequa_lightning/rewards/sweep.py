@@ -1,8 +1,8 @@
-"""The exact minimum of a planar objective: one sweep over the only allocations that can be best.
+"""The exact minimum of an objective with targets: one sweep over the only allocations that can be best.
 
 As tau rises, a participant moves from level k to k + 1 where the target o + tau s passes the middle of the two. Between
-two such moves nothing changes, so N (M - 1) + 1 allocations hold every vertex of the hull (see ``objectives``): sorting
-the moves and adding up their changes of (L, Q) evaluates all of them in O(NM log NM).
+two such moves nothing changes, so the best x for every tau is among N (M - 1) + 1 allocations (see ``objectives``):
+sorting the moves and adding up their changes of (L, Q) evaluates all of them in O(NM log NM).
 """
 
 from dataclasses import dataclass
@@ -10,17 +10,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from aequa_lightning.rewards.objectives import PlanarObjective
+from aequa_lightning.rewards.objectives import TargetObjective
 from aequa_lightning.rewards.problem import Problem
 
 Array = NDArray[np.float64]
 Levels = NDArray[np.int64]
 
-# How many of the best-looking states are evaluated again: running sums round, direct ones hardly.
+# Running sums round: at most so many states, so much worse than the best-looking one, are evaluated again directly.
 _RECHECKED = 32
+_ROUNDING = 2e-7
 _TIE = 1e-12
-# Cuts closer together than this intersect too inaccurately to prove anything.
-_CLOSEST_CUTS = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +39,7 @@ class Sweep:
     quadratic: Array
 
 
-def sweep(problem: Problem, objective: PlanarObjective) -> Sweep:
+def sweep(problem: Problem, objective: TargetObjective) -> Sweep:
     """Evaluate every allocation that is nearest to its targets for some tau.
 
     Example:
@@ -73,13 +72,13 @@ def sweep(problem: Problem, objective: PlanarObjective) -> Sweep:
     return Sweep(moves, taus[last], linear[kept], quadratic[kept])
 
 
-def minimise(problem: Problem, objective: PlanarObjective) -> tuple[Levels, list[float]]:
+def minimise(problem: Problem, objective: TargetObjective) -> tuple[Levels, list[float]]:
     """Find the best allocation, and cuts that prove it (see ``certificate``).
 
     Ties go to the larger L; so does the case that the objective is infinite everywhere.
 
     Returns:
-        The level of each group, (G,), and the values of tau at which the bounds of a proof are to be evaluated.
+        The level of each group, (G,), and the values of tau at which a proof needs the least distance.
 
     Example:
         >>> from aequa_lightning.rewards.objectives import spread_objective
@@ -89,48 +88,43 @@ def minimise(problem: Problem, objective: PlanarObjective) -> tuple[Levels, list
         [0, 1]
     """
     states = sweep(problem, objective)
-    values = objective.value(states.linear, states.quadratic)
-    if not np.isfinite(values).any():
+    values = objective.of_sums(states.linear, states.quadratic)
+    least = float(values.min())
+    if not np.isfinite(least):
         return np.full(len(problem.lowest), problem.top), []
-    few = min(_RECHECKED, len(values))
-    nearly_best = np.argpartition(values, few - 1)[:few]
-    allocations = [_levels_in_state(states, problem, state) for state in nearly_best]
-    exact = [_evaluate(problem, objective, levels) for levels in allocations]
-    least = min(value for value, _ in exact)
-    chosen = max(
-        (index for index, (value, _) in enumerate(exact) if value <= least + _TIE * max(1.0, abs(least))),
-        key=lambda index: exact[index][1],
-    )
-    return allocations[chosen], _cuts(states, objective, exact[chosen][0])
+    nearly_best = np.argpartition(values, min(_RECHECKED, len(values)) - 1)[:_RECHECKED]
+    candidates = []
+    for state in nearly_best[values[nearly_best] <= least + _ROUNDING * max(1.0, abs(least))]:
+        levels = _levels_in_state(states, state)
+        candidates.append((objective.of_accuracies(problem.curve.accuracies[levels], problem.counts), state, levels))
+    least = min(value for value, _, _ in candidates)
+    tied = [(state, levels) for value, state, levels in candidates if value <= least + _TIE * max(1.0, abs(least))]
+    state, levels = max(tied, key=lambda candidate: states.linear[candidate[0]])
+    return levels, _cuts(states, objective, state, least)
 
 
-def _levels_in_state(states: Sweep, problem: Problem, state: int) -> Levels:
+def _levels_in_state(states: Sweep, state: int) -> Levels:
     tau = states.breaks[state - 1] if state > 0 else -np.inf
     return np.asarray((states.moves <= tau).sum(axis=1))
 
 
-def _evaluate(problem: Problem, objective: PlanarObjective, levels: Levels) -> tuple[float, float]:
-    gains = problem.curve.accuracies[levels] - objective.offsets
-    linear, quadratic = problem.counts * objective.scales @ gains, problem.counts @ gains**2
-    return float(objective.value(linear, quadratic)), float(linear)
-
-
-def _cuts(states: Sweep, objective: PlanarObjective, least: float) -> list[float]:
-    """Choose few of the breaks such that no point above their cuts has an objective below ``least``."""
+def _cuts(states: Sweep, objective: TargetObjective, state: int, least: float) -> list[float]:
+    """Choose few of the breaks such that the bounds between them exclude every f below ``least``."""
     breaks = states.breaks
     if len(breaks) == 0:
         return []
-    supports = states.quadratic[1:] - 2 * breaks * states.linear[1:]
-    chosen = {0, len(breaks) - 1}
-    open_pairs = [(0, len(breaks) - 1)]
-    while open_pairs:
-        left, right = open_pairs.pop()
-        if right - left < 2 or breaks[right] - breaks[left] < _CLOSEST_CUTS:
-            continue
-        linear = (supports[left] - supports[right]) / (2 * (breaks[right] - breaks[left]))
-        if objective.value(linear, supports[left] + 2 * breaks[left] * linear) >= least:
-            continue
+    distances = states.quadratic[1:] - 2 * breaks * states.linear[1:] + objective.norm * breaks**2
+    # Dense around the best state, where bounds must be tight, and sparse away from it; then halve what is still open.
+    steps = 2 ** np.arange(int(np.log2(len(breaks))) + 1)
+    around = np.concatenate((state - steps, [state - 1, state], state + steps, [0, len(breaks) - 1]))
+    chosen = np.unique(around.clip(0, len(breaks) - 1))
+    left, right = chosen[:-1], chosen[1:]
+    while len(left):
+        wide = right - left > 1
+        left, right = left[wide], right[wide]
+        bounds = objective.least_between(breaks[left], breaks[right], distances[left], distances[right])
+        left, right = left[bounds < least], right[bounds < least]
         middle = (left + right) // 2
-        chosen.add(middle)
-        open_pairs += [(left, middle), (middle, right)]
-    return [float(breaks[index]) for index in sorted(chosen)]
+        chosen = np.concatenate((chosen, middle))
+        left, right = np.concatenate((left, middle)), np.concatenate((middle, right))
+    return [float(tau) for tau in breaks[np.sort(chosen)]]

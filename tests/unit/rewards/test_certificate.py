@@ -1,0 +1,70 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from aequa_lightning.rewards import allocate_widths, check_certificate
+
+
+def check(allocation, case):
+    return check_certificate(
+        allocation, case["contributions"], case["accuracy_by_width"], floors=case["floors"], pin_top=case["pin_top"]
+    )
+
+
+@pytest.mark.parametrize("name", ["cv", "spread_minus_gain", "variance", "lexicographic"])
+def test_every_optimum_is_proven_and_every_other_allocation_is_not(name, random_cases, admissible):
+    caught = 0
+    for case in random_cases(400, seed=3):
+        best = allocate_widths(objective=name, **case)
+        assert check(best, case) == []
+        widths = dict(zip(best.curve.accuracies, best.curve.widths, strict=True))
+        everything = admissible(case)
+        other = everything[len(everything) // 2]
+        forged = replace(best, accuracies=other, widths=np.array([widths[accuracy] for accuracy in other]))
+        gains = other - case["contributions"]
+        value = {
+            "cv": gains.std() / gains.mean() if gains.mean() > 1e-6 else np.inf,
+            "spread_minus_gain": gains.std() - 0.5 * gains.mean(),
+            "variance": gains.var() - 0.5 * gains.mean(),
+            "lexicographic": gains.std(),
+        }[name]
+        if value > best.objective_value + 1e-6 * max(1, abs(value)):
+            assert "the proven bound" in check(forged, case)[0]
+            caught += 1
+    assert caught > 100
+
+
+def test_no_choice_of_cuts_proves_too_much(random_cases):
+    rng = np.random.default_rng(0)
+    for case in random_cases(200, seed=4):
+        best = allocate_widths(**case)
+        if not np.isfinite(best.objective_value):
+            continue
+        better = replace(best, certificate={**best.certificate, "cuts": rng.uniform(-0.5, 1, 5).tolist()})
+        for fault in check(better, case):
+            assert float(fault.rsplit(" ", 1)[1]) <= best.objective_value * (1 + 1e-5) + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"widths": [0.5, 0.5, 1.0], "accuracies": [0.7, 0.8, 0.9]}, "not on offer"),
+        ({"widths": [0.5, 0.25, 1.0], "accuracies": [0.8, 0.6, 0.9]}, "contributed less"),
+        ({"widths": [0.25, 0.5, 0.5], "accuracies": [0.6, 0.8, 0.8]}, "top contributor"),
+        ({"widths": [0.25, 0.25, 1.0], "accuracies": [0.6, 0.6, 0.9]}, "floor"),
+    ],
+)
+def test_broken_rules_are_named(change, word):
+    brought, curve, floors = [0.3, 0.5, 0.6], {0.25: 0.6, 0.5: 0.8, 1.0: 0.9}, [0.3, 0.7, 0.3]
+    best = allocate_widths(brought, curve, floors=floors)
+    assert check_certificate(best, brought, curve, floors=floors) == []
+    forged = replace(best, **{key: np.array(value) for key, value in change.items()})
+    assert word in " ".join(check_certificate(forged, brought, curve, floors=floors))
+
+
+def test_unequal_pay_of_equals_is_named():
+    brought, curve = [0.3, 0.3, 0.6], {0.25: 0.6, 0.5: 0.8, 1.0: 0.9}
+    best = allocate_widths(brought, curve)
+    forged = replace(best, widths=np.array([0.25, 0.5, 1.0]), accuracies=np.array([0.6, 0.8, 0.9]))
+    assert "equal contributions" in " ".join(check_certificate(forged, brought, curve))
