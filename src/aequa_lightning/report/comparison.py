@@ -9,6 +9,8 @@ from aequa_lightning.report.run import Run
 from aequa_lightning.report.style import CATEGORIES, LIGHT, MARKERS, Picture, new_figure
 from aequa_lightning.report.words import coefficient, percent
 
+_SHORT = 24  # characters of a run's name up to which two stand side by side in a legend
+
 
 def run_names(runs: Sequence[Run]) -> list[str]:
     """Return the shortest ends of the runs' paths that tell them apart.
@@ -98,7 +100,9 @@ def _overlay(
     """Draw one series a run, in the run's colour and marker; None where no run has any point."""
     if not any(points):
         return None
-    figure, axes = new_figure(height=2.9)
+    names = run_names(runs)
+    columns = 2 if max(map(len, names)) <= _SHORT else 1
+    figure, axes = new_figure(height=2.5 + 0.15 * -(-len(runs) // columns))
     for number, series in enumerate(points):
         if series:
             axes.plot(
@@ -111,7 +115,9 @@ def _overlay(
                 mec=LIGHT["paper"],
                 mew=0.4,
                 gid=f"who-{number}",
+                label=names[number],
             )
+    figure.legend(loc="outside lower center", ncols=columns)
     if identity:
         _identity(axes)
     axes.set(xlabel=labels[0], ylabel=labels[1])

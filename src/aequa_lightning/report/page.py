@@ -70,7 +70,7 @@ def _run_page(run: Run, pictures: Sequence[Picture]) -> str:
         run=run,
         start=run.start,
         story=words.story(run),
-        status=_status(run),
+        interruption=_interruption(run),
         pictures={picture.name: picture for picture in pictures},
         svg={picture.name: inline_svg(picture, hover) for picture in pictures},
         agreement=_agreement(run),
@@ -112,13 +112,12 @@ def _drawn(figure: Figure, format: str) -> bytes:
     return buffer.getvalue()
 
 
-def _status(run: Run) -> str | None:
-    """Say how a run that has not finished ended, and how to go on; None for a finished one."""
-    again = "go on with: aequa fit --config config.yaml --ckpt_path last"
+def _interruption(run: Run) -> str | None:
+    """Say how a run that has not finished ended; None for a finished one."""
     if run.ending is None:
-        return f"No end is recorded: the run is going on, or it was killed after round {len(run.rounds)}; {again}"
+        return f"No end is recorded after round {len(run.rounds)}: the run is going on, or it was killed."
     if run.ending["event"] == "stop":
-        return f"Stopped by {run.ending['signal']} after round {run.ending['round']}; {again}"
+        return f"Stopped by {run.ending['signal']} after round {run.ending['round']}."
     return None
 
 

@@ -76,11 +76,7 @@ def gains(run: Run) -> Picture | None:
         values.append(gain)
     axes.axvline(mean, color=LIGHT["ink"], lw=0.9)
     axes.axvline(0, color=LIGHT["muted"], lw=0.6)
-    title = f"mean {points(mean)}, spread {points(spread, sign=False)}"
-    axes.annotate(
-        title, (mean, 1), xycoords=("data", "axes fraction"), xytext=(0, 3), textcoords="offset points",
-        ha="center", size=6.5,
-    )  # fmt: skip
+    axes.set_title(f"mean {points(mean)}, spread {points(spread, sign=False)}", loc="right", size=6.5, pad=3)
     axes.set_xlabel("gain in percentage points")
     in_percent(axes.xaxis, unit="")
     alt = (
@@ -135,7 +131,7 @@ def contributions(run: Run) -> Picture | None:
     """Draw every estimator's score of every participant, as a share of the estimator's largest."""
     if not run.scores:
         return None
-    figure, axes = new_figure(height=rows_height(len(run.participants)))
+    figure, axes = new_figure(height=rows_height(len(run.participants)) + 0.2)
     rows = name_rows(axes, [p.name for p in run.ranking])
     for index, (name, scores) in enumerate(run.scores.items()):
         largest = max(abs(score) for score in scores) or 1.0
@@ -149,6 +145,6 @@ def contributions(run: Run) -> Picture | None:
     axes.set_xlim(min(0.0, axes.get_xlim()[0]), 1.03)
     axes.set_xlabel("score, as a share of the largest")
     in_percent(axes.xaxis)
-    figure.legend(loc="outside upper center", ncols=min(len(run.scores), 4), columnspacing=1.2, handlelength=1)
+    figure.legend(loc="outside lower center", ncols=min(len(run.scores), 4), handlelength=1)
     alt = f"Scores of {len(run.participants)} participants by {', '.join(run.scores)}, the largest contributor on top."
     return Picture("contributions", figure, alt)

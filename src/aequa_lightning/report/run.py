@@ -141,7 +141,7 @@ def read_run(folder: Path) -> Run:
 
 
 def _read_events(record: Path) -> list[dict[str, Any]]:
-    """Return the events; a line that a kill tore off, at the end or before a resume, is left out."""
+    """Return the events; a line that a kill tore off, at the end or before the next beginning, is left out."""
     lines = record.read_text(errors="replace").splitlines()
     events: list[dict[str, Any]] = []
     torn: int | None = None
@@ -153,7 +153,7 @@ def _read_events(record: Path) -> list[dict[str, Any]]:
                 break
             torn = number
             continue
-        if torn is not None and event["event"] != "resume":
+        if torn is not None and event["event"] not in {"start", "resume"}:
             break
         torn = None
         # A start begins the record anew: the folder was used again.

@@ -96,6 +96,11 @@ class Picture:
     alt: str
     wide: bool = False
 
+    def __post_init__(self) -> None:
+        # Laid out once and for all, so that PNG, PDF and SVG agree to the point.
+        self.figure.draw_without_rendering()
+        self.figure.set_layout_engine("none")
+
 
 def house_style() -> AbstractContextManager[None]:
     """Return the context in which figures are made, drawn on and saved; outside it matplotlib's settings stand."""

@@ -19,7 +19,7 @@ def training(run: Run) -> Picture | None:
     if not widths:
         return None
     figure, axes = new_figure(height=2.7)
-    ends = []
+    ends, alone = [], []
     for index, width in enumerate(widths):
         measured = [(r.number, r.accuracy_by_width[width]) for r in run.rounds if width in r.accuracy_by_width]
         numbers, accuracies = zip(*measured, strict=True)
@@ -29,14 +29,12 @@ def training(run: Run) -> Picture | None:
     best = max((p.standalone for p in run.participants if p.standalone is not None), default=None)
     if best is not None:
         axes.axhline(best, color=LIGHT["orange"], lw=0.9, ls=(0, (4, 3)), zorder=1)
-        axes.annotate(
-            "best alone", (1, best), xycoords=("axes fraction", "data"), xytext=(-2, -3), textcoords="offset points",
-            ha="right", va="top", color=LIGHT["orange"], size=6.5,
-        )  # fmt: skip
+        alone.append((best, "best alone", LIGHT["orange"]))
     axes.set(xlabel="round", ylabel="accuracy (validation)")
     in_integers(axes.xaxis)
     in_percent(axes.yaxis)
-    label_ends(axes, ends)
+    # First the two ends of the range, then the best alone, then the widths between from the top.
+    label_ends(axes, [ends[-1], ends[0], *alone, *ends[-2:0:-1]])
     last = run.rounds[-1].accuracy_by_width
     reached = [f"width {ratio(width)} {percent(last.get(width))}" for width in (widths[0], widths[-1])]
     alt = (

@@ -165,7 +165,7 @@ def _payment(run: Run) -> list[str]:
     widths = sorted({p.width for p in run.participants if p.width is not None})
     top = run.ranking[0]
     if len(widths) == 1:
-        paid = f"Every participant received the same width, {ratio(widths[0])}."
+        paid = f"Everybody received {'the full width' if widths[0] == 1 else f'the same width, {ratio(widths[0])}'}."
     else:
         # The word joiner keeps a line from ending inside a name.
         name = top.name.replace("-", "-\u2060")

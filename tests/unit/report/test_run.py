@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.helpers.fake_run import write_fake_run
 
 from aequa_lightning.errors import InputError
 from aequa_lightning.report import read_run
+from tests.helpers.fake_run import write_fake_run
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from tests.helpers.fake_run import write_fake_run
 
 from aequa_lightning.errors import InputError
 from aequa_lightning.report import read_run, summary_table
+from tests.helpers.fake_run import write_fake_run
 
 
 def printed(folder: Path) -> str:

@@ -3,10 +3,9 @@
 from dataclasses import replace
 from pathlib import Path
 
-from tests.helpers.fake_run import write_fake_run
-
 from aequa_lightning.report import read_run
 from aequa_lightning.report.words import short_names, story
+from tests.helpers.fake_run import write_fake_run
 
 
 def test_story_has_five_sentences_with_the_numbers_of_the_run(tmp_path: Path) -> None:
