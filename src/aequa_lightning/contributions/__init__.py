@@ -1,5 +1,52 @@
 """Who brought what: contribution measures as functions of updates and utilities."""
 
+from aequa_lightning.contributions.accumulate import MovingAverage, RunningSum
+from aequa_lightning.contributions.alignment import class_cosines, gradient_alignment
+from aequa_lightning.contributions.coalition_models import coalition_weights, round_game
 from aequa_lightning.contributions.cosine import CosineReputation, cosines_from_gram, update_cosines
+from aequa_lightning.contributions.games import (
+    banzhaf_values,
+    beta_values,
+    individual_values,
+    leave_one_out,
+    shapley_values,
+)
+from aequa_lightning.contributions.gates import Gates, examine, merge_clones, share_within
+from aequa_lightning.contributions.guided import guided_shapley
+from aequa_lightning.contributions.reputation import Reputation, validation_reputation
+from aequa_lightning.contributions.sampling import sampled_banzhaf, sampled_shapley
+from aequa_lightning.contributions.size import data_shares
+from aequa_lightning.contributions.utilities import accuracy, balanced_accuracy, negative_log_loss
+from aequa_lightning.contributions.values import Utility, Values
 
-__all__ = ["CosineReputation", "cosines_from_gram", "update_cosines"]
+__all__ = [
+    "CosineReputation",
+    "Gates",
+    "MovingAverage",
+    "Reputation",
+    "RunningSum",
+    "Utility",
+    "Values",
+    "accuracy",
+    "balanced_accuracy",
+    "banzhaf_values",
+    "beta_values",
+    "class_cosines",
+    "coalition_weights",
+    "cosines_from_gram",
+    "data_shares",
+    "examine",
+    "gradient_alignment",
+    "guided_shapley",
+    "individual_values",
+    "leave_one_out",
+    "merge_clones",
+    "negative_log_loss",
+    "round_game",
+    "sampled_banzhaf",
+    "sampled_shapley",
+    "shapley_values",
+    "share_within",
+    "update_cosines",
+    "validation_reputation",
+]

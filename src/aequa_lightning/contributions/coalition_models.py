@@ -1,0 +1,88 @@
+"""The game of one federated round: what the model is worth when only a coalition's updates are applied.
+
+Summed over the rounds, its Shapley values are the federated Shapley value (Wang et al., "A Principled Approach to Data
+Valuation for Federated Learning", 2020). Nothing is trained again.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from aequa_lightning.contributions.values import Coalitions, Utility
+from aequa_lightning.errors import InputError
+
+
+def coalition_weights(coalitions: Coalitions, weights: Tensor, *, renormalise: bool = False) -> Tensor:
+    """Return the weight of every update in every coalition's aggregate.
+
+    With *fixed* weights an absent update is simply missing, and an update of zero changes no coalition: the null
+    player is worth nothing. Renormalised to the coalition's sum, a null update dilutes the others and is paid for
+    that, so this form is offered as a baseline only.
+
+    Args:
+        coalitions: Who takes part, (C, N).
+        weights: Aggregation weight of each update, (N,), not negative.
+        renormalise: Whether a coalition's weights are scaled to the sum of all weights.
+
+    Returns:
+        Weights, (C, N), float64.
+
+    Raises:
+        InputError: When the shapes do not fit or a weight is negative.
+
+    Example:
+        >>> coalitions = np.array([[False, False], [True, False]])
+        >>> coalition_weights(coalitions, torch.tensor([0.25, 0.75])).tolist()
+        [[0.0, 0.0], [0.25, 0.0]]
+        >>> coalition_weights(coalitions, torch.tensor([0.25, 0.75]), renormalise=True).tolist()
+        [[0.0, 0.0], [1.0, 0.0]]
+    """
+    if weights.shape != coalitions.shape[1:] or not (weights >= 0).all():
+        raise InputError(
+            f"weights of shape {tuple(weights.shape)} for {coalitions.shape[1]} updates, or negative ones."
+        )
+    present = torch.from_numpy(coalitions).to(weights.device) * weights.double()
+    if not renormalise:
+        return present
+    total = present.sum(dim=1, keepdim=True)
+    return torch.where(total > 0, present / total * weights.double().sum(), 0.0)
+
+
+def round_game(
+    base: Tensor,
+    updates: Tensor,
+    weights: Tensor,
+    evaluate_models: Callable[[Tensor], Tensor],
+    *,
+    renormalise: bool = False,
+    batch_size: int = 64,
+) -> Utility:
+    """Return the utility of coalitions of updates, for ``shapley_values`` and its kin.
+
+    Args:
+        base: Flat parameters at the start of the round, (P,).
+        updates: Flat updates, (N, P).
+        weights: Aggregation weights, (N,).
+        evaluate_models: Flat parameters (C, P) -> what each is worth, (C,).
+        renormalise: See ``coalition_weights``.
+        batch_size: How many models exist at the same time, at least 1.
+
+    Example:
+        >>> game = round_game(torch.zeros(1), torch.tensor([[1.0], [3.0]]), torch.full((2,), 0.5), lambda m: m[:, 0])
+        >>> game(np.array([[True, False], [True, True]])).tolist()
+        [0.5, 2.0]
+    """
+    if updates.ndim != 2 or base.shape != updates.shape[1:]:
+        raise InputError(
+            f"parameters of shape {tuple(base.shape)} and updates of shape {tuple(updates.shape)} do not fit."
+        )
+
+    def utility(coalitions: Coalitions) -> NDArray[np.float64]:
+        mixing = coalition_weights(coalitions, weights, renormalise=renormalise).to(updates)
+        worth = [evaluate_models(base + rows @ updates) for rows in torch.split(mixing, batch_size)]
+        return torch.cat(worth).double().cpu().numpy()
+
+    return utility

@@ -1,0 +1,156 @@
+"""Gates before valuation: updates that no measure should be asked about, and identities that are one.
+
+Measures by direction give the highest score to whoever sends the last aggregate back, and most measures pay a copied
+data set twice. Both show in cosines: with the previous aggregate, and with each other.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from aequa_lightning.errors import InputError
+
+
+@dataclass(frozen=True)
+class Gates:
+    """What the gates found, one entry per participant.
+
+    Attributes:
+        non_finite: The update holds NaN or infinity.
+        null: The update is zero, or next to nothing beside the median.
+        scaled: The update is many times longer than the median.
+        replay: The update points where the previous aggregate did.
+        group: Identity: participants with the same number sent the same update up to its length.
+    """
+
+    non_finite: tuple[bool, ...]
+    null: tuple[bool, ...]
+    scaled: tuple[bool, ...]
+    replay: tuple[bool, ...]
+    group: tuple[int, ...]
+
+    def admitted(self) -> list[bool]:
+        """Return who may be valued: neither non-finite, null nor a replay. Scaled ones should be clipped first."""
+        barred = zip(self.non_finite, self.null, self.replay, strict=True)
+        return [not any(reasons) for reasons in barred]
+
+    def remarks(self) -> list[str]:
+        """Return what was found about each participant, in words; an empty string where nothing was."""
+        names = ("non_finite", "null", "scaled", "replay")
+        found = []
+        for index, group in enumerate(self.group):
+            remarks = [name for name in names if getattr(self, name)[index]]
+            clones = [other for other, its in enumerate(self.group) if its == group and other != index]
+            found.append("; ".join(remarks + ([f"clone of {', '.join(map(str, clones))}"] if clones else [])))
+        return found
+
+
+def examine(
+    gram: Tensor,
+    previous: Tensor | None = None,
+    *,
+    replay_cosine: float = 0.98,
+    clone_cosine: float = 0.99,
+    null_ratio: float = 1e-3,
+    scale_ratio: float = 5.0,
+) -> Gates:
+    """Examine one round's updates through their inner products.
+
+    Args:
+        gram: Inner products of all pairs of updates, (N, N); non-finite entries mark non-finite updates.
+        previous: Cosine of each update with the previous aggregate, (N,); None in the first round.
+        replay_cosine: A cosine with the previous aggregate above this is a replay.
+        clone_cosine: A cosine between two updates above this makes them one identity.
+        null_ratio: An update shorter than this share of the median length is null.
+        scale_ratio: An update longer than this multiple of the median length is scaled.
+
+    Raises:
+        InputError: When the shapes do not fit.
+
+    Example:
+        >>> updates = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 2.0], [0.0, 0.0]])
+        >>> gates = examine(updates @ updates.T, previous=torch.tensor([1.0, 0.1, 0.1, 0.0]))
+        >>> gates.remarks()
+        ['replay', 'clone of 2', 'clone of 1', 'null']
+    """
+    if gram.ndim != 2 or gram.shape[0] != gram.shape[1] or (previous is not None and previous.shape != gram.shape[:1]):
+        raise InputError(
+            f"a Gram matrix of shape {tuple(gram.shape)} is not square, or previous cosines do not fit it."
+        )
+    gram = gram.double().cpu()
+    lengths = gram.diagonal().clamp(min=0).sqrt()
+    finite = lengths.isfinite()
+    typical = lengths[finite & (lengths > 0)].median() if (finite & (lengths > 0)).any() else torch.tensor(0.0)
+    null = finite & (lengths <= null_ratio * typical)
+    scaled = finite & (lengths > scale_ratio * typical)
+    replay = torch.zeros_like(finite) if previous is None else previous.cpu() > replay_cosine
+    usable = finite & ~null
+    cosines = torch.where(usable[:, None] & usable, gram / (lengths[:, None] * lengths), 0.0)
+    return Gates(
+        tuple((~finite).tolist()),
+        tuple(null.tolist()),
+        tuple(scaled.tolist()),
+        tuple((replay & usable).tolist()),
+        tuple(_components(cosines > clone_cosine)),
+    )
+
+
+def merge_clones(weights: Tensor, group: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Make one player of each identity: the weighted mean of its updates, at its joint weight.
+
+    Args:
+        weights: Aggregation weights, (N,), not negative.
+        group: Identity of each participant, 0..G - 1.
+
+    Returns:
+        The mixing matrix M, (G, N), and the joint weights, (G,), float64. With updates U and Gram matrix K, the
+        players' are M U and M K M'; their aggregate is that of the participants.
+
+    Example:
+        >>> mixing, joint = merge_clones(torch.tensor([0.5, 0.375, 0.125]), (0, 1, 1))
+        >>> mixing.tolist(), joint.tolist()
+        ([[1.0, 0.0, 0.0], [0.0, 0.75, 0.25]], [0.5, 0.5])
+    """
+    membership = torch.nn.functional.one_hot(torch.tensor(group, device=weights.device)).double().T
+    weighted = membership * weights.double()
+    joint = weighted.sum(dim=1)
+    # Identities without any weight are averaged evenly; they change no aggregate.
+    mixing = torch.where(
+        joint[:, None] > 0, weighted / joint[:, None], membership / membership.sum(dim=1, keepdim=True)
+    )
+    return mixing, joint
+
+
+def share_within(values: Tensor, group: tuple[int, ...]) -> Tensor:
+    """Split the value of each identity evenly among those who share it.
+
+    Args:
+        values: Value of each identity, (G,).
+        group: Identity of each participant.
+
+    Returns:
+        Values, (N,), with the same sum.
+
+    Example:
+        >>> share_within(torch.tensor([1.0, 3.0]), (0, 1, 1)).tolist()
+        [1.0, 1.5, 1.5]
+    """
+    identity = torch.tensor(group)
+    return values[identity] / torch.bincount(identity)[identity]
+
+
+def _components(linked: Tensor) -> list[int]:
+    """Number the connected components of a symmetric relation, in order of their first member."""
+    group = [-1] * len(linked)
+    for start in range(len(linked)):
+        if group[start] >= 0:
+            continue
+        number = max(group) + 1
+        reached = [start]
+        while reached:
+            index = reached.pop()
+            if group[index] < 0:
+                group[index] = number
+                reached += linked[index].nonzero().flatten().tolist()
+    return group

@@ -1,0 +1,101 @@
+"""Reputations of two rivals, which also decide who may stay."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from aequa_lightning.errors import InputError
+
+
+def validation_reputation(accuracies: Tensor, *, steepness: float = 5.0) -> Tensor:
+    """Return the CFFL reputation of one round, sinh(steepness a_i / sum a), scaled to sum 1.
+
+    Source: Lyu et al., "Collaborative Fairness in Federated Learning", 2020.
+
+    Args:
+        accuracies: Validation accuracy of each participant's own model, (N,), not negative.
+        steepness: How much the better ones are favoured, above 0.
+
+    Example:
+        >>> validation_reputation(torch.tensor([0.5, 0.5])).tolist()
+        [0.5, 0.5]
+    """
+    if not (accuracies >= 0).all() or not steepness > 0:
+        raise InputError(f"steepness={steepness} must be above 0, and accuracies must not be negative.")
+    total = accuracies.double().sum()
+    if total == 0:
+        return torch.full(accuracies.shape, 1 / len(accuracies), dtype=torch.float64)
+    raised = (steepness * accuracies.double() / total).sinh()
+    return raised / raised.sum()
+
+
+class Reputation:
+    """A smoothed reputation that sums to 1 over those who are still in, and that drops whoever falls too low.
+
+    CFFL feeds it ``validation_reputation`` with decay 0.5 and threshold 2/3 from the first round on; RFFL (Xu and
+    Lyu, "A Reputation Mechanism Is All You Need", 2021) feeds it cosines with decay 0.95 and threshold 1/3 after ten
+    rounds.
+
+    Args:
+        participants: Their number.
+        decay: Share of the old reputation that is kept, in [0, 1).
+        threshold: Whoever has less than this share of the equal part 1 / (number still in) is dropped for good.
+        warm_up: Rounds in which nobody is dropped.
+
+    Example:
+        >>> reputation = Reputation(3, decay=0.5, threshold=0.5, warm_up=0)
+        >>> reputation.update(torch.tensor([0.75, 0.25, 0.0])).tolist()
+        [0.75, 0.25, 0.0]
+        >>> reputation.remaining.tolist(), [round(share, 3) for share in reputation.shares().tolist()]
+        ([True, True, False], [1.0, 0.333, 0.0])
+    """
+
+    def __init__(self, participants: int, *, decay: float, threshold: float, warm_up: int) -> None:
+        if not (0 <= decay < 1 and 0 <= threshold < 1):
+            raise InputError(f"decay={decay} and threshold={threshold} must lie in [0, 1).")
+        self.decay, self.threshold, self.warm_up = decay, threshold, warm_up
+        self.rounds = 0
+        self.values = torch.zeros(participants, dtype=torch.float64)
+        self.remaining = torch.ones(participants, dtype=torch.bool)
+
+    def update(self, scores: Tensor) -> Tensor:
+        """Take in one round's scores, (N,); those of dropped participants are ignored.
+
+        Returns:
+            Reputations, (N,), float64, summing to 1; 0 for whoever is out.
+        """
+        if scores.shape != self.values.shape or not scores.isfinite().all():
+            raise InputError(
+                f"scores of shape {tuple(scores.shape)} for {len(self.values)} participants, or not finite."
+            )
+        decay = self.decay if self.rounds > 0 else 0.0
+        self.values = self._normalised(decay * self.values + (1 - decay) * scores.double().cpu())
+        self.rounds += 1
+        if self.rounds > self.warm_up:
+            kept = self.remaining & (self.values >= self.threshold / self.remaining.sum())
+            # The best is at least average; only where all are worth nothing would everybody leave.
+            self.remaining = kept if kept.any() else self.remaining
+            self.values = self._normalised(self.values)
+        return self.values.clone()
+
+    def shares(self) -> Tensor:
+        """Return reputations relative to the best one, (N,): the share of the model that each is paid."""
+        return self.values / self.values.max()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state as plain values."""
+        return {"rounds": self.rounds, "values": self.values.tolist(), "remaining": self.remaining.tolist()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up a state that ``state_dict`` returned."""
+        self.rounds = int(state["rounds"])
+        self.values = torch.tensor(state["values"], dtype=torch.float64)
+        self.remaining = torch.tensor(state["remaining"], dtype=torch.bool)
+
+    def _normalised(self, values: Tensor) -> Tensor:
+        positive = torch.where(self.remaining, values, 0.0).clamp(min=0)
+        if positive.sum() == 0:
+            return self.remaining.double() / self.remaining.sum()
+        return positive / positive.sum()
