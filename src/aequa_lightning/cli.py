@@ -19,7 +19,7 @@ class AequaCLI(LightningCLI):
         execute: Whether to run the verb, or only to build model, data and trainer.
     """
 
-    trainer: CollaborativeTrainer
+    trainer: CollaborativeTrainer  # type: ignore[assignment]  # any class with the verbs as methods serves
     model: SlimmableClassifier
     datamodule: CollaborativeData
 
@@ -30,7 +30,7 @@ class AequaCLI(LightningCLI):
             datamodule_class=CollaborativeData,
             subclass_mode_model=True,
             subclass_mode_data=True,
-            trainer_class=CollaborativeTrainer,
+            trainer_class=CollaborativeTrainer,  # type: ignore[arg-type]
             # The trainer writes config.yaml itself, in the run folder, once the input has been checked.
             save_config_callback=None,
             seed_everything_default=0,

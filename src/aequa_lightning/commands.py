@@ -29,12 +29,18 @@ def _allocate(words: list[str]) -> None:
         raise InputError(f"run_dir={options.run_dir!r} holds no config.yaml; give the folder of a run of `aequa fit`.")
 
     from aequa_lightning.cli import AequaCLI
+    from aequa_lightning.mechanisms import Aequa
 
     here = ["--trainer.run_dir", options.run_dir, "--trainer.accelerator", "cpu", "--trainer.devices", "1"]
     here += ["--trainer.num_nodes", "1", "--trainer.replicas", "1"]
     cli = AequaCLI(["fit", "--config", str(config), *here], execute=False)
     changes = {key: options[key] for key in ("objective", "slope") if options[key] is not None}
-    cli.trainer.allocate(cli.model, cli.datamodule, replace(cli.trainer.mechanism, **changes))
+    mechanism = cli.trainer.mechanism
+    if changes and not isinstance(mechanism, Aequa):
+        raise InputError(f"--objective and --slope are settings of Aequa; this run was paid by {mechanism}.")
+    cli.trainer.allocate(
+        cli.model, cli.datamodule, replace(mechanism, **changes) if isinstance(mechanism, Aequa) else mechanism
+    )
 
 
 def _report(words: list[str]) -> None:
@@ -45,5 +51,7 @@ def _report(words: list[str]) -> None:
 
     from aequa_lightning.report import build_report
 
-    page = build_report([Path(folder) for folder in options.run_dir], output=Path(options.output) if options.output else None)
+    page = build_report(
+        [Path(folder) for folder in options.run_dir], output=Path(options.output) if options.output else None
+    )
     print(page)

@@ -188,7 +188,9 @@ class CollaborativeTrainer:
         curve_file = self.plan.run_dir / "allocation.json"
         state = load_last(self.plan.run_dir / "checkpoints")
         if state is None or not curve_file.is_file():
-            raise InputError(f"run_dir={str(self.plan.run_dir)!r} holds no finished run; finish it with --ckpt_path last.")
+            raise InputError(
+                f"run_dir={str(self.plan.run_dir)!r} holds no finished run; finish it with --ckpt_path last."
+            )
         curve = json.loads(curve_file.read_text())["accuracy_by_width"]
         datamodule.prepare_data()
         self._check(model, datamodule, state)
@@ -292,7 +294,7 @@ class CollaborativeTrainer:
                 )
             return reward, path.stem
         _check_parameters(model, state)
-        model.load_state_dict(state["state_dict"])
+        model.load_state_dict(state["state_dict"], strict=False)
         return model, path.stem
 
     def _one_process(self) -> Fabric:
@@ -317,8 +319,6 @@ def _check_parameters(model: SlimmableClassifier, state: dict[str, Any]) -> None
     if wrong:
         name = wrong[0]
         raise InputError(
-            f"ckpt_path does not fit the model: {name} is {saved.get(name, 'missing')} in the file, {expected[name]} in "
-            f"the model ({len(wrong)} parameters differ); use the run's own config.yaml."
+            f"ckpt_path does not fit the model: {name} is {saved.get(name, 'missing')} in the file, but "
+            f"{expected[name]} in the model ({len(wrong)} parameters differ); use the run's own config.yaml."
         )
-
-

@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from aequa_lightning.backbones import build_backbone
 from aequa_lightning.errors import InputError
-from aequa_lightning.slimmable import SlimmableModel, sandwich_step, sandwich_widths
+from aequa_lightning.slimmable import Distillation, SlimmableModel, sandwich_step, sandwich_widths
 
 Options = dict[str, int | float | str | bool]
 
@@ -58,7 +58,8 @@ class SlimmableClassifier(LightningModule):
             backbone, num_classes=num_classes, input_shape=tuple(input_shape), **(backbone_options or {})
         )
         self.network = SlimmableModel(full, widths, torch.zeros(1, *input_shape))
-        self.sampled_widths, self.distillation, self.seed = sampled_widths, distillation, seed
+        self.sampled_widths, self.seed = sampled_widths, seed
+        self.distillation = Distillation(hard_weight=1 - distillation) if distillation else None
         # One backward per width needs the memory of one width only; automatic optimisation would hold all graphs.
         self.automatic_optimization = False
         self.accuracy = nn.ModuleDict(
@@ -130,13 +131,15 @@ class SlimmableClassifier(LightningModule):
         schedulers = self.lr_schedulers()
         for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
             if scheduler is not None:
-                scheduler.step()  # type: ignore[call-arg]
+                scheduler.step()
 
     @override
     def on_validation_start(self) -> None:
         # Statistics are private to a width and stale after training; labels are not looked at.
         if self.network.has_statistics:
-            batches = (batch[0].to(self.device) for batch in self.trainer.val_dataloaders)
+            loader = self.trainer.val_dataloaders
+            assert loader is not None
+            batches = (batch[0].to(self.device) for batch in loader)
             self.network.recalibrate(batches, self.network.widths)
             for statistic in self.network.buffers():
                 if statistic.is_floating_point():
@@ -152,7 +155,8 @@ class SlimmableClassifier(LightningModule):
 
     @override
     def predict_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> Tensor:
-        return self(batch[0]).softmax(-1)
+        logits: Tensor = self(batch[0])
+        return logits.softmax(-1)
 
     @override
     def configure_optimizers(self) -> Any:
@@ -162,7 +166,9 @@ class SlimmableClassifier(LightningModule):
     def reward_hparams(self, width: float) -> dict[str, Any]:
         """Return the arguments of the :class:`RewardClassifier` that holds one width of this model, plain values."""
         kept = ("num_classes", "backbone", "backbone_options")
-        return {"width": width, "input_shape": list(self.hparams["input_shape"])} | {key: self.hparams[key] for key in kept}
+        return {"width": width, "input_shape": list(self.hparams["input_shape"])} | {
+            key: self.hparams[key] for key in kept
+        }
 
     def _evaluate(self, stage: str, batch: tuple[Tensor, Tensor]) -> None:
         inputs, targets = batch
@@ -199,7 +205,7 @@ class RewardClassifier(LightningModule):
         )
         # Only the narrow shapes matter here; the values come from the checkpoint.
         slimmable = SlimmableModel(full, (1.0, width), torch.zeros(1, *input_shape))
-        self.network = slimmable.extract(width, calibrated=False)
+        self.network = slimmable.extract(width, fresh_statistics=True)
 
     @override
     def forward(self, inputs: Tensor) -> Tensor:

@@ -3,8 +3,8 @@
 import sys
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bar, TextColumn, TimeElapsedColumn
-from rich.progress import TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
 
 from aequa_lightning.collaboration.engine import Collaboration
 from aequa_lightning.collaboration.hooks import CollaborationCallback, RoundResult
@@ -33,7 +33,9 @@ class Progress(CollaborationCallback):
                 TimeRemainingColumn(),
             )
             self._bar = Bar(*columns, console=self._console)
-            self._alone = self._bar.add_task("each alone", total=-(-len(run.standalone.missing()) // run.topology.groups))
+            self._alone = self._bar.add_task(
+                "each alone", total=-(-len(run.standalone.missing()) // run.topology.groups)
+            )
             self._rounds = self._bar.add_task("together", total=run.plan.max_rounds, completed=run.round)
             self._bar.start()
 
@@ -57,5 +59,3 @@ class Progress(CollaborationCallback):
         """Close the bar."""
         if self._bar:
             self._bar.stop()
-
-

@@ -94,7 +94,8 @@ def measure_curve(run: Collaboration, resolution: float) -> dict[float, float]:
     Returns:
         Accuracy in [0, 1] of every measured width.
     """
-    network, curve = run.classifier.network, {}
+    network = run.classifier.network
+    curve: dict[float, float] = {}
     distinct, wanted = network.distinct_widths(), list(network.widths)
     while wanted:
         (measured,) = run.evaluator.accuracies(wanted, [run.data.validation()])

@@ -132,7 +132,8 @@ class Collaboration:
             "round": self.round,
             "participants": self.data.participants,
             "seed": self.plan.seed,
-            "state_dict": {name: value.clone() for name, value in self.classifier.state_dict().items()},
+            # Statistics are left out: they are taken anew for whatever width is evaluated.
+            "state_dict": {name: value.detach().clone() for name, value in self.classifier.named_parameters()},
             "lr_scheduler": None if scheduler is None else scheduler.state_dict(),
             "callbacks": {type(callback).__name__: callback.state_dict() for callback in self.callbacks},
             "pytorch-lightning_version": lightning.__version__,
@@ -140,7 +141,7 @@ class Collaboration:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue where :meth:`state_dict` was taken."""
-        self.classifier.load_state_dict(state["state_dict"])
+        self.classifier.load_state_dict(state["state_dict"], strict=False)
         self.parameters.copy_(self.local.parameters)
         self.round = state["round"]
         if self.local.scheduler is not None:
@@ -165,8 +166,7 @@ class Collaboration:
 
     def _train_standalone(self) -> bool:
         """Train every participant alone that has no result yet; return False when asked to stop."""
-        missing = self.standalone.missing() if self.is_global_zero else None
-        missing = self.fabric.broadcast(missing)
+        missing: list[int] = self.fabric.broadcast(self.standalone.missing())
         hosted = assign([self.samples[index] for index in missing], self.topology.groups)
         # Everybody takes part in the question whether to stop, so all go through as many turns as the busiest.
         for turn in range(max(map(len, hosted))):
@@ -179,7 +179,7 @@ class Collaboration:
                 self._call("on_standalone_end", index)
             if self.topology.any(self.stop.received is not None):
                 return False
-        if self.is_global_zero and missing:
+        if self.is_global_zero and self.round == 0:
             for result in self.standalone.all():
                 self.record("standalone", **vars(result))
         return True
@@ -194,11 +194,13 @@ class Collaboration:
         if network.has_statistics:
             # Alone there is no server: the statistics come from the participant's own data.
             network.recalibrate(inputs.split(500), [1.0])
-        accuracies = [
+        validation, test = (
             count_correct(AtWidth(network, 1.0), part, device=self.topology.device) / len(part)
             for part in (self.data.validation(), self.data.test())
-        ]
-        return Standalone(self.data.names[index], self.samples[index], *accuracies, time.perf_counter() - start)
+        )
+        return Standalone(
+            self.data.names[index], self.samples[index], validation, test, seconds=time.perf_counter() - start
+        )
 
     # --- together --------------------------------------------------------------------------------------------------
 
@@ -219,18 +221,16 @@ class Collaboration:
         """One round: everybody trains, one reduction, evaluation. The server moves only when all of it went well."""
         watch = Stopwatch()
         present = self._select(number)
-        weights = dict(zip(present, self.plan.aggregator.weights([self.samples[i] for i in present]), strict=True))
-        hosted = [present[i] for i in assign([self.samples[i] for i in present], self.topology.groups)[self.topology.group]]
+        samples = [self.samples[index] for index in present]
+        weights = dict(zip(present, self.plan.aggregator.weights(samples), strict=True))
+        hosted = [present[place] for place in assign(samples, self.topology.groups)[self.topology.group]]
+        # A participant's row: its loss, and whether its update was refused.
         outcome = torch.zeros(self.data.participants, 2, dtype=torch.float64)
         updates: dict[int, Tensor] = {}
         self._sum.reset()
         with watch.phase("training"):
             for index in hosted:
-                self.load_server_parameters()
-                loss = self.local.train(
-                    *self._participant(index), self.plan.work, keys=("round", number, "participant", index)
-                )
-                update = self.local.parameters - self.parameters
+                loss, update = self._train_participant(number, index)
                 if is_acceptable(update):
                     updates[index] = update
                     self._sum.add(update, weights[index])
@@ -241,43 +241,57 @@ class Collaboration:
         with watch.phase("reduction"):
             self.topology.sum_over_groups(self._sum.total)
             outcome = self.topology.share(outcome)
-        accepted = [index for index in present if not outcome[index, 1]]
-        mean_update = self._sum.mean()
-        self.plan.aggregator.step(self.parameters, mean_update)
-        self.load_server_parameters()
+            mean_update = self._sum.mean()
+            self.plan.aggregator.step(self.parameters, mean_update)
         self._step_scheduler()
         self.round = number
         with watch.phase("evaluation"):
-            widths = self.classifier.network.widths
-            (accuracy,) = self.evaluator.accuracies(widths, [self.data.validation()])
-        record = {
-            "round": number,
-            "train_loss": sum(weights[i] * outcome[i, 0].item() for i in present),
-            "validation_accuracy": {f"{width:g}": value for width, value in accuracy.items()},
-            "participants": [
-                {"name": self.data.names[i], "samples": self.samples[i], "loss": outcome[i, 0].item()} for i in present
-            ],
-            "rejected": [self.data.names[i] for i in present if outcome[i, 1]],
-            # Each participant receives the parameters and sends an update of the same size.
-            "bytes_sent": 2 * len(present) * self.parameters.numel() * self.parameters.element_size(),
-        }
-        if record["rejected"] and self.is_global_zero:
-            warnings.warn(
-                f"Round {number}: the updates of {', '.join(record['rejected'])} are not finite or exploded and were "
-                "left out of the average; lower the learning rate or look at their data.",
-                stacklevel=2,
-            )
+            self.load_server_parameters()
+            (accuracy,) = self.evaluator.accuracies(self.classifier.network.widths, [self.data.validation()])
+        accepted = [index for index in present if not outcome[index, 1]]
+        record = self._round_record(present, outcome, weights)
+        record["validation_accuracy"] = {f"{width:g}": value for width, value in accuracy.items()}
         with watch.phase("callbacks"):
             self._call("on_round_end", RoundResult(number, updates, accepted, mean_update, record))
         record["seconds"], record["seconds_by_phase"] = watch.lap()
+        self._write_round(record)
+
+    def _train_participant(self, number: int, index: int) -> tuple[float, Tensor]:
+        """Train one participant from the server's parameters; return its loss and its update."""
+        self.load_server_parameters()
+        keys = ("round", number, "participant", index)
+        loss = self.local.train(*self._participant(index), self.plan.work, keys=keys)
+        return loss, self.local.parameters - self.parameters
+
+    def _round_record(self, present: list[int], outcome: Tensor, weights: dict[int, float]) -> dict[str, Any]:
+        losses, refused = outcome[:, 0].tolist(), outcome[:, 1].tolist()
+        accepted_weight = sum(weights[index] for index in present if not refused[index])
+        return {
+            "round": self.round,
+            "train_loss": sum(weights[index] * losses[index] for index in present) / max(accepted_weight, 1e-12),
+            "participants": [
+                {"name": self.data.names[index], "samples": self.samples[index], "loss": losses[index]}
+                for index in present
+            ],
+            "rejected": [self.data.names[index] for index in present if refused[index]],
+            # Each participant receives the parameters and sends an update of the same size.
+            "bytes_sent": 2 * len(present) * self.parameters.numel() * self.parameters.element_size(),
+        }
+
+    def _write_round(self, record: dict[str, Any]) -> None:
+        """Put a round on record: event, table, loggers, and a warning for every update that was refused."""
         self.record("round", **record)
-        self.fabric.log_dict(
-            {"train_loss": record["train_loss"]}
-            | {f"validation_accuracy/{width}": value for width, value in record["validation_accuracy"].items()},
-            step=number,
-        )
-        if self.is_global_zero:
-            write_metrics(self.plan.run_dir / "metrics.csv", read_events(self._events.path))
+        accuracies = {f"validation_accuracy/{width}": value for width, value in record["validation_accuracy"].items()}
+        self.fabric.log_dict({"round": self.round, "train_loss": record["train_loss"], **accuracies}, step=self.round)
+        if not self.is_global_zero:
+            return
+        write_metrics(self.plan.run_dir / "metrics.csv", read_events(self._events.path))
+        if record["rejected"]:
+            warnings.warn(
+                f"Round {self.round}: the updates of {', '.join(record['rejected'])} are not finite or exploded and "
+                "were left out of the average; lower the learning rate or look at their data.",
+                stacklevel=2,
+            )
 
     def _select(self, number: int) -> list[int]:
         """Choose a round's participants: the same in every process, and after a resume."""

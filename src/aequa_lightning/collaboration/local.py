@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from lightning.fabric import Fabric
-from lightning.fabric.wrappers import _FabricModule
+from lightning.fabric.wrappers import _FabricModule, _FabricOptimizer
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -55,7 +55,7 @@ def batches(samples: int, work: LocalWork, batch_size: int, *, seed: int) -> Ite
         [2, 3, 2]
     """
     left, epoch = work.steps, 0
-    while left is None and epoch < work.epochs or left is not None and left > 0:
+    while (left is None and epoch < work.epochs) or (left is not None and left > 0):
         order = torch.randperm(samples, generator=derive_generator(seed, "epoch", epoch))
         chunks = list(order.split(batch_size))
         if len(chunks) > 1 and len(chunks[-1]) == 1:
@@ -101,7 +101,9 @@ class LocalTrainer:
         self.parameters = FlatParameters(classifier).vector
         optimizer, self.scheduler = unpack_optimizers(classifier.configure_optimizers())
         self.module: _FabricModule = fabric.setup_module(classifier, move_to_device=False)
-        self.optimizer = fabric.setup_optimizers(optimizer)
+        wrapped = fabric.setup_optimizers(optimizer)
+        assert isinstance(wrapped, _FabricOptimizer)
+        self.optimizer = wrapped
 
     def train(
         self,
@@ -190,6 +192,6 @@ def unpack_optimizers(configured: Any) -> tuple[Optimizer, LRScheduler | None]:
         raise InputError(f"optimizer: {type(configured).__name__} with {len(configured)} entries; give one optimizer.")
     if isinstance(scheduler, dict):
         scheduler = scheduler["scheduler"]
-    if scheduler is not None and not isinstance(scheduler, LRScheduler) or hasattr(scheduler, "is_better"):
+    if (scheduler is not None and not isinstance(scheduler, LRScheduler)) or hasattr(scheduler, "is_better"):
         raise InputError(f"lr_scheduler: {type(scheduler).__name__} waits for a metric; choose one that counts rounds.")
     return optimizer, scheduler

@@ -39,7 +39,9 @@ class ReplicaStrategy(DDPStrategy):
     def setup_environment(self) -> None:
         super().setup_environment()
         self.mesh = init_device_mesh(
-            self.root_device.type, (self.world_size // self.replicas, self.replicas), mesh_dim_names=("group", "replica")
+            self.root_device.type,
+            (self.world_size // self.replicas, self.replicas),
+            mesh_dim_names=("group", "replica"),
         )
 
     @override

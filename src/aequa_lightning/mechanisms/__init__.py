@@ -1,3 +1,5 @@
-from aequa_lightning.mechanisms.mechanism import Aequa, FedAvgModel, Mechanism
+from aequa_lightning.mechanisms.aequa import Aequa
+from aequa_lightning.mechanisms.mechanism import Mechanism
+from aequa_lightning.mechanisms.shared_model import SharedModel
 
-__all__ = ["Aequa", "FedAvgModel", "Mechanism"]
+__all__ = ["Aequa", "Mechanism", "SharedModel"]

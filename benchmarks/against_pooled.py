@@ -1,0 +1,47 @@
+"""What collaboration costs in accuracy: the run's full width against the same model trained on the pooled data.
+
+Usage: python -m benchmarks.against_pooled RUN_DIR
+
+Trains the run's model from its ``config.yaml`` by a plain Lightning Trainer on all participants' data, for as many
+epochs as the run's participants had, with the same optimizer, and prints both test accuracies.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from lightning import Trainer
+
+from aequa_lightning.cli import AequaCLI
+from aequa_lightning.collaboration.evaluation import AtWidth, count_correct, input_batches
+
+
+def main(run_dir: Path) -> None:
+    """Train on the pooled data and print the comparison."""
+    words = ["fit", "--config", str(run_dir / "config.yaml"), "--trainer.devices", "1"]
+    cli = AequaCLI(words, execute=False)
+    plan, data, model = cli.trainer.plan, cli.datamodule, cli.model
+    torch.set_num_threads(1)
+    epochs = plan.max_rounds * plan.work.epochs
+    trainer = Trainer(
+        max_epochs=epochs,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(model, datamodule=data)
+    model.network.recalibrate(input_batches(data.validation(), torch.device("cpu")), [1.0])
+    test = data.test()
+    pooled = count_correct(AtWidth(model.network, 1.0), test, device=torch.device("cpu")) / len(test)
+    rewards = json.loads((run_dir / "rewards" / "manifest.json").read_text())["rewards"]
+    full = [reward["test_accuracy"] for reward in rewards if reward["width"] == 1.0]
+    print(
+        f"pooled, {epochs} epochs: {pooled:.4f}   collaboration, full width: {full[0]:.4f}   gap {pooled - full[0]:+.4f}"
+    )
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,62 @@
+"""Aequa: widths that equalise the participants' gains."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from aequa_lightning.errors import InputError
+from aequa_lightning.mechanisms.mechanism import Mechanism
+from aequa_lightning.rewards.allocation import Allocation, allocate_widths
+
+# These compare a contribution with an accuracy; the others need only its order or its proportion.
+IN_ACCURACY_UNITS = ("cv", "spread_minus_gain", "variance", "lexicographic")
+
+
+@dataclass(frozen=True)
+class Aequa(Mechanism):
+    """Fair model rewards after training (Tastan et al., ICML 2025, section 4.2).
+
+    The paper fixes neither the form of the objective nor a treatment of curves that cannot reach every target; both
+    are settings here, and the optimum is exact.
+
+    Args:
+        contribution: ``standalone`` (accuracy alone, on the validation part) or ``cosine`` (alignment of the updates
+            with their aggregate).
+        objective: What the allocation minimises; see :func:`~aequa_lightning.rewards.allocation.allocate_widths`.
+        slope: Accuracy that one more unit of contribution deserves, or ``auto`` for the largest up to 1 that fits.
+        individually_rational: Whether nobody may receive less than it reaches alone, where the widths allow it.
+        pin_top: Whether the top contributor receives the full width.
+        resolution: The accuracy curve is refined until neighbouring widths differ by no more, in [0, 1].
+
+    Raises:
+        InputError: The resolution is out of range, or the objective does not fit the contribution measure.
+    """
+
+    contribution: Literal["standalone", "cosine"] = "standalone"
+    objective: str = "cv"
+    slope: float | Literal["auto"] = "auto"
+    individually_rational: bool = True
+    pin_top: bool = True
+    resolution: float = 0.005
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.resolution <= 1:
+            raise InputError(f"trainer.mechanism.resolution={self.resolution} is outside [0, 1].")
+        if self.contribution != "standalone" and self.objective in IN_ACCURACY_UNITS:
+            raise InputError(
+                f"trainer.mechanism.objective={self.objective!r} compares contributions with accuracies, but "
+                f"contribution={self.contribution!r} is no accuracy; choose objective 'proportional' or 'pearson'."
+            )
+
+    def allocate(
+        self, contributions: Sequence[float], accuracy_by_width: dict[float, float], *, standalone: Sequence[float]
+    ) -> Allocation:
+        """Choose the widths by the exact optimiser."""
+        return allocate_widths(
+            contributions,
+            accuracy_by_width,
+            self.objective,
+            slope=self.slope,
+            floors=standalone if self.individually_rational else None,
+            pin_top=self.pin_top,
+        )

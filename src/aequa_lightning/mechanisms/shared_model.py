@@ -1,0 +1,18 @@
+"""The usual federated reward: the same full model for all. The yardstick of what fairness costs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aequa_lightning.mechanisms.mechanism import Mechanism
+from aequa_lightning.rewards.allocation import Allocation, allocate_widths
+
+
+@dataclass(frozen=True)
+class SharedModel(Mechanism):
+    """Everybody receives the full width, as in federated averaging (McMahan et al. 2017)."""
+
+    def allocate(
+        self, contributions: Sequence[float], accuracy_by_width: dict[float, float], *, standalone: Sequence[float]
+    ) -> Allocation:
+        """Give everybody the full width."""
+        return allocate_widths(contributions, accuracy_by_width, "full")

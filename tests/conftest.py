@@ -1,0 +1,32 @@
+"""Every test starts in an empty folder and a clean environment, and leaves neither processes nor settings behind."""
+
+import os
+
+# Before torch starts its threads: forked processes must not inherit a pool of them.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import multiprocessing
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PREFIXES = ("SLURM_", "LT_", "PL_", "WANDB_", "AEQUA_FIT", "MASTER_", "TORCHELASTIC_")
+NAMES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "NODE_RANK")
+
+
+def _is_foreign(name: str) -> bool:
+    return name.startswith(PREFIXES) or name in NAMES
+
+
+@pytest.fixture(autouse=True)
+def clean_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    kept = {name: os.environ.pop(name) for name in list(os.environ) if _is_foreign(name)}
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["aequa"])
+    yield
+    for name in [name for name in os.environ if _is_foreign(name)]:
+        del os.environ[name]
+    os.environ.update(kept)
+    assert not multiprocessing.active_children(), "a test left processes behind"

@@ -1,0 +1,29 @@
+"""The number of processes is a matter of speed, never of result."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.command import fit, largest_difference
+
+pytestmark = pytest.mark.distributed
+
+
+def test_one_two_three_and_four_processes_give_the_same_bits(tmp_path: Path) -> None:
+    runs = [fit(tmp_path / f"on-{devices}", devices=devices, rounds=5) for devices in (1, 2, 3, 4)]
+    for run in runs[1:]:
+        assert largest_difference(runs[0], run) == 0
+        for name in ("allocation.json", "contributions.csv"):
+            assert (run / name).read_text() == (runs[0] / name).read_text()
+    manifests = [json.loads((run / "rewards" / "manifest.json").read_text())["rewards"] for run in runs]
+    for manifest in manifests[1:]:
+        assert [row["sha256"] for row in manifest] == [row["sha256"] for row in manifests[0]]
+
+
+def test_two_replicas_give_the_result_of_one(tmp_path: Path) -> None:
+    # Without batch normalisation: with it each replica normalises over its own half of the batch.
+    plain = ["--model.backbone=mlp", "--model.sampled_widths=1"]
+    alone = fit(tmp_path / "alone", *plain, devices=1)
+    together = fit(tmp_path / "together", *plain, "--trainer.replicas=2", devices=2)
+    assert largest_difference(alone, together) < 1e-5

@@ -1,0 +1,83 @@
+"""Running `aequa` inside the test or as a process of its own, on a small problem."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from aequa_lightning.__main__ import main
+
+REPOSITORY = Path(__file__).parents[2]
+DIGITS = REPOSITORY / "configs" / "digits.yaml"
+
+
+def small(run_dir: Path, *, devices: int = 1, rounds: int = 2, participants: int = 4) -> list[str]:
+    """Words of a fit that takes a second or two."""
+    return [
+        "fit",
+        "--config",
+        str(DIGITS),
+        f"--trainer.run_dir={run_dir}",
+        f"--trainer.devices={devices}",
+        f"--trainer.max_rounds={rounds}",
+        "--trainer.local_epochs=1",
+        f"--data.participants={participants}",
+        "--data.partition=Dirichlet",
+        "--data.partition.alpha=1.0",
+        "--data.batch_size=32",
+        "--model.widths=[1.0,0.5,0.25]",
+        "--trainer.mechanism=Aequa",
+        "--trainer.mechanism.resolution=0.2",
+    ]
+
+
+def fit(run_dir: Path, *words: str, **sizes: Any) -> Path:
+    """Run a small fit in this process and return its folder."""
+    assert main([*small(run_dir, **sizes), *words]) == 0
+    return run_dir
+
+
+def start(words: list[str]) -> "subprocess.Popen[str]":
+    """Start `aequa` as a process with a group of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "aequa_lightning", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+
+
+def wait_for(condition: Callable[[], bool], *, seconds: float = 120) -> None:
+    """Wait until the condition holds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def events(run_dir: Path, kind: str) -> list[dict[str, Any]]:
+    """Read the events of one kind."""
+    path = run_dir / "events.jsonl"
+    lines = path.read_text().splitlines() if path.is_file() else []
+    return [event for event in map(json.loads, lines) if event["event"] == kind]
+
+
+def parameters(run_dir: Path) -> dict[str, torch.Tensor]:
+    """Read the shared model's tensors from the newest checkpoint."""
+    state: dict[str, torch.Tensor] = torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    return state
+
+
+def largest_difference(one: Path, other: Path) -> float:
+    """Return the largest difference between two runs' parameters."""
+    first, second = parameters(one), parameters(other)
+    assert first.keys() == second.keys()
+    return max((first[name].double() - second[name].double()).abs().max().item() for name in first)

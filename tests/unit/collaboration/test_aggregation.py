@@ -1,0 +1,60 @@
+import itertools
+from fractions import Fraction
+
+import pytest
+import torch
+
+from aequa_lightning.collaboration.aggregation import ExactSum, FedAvg, is_acceptable
+
+
+def test_the_mean_is_the_rational_mean() -> None:
+    updates = torch.randn(4, 50, generator=torch.Generator().manual_seed(0))
+    weights = FedAvg().weights([3, 1, 2, 10])
+    total = ExactSum(50, torch.device("cpu"))
+    for update, weight in zip(updates, weights, strict=True):
+        total.add(update, weight)
+    for column in range(50):
+        exact = sum(Fraction(w) * Fraction(float(u)) for w, u in zip(weights, updates[:, column], strict=True))
+        assert abs(float(exact) - total.mean()[column].item()) < 4 * 2.0**-40
+
+
+def test_order_and_grouping_do_not_change_a_bit() -> None:
+    updates = torch.randn(5, 200, generator=torch.Generator().manual_seed(1)) * torch.logspace(-4, 2, 200)
+    weights = FedAvg().weights([7, 1, 1, 5, 3])
+    results = set()
+    for order in itertools.permutations(range(5)):
+        for cut in range(6):
+            parts = [ExactSum(200, torch.device("cpu")) for _ in range(2)]
+            for place, index in enumerate(order):
+                parts[place >= cut].add(updates[index], weights[index])
+            parts[0].total += parts[1].total
+            results.add(tuple(parts[0].mean().tolist()))
+    assert len(results) == 1
+
+
+def test_floating_point_sums_do_depend_on_the_order() -> None:
+    """The reason for fixed point: the control of the test above."""
+    values = torch.randn(5, 200, generator=torch.Generator().manual_seed(1)) * torch.logspace(-4, 2, 200)
+    sums = {tuple(sum(values[i] for i in order).tolist()) for order in itertools.permutations(range(5))}
+    assert len(sums) > 1
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf"), 2.0**21])
+def test_refuses_what_would_poison_the_average(bad: float) -> None:
+    update = torch.ones(5)
+    assert is_acceptable(update)
+    update[3] = bad
+    assert not is_acceptable(update)
+
+
+def test_a_rejected_update_leaves_the_mean_of_the_others() -> None:
+    total = ExactSum(1, torch.device("cpu"))
+    for value, weight in ((1.0, 0.25), (4.0, 0.25)):
+        total.add(torch.tensor([value]), weight)
+    assert total.mean().item() == 2.5
+
+
+def test_no_update_moves_nothing() -> None:
+    parameters = torch.ones(3)
+    FedAvg().step(parameters, ExactSum(3, torch.device("cpu")).mean())
+    assert parameters.tolist() == [1.0, 1.0, 1.0]

@@ -1,0 +1,66 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from aequa_lightning.collaboration.checkpoint import load_checkpoint, load_last, save_checkpoint
+from aequa_lightning.errors import InputError
+
+
+def _save(folder: Path, number: int) -> Path:
+    return save_checkpoint(folder, {"round": number, "state_dict": {"weight": torch.full((100,), float(number))}})
+
+
+def test_last_is_the_newest_and_older_ones_are_pruned(tmp_path: Path) -> None:
+    for number in range(1, 5):
+        _save(tmp_path, number)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == [
+        "last.ckpt",
+        "round-0003.ckpt",
+        "round-0003.ckpt.sha256",
+        "round-0004.ckpt",
+        "round-0004.ckpt.sha256",
+    ]
+    assert load_checkpoint(tmp_path / "last.ckpt")["round"] == 4
+    state = load_last(tmp_path)
+    assert state is not None
+    assert state["round"] == 4
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip", "empty"])
+def test_a_damaged_newest_is_skipped_with_a_warning(tmp_path: Path, damage: str) -> None:
+    _save(tmp_path, 1)
+    newest = _save(tmp_path, 2)
+    content = bytearray(newest.read_bytes())
+    if damage == "truncate":
+        content = content[: len(content) // 2]
+    elif damage == "flip":
+        content[len(content) // 2] ^= 1
+    else:
+        content = bytearray()
+    newest.write_bytes(content)
+    with pytest.raises(InputError, match="round-0002.ckpt"):
+        load_checkpoint(newest)
+    with pytest.warns(UserWarning, match="Going on from the one before"):
+        state = load_last(tmp_path)
+    assert state is not None
+    assert state["round"] == 1
+
+
+def test_all_damaged_is_an_error(tmp_path: Path) -> None:
+    _save(tmp_path, 1).write_bytes(b"torn")
+    with pytest.warns(UserWarning, match="damaged"), pytest.raises(InputError, match="Every checkpoint"):
+        load_last(tmp_path)
+
+
+def test_none_yet(tmp_path: Path) -> None:
+    assert load_last(tmp_path / "nowhere") is None
+
+
+def test_a_truncated_file_without_a_hash_is_refused(tmp_path: Path) -> None:
+    path = _save(tmp_path, 1)
+    path.with_name(path.name + ".sha256").unlink()
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(InputError, match="truncated"):
+        load_checkpoint(path)

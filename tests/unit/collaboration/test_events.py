@@ -1,0 +1,37 @@
+import csv
+from pathlib import Path
+
+import pytest
+
+from aequa_lightning.collaboration.events import EventLog, latest_rounds, read_events, write_metrics
+
+
+def test_a_torn_line_is_skipped_and_not_glued_to_the_next(tmp_path: Path) -> None:
+    log = EventLog(tmp_path / "events.jsonl")
+    log.append("start", x=1)
+    with log.path.open("ab") as file:
+        file.write(b'{"event": "round", "rou')
+    log.append("resume", x=2)
+    assert [(event["event"], event["x"]) for event in read_events(log.path)] == [("start", 1), ("resume", 2)]
+
+
+def test_not_finite_is_refused_and_nothing_written(tmp_path: Path) -> None:
+    log = EventLog(tmp_path / "events.jsonl")
+    log.append("start")
+    with pytest.raises(ValueError, match="Out of range float"):
+        log.append("round", loss=float("nan"))
+    assert len(read_events(log.path)) == 1
+
+
+def test_metrics_hold_one_row_a_round_the_last_record_wins(tmp_path: Path) -> None:
+    log = EventLog(tmp_path / "events.jsonl")
+    for number, loss in ((1, 3.0), (2, 2.0), (2, 1.5), (3, 1.0)):
+        log.append("round", round=number, train_loss=loss, seconds=1.0, validation_accuracy={"1": 0.5, "0.5": 0.4})
+    events = read_events(log.path)
+    assert [event["train_loss"] for event in latest_rounds(events)] == [3.0, 1.5, 1.0]
+    write_metrics(tmp_path / "metrics.csv", events)
+    with (tmp_path / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["round"] for row in rows] == ["1", "2", "3"]
+    assert rows[1]["train_loss"] == "1.5"
+    assert rows[0]["validation_accuracy/0.5"] == "0.4"

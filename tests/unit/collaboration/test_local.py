@@ -1,0 +1,48 @@
+import pytest
+import torch
+
+from aequa_lightning.collaboration.local import FlatParameters, LocalWork, batches, unpack_optimizers
+from aequa_lightning.errors import InputError
+
+
+@pytest.mark.parametrize("samples", [1, 2, 7, 8, 9, 16, 17])
+def test_every_epoch_sees_every_sample_once(samples: int) -> None:
+    seen = torch.cat(list(batches(samples, LocalWork(epochs=3), 4, seed=0)))
+    assert torch.bincount(seen, minlength=samples).tolist() == [3] * samples
+
+
+def test_no_batch_of_one_where_it_can_be_avoided() -> None:
+    for samples in range(2, 40):
+        assert min(len(batch) for batch in batches(samples, LocalWork(epochs=2), 4, seed=0)) >= 2
+
+
+def test_steps_count_batches_over_epochs() -> None:
+    assert len(list(batches(10, LocalWork(steps=8), 4, seed=0))) == 8
+
+
+def test_the_order_comes_from_the_seed_alone() -> None:
+    first, second, other = (
+        torch.cat(list(batches(50, LocalWork(epochs=1), 7, seed=seed))).tolist() for seed in (1, 1, 2)
+    )
+    assert first == second != other
+
+
+def test_parameters_are_views_of_one_vector() -> None:
+    module = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Linear(2, 1))
+    before = [parameter.clone() for parameter in module.parameters()]
+    flat = FlatParameters(module).vector
+    assert all(torch.equal(a, b) for a, b in zip(before, module.parameters(), strict=True))
+    flat.zero_()
+    assert all((parameter == 0).all() for parameter in module.parameters())
+    module(torch.ones(1, 3)).sum().backward()
+    torch.optim.SGD(module.parameters(), lr=1.0).step()
+    assert flat.abs().sum() > 0
+
+
+def test_a_scheduler_that_waits_for_a_metric_is_refused() -> None:
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1)
+    plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)
+    with pytest.raises(InputError, match="ReduceLROnPlateau"):
+        unpack_optimizers({"optimizer": optimizer, "lr_scheduler": {"scheduler": plateau, "monitor": "loss"}})
+    with pytest.raises(InputError, match="one optimizer"):
+        unpack_optimizers(([optimizer, optimizer], []))
