@@ -1,0 +1,61 @@
+"""The paper's networks, by name, and the user's own, by import path."""
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from aequa_lightning.backbones.cnn import cnn, cnn3, mlp
+from aequa_lightning.backbones.resnet import resnet18, resnet18_gn
+from aequa_lightning.errors import InputError
+
+__all__ = ["BACKBONES", "build_backbone"]
+
+BACKBONES: dict[str, Callable[..., nn.Module]] = {
+    "mlp": mlp,
+    "cnn": cnn,
+    "cnn3": cnn3,
+    "resnet18": resnet18,
+    "resnet18_gn": resnet18_gn,
+}
+
+
+def build_backbone(name: str, *, num_classes: int, input_shape: tuple[int, ...], **options: Any) -> nn.Module:
+    """Return a fresh network.
+
+    Args:
+        name: One of the names in ``BACKBONES``, or ``"package.module:function"`` for a function of one's own that is
+            called with the same arguments.
+        num_classes: Outputs of the network, >= 1.
+        input_shape: Shape of one sample, without the batch.
+        **options: Further arguments of the network's function.
+
+    Raises:
+        InputError: When there is no such network, or it does not know an option.
+
+    Example:
+        >>> build_backbone("mlp", num_classes=3, input_shape=(4,), hidden=(8,))[-1]
+        Linear(in_features=8, out_features=3, bias=True)
+    """
+    factory = BACKBONES.get(name) or _imported(name)
+    try:
+        return factory(num_classes=num_classes, input_shape=tuple(input_shape), **options)
+    except TypeError as error:
+        if "argument" not in str(error):
+            raise
+        raise InputError(f"backbone {name!r} cannot be built with the options {options}: {error}") from error
+
+
+def _imported(name: str) -> Callable[..., nn.Module]:
+    """Return a function by its import path."""
+    module, colon, function = name.partition(":")
+    if not colon:
+        raise InputError(
+            f"backbone: {name!r} is unknown; choose one of {', '.join(BACKBONES)}, "
+            "or name a function of your own as 'package.module:function'"
+        )
+    try:
+        return getattr(importlib.import_module(module), function)  # type: ignore[no-any-return]
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"backbone: {name!r} cannot be imported: {error}") from error

@@ -1,0 +1,318 @@
+"""A network of any width: one set of weights whose prefixes are networks too."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from aequa_lightning.errors import InputError
+from aequa_lightning.slimmable import norm
+from aequa_lightning.slimmable.plan import SlicePlan
+from aequa_lightning.slimmable.skeleton import Borrower, filled_copy, meta_copy, narrow_copy
+from aequa_lightning.slimmable.structure import resolve
+from aequa_lightning.slimmable.trace import trace
+from aequa_lightning.slimmable.widths import grid
+
+
+@dataclass
+class _Derived:
+    """What is made on demand from the full network, and neither stored nor copied."""
+
+    blank: nn.Module | None = None
+    references: list[tuple[str, Mapping[str, Any], str]] | None = None
+    plans: dict[float, SlicePlan] = field(default_factory=dict)
+    sizes: dict[float, tuple[int, ...]] = field(default_factory=dict)
+    narrow: dict[tuple[int, ...], "_Narrow"] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Narrow:
+    """One distinct sub-network: its skeleton, and what it takes of the buffers that are not norm statistics."""
+
+    skeleton: Borrower
+    buffers: SlicePlan
+    statistics: SlicePlan
+    key: float  # the largest width of this sub-network
+
+
+class SlimmableModel(nn.Module):
+    """A plain network that can be run, trained and handed out at any width.
+
+    The full network stays what it is; a narrow width computes with the leading part of every layer, through a skeleton
+    of the narrow shapes that borrows slices of the full weights for the length of one forward. There is no
+    state to forget: the width is an argument.
+
+    Args:
+        full: Any network made of torch's layers. It is held, not copied.
+        widths: The grid that training draws from: shares in (0, 1] with 1 among them. Their smallest is the smallest
+            width that can be asked for; between it and 1 any width can.
+        example_input: A batch (one sample is enough) of the size that the network is made for.
+
+    Attributes:
+        full: The full network; its parameters are all parameters there are.
+        widths: The grid, descending from 1.
+        structure: How widths cut the network.
+        has_statistics: Whether any norm layer keeps running statistics.
+
+    Raises:
+        InputError: When a width is no share in (0, 1], or the network's structure cannot follow a width of the grid.
+
+    Example:
+        >>> net = nn.Sequential(nn.Linear(4, 10), nn.ReLU(), nn.Linear(10, 3))
+        >>> slim = SlimmableModel(net, [1, 0.5], torch.zeros(1, 4))
+        >>> slim(torch.ones(2, 4), width=0.7).shape, slim.extract(0.7)[0]
+        (torch.Size([2, 3]), Linear(in_features=4, out_features=7, bias=True))
+    """
+
+    def __init__(self, full: nn.Module, widths: Sequence[float], example_input: Tensor) -> None:
+        super().__init__()
+        self.full = full
+        self.widths = grid(widths)
+        self.example_input = example_input.detach().cpu().clone()
+        self._shapes = {name: tuple(t.shape) for name, t in [*full.named_parameters(), *full.named_buffers()]}
+        self._parameter_names = frozenset(name for name, _ in full.named_parameters())
+        self._statistics_names = frozenset(norm.statistics(full))
+        self.has_statistics = bool(self._statistics_names)
+        self.structure = resolve(trace(meta_copy(full), self.example_input))
+        self.banks = norm.Banks()
+        self._derived = _Derived()
+        for width in self.widths[1:]:
+            narrow = self._narrow(width)
+            if self.has_statistics:
+                self._bank(narrow)
+
+    def forward(self, x: Any, width: float = 1.0) -> Any:
+        """Compute with the network of a width.
+
+        Args:
+            x: The network's input.
+            width: Share of the channels, between the smallest width of the grid and 1.
+
+        Raises:
+            InputError: When the width is out of range, or in evaluation when its statistics have seen no data.
+        """
+        if width == 1.0:
+            return self.full(x)
+        narrow = self._narrow(width)
+        return narrow.skeleton(x, self._lend(width, narrow, self._statistics(narrow, training=self.full.training)))
+
+    def plan(self, width: float) -> SlicePlan:
+        """Return what a width takes of each parameter of ``full``.
+
+        Args:
+            width: Share of the channels, between the smallest width of the grid and 1.
+
+        Raises:
+            InputError: When the width is out of range.
+        """
+        if width not in self._derived.plans:
+            self._check(width)
+            shapes = {name: shape for name, shape in self._shapes.items() if name in self._parameter_names}
+            self._derived.plans[width] = self.structure.plan(width, shapes)
+        return self._derived.plans[width]
+
+    def extract(self, width: float, *, fresh_statistics: bool = False) -> nn.Module:
+        """Return the network of a width as an ordinary module that shares nothing with this one.
+
+        In evaluation it computes, to the bit, what this model computes at that width.
+
+        Args:
+            width: Share of the channels, between the smallest width of the grid and 1.
+            fresh_statistics: Reset the running statistics, for a network that will be trained on; by default
+                those of the width are handed out, and must have seen data.
+
+        Raises:
+            InputError: When the width is out of range or its statistics have seen no data.
+        """
+        narrow = self._narrow(width)
+        own = self._own_tensors()
+        owned = self.plan(width).extract(own) | narrow.buffers.extract(own)
+        if fresh_statistics:
+            owned |= self._fresh_statistics(narrow)
+        elif width == 1.0:
+            owned |= narrow.statistics.extract(own)
+        else:
+            owned |= {name: t.clone() for name, t in self._statistics(narrow, training=False).items()}
+        module = filled_copy(narrow.skeleton.module, owned)
+        for part, twin in zip(module.modules(), self.full.modules(), strict=True):
+            part.training = twin.training
+        return module
+
+    def distinct_widths(self, low: float | None = None) -> tuple[float, ...]:
+        """Return one width per distinct sub-network, ascending, each the largest of its sub-network.
+
+        Args:
+            low: Where to start; by default, and at least, the smallest width of the grid.
+        """
+        start = self.widths[-1] if low is None else low
+        self._check(start)
+        return tuple(point for point in self.structure.breakpoints if point >= start)
+
+    def describe(self) -> str:
+        """Return a table of what can become narrower: the channels of each axis at each width of the grid."""
+        header = ["layer", "unit", *(f"{width:g}" for width in self.widths)]
+        columns = [self.structure.sizes(width) for width in self.widths]
+        rows = [
+            [axis.name, str(axis.unit), *(str(column[number]) for column in columns)]
+            for number, axis in enumerate(self.structure.axes)
+        ]
+        rows.append(["parameters", "", *(f"{self.plan(width).numel():,}" for width in self.widths)])
+        spans = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+        lines = []
+        for row in [header, *rows]:
+            first, *others = zip(row, spans, strict=True)
+            lines.append([first[0].ljust(first[1]), *(cell.rjust(span) for cell, span in others)])
+        return "\n".join("  ".join(line) for line in lines)
+
+    @torch.no_grad()
+    def recalibrate(self, batches: Iterable[Tensor], widths: Iterable[float] | None = None) -> None:
+        """Compute the running statistics of the norm layers anew, for each width from the same batches.
+
+        Each statistic becomes the plain average over the batches. Everything but the norm layers computes as in
+        evaluation, no weight changes, and all modes are afterwards as before.
+
+        Args:
+            batches: Network inputs, walked through once.
+            widths: Widths to recalibrate; by default those of the grid.
+
+        Raises:
+            InputError: When a width is out of range, or there was no batch.
+        """
+        chosen = tuple(self.widths if widths is None else widths)
+        if not self.has_statistics:
+            for width in chosen:
+                self._check(width)
+            return
+        narrow = [self._narrow(width) for width in chosen if width != 1.0]
+        statistics = [self._statistics(part, training=True) for part in narrow]
+        for tensors in [norm.statistics(self.full)] * (1.0 in chosen) + statistics:
+            norm.reset(tensors)
+        with ExitStack() as modes:
+            for module in (self.full, *(part.skeleton.module for part in narrow)):
+                modes.enter_context(norm.cumulative(module))
+            empty = True
+            for batch in batches:
+                empty = False
+                for width in chosen:
+                    if width == 1.0:
+                        self.full(batch)
+                    else:
+                        part = self._narrow(width)
+                        part.skeleton(batch, self._lend(width, part, self._statistics(part, training=True)))
+        if empty:
+            raise InputError("batches: recalibration needs at least one batch of inputs, and there was none")
+
+    # ---- what is made on demand -----------------------------------------------------------------------------------
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_derived": _Derived()}
+
+    def _check(self, width: float) -> None:
+        if not self.widths[-1] <= width <= 1.0:
+            raise InputError(f"width: {width} is outside [{self.widths[-1]:g}, 1], the range this network is made for")
+
+    def _narrow(self, width: float) -> _Narrow:
+        """Return the sub-network of a width, made and proven on first use."""
+        if width not in self._derived.sizes:
+            self._check(width)
+            self._derived.sizes[width] = self.structure.sizes(width)
+        sizes = self._derived.sizes[width]
+        if sizes not in self._derived.narrow:
+            reason = self._build(width, sizes)
+            if reason is not None:
+                raise InputError(f"width: this network cannot have {width:g}: {reason}. {self._nearest(width)}")
+        return self._derived.narrow[sizes]
+
+    def _build(self, width: float, sizes: tuple[int, ...]) -> str | None:
+        """Make the sub-network of a width and return None, or the reason why it cannot exist."""
+        skeleton = narrow_copy(self._blank(), self.structure.plan(width, self._shapes))
+        try:
+            reason = self.structure.misaligned(width, trace(skeleton, self.example_input))
+        except InputError as error:
+            reason = str(error.__cause__ or error)
+        if reason is None:
+            others = self._shapes.keys() - self._parameter_names - self._statistics_names
+            self._derived.narrow[sizes] = _Narrow(
+                Borrower(skeleton, self.full),
+                self.structure.plan(width, {name: self._shapes[name] for name in others}),
+                self.structure.plan(width, {name: self._shapes[name] for name in self._statistics_names}),
+                min(point for point in self.structure.breakpoints if self.structure.sizes(point) == sizes),
+            )
+        return reason
+
+    def _nearest(self, width: float) -> str:
+        """Return a sentence with the nearest widths below and above that the network can have."""
+        below = [point for point in self.structure.breakpoints if self.widths[-1] <= point < width][::-1]
+        above = [point for point in self.structure.breakpoints if point > width]
+        legal = []
+        for side in (below, above):
+            fits = (p for p in side if p == 1.0 or self._build(p, self.structure.sizes(p)) is None)
+            legal += [f"{point:g}" for point in [next(fits, None)] if point is not None]
+        return f"The nearest widths that it can have: {', '.join(legal)}."
+
+    def _lend(self, width: float, narrow: _Narrow, statistics: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the tensors that the skeleton of a width computes with: views of the full ones, and statistics."""
+        own = self._own_tensors()
+        tensors = self.plan(width).take(own)
+        if narrow.buffers.indices:
+            tensors.update(narrow.buffers.take(own))
+        tensors.update(statistics)
+        return tensors
+
+    def _statistics(self, narrow: _Narrow, *, training: bool) -> Mapping[str, Tensor]:
+        """Return the statistics of a sub-network; in evaluation they must have seen data."""
+        if not self.has_statistics:
+            return {}
+        if training:
+            bank = self._bank(narrow)
+            bank.seen = True
+            return bank.named
+        known = self.banks.get(narrow.key)
+        if known is None or not (known.seen or self._is_new()):
+            raise InputError(
+                f"width: the norm statistics of width {narrow.key:g} have seen no data; call "
+                "recalibrate(batches, widths=[...]) before evaluating or handing out this width"
+            )
+        return known.named
+
+    def _is_new(self) -> bool:
+        """Return whether no data have gone into the full network's statistics either."""
+        tracked = (t for n, t in norm.statistics(self.full).items() if n.endswith("num_batches_tracked"))
+        return all(int(count) == 0 for count in tracked)
+
+    def _bank(self, narrow: _Narrow) -> norm.Bank:
+        """Return the statistics of a sub-network, fresh ones if it has none yet."""
+        known = self.banks.get(narrow.key)
+        if known is not None:
+            return known
+        bank = norm.Bank(self._fresh_statistics(narrow))
+        self.banks.add(narrow.key, bank)
+        return bank
+
+    def _fresh_statistics(self, narrow: _Narrow) -> dict[str, Tensor]:
+        """Return the statistics of a sub-network that has seen nothing, on the full network's device."""
+        own = self._own_tensors()
+        fresh = {name: own[name].new_empty(shape) for name, shape in narrow.statistics.shapes.items()}
+        norm.reset(fresh)
+        return fresh
+
+    def _own_tensors(self) -> dict[str, Tensor]:
+        """Return the full network's parameters and buffers by name, through references made once."""
+        if self._derived.references is None:
+            self._derived.references = [
+                (f"{path}.{key}" if path else key, store, key)
+                for path, part in self.full.named_modules()
+                for store in (part._parameters, part._buffers)
+                for key in store
+                if (f"{path}.{key}" if path else key) in self._shapes
+            ]
+        return {name: store[key] for name, store, key in self._derived.references}
+
+    def _blank(self) -> nn.Module:
+        """Return the full network's skeleton."""
+        if self._derived.blank is None:
+            self._derived.blank = meta_copy(self.full)
+        return self._derived.blank

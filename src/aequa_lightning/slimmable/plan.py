@@ -1,0 +1,106 @@
+"""What a width takes of each parameter: the only place that knows how a width cuts a tensor.
+
+Forward, extraction, masked aggregation, byte counts and the leak audit all read a :class:`SlicePlan`, so that they
+cannot disagree.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+Index = slice | Tensor
+"""Positions kept along one dimension: a slice for a prefix, a tensor of ascending positions for segments."""
+
+
+@dataclass(frozen=True)
+class SlicePlan:
+    """The positions of every parameter that belong to one width.
+
+    Attributes:
+        width: The width, in (0, 1].
+        indices: For each parameter of the full network, by name, the positions kept along each dimension.
+        shapes: The shapes of the parameters at this width, by name.
+
+    Example:
+        >>> plan = SlicePlan(0.5, {"weight": (slice(0, 1), torch.tensor([0, 2]))}, {"weight": (1, 2)})
+        >>> plan.take({"weight": torch.arange(8.0).view(2, 4)})["weight"]
+        tensor([[0., 2.]])
+    """
+
+    width: float
+    indices: Mapping[str, tuple[Index, ...]]
+    shapes: Mapping[str, tuple[int, ...]]
+    _moved: dict[tuple[str, int, torch.device], Tensor] = field(default_factory=dict, repr=False, compare=False)
+
+    def take(self, full: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return this width's part of every parameter, for computing with it.
+
+        The results are views wherever the index is made of slices; gradients flow back into ``full``.
+
+        Args:
+            full: The full network's parameters, by name.
+        """
+        return {name: self._cut(name, full[name]) for name in self.indices}
+
+    def extract(self, full: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return this width's part of every parameter, for giving it away.
+
+        The results are detached contiguous copies: their storage holds nothing but the part. (``torch.save`` of a view
+        writes the whole storage behind it, and with it every weight that was to be withheld.)
+
+        Args:
+            full: The full network's parameters, by name.
+        """
+        return {
+            name: part.detach().clone(memory_format=torch.contiguous_format) for name, part in self.take(full).items()
+        }
+
+    @torch.no_grad()
+    def put(self, full: Mapping[str, Tensor], narrow: Mapping[str, Tensor]) -> None:
+        """Write ``narrow`` into its place in ``full``; everything outside the place stays as it is.
+
+        Args:
+            full: Tensors shaped like the full network's parameters, by name; changed in place.
+            narrow: Tensors shaped like this width's parameters, by name.
+        """
+        for name, index in self.indices.items():
+            target = full[name]
+            if all(isinstance(positions, slice) for positions in index):
+                target[index].copy_(narrow[name])
+            else:
+                target[self._mesh(name, target)] = narrow[name].to(target)
+
+    def numel(self) -> int:
+        """Return the number of parameters at this width."""
+        return sum(math.prod(shape) for shape in self.shapes.values())
+
+    def _cut(self, name: str, tensor: Tensor) -> Tensor:
+        if tensor.shape == self.shapes[name]:
+            return tensor
+        index = self.indices[name]
+        cut = tensor[tuple(positions if isinstance(positions, slice) else slice(None) for positions in index)]
+        for dim, positions in enumerate(index):
+            if isinstance(positions, Tensor):
+                cut = cut.index_select(dim, self._on_device(name, dim, positions, tensor.device))
+        return cut
+
+    def _mesh(self, name: str, tensor: Tensor) -> tuple[Tensor, ...]:
+        """Return an index per dimension that broadcasts to the whole block, as ``numpy.ix_`` does."""
+        rows = []
+        for dim, positions in enumerate(self.indices[name]):
+            if isinstance(positions, slice):
+                row = torch.arange(*positions.indices(tensor.shape[dim]), device=tensor.device)
+            else:
+                row = positions.to(tensor.device)
+            rows.append(row.view([-1 if other == dim else 1 for other in range(tensor.ndim)]))
+        return tuple(rows)
+
+    def _on_device(self, name: str, dim: int, positions: Tensor, device: torch.device) -> Tensor:
+        """Return the positions on the device, moved there once."""
+        key = (name, dim, device)
+        if key not in self._moved:
+            self._moved[key] = positions.to(device)
+        return self._moved[key]

@@ -1,0 +1,139 @@
+"""The sandwich rule: every step trains the full width, the smallest, and some between, and adds up their gradients.
+
+Source: Yu and Huang, "Universally Slimmable Networks and Improved Training Techniques", ICCV 2019,
+sections 3.2 and 3.3.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from aequa_lightning.errors import InputError
+
+
+def sandwich_widths(grid: Sequence[float], *, sampled: int, seed: int, step: int) -> tuple[float, ...]:
+    """Draw the widths of one training step.
+
+    The draw depends on its arguments only, so that all processes of a run draw alike.
+
+    Args:
+        grid: The widths to draw from.
+        sampled: Widths to draw at random between the largest and the smallest, >= 0; all are taken when they fit.
+        seed: Seed of the run.
+        step: Number of the step.
+
+    Returns:
+        The largest width, then the drawn ones descending, then the smallest.
+
+    Example:
+        >>> sandwich_widths([1, 0.5, 0.25], sampled=2, seed=0, step=0)
+        (1, 0.5, 0.25)
+        >>> sandwich_widths([1, 0.75, 0.5, 0.25], sampled=1, seed=0, step=3)
+        (1, 0.75, 0.25)
+    """
+    if sampled < 0:
+        raise InputError(f"sampled: {sampled} widths cannot be drawn; give 0 or more")
+    ordered = sorted(set(grid), reverse=True)
+    between = ordered[1:-1]
+    if sampled < len(between):
+        between = sorted(random.Random(f"{seed}/{step}").sample(between, sampled), reverse=True)
+    return (*ordered[:1], *between, *ordered[1:][-1:])
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """In-place distillation: the narrow widths learn from the full width's outputs of the same step.
+
+    Attributes:
+        temperature: Softens the outputs of teacher and student, > 0.
+        hard_weight: Share of the loss against the targets, in [0, 1]; 0 leaves the teacher alone.
+    """
+
+    temperature: float = 1.0
+    hard_weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.temperature > 0:
+            raise InputError(f"temperature: {self.temperature} is not positive")
+        if not 0 <= self.hard_weight <= 1:
+            raise InputError(f"hard_weight: {self.hard_weight} is not a share in [0, 1]")
+
+    def __call__(self, student: Tensor, teacher: Tensor, hard: Tensor) -> Tensor:
+        """Return the narrow width's loss.
+
+        Args:
+            student: Logits of the narrow width, (batch, classes, ...).
+            teacher: Logits of the full width, same shape.
+            hard: The narrow width's loss against the targets.
+
+        Returns:
+            ``hard_weight * hard + (1 - hard_weight) * T^2 * KL(teacher || student)``, the divergence averaged over
+            all positions. Source: Hinton et al., "Distilling the Knowledge in a Neural Network", 2015, section 2.
+        """
+        log_student = functional.log_softmax(student / self.temperature, dim=1)
+        log_teacher = functional.log_softmax(teacher / self.temperature, dim=1)
+        positions = student.numel() // student.shape[1]
+        divergence = functional.kl_div(log_student, log_teacher, reduction="sum", log_target=True) / positions
+        return self.hard_weight * hard + (1 - self.hard_weight) * self.temperature**2 * divergence
+
+
+def sandwich_step(
+    forward: Callable[..., Tensor],
+    inputs: Any,
+    targets: Tensor,
+    widths: Sequence[float],
+    *,
+    backward: Callable[[Tensor], Any] = torch.Tensor.backward,
+    no_sync: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    loss: Callable[[Tensor, Tensor], Tensor] = functional.cross_entropy,
+    distillation: Distillation | None = None,
+) -> dict[float, Tensor]:
+    """Add the gradient of the mean loss over the widths to the parameters' gradients.
+
+    Each width has its own backward, so that the activations of one width at a time are in memory; the gradients are
+    synchronised between processes with the last one only. The caller zeroes the gradients before, and clips and
+    steps after.
+
+    Args:
+        forward: Called as ``forward(inputs, width=...)``; under DDP or Fabric the wrapped model.
+        inputs: A batch of inputs.
+        targets: Its targets.
+        widths: The widths of this step; with distillation the first one is the teacher.
+        backward: Called with each loss: ``Tensor.backward``, ``fabric.backward`` or ``module.manual_backward``.
+        no_sync: Makes a context in which backward does not synchronise gradients between processes.
+        loss: Loss of outputs against targets.
+        distillation: Lets the narrow widths learn from the first; None: all learn from the targets.
+
+    Returns:
+        The loss of each width, detached, not divided by their number.
+
+    Example:
+        >>> weight = torch.ones(1, requires_grad=True)
+        >>> def forward(x, width):
+        ...     return x * weight * width
+        >>> sandwich_step(forward, torch.ones(1), torch.zeros(1), [1.0, 0.5], loss=functional.mse_loss)
+        {1.0: tensor(1.), 0.5: tensor(0.2500)}
+        >>> weight.grad  # (2 * 1 + 2 * 0.25) / 2
+        tensor([1.2500])
+    """
+    losses: dict[float, Tensor] = {}
+    teacher: Tensor | None = None
+    for number, width in enumerate(widths):
+        last = number == len(widths) - 1
+        # The forward belongs inside too: DDP prepares the synchronisation of a backward in the forward before it.
+        with nullcontext() if last else no_sync():
+            outputs = forward(inputs, width=width)
+            value = loss(outputs, targets)
+            if distillation is not None and teacher is not None:
+                value = distillation(outputs, teacher, value)
+            backward(value / len(widths))
+        if distillation is not None and teacher is None:
+            teacher = outputs.detach()
+        losses[width] = value.detach()
+    return losses

@@ -1,0 +1,174 @@
+"""Skeletons: plain modules of a narrow width without any memory of their own.
+
+A skeleton is a copy of the full network whose parameters live on the meta device in the narrow shapes, with the sizes
+that its layers remember (``out_channels``, ``num_heads`` ...) set to match. Computing with it means lending it tensors.
+"""
+
+import copy
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from aequa_lightning.slimmable.plan import SlicePlan
+
+
+def meta_copy(module: nn.Module) -> nn.Module:
+    """Return a copy of a module whose floating-point parameters and buffers are on the meta device.
+
+    Integer buffers (index tables, masks) keep their values, for the control flow may depend on them.
+    """
+    memo: dict[int, Any] = {}
+    for parameter in module.parameters():
+        memo[id(parameter)] = nn.Parameter(torch.empty_like(parameter, device="meta"), parameter.requires_grad)
+    for buffer in module.buffers():
+        blank = torch.empty_like(buffer, device="meta") if buffer.is_floating_point() else buffer.cpu().clone()
+        memo[id(buffer)] = blank
+    return _deepcopy(module, memo)
+
+
+def narrow_copy(skeleton: nn.Module, plan: SlicePlan) -> nn.Module:
+    """Return a skeleton in the shapes of a plan.
+
+    Args:
+        skeleton: The full network's skeleton.
+        plan: Covers the parameters and floating-point buffers.
+    """
+    memo: dict[int, Any] = {}
+    for name, tensor in [*skeleton.named_parameters(), *skeleton.named_buffers()]:
+        if not tensor.is_meta:
+            continue
+        blank = torch.empty(plan.shapes[name], dtype=tensor.dtype, device="meta")
+        memo[id(tensor)] = nn.Parameter(blank, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else blank
+    narrow = _deepcopy(skeleton, memo)
+    full_modules = dict(skeleton.named_modules())
+    for name, module in narrow.named_modules():
+        for kind, resize in _RESIZE.items():
+            if isinstance(module, kind):
+                resize(module, full_modules[name])
+                break
+    return narrow
+
+
+def filled_copy(skeleton: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
+    """Return an ordinary module: the skeleton with the given parameters and buffers, which it then owns.
+
+    Args:
+        skeleton: Any skeleton.
+        tensors: A tensor for each of its parameters and buffers, by name.
+    """
+    memo: dict[int, Any] = {}
+    for name, parameter in skeleton.named_parameters():
+        memo[id(parameter)] = nn.Parameter(tensors[name], parameter.requires_grad)
+    for name, buffer in skeleton.named_buffers():
+        memo[id(buffer)] = tensors[name]
+    return _deepcopy(skeleton, memo)
+
+
+class Borrower:
+    """A skeleton that computes with tensors it borrows for the length of one forward.
+
+    It does what ``torch.func.functional_call`` does, without that function's bookkeeping on every call.
+
+    Args:
+        skeleton: A narrow skeleton.
+        full: The network it belongs to; its modules say which parts compute as in training.
+    """
+
+    def __init__(self, skeleton: nn.Module, full: nn.Module) -> None:
+        self.module = skeleton
+        names = {id(tensor): name for name, tensor in [*skeleton.named_parameters(), *skeleton.named_buffers()]}
+        stores: list[dict[str, Any]] = [s for part in skeleton.modules() for s in (part._parameters, part._buffers)]
+        self._slots = [
+            (store, key, names[id(tensor)], tensor)
+            for store in stores
+            for key, tensor in store.items()
+            if tensor is not None
+        ]
+        self._twins = list(zip(skeleton.modules(), full.modules(), strict=True))
+        self._recurrent = [part for part in skeleton.modules() if isinstance(part, nn.RNNBase)]
+
+    def __call__(self, x: Any, tensors: Mapping[str, Tensor]) -> Any:
+        """Compute with the given parameters and buffers, by name."""
+        for part, twin in self._twins:
+            if part.training is not twin.training:
+                part.training = twin.training
+        try:
+            for store, key, name, _ in self._slots:
+                store[key] = tensors[name]
+            self._refresh()
+            return self.module(x)
+        finally:
+            for store, key, _, blank in self._slots:
+                store[key] = blank
+            self._refresh()
+
+    def _refresh(self) -> None:
+        for part in self._recurrent:
+            part._flat_weights = [part._parameters[name] for name in part._flat_weights_names]
+
+
+def _deepcopy(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
+    duplicate = copy.deepcopy(module, memo)
+    for part in duplicate.modules():
+        if isinstance(part, nn.RNNBase):
+            part._init_flat_weights()  # holds weak references, which a deep copy leaves on the old weights
+    return duplicate
+
+
+def _conv(module: Any, full: Any) -> None:
+    rows, columns = module.weight.shape[:2]
+    per_group = full.out_channels // full.groups
+    module.groups = 1 if full.groups == 1 else rows // per_group
+    module.out_channels, module.in_channels = rows, columns * module.groups
+
+
+def _transposed_conv(module: Any, full: Any) -> None:
+    rows, columns = module.weight.shape[:2]
+    per_group = full.in_channels // full.groups
+    module.groups = 1 if full.groups == 1 else rows // per_group
+    module.in_channels, module.out_channels = rows, columns * module.groups
+
+
+def _linear(module: Any, full: Any) -> None:
+    module.out_features, module.in_features = module.weight.shape
+
+
+def _channel_norm(module: Any, full: Any) -> None:
+    tensor = module.weight if module.affine else module.running_mean
+    if tensor is not None:
+        module.num_features = len(tensor)
+
+
+def _group_norm(module: Any, full: Any) -> None:
+    if module.affine:
+        module.num_channels = len(module.weight)
+        module.num_groups = module.num_channels // (full.num_channels // full.num_groups)
+
+
+def _layer_norm(module: Any, full: Any) -> None:
+    if module.elementwise_affine:
+        module.normalized_shape = tuple(module.weight.shape)
+
+
+def _embedding(module: Any, full: Any) -> None:
+    module.num_embeddings, module.embedding_dim = module.weight.shape
+
+
+def _prelu(module: Any, full: Any) -> None:
+    module.num_parameters = math.prod(module.weight.shape)
+
+
+_RESIZE: dict[type[nn.Module], Callable[[Any, Any], None]] = {
+    nn.modules.conv._ConvTransposeNd: _transposed_conv,
+    nn.modules.conv._ConvNd: _conv,
+    nn.Linear: _linear,
+    nn.modules.batchnorm._NormBase: _channel_norm,
+    nn.GroupNorm: _group_norm,
+    nn.LayerNorm: _layer_norm,
+    nn.RMSNorm: _layer_norm,
+    nn.Embedding: _embedding,
+    nn.PReLU: _prelu,
+}

@@ -1,0 +1,156 @@
+import copy
+import io
+import pickle
+
+import pytest
+import torch
+from torch import nn
+
+from aequa_lightning.errors import InputError
+from aequa_lightning.slimmable import SlimmableModel
+
+from .networks import NETWORKS, Dense, Residual, grouped, lenet
+
+WIDTHS = (1.0, 0.75, 0.61, 0.5, 0.3, 0.25)
+
+
+def make(name: str) -> tuple[SlimmableModel, torch.Tensor]:
+    torch.manual_seed(0)
+    build, shape = NETWORKS[name]
+    x = torch.randn(3, *shape)
+    model = SlimmableModel(build(), WIDTHS, x[:1])
+    for width in WIDTHS:
+        model(x, width=width)  # gives every width statistics of its own
+    return model.eval(), x
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_extracts_compute_the_same_to_the_bit(name: str) -> None:
+    model, x = make(name)
+    for width in WIDTHS:
+        narrow = model.extract(width)
+        assert torch.equal(narrow(x), model(x, width=width))
+        assert sum(p.numel() for p in narrow.parameters()) == model.plan(width).numel()
+        assert type(narrow) is type(model.full)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_gradients_are_the_standalone_ones_in_their_place_and_zero_elsewhere(name: str) -> None:
+    model, x = make(name)
+    for width in WIDTHS[1:]:
+        narrow = model.extract(width)
+        model.zero_grad()
+        model(x, width=width).square().sum().backward()
+        narrow(x).square().sum().backward()
+        alone = {key: p.grad for key, p in narrow.named_parameters() if p.grad is not None}
+        expected = {key: torch.zeros_like(p) for key, p in model.full.named_parameters()}
+        model.plan(width).put(expected, alone)
+        outside = {key: torch.ones_like(p, dtype=torch.bool) for key, p in model.full.named_parameters()}
+        model.plan(width).put(outside, {key: torch.zeros_like(p, dtype=torch.bool) for key, p in alone.items()})
+        for key, parameter in model.full.named_parameters():
+            assert parameter.grad is not None
+            torch.testing.assert_close(parameter.grad, expected[key])
+            assert not parameter.grad[outside[key]].any()
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_widths_nest(name: str) -> None:
+    """The oracle: weights that hold their own position tell after any cut where they came from."""
+    model, _ = make(name)
+    tags = {key: torch.arange(p.numel(), dtype=torch.double).view(p.shape) for key, p in model.full.named_parameters()}
+    held = {key: tag[:0] for key, tag in tags.items()}
+    for width in sorted(WIDTHS) if "resnet" in name else model.distinct_widths():
+        for key, part in model.plan(width).take(tags).items():
+            assert torch.isin(held[key], part).all()
+            held[key] = part
+    assert all(torch.equal(held[key], tag) for key, tag in tags.items())
+
+
+def test_a_concatenation_is_cut_in_each_of_its_parts() -> None:
+    model = SlimmableModel(Dense(), [1, 0.5], torch.zeros(1, 3, 8, 8))
+    _, columns, *_ = model.plan(0.5).indices["third.2.weight"]
+    assert columns.tolist() == [0, 1, 2, 3, 8, 9, 10]  # 4 of the first 8 channels, 3 of the next 6
+
+
+def test_groups_stay_whole() -> None:
+    model = SlimmableModel(grouped(), [1, 0.1], torch.zeros(1, 3, 8, 8))
+    for width in model.distinct_widths():
+        narrow = model.extract(width)
+        assert narrow[1].num_channels == 4 * narrow[1].num_groups
+        assert narrow[3].in_channels == narrow[3].out_channels == 3 * narrow[3].groups
+    assert model.structure.axes[0].unit == 12  # groups of 4 and groups of 3 on the same channels
+
+
+def test_distinct_widths_agree_with_a_dense_scan() -> None:
+    model = SlimmableModel(lenet(), [1, 0.25], torch.zeros(1, 1, 28, 28))
+    shapes = {}
+    for step in range(25_000, 100_001):
+        shapes[tuple(model.structure.sizes(step / 100_000))] = step / 100_000
+    widths = model.distinct_widths()
+    assert [model.structure.sizes(width) for width in widths] == list(shapes)
+    assert widths[-1] == 1.0
+    for width, scanned in zip(widths, shapes.values(), strict=True):
+        assert 0 <= width - scanned < 1e-5
+    assert model.distinct_widths(0.9) == tuple(width for width in widths if width >= 0.9)
+
+
+@pytest.mark.parametrize("width", [0.2, 1.01, -1.0, float("nan"), float("inf")])
+def test_widths_out_of_range_are_refused(width: float) -> None:
+    model, x = make("gated")
+    for call in (lambda: model(x, width=width), lambda: model.plan(width), lambda: model.extract(width)):
+        with pytest.raises(InputError, match=rf"{width} is outside \[0\.25, 1\]"):
+            call()
+
+
+def test_full_width_is_the_full_network_and_there_are_no_other_parameters() -> None:
+    model, x = make("residual")
+    assert torch.equal(model(x), model.full(x))
+    assert [name for name, _ in model.named_parameters()] == [f"full.{n}" for n, _ in model.full.named_parameters()]
+    assert sum(p.numel() for p in model.parameters()) == sum(p.numel() for p in Residual().parameters())
+
+
+def test_saved_extracts_hold_nothing_else() -> None:
+    model, x = make("lenet")
+    narrow = model.extract(0.25)
+    file = io.BytesIO()
+    torch.save(narrow.state_dict(), file)
+    assert file.tell() < 4 * model.plan(0.25).numel() + 6_000
+    withheld = model.full[7].weight[-1, -1].detach().numpy().tobytes()
+    assert withheld not in file.getvalue()
+    with torch.no_grad():
+        next(iter(narrow.parameters())).zero_()
+    assert not torch.equal(narrow(x), model(x, width=0.25))
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_copies_compute_alike_and_share_nothing(duplicate) -> None:
+    model, x = make("residual")
+    twin = duplicate(model)
+    assert torch.equal(twin(x, width=0.3), model(x, width=0.3))
+    with torch.no_grad():
+        for parameter in twin.parameters():
+            parameter.zero_()
+    assert not torch.equal(twin(x, width=0.3), model(x, width=0.3))
+
+
+def test_modes_of_parts_are_followed() -> None:
+    model = SlimmableModel(
+        nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 2)), [1, 0.5], torch.zeros(1, 4)
+    )
+    x = torch.ones(64, 4)
+    assert model(x, width=0.5).unique(dim=0).shape[0] > 1
+    model.full[1].eval()
+    assert model(x, width=0.5).unique(dim=0).shape[0] == 1
+
+
+def test_a_network_that_fixes_a_size_in_its_code_names_the_layer_and_the_legal_widths() -> None:
+    class Fixed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(4, 8), nn.Linear(2, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.second(self.first(x).view(-1, 4, 2).sum(1))
+
+    with pytest.raises(InputError, match=r"cannot have 0\.5.*can have: 1\."):
+        SlimmableModel(Fixed(), [1, 0.5], torch.zeros(1, 4))

@@ -1,0 +1,92 @@
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from aequa_lightning.errors import InputError
+from aequa_lightning.slimmable import Distillation, SlimmableModel, sandwich_step, sandwich_widths
+
+GRID = (1.0, 0.875, 0.75, 0.5, 0.25)
+
+
+def test_draws_are_within_the_grid_and_repeat() -> None:
+    draws = [sandwich_widths(GRID, sampled=2, seed=3, step=step) for step in range(200)]
+    assert draws == [sandwich_widths(GRID, sampled=2, seed=3, step=step) for step in range(200)]
+    for draw in draws:
+        assert draw[0] == 1.0
+        assert draw[-1] == 0.25
+        assert len(set(draw)) == 4
+        assert set(draw) <= set(GRID)
+    # Each of the three middle widths is left out in about a third of the steps.
+    for width in GRID[1:-1]:
+        assert 40 < sum(width not in draw for draw in draws) < 95
+    assert draws != [sandwich_widths(GRID, sampled=2, seed=4, step=step) for step in range(200)]
+
+
+@pytest.mark.parametrize("grid", [(1.0,), (1.0, 0.5), (1.0, 0.75, 0.5)])
+def test_small_grids_are_taken_whole(grid: tuple[float, ...]) -> None:
+    assert sandwich_widths(grid, sampled=2, seed=0, step=0) == grid
+
+
+def slim() -> SlimmableModel:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(5, 12), nn.Tanh(), nn.Linear(12, 8), nn.Tanh(), nn.Linear(8, 3)).double()
+    return SlimmableModel(net, [1, 0.5, 0.25], torch.zeros(1, 5))
+
+
+@pytest.mark.parametrize("distillation", [None, Distillation(), Distillation(temperature=3.0, hard_weight=0.3)])
+def test_gradients_equal_the_hand_summed_ones(distillation: Distillation | None) -> None:
+    model = slim()
+    x, y = torch.randn(7, 5, dtype=torch.double), torch.arange(7) % 3
+    losses = sandwich_step(model, x, y, model.widths, distillation=distillation)
+
+    teacher = model.full(x).detach()
+    total = torch.zeros((), dtype=torch.double)
+    for width in model.widths:
+        outputs = model(x, width=width)
+        hard = functional.cross_entropy(outputs, y)
+        if distillation is None or width == 1.0:
+            value = hard
+        else:
+            t, h = distillation.temperature, distillation.hard_weight
+            p, q = (teacher / t).softmax(1), (outputs / t).softmax(1)
+            value = h * hard + (1 - h) * t**2 * (p * (p / q).log()).sum(1).mean()
+        torch.testing.assert_close(losses[width], value.detach())
+        total = total + value / len(model.widths)
+    expected = torch.autograd.grad(total, list(model.parameters()))
+    for parameter, gradient in zip(model.parameters(), expected, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient)
+
+
+def test_only_the_last_width_synchronises() -> None:
+    model = slim()
+    held: list[bool] = []
+    inside = False
+
+    @contextmanager
+    def no_sync() -> Iterator[None]:
+        nonlocal inside
+        inside = True
+        yield
+        inside = False
+
+    def forward(x: torch.Tensor, width: float) -> torch.Tensor:
+        held.append(inside)
+        return model(x, width=width)
+
+    def backward(loss: torch.Tensor) -> None:
+        held.append(inside)
+        loss.backward()
+
+    x, y = torch.randn(2, 5, dtype=torch.double), torch.tensor([0, 1])
+    sandwich_step(forward, x, y, (1.0, 0.5, 0.25), backward=backward, no_sync=no_sync)
+    assert held == [True, True, True, True, False, False]
+
+
+@pytest.mark.parametrize("options", [{"temperature": 0.0}, {"hard_weight": 1.5}])
+def test_impossible_distillation_is_refused(options: dict[str, float]) -> None:
+    with pytest.raises(InputError, match=next(iter(options))):
+        Distillation(**options)
