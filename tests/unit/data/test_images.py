@@ -19,7 +19,7 @@ def folder(tmp_path):
     for part, count in (("train", 20), ("test", 4)):
         for name, colour in COLOURS.items():
             for number in range(count):
-                save(tmp_path / part / name / f"{number}.png", colour)
+                save(tmp_path / part / name / f"{number}.png", colour, mode="RGBA" if number == 0 else "RGB")
     (tmp_path / "train" / "ash" / "notes.txt").write_text("no image")
     return tmp_path
 

@@ -167,6 +167,11 @@ def test_noise_of_one_participant_does_not_depend_on_the_others():
     one = DigitsData(participants=3, feature_noise=[0, 0, 0.5])
     all_three = DigitsData(participants=3, feature_noise=[0.5, 0.5, 0.5])
     assert torch.equal(one.participant(2).tensors[0], all_three.participant(2).tensors[0])
+    clean = DigitsData(participants=3)
+    first, second = (
+        all_three.participant(number).tensors[0] - clean.participant(number).tensors[0] for number in range(2)
+    )
+    assert abs(torch.corrcoef(torch.stack([first.flatten(), second.flatten()[: first.numel()]]))[0, 1]) < 0.03
 
 
 class Recorder(lightning.LightningModule):

@@ -35,6 +35,12 @@ def test_long_sentences_are_cut_and_rare_words_may_count(folder):
     assert data.vocabulary["rare"] == 9
 
 
+def test_only_line_feeds_end_a_line(folder):
+    (folder / "stsa.binary.test").write_text("1 good\u2028film\n0 bad\x85film\n", encoding="utf-8")
+    data = SST2Data(str(folder), length=2, participants=2, min_samples=2)
+    assert data.test().tensors[0].tolist() == [[3, 4], [6, 4]]
+
+
 def test_what_does_not_go_with_words(folder):
     with pytest.raises(InputError, match=r"data.feature_noise is added to numbers"):
         SST2Data(str(folder), participants=2, min_samples=2, feature_noise=0.1).setup()
