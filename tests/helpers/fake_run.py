@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 GRID = (0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)
-PHASES = {"training": 0.78, "reduction": 0.03, "calibration": 0.05, "evaluation": 0.11, "other": 0.03}
+PHASES = {"training": 0.78, "reduction": 0.03, "evaluation": 0.15, "callbacks": 0.01, "other": 0.03}
 START = 1_780_000_000.0
 
 
@@ -22,7 +22,7 @@ def write_fake_run(
     equal_rewards: bool = False,
     finished: bool = True,
     name: str = "participant-{:02d}",
-    mechanism: str = "Aequa(contribution=standalone, objective=cv)",
+    mechanism: str = "Aequa(contribution='standalone', objective='cv', slope='auto')",
 ) -> Path:
     """Write a plausible finished run and return its folder.
 
@@ -38,7 +38,7 @@ def write_fake_run(
     alone = _alone(counts, random)
     alone_test = np.clip(alone - 0.012 + random.normal(0, 0.012, participants), 0.05, 0.99)
 
-    events: list[dict[str, Any]] = [_start(names, counts, mechanism)]
+    events: list[dict[str, Any]] = [_start(names, counts, mechanism, rounds)]
     for i, who in enumerate(names):
         events.append(
             {
@@ -78,7 +78,7 @@ def _alone(counts: np.ndarray, random: np.random.Generator) -> np.ndarray:
     return np.clip(0.25 + 0.4 * held + 0.26 * size**0.7 + random.normal(0, 0.02, len(counts)), 0.1, 0.95)
 
 
-def _start(names: list[str], counts: np.ndarray, mechanism: str) -> dict[str, Any]:
+def _start(names: list[str], counts: np.ndarray, mechanism: str, rounds: int) -> dict[str, Any]:
     return {
         "event": "start",
         "round": 0,
@@ -94,18 +94,19 @@ def _start(names: list[str], counts: np.ndarray, mechanism: str) -> dict[str, An
             "lightning": "2.6.6",
         },
         "data": {
-            "name": "DigitsData",
+            "name": "Digits",
             "participants": names,
             "samples": counts.sum(axis=1).tolist(),
             "class_counts": counts.tolist(),
             "num_classes": counts.shape[1],
             "input_shape": [1, 8, 8],
-            "partition": "Dirichlet(alpha=0.5)",
+            "partition": {"name": "Dirichlet", "alpha": 0.5},
             "validation": 287,
             "test": 360,
         },
         "model": {"backbone": "cnn3", "parameters": 23946, "widths": list(GRID[::-1])},
         "mechanism": mechanism,
+        "max_rounds": rounds,
     }
 
 
@@ -188,7 +189,7 @@ def _pay(
         "pearson": None if constant else float(np.corrcoef(alone, received)[0, 1]),
         "pearson_test": None if constant else float(np.corrcoef(alone_test, test)[0, 1]),
         "minimum_gain": float(gains.min()),
-        "certificate": {"states": 812, "optimal": True, "objective_value": float(gains.std() / gains.mean())},
+        "certificate": {"kind": "cuts", "lam": 0.5, "cuts": [0.18, 0.19], "remarks": ["a remark of the allocator"]},
     }
     (folder / "allocation.json").write_text(json.dumps(allocation, indent=2))
     cosine = np.clip(0.3 + 0.6 * alone + random.normal(0, 0.06, len(names)), 0, 1)

@@ -3,13 +3,17 @@
 from collections.abc import Callable, Sequence
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from aequa_lightning.report.axes import in_integers, in_percent
-from aequa_lightning.report.run import Run
+from aequa_lightning.report.run import Allocation, Run
 from aequa_lightning.report.style import CATEGORIES, LIGHT, MARKERS, Picture, new_figure
-from aequa_lightning.report.words import coefficient, percent
+from aequa_lightning.report.words import coefficient, percent, points
 
 _SHORT = 24  # characters of a run's name up to which two stand side by side in a legend
+_MARKS = 8  # markers along a curve
+
+_Series = Sequence[tuple[float, float]]
 
 
 def run_names(runs: Sequence[Run]) -> list[str]:
@@ -29,111 +33,106 @@ def run_names(runs: Sequence[Run]) -> list[str]:
 
 
 def fairness(runs: Sequence[Run]) -> Picture | None:
-    """Draw contribution against received accuracy of every run that has allocated."""
-    return _overlay(
-        "fairness",
-        runs,
-        points=[[(p.contribution, p.received) for p in run.participants if p.received is not None] for run in runs],
-        labels=("accuracy alone (contribution)", "accuracy received"),
-        identity=True,
-        alt="; ".join(f"{n}: Pearson {coefficient(r.allocation.pearson)}" for n, r in _named(runs) if r.allocation),
-    )
-
-
-def accuracy_by_width(runs: Sequence[Run]) -> Picture | None:
-    """Draw every run's curve of accuracy against width."""
-    return _overlay(
-        "accuracy-by-width",
-        runs,
-        points=[list(run.allocation.accuracy_by_width.items()) if run.allocation else [] for run in runs],
-        labels=("width", "accuracy (validation)"),
-        line=True,
-        alt="; ".join(f"{n}: {percent(r.full_accuracy)} at full width" for n, r in _named(runs)),
-    )
-
-
-def training(runs: Sequence[Run]) -> Picture | None:
-    """Draw the accuracy of every run's full width over its rounds."""
-    return _overlay(
-        "training",
-        runs,
-        points=[
-            [(r.number, r.accuracy_by_width[max(r.accuracy_by_width)]) for r in run.rounds if r.accuracy_by_width]
-            for run in runs
-        ],
-        labels=("round", "accuracy at full width (validation)"),
-        line=True,
-        alt="; ".join(f"{n}: {len(r.rounds)} rounds, {percent(r.full_accuracy)}" for n, r in _named(runs)),
-    )
+    """Draw contribution against received accuracy of every participant of every run that has allocated."""
+    paid = [
+        [
+            (p.contribution, p.received)
+            for p in run.participants
+            if p.contribution is not None and p.received is not None
+        ]
+        for run in runs
+    ]
+    if not any(paid):
+        return None
+    figure, axes = _overlay(runs, paid, joined=False)
+    low = min(value for series in paid for pair in series for value in pair)
+    high = max(value for series in paid for pair in series for value in pair)
+    axes.plot([low, high], [low, high], color=LIGHT["grey"], lw=0.9, ls=(0, (4, 3)), zorder=1)
+    axes.set(xlabel="accuracy alone (contribution)", ylabel="accuracy received")
+    in_percent(axes.xaxis, axes.yaxis)
+    found = "; ".join(f"{name}: Pearson {coefficient(allocation.pearson)}" for name, allocation in _allocations(runs))
+    return Picture("fairness", figure, f"Accuracy alone against accuracy received of every participant. {found}.")
 
 
 def gains(runs: Sequence[Run]) -> Picture | None:
     """Draw mean collaboration gain against its spread, one point a run: right and low is better."""
-    return _overlay(
-        "gains",
-        runs,
-        points=[[(run.allocation.mcg, run.allocation.cgs)] if run.allocation else [] for run in runs],
-        labels=("mean gain (MCG), points", "spread of gains (CGS), points"),
-        unit="",
-        alt="; ".join(
-            f"{n}: mean gain {100 * r.allocation.mcg:.1f}, spread {100 * r.allocation.cgs:.1f} points"
-            for n, r in _named(runs)
-            if r.allocation
-        ),
+    measured = [[(run.allocation.mcg, run.allocation.cgs)] if run.allocation else [] for run in runs]
+    if not any(measured):
+        return None
+    figure, axes = _overlay(runs, measured, joined=False)
+    axes.set(xlabel="mean gain (MCG), points", ylabel="spread of gains (CGS), points")
+    # From zero, for what counts is the ratio of the two.
+    axes.set(xlim=(min(0.0, axes.get_xlim()[0]), None), ylim=(0, None))
+    in_percent(axes.xaxis, axes.yaxis, unit="")
+    found = "; ".join(
+        f"{name}: mean {points(allocation.mcg)}, spread {points(allocation.cgs, sign=False)}"
+        for name, allocation in _allocations(runs)
     )
+    return Picture("gains", figure, f"Mean gain against spread of gains in percentage points. {found}.")
+
+
+def accuracy_by_width(runs: Sequence[Run]) -> Picture | None:
+    """Draw every run's curve of accuracy against width."""
+    curves = [list(run.allocation.accuracy_by_width.items()) if run.allocation else [] for run in runs]
+    if not any(curves):
+        return None
+    figure, axes = _overlay(runs, curves, joined=True)
+    axes.set(xlabel="width", ylabel="accuracy (validation)")
+    in_percent(axes.yaxis)
+    found = "; ".join(
+        f"{name}: {percent(allocation.accuracy_by_width[max(allocation.accuracy_by_width)])} at full width"
+        for name, allocation in _allocations(runs)
+    )
+    return Picture("accuracy-by-width", figure, f"Validation accuracy against width. {found}.")
+
+
+def training(runs: Sequence[Run]) -> Picture | None:
+    """Draw the accuracy of every run's full width over its rounds."""
+    curves = [
+        [(r.number, r.accuracy_by_width[max(r.accuracy_by_width)]) for r in run.rounds if r.accuracy_by_width]
+        for run in runs
+    ]
+    if not any(curves):
+        return None
+    figure, axes = _overlay(runs, curves, joined=True)
+    axes.set(xlabel="round", ylabel="accuracy at full width (validation)")
+    in_integers(axes.xaxis)
+    in_percent(axes.yaxis)
+    found = "; ".join(
+        f"{name}: {percent(curve[-1][1])} after round {curve[-1][0]}"
+        for name, curve in zip(run_names(runs), curves, strict=True)
+        if curve
+    )
+    return Picture("training", figure, f"Validation accuracy of the full width over the rounds. {found}.")
 
 
 COMPARISONS: Sequence[Callable[[Sequence[Run]], Picture | None]] = (fairness, gains, accuracy_by_width, training)
 
 
-def _overlay(
-    name: str,
-    runs: Sequence[Run],
-    *,
-    points: Sequence[Sequence[tuple[float | None, float | None]]],
-    labels: tuple[str, str],
-    alt: str,
-    line: bool = False,
-    identity: bool = False,
-    unit: str = "%",
-) -> Picture | None:
-    """Draw one series a run, in the run's colour and marker; None where no run has any point."""
-    if not any(points):
-        return None
+def _overlay(runs: Sequence[Run], series: Sequence[_Series], *, joined: bool) -> tuple[Figure, Axes]:
+    """Draw one series of points a run, ``joined`` to a curve or not, in the run's colour and marker."""
     names = run_names(runs)
     columns = 2 if max(map(len, names)) <= _SHORT else 1
     figure, axes = new_figure(height=2.5 + 0.15 * -(-len(runs) // columns))
-    for number, series in enumerate(points):
-        if series:
+    for number, drawn in enumerate(series):
+        if drawn:
             axes.plot(
-                *zip(*series, strict=True),
+                *zip(*drawn, strict=True),
                 color=LIGHT[CATEGORIES[number % len(CATEGORIES)]],
+                # Shifted at each turn of the colours, so that 36 runs differ.
                 marker=MARKERS[(number + number // len(CATEGORIES)) % len(MARKERS)],
-                ls="-" if line else "",
-                markevery=max(len(series) // 8, 1),
-                ms=3.5,
+                ls="-" if joined else "",
+                markevery=max(len(drawn) // _MARKS, 1) if joined else None,
+                ms=3.8,
                 mec=LIGHT["paper"],
                 mew=0.4,
                 gid=f"who-{number}",
                 label=names[number],
             )
     figure.legend(loc="outside lower center", ncols=columns)
-    if identity:
-        _identity(axes)
-    axes.set(xlabel=labels[0], ylabel=labels[1])
-    for axis, text in zip((axes.xaxis, axes.yaxis), labels, strict=True):
-        if text == "round":
-            in_integers(axis)
-        elif text != "width":
-            in_percent(axis, unit=unit)
-    return Picture(name, figure, f"{labels[1]} against {labels[0]}. {alt}.")
+    return figure, axes
 
 
-def _identity(axes: Axes) -> None:
-    low, high = min(axes.get_xlim()[0], axes.get_ylim()[0]), max(axes.get_xlim()[1], axes.get_ylim()[1])
-    axes.plot([low, high], [low, high], color=LIGHT["grey"], lw=0.8, ls=(0, (4, 3)), zorder=1)
-    axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
-
-
-def _named(runs: Sequence[Run]) -> list[tuple[str, Run]]:
-    return list(zip(run_names(runs), runs, strict=True))
+def _allocations(runs: Sequence[Run]) -> list[tuple[str, Allocation]]:
+    """Return the allocations of the runs that have one, with the runs' names."""
+    return [(name, run.allocation) for name, run in zip(run_names(runs), runs, strict=True) if run.allocation]

@@ -97,7 +97,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    names = ("percent", "points", "ratio", "coefficient", "duration", "size", "plural")
+    names = ("percent", "points", "ratio", "coefficient", "duration", "size", "plural", "call")
     environment.filters.update({name: getattr(words, name) for name in names})
     environment.filters["json"] = lambda value: json.dumps(value, indent=2)
     environment.globals.update(light=css_variables("light"), dark=css_variables("dark"))
@@ -115,9 +115,10 @@ def _drawn(figure: Figure, format: str) -> bytes:
 def _interruption(run: Run) -> str | None:
     """Say how a run that has not finished ended; None for a finished one."""
     if run.ending is None:
-        return f"No end is recorded after round {len(run.rounds)}: the run is going on, or it was killed."
+        done = f"round {len(run.rounds)} of {run.start['max_rounds']}"
+        return f"No end is recorded after {done}: the run is going on, or it was killed."
     if run.ending["event"] == "stop":
-        return f"Stopped by {run.ending['signal']} after round {run.ending['round']}."
+        return f"Stopped by {run.ending['signal']} after round {run.ending['round']} of {run.start['max_rounds']}."
     return None
 
 

@@ -19,22 +19,22 @@ def training(run: Run) -> Picture | None:
     if not widths:
         return None
     figure, axes = new_figure(height=2.7)
-    ends, alone = [], []
+    ends = []
     for index, width in enumerate(widths):
         measured = [(r.number, r.accuracy_by_width[width]) for r in run.rounds if width in r.accuracy_by_width]
         numbers, accuracies = zip(*measured, strict=True)
         colour = LIGHT[width_role(index / max(len(widths) - 1, 1))]
         axes.plot(numbers, accuracies, color=colour, marker="o" if len(numbers) == 1 else "", ms=3, clip_on=False)
-        ends.append((accuracies[-1], ratio(width), colour))
+        ends.append((accuracies[-1], ratio(width, digits=4), colour))
     best = max((p.standalone for p in run.participants if p.standalone is not None), default=None)
     if best is not None:
-        axes.axhline(best, color=LIGHT["orange"], lw=0.9, ls=(0, (4, 3)), zorder=1)
-        alone.append((best, "best alone", LIGHT["orange"]))
+        axes.axhline(best, color=LIGHT["orange"], lw=0.9, ls=(0, (4, 3)), zorder=1, label="best accuracy alone")
+        figure.legend(loc="outside lower center", handlelength=2.2)
     axes.set(xlabel="round", ylabel="accuracy (validation)")
     in_integers(axes.xaxis)
     in_percent(axes.yaxis)
-    # First the two ends of the range, then the best alone, then the widths between from the top.
-    label_ends(axes, [ends[-1], ends[0], *alone, *ends[-2:0:-1]])
+    # The two ends of the range before the widths between.
+    label_ends(axes, [ends[-1], ends[0], *ends[-2:0:-1]] if len(ends) > 1 else ends)
     last = run.rounds[-1].accuracy_by_width
     reached = [f"width {ratio(width)} {percent(last.get(width))}" for width in (widths[0], widths[-1])]
     alt = (

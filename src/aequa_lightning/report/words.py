@@ -1,6 +1,7 @@
 """Numbers as words: how the report writes an accuracy, a gain, a time, and what happened in five sentences."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from aequa_lightning.report.run import Allocation, Participant, Run
 
@@ -117,6 +118,17 @@ def short_names(names: Sequence[str]) -> list[str]:
     return [name[cut:] if len(name) - cut <= 18 else name[cut : cut + 17] + "…" for name in names]
 
 
+def call(description: Mapping[str, Any]) -> str:
+    """Write a named thing and its settings as the call that makes it.
+
+    Example:
+        >>> call({"name": "QuantityImbalance", "share": 0.15, "owners": 6})
+        'QuantityImbalance(share=0.15, owners=6)'
+    """
+    settings = ", ".join(f"{key}={value!r}" for key, value in description.items() if key != "name")
+    return f"{description['name']}({settings})" if settings else description["name"]
+
+
 def describe(participant: Participant) -> str:
     """Say in one line what a participant brought and got: the hover text of the figures."""
     text = f"{participant.name}: {plural(participant.samples, 'sample')}, alone {percent(participant.standalone)}"
@@ -139,7 +151,7 @@ def _training(run: Run) -> str:
     return (
         f"{plural(len(run.participants), 'participant', capital=True)} trained one {model['backbone']} network of "
         f"{model['parameters']:,} parameters together for {plural(len(run.rounds), 'round')} on {data['name']}, "
-        f"split as {data['partition']}; each kept its own {span(samples)} samples."
+        f"split by {call(data['partition'])}; each kept its own {span(samples)} samples."
     )
 
 

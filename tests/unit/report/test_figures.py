@@ -1,0 +1,126 @@
+"""The figures show the run's numbers, each participant's own."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.artist import Artist
+from matplotlib.colors import to_hex
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+
+from aequa_lightning.report import Run, comparison, read_run, reward_figures, training_figures
+from aequa_lightning.report.axes import label_ends
+from aequa_lightning.report.style import LIGHT, Picture, house_style, new_figure
+from tests.helpers.fake_run import write_fake_run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return read_run(write_fake_run(tmp_path_factory.mktemp("runs") / "run", participants=12, rounds=5))
+
+
+def who(picture: Picture | None, number: int, kind: type[Artist]) -> list[Artist]:
+    """Return the artists of one kind that stand for a participant."""
+    assert picture is not None
+    axes = [axes for top in picture.figure.axes for axes in (top, *top.child_axes)]
+    artists = [artist for each in axes for artist in each.get_children() if isinstance(artist, kind)]
+    return [artist for artist in artists if artist.get_gid() == f"who-{number}"]
+
+
+def test_fairness_shows_each_participant_on_validation_and_test(run: Run) -> None:
+    picture = reward_figures.fairness(run)
+    for p in run.participants:
+        drawn = {(line.get_xdata()[0], line.get_ydata()[0]) for line in who(picture, p.number, Line2D)}
+        assert drawn == {(p.contribution, p.received), (p.standalone_test, p.received_test)}
+
+
+def test_target_line_has_the_slope_and_passes_through_the_mean(run: Run) -> None:
+    picture = reward_figures.fairness(run)
+    assert picture is not None
+    assert run.allocation is not None
+    (line,) = [line for line in picture.figure.axes[0].lines if str(line.get_label()).startswith("target")]
+    x, y = line.get_xdata(), line.get_ydata()
+    assert (y[1] - y[0]) / (x[1] - x[0]) == pytest.approx(run.allocation.slope)
+    mean_alone = np.mean([p.contribution for p in run.participants])
+    assert np.interp(mean_alone, x, y) == pytest.approx(np.mean([p.received for p in run.participants]))
+
+
+def test_gains_are_bars_from_the_largest_contributor_down(run: Run) -> None:
+    picture = reward_figures.gains(run)
+    bars = [who(picture, p.number, Rectangle)[0] for p in run.ranking]
+    assert [bar.get_width() for bar in bars] == [p.gain for p in run.ranking]
+    heights = [bar.get_y() for bar in bars]
+    assert heights == sorted(heights, reverse=True)
+
+
+def test_losses_have_another_colour(run: Run, tmp_path: Path) -> None:
+    losing = write_fake_run(tmp_path / "run", participants=3, rounds=1)
+    text = (losing / "allocation.json").read_text().replace('"gain": ', '"gain": -')
+    (losing / "allocation.json").write_text(text)
+    (bar,) = who(reward_figures.gains(read_run(losing)), 0, Rectangle)
+    assert to_hex(bar.get_facecolor()) == LIGHT["orange"]
+    (bar,) = who(reward_figures.gains(run), 0, Rectangle)
+    assert to_hex(bar.get_facecolor()) == LIGHT["blue"]
+
+
+def test_strokes_mark_the_widths_received(run: Run) -> None:
+    picture = reward_figures.accuracy_by_width(run)
+    for p in run.participants:
+        (stroke,) = who(picture, p.number, Line2D)
+        assert set(stroke.get_xdata()) == {p.width}
+
+
+def test_areas_of_dots_are_counts(run: Run) -> None:
+    picture = training_figures.partition(run)
+    scale = set()
+    for p in run.participants:
+        (dots,) = who(picture, p.number, Artist)[:1]
+        held = {int(x): area for (x, _), area in zip(dots.get_offsets(), dots.get_sizes(), strict=True)}
+        assert set(held) == {c for c, count in enumerate(p.class_counts) if count}
+        scale |= {round(area / p.class_counts[c], 9) for c, area in held.items()}
+        (bar,) = who(picture, p.number, Rectangle)
+        assert bar.get_width() == p.samples
+    assert len(scale) == 1
+
+
+def test_training_has_a_curve_for_each_width(run: Run) -> None:
+    picture = training_figures.training(run)
+    assert picture is not None
+    curves = [tuple(line.get_ydata()) for line in picture.figure.axes[0].lines]
+    for width in run.rounds[0].accuracy_by_width:
+        assert tuple(r.accuracy_by_width[width] for r in run.rounds) in curves
+
+
+def test_phases_stack_up_to_the_time_of_the_round(run: Run) -> None:
+    picture = training_figures.time(run)
+    assert picture is not None
+    tops = picture.figure.axes[0].patches[-1].get_data().values
+    assert tops == pytest.approx([r.seconds for r in run.rounds])
+
+
+def test_labels_of_curves_that_end_together_do_not_overlap() -> None:
+    with house_style():
+        _, axes = new_figure(height=2.0)
+        axes.set_ylim(0, 1)
+        label_ends(axes, [(0.9, "first", "#000000"), (0.91, "second", "#000000"), (0.5, "third", "#000000")])
+    assert [text.get_text() for text in axes.texts] == ["first", "third"]
+
+
+def test_comparison_draws_every_participant_of_every_run(run: Run, tmp_path: Path) -> None:
+    other = read_run(write_fake_run(tmp_path / "other", participants=40, rounds=2, seed=1))
+    stopped = read_run(write_fake_run(tmp_path / "stopped", participants=2, rounds=2, finished=False))
+    picture = comparison.fairness([run, stopped, other])
+    for number, each in ((0, run), (2, other)):
+        (points,) = who(picture, number, Line2D)
+        assert points.get_markevery() is None
+        assert list(points.get_ydata()) == [p.received for p in each.participants]
+    assert who(picture, 1, Line2D) == []
+    assert len(who(comparison.training([run, stopped, other]), 1, Line2D)) == 1
+
+
+def test_runs_of_a_comparison_look_different() -> None:
+    runs = [Run(Path(f"/runs/{i}"), {}, (), ()) for i in range(36)]
+    with house_style():
+        _, axes = comparison._overlay(runs, [[(0.0, 0.0)]] * 36, joined=False)
+    assert len({(line.get_color(), line.get_marker()) for line in axes.lines}) == 36
