@@ -4,6 +4,7 @@ Each function takes the run and returns its picture, or None while the run lacks
 participant carry the id ``who-NUMBER``; the page ties them to that participant's row.
 """
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -108,14 +109,17 @@ def accuracy_by_width(run: Run) -> Picture | None:
             axes.plot(widths, [curve[w] for w in widths], ls="", label=label, clip_on=False, **look)
     low, high = min(curve.values()), max(curve.values())
     height = max(high - low, 0.02)
-    floor = low - 0.16 * height
+    floor = low - 0.2 * height
+    held = Counter(p.width for p in run.participants)
+    stroke = height * min(0.06, 0.13 / max(held.values()))  # those of one width stand on each other
+    stacked: Counter[float | None] = Counter()
     for p in run.participants:
         if p.width is not None:
-            axes.plot(
-                [p.width] * 2, [floor, floor + 0.08 * height], color=LIGHT["orange"], lw=1.2, gid=f"who-{p.number}"
-            )
-    axes.plot([], [], "|", color=LIGHT["orange"], ms=5, mew=1.2, label="received by a participant")
-    axes.legend(loc="lower right", bbox_to_anchor=(1, 0.12))
+            foot = floor + stroke * stacked[p.width]
+            axes.plot([p.width] * 2, [foot, foot + 0.75 * stroke], color=LIGHT["orange"], lw=2, gid=f"who-{p.number}")
+            stacked[p.width] += 1
+    axes.plot([], [], "|", color=LIGHT["orange"], ms=5, mew=2, label="received by a participant")
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 0.15))
     axes.set(xlabel="width", xlim=(min(curve) - 0.03, max(curve) + 0.02), ylim=(floor, high + 0.04 * height))
     axes.set_ylabel("accuracy (validation)")
     in_percent(axes.yaxis)

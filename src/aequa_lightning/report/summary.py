@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
@@ -22,7 +23,9 @@ def summary_table(run_dir: Path) -> Table:
         InputError: When the folder is no run.
     """
     run = read_run(run_dir)
-    table = Table(title=str(run_dir), caption=_caption(run), caption_justify="left", title_justify="left")
+    # Narrow enough for a terminal of 80 columns.
+    table = Table(title=str(run_dir), caption=_caption(run), box=SIMPLE_HEAD, padding=0)
+    table.title_justify = table.caption_justify = "left"
     table.add_column("participant", no_wrap=True)
     for column in ("samples", "standalone", "contribution", "width", "received", "test", "gain"):
         table.add_column(column, justify="right")

@@ -12,7 +12,7 @@ from tests.helpers.fake_run import write_fake_run
 
 
 def printed(folder: Path) -> str:
-    console = Console(file=io.StringIO(), width=140)
+    console = Console(file=io.StringIO(), width=80)
     console.print(summary_table(folder))
     return console.file.getvalue()  # type: ignore[attr-defined]
 

@@ -6,4 +6,4 @@ const choose = (number) => {
   }
 };
 const pointed = (event) => choose(event.target.closest?.("[data-who]")?.dataset.who);
-for (const kind of ["pointerover", "focusin", "click"]) document.addEventListener(kind, pointed);
+for (const kind of ["pointerover", "click"]) document.addEventListener(kind, pointed);
