@@ -116,7 +116,14 @@ def accuracy_by_width(run: Run) -> Picture | None:
     for p in run.participants:
         if p.width is not None:
             foot = floor + stroke * stacked[p.width]
-            axes.plot([p.width] * 2, [foot, foot + 0.75 * stroke], color=LIGHT["orange"], lw=2, gid=f"who-{p.number}")
+            axes.plot(
+                [p.width] * 2,
+                [foot, foot + 0.75 * stroke],
+                color=LIGHT["orange"],
+                lw=2,
+                solid_capstyle="butt",
+                gid=f"who-{p.number}",
+            )
             stacked[p.width] += 1
     axes.plot([], [], "|", color=LIGHT["orange"], ms=5, mew=2, label="received by a participant")
     axes.legend(loc="lower right", bbox_to_anchor=(1, 0.15))

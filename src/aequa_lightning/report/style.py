@@ -62,6 +62,7 @@ _RC: Any = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so that every machine draws the same picture
     "font.size": 7,
     "text.color": LIGHT["ink"],
+    "text.parse_math": False,  # a name with dollar signs is a name
     "axes.edgecolor": LIGHT["muted"],
     "axes.labelcolor": LIGHT["muted"],
     "axes.linewidth": 0.6,
@@ -107,10 +108,10 @@ def house_style() -> AbstractContextManager[None]:
     return matplotlib.rc_context(_RC)
 
 
-def new_figure(*, height: float, width: float = COLUMN, **axes: Any) -> tuple[Figure, Axes]:
+def new_figure(*, height: float, width: float = COLUMN) -> tuple[Figure, Axes]:
     """Return an empty figure of ``width`` x ``height`` inches, without pyplot, and its axes."""
     figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.subplots(subplot_kw=axes)
+    return figure, figure.subplots()
 
 
 def width_role(position: float) -> str:
@@ -121,20 +122,3 @@ def width_role(position: float) -> str:
         ('width0', 'width6')
     """
     return f"width{round(position * (WIDTH_STEPS - 1))}"
-
-
-def contrast(first: str, second: str) -> float:
-    """Return the contrast ratio of two sRGB colours, 1 to 21 (WCAG 2.2, "contrast ratio").
-
-    Example:
-        >>> contrast("#000000", "#ffffff")
-        21.0
-    """
-    bright, dark = sorted((_luminance(first), _luminance(second)), reverse=True)
-    return (bright + 0.05) / (dark + 0.05)
-
-
-def _luminance(colour: str) -> float:
-    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

@@ -7,7 +7,7 @@ from html import escape
 
 from markupsafe import Markup
 
-from aequa_lightning.report.style import DARK, LIGHT, Picture, house_style
+from aequa_lightning.report.style import DARK, LIGHT, POINTS, Picture, house_style
 
 _VARIABLES = {colour: f"var(--{role})" for role, colour in reversed(LIGHT.items())}
 
@@ -50,8 +50,7 @@ def inline_svg(picture: Picture, hover: Mapping[int, str]) -> Markup:
     svg = re.sub(r'<g id="who-(\d+)">', participant, svg)
     svg = re.sub(r'\bid="', f'id="{picture.name}-', svg)
     svg = re.sub(r'(url\(#|href="#)', rf"\1{picture.name}-", svg)
-    viewbox = re.search(r'viewBox="([^"]+)"', svg)
-    body = svg[svg.index(">") + 1 :]
-    assert viewbox is not None, "matplotlib writes a viewBox"
-    # Namespace declarations are noise inside HTML, except that xlink:href is read by the HTML parser itself.
-    return Markup(f'<svg viewBox="{viewbox[1]}" role="img" aria-label="{escape(picture.alt)}">{body}')
+    # Inside HTML the tag needs neither namespaces nor a size of its own.
+    width, height = picture.figure.get_size_inches() * POINTS
+    opening = f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(picture.alt)}">'
+    return Markup(opening + svg[svg.index(">") + 1 :])

@@ -137,13 +137,13 @@ def test_same_run_gives_the_same_bytes(demo: Path, tmp_path: Path) -> None:
 
 
 def test_undefined_correlation_is_said_and_names_are_escaped(tmp_path: Path) -> None:
-    folder = write_fake_run(tmp_path / "run", participants=3, rounds=1, equal_rewards=True, name="<b>&{}")
+    folder = write_fake_run(tmp_path / "run", participants=3, rounds=1, equal_rewards=True, name="<b>$&$_{}")
     page = Page(build_report([folder]))
     assert "Everybody received the full width" in page.text
     assert "undefined" in page.text
     assert "nan" not in page.text.lower().split()
     assert "<b>" not in page.source
-    assert "<b>&0" in page.text
+    assert "<b>$&$_0" in page.text
 
 
 def test_a_stopped_run_gives_a_page_without_rewards(tmp_path: Path) -> None:

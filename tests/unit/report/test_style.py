@@ -5,7 +5,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from aequa_lightning.report.style import CATEGORIES, DARK, LIGHT, WIDTH_STEPS, contrast, width_role
+from aequa_lightning.report.style import CATEGORIES, DARK, LIGHT, WIDTH_STEPS, width_role
 
 # Colour vision deficiency at full severity in linear RGB (Machado, Oliveira, Fernandes 2009, table 1).
 VISION = {
@@ -17,11 +17,20 @@ VISION = {
 GROUNDS = [pytest.param(LIGHT, id="light"), pytest.param(DARK, id="dark")]
 
 
+def linear_rgb(colour: str) -> np.ndarray:
+    srgb = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+
+
+def contrast(first: str, second: str) -> float:
+    """Return the contrast ratio of two colours, 1 to 21 (WCAG 2.2)."""
+    dark, bright = sorted(float(linear_rgb(colour) @ [0.2126, 0.7152, 0.0722]) for colour in (first, second))
+    return (bright + 0.05) / (dark + 0.05)
+
+
 def seen(colour: str, vision: str) -> np.ndarray:
     """Return the CIELAB coordinates of a colour as an eye with this vision sees it."""
-    srgb = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
-    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
-    linear = np.clip(np.asarray(VISION[vision]) @ linear, 0, 1)
+    linear = np.clip(np.asarray(VISION[vision]) @ linear_rgb(colour), 0, 1)
     to_xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
     x, y, z = np.cbrt(np.maximum(to_xyz @ linear / np.array([0.9505, 1.0, 1.089]), 0.008856))
     return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
