@@ -38,9 +38,8 @@ def main(run_dir: Path) -> None:
     pooled = count_correct(AtWidth(model.network, 1.0), test, device=torch.device("cpu")) / len(test)
     rewards = json.loads((run_dir / "rewards" / "manifest.json").read_text())["rewards"]
     full = [reward["test_accuracy"] for reward in rewards if reward["width"] == 1.0]
-    print(
-        f"pooled, {epochs} epochs: {pooled:.4f}   collaboration, full width: {full[0]:.4f}   gap {pooled - full[0]:+.4f}"
-    )
+    print(f"pooled, {epochs} epochs: {pooled:.4f}")
+    print(f"collaboration, full width: {full[0]:.4f}   gap {pooled - full[0]:+.4f}")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import multiprocessing
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,7 +23,6 @@ def _is_foreign(name: str) -> bool:
 def clean_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     kept = {name: os.environ.pop(name) for name in list(os.environ) if _is_foreign(name)}
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["aequa"])
     yield
     for name in [name for name in os.environ if _is_foreign(name)]:
         del os.environ[name]

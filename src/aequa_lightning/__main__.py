@@ -1,6 +1,7 @@
 """The command line: ``aequa VERB ...`` or ``python -m aequa_lightning VERB ...``."""
 
 import sys
+from argparse import ArgumentError
 from collections.abc import Sequence
 
 from aequa_lightning.errors import InputError
@@ -51,10 +52,25 @@ def main(args: Sequence[str] | None = None) -> int:
 
             # Lightning warns of words given twice, so it reads the process's own.
             AequaCLI(None if args is None else words)
-    except InputError as error:
-        print(f"aequa: error: {error}", file=sys.stderr)
+    except Exception as error:
+        message = _input_error(error)
+        if message is None:
+            raise
+        print(f"aequa: error: {message}", file=sys.stderr)
         return 2
     return 0
+
+
+def _input_error(error: BaseException | None) -> str | None:
+    """Return the message of the bad input behind an error; None when it is a fault of the program.
+
+    The parser wraps what a constructor raises in errors of its own, so the chain of causes is searched.
+    """
+    if error is None:
+        return None
+    if isinstance(error, InputError | ArgumentError):
+        return str(error)
+    return _input_error(error.__cause__) or _input_error(error.__context__)
 
 
 if __name__ == "__main__":

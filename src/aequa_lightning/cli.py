@@ -1,5 +1,6 @@
 """The training verbs of ``aequa``: LightningCLI, with the engine in the place of the Trainer."""
 
+import logging
 import warnings
 
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -25,6 +26,9 @@ class AequaCLI(LightningCLI):
 
     def __init__(self, args: list[str] | None = None, *, execute: bool = True) -> None:
         self._execute = execute
+        # One summary at the end says more than the banners of every process at the start.
+        for name in ("lightning.fabric", "lightning.pytorch"):
+            logging.getLogger(name).setLevel(logging.WARNING)
         super().__init__(
             model_class=SlimmableClassifier,
             datamodule_class=CollaborativeData,
@@ -34,7 +38,14 @@ class AequaCLI(LightningCLI):
             # The trainer writes config.yaml itself, in the run folder, once the input has been checked.
             save_config_callback=None,
             seed_everything_default=0,
-            parser_kwargs={"default_env": True, "env_prefix": "AEQUA", "prog": "aequa"},
+            parser_kwargs={
+                "default_env": True,
+                "env_prefix": "AEQUA",
+                "prog": "aequa",
+                # `main` prints the error alone: the usage of so many options would bury it.
+                "exit_on_error": False,
+                **{verb: {"exit_on_error": False} for verb in self.subcommands()},
+            },
             args=args,
         )
 

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from aequa_lightning.__main__ import main
-from tests.helpers.command import events, fit, largest_difference, small, start, wait_for
+from tests.helpers.command import aequa, events, fit, largest_difference, small, start, wait_until
 
+ROUNDS = 15
 pytestmark = [pytest.mark.fault, pytest.mark.distributed]
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return fit(tmp_path_factory.mktemp("uninterrupted") / "run", devices=2, rounds=30)
+    return fit(tmp_path_factory.mktemp("uninterrupted") / "run", devices=2, rounds=ROUNDS)
 
 
 def _assert_same(run_dir: Path, reference: Path) -> None:
@@ -25,42 +25,42 @@ def _assert_same(run_dir: Path, reference: Path) -> None:
 @pytest.mark.parametrize("moment", ["alone", "together"])
 def test_sigkill_of_everything(tmp_path: Path, uninterrupted: Path, moment: str) -> None:
     run_dir = tmp_path / "run"
-    words = small(run_dir, devices=2, rounds=30)
+    words = small(run_dir, devices=2, rounds=ROUNDS)
     process = start(words)
     if moment == "alone":
-        wait_for(lambda: any((run_dir / "standalone").glob("*.json")))
+        wait_until(lambda: any((run_dir / "standalone").glob("*.json")), process)
     else:
-        wait_for(lambda: len(events(run_dir, "round")) >= 3)
+        wait_until(lambda: len(events(run_dir, "round")) >= 3, process)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     assert not (run_dir / "allocation.json").exists()
-    assert main([*words, "--ckpt_path", "last"]) == 0
+    assert aequa(*words, "--ckpt_path", "last") == 0
     _assert_same(run_dir, uninterrupted)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_a_signal_to_the_command_stops_it_resumably(tmp_path: Path, uninterrupted: Path, number: int) -> None:
     run_dir = tmp_path / "run"
-    words = small(run_dir, devices=2, rounds=30)
+    words = small(run_dir, devices=2, rounds=ROUNDS)
     process = start(words)
-    wait_for(lambda: len(events(run_dir, "round")) >= 2)
+    wait_until(lambda: len(events(run_dir, "round")) >= 2, process)
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 75, errors
     assert len(events(run_dir, "stop")) == 1
-    assert main([*words, "--ckpt_path", "last"]) == 0
+    assert aequa(*words, "--ckpt_path", "last") == 0
     _assert_same(run_dir, uninterrupted)
 
 
 def test_the_death_of_one_process_ends_all_and_the_run_can_go_on(tmp_path: Path, uninterrupted: Path) -> None:
     run_dir = tmp_path / "run"
-    words = small(run_dir, devices=2, rounds=30)
+    words = small(run_dir, devices=2, rounds=ROUNDS)
     process = start(words)
-    wait_for(lambda: len(events(run_dir, "round")) >= 2)
+    wait_until(lambda: len(events(run_dir, "round")) >= 2, process)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     os.kill(int(children[-1]), signal.SIGKILL)
     _, errors = process.communicate(timeout=90)
     assert process.returncode == 1
     assert "SIGKILL" in errors or "closed" in errors
-    assert main([*words, "--ckpt_path", "last"]) == 0
+    assert aequa(*words, "--ckpt_path", "last") == 0
     _assert_same(run_dir, uninterrupted)

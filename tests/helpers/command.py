@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 
@@ -31,15 +32,23 @@ def small(run_dir: Path, *, devices: int = 1, rounds: int = 2, participants: int
         "--data.partition=Dirichlet",
         "--data.partition.alpha=1.0",
         "--data.batch_size=32",
+        "--data.train_samples=500",
         "--model.widths=[1.0,0.5,0.25]",
         "--trainer.mechanism=Aequa",
         "--trainer.mechanism.resolution=0.2",
     ]
 
 
+def aequa(*words: object) -> int:
+    """Run `aequa` inside this process and return its exit status."""
+    # Lightning warns when the process has words of its own.
+    with patch.object(sys, "argv", ["aequa"]):
+        return main([str(word) for word in words])
+
+
 def fit(run_dir: Path, *words: str, **sizes: Any) -> Path:
     """Run a small fit in this process and return its folder."""
-    assert main([*small(run_dir, **sizes), *words]) == 0
+    assert aequa(*small(run_dir, **sizes), *words) == 0
     return run_dir
 
 
@@ -55,11 +64,13 @@ def start(words: list[str]) -> "subprocess.Popen[str]":
     )
 
 
-def wait_for(condition: Callable[[], bool], *, seconds: float = 120) -> None:
-    """Wait until the condition holds."""
+def wait_until(condition: Callable[[], bool], process: "subprocess.Popen[str]", *, seconds: float = 120) -> None:
+    """Wait until the condition holds, while the process runs."""
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, "waited in vain"
+        if process.poll() is not None or time.monotonic() > end:
+            process.kill()
+            raise AssertionError(f"exit status {process.returncode}: {process.communicate()}")
         time.sleep(0.02)
 
 

@@ -1,6 +1,5 @@
 """The collaboration: rounds of local training and averaging, on any number of processes."""
 
-import platform
 import time
 import warnings
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ from aequa_lightning.collaboration.evaluation import AtWidth, Evaluator, count_c
 from aequa_lightning.collaboration.events import EventLog, read_events, write_metrics
 from aequa_lightning.collaboration.hooks import CollaborationCallback, RoundResult
 from aequa_lightning.collaboration.local import LocalTrainer, LocalWork
+from aequa_lightning.collaboration.machine import describe_machine
 from aequa_lightning.collaboration.seeding import derive_seed
 from aequa_lightning.collaboration.signals import StopRequest
 from aequa_lightning.collaboration.standalone import Standalone, StandaloneRecords
@@ -81,10 +81,13 @@ class Collaboration:
         data.setup("fit")
         self.fabric, self.classifier, self.data, self.plan, self.callbacks = fabric, classifier, data, plan, callbacks
         self.topology = Topology(fabric)
-        self.local = LocalTrainer(fabric, classifier, batch_size=data.batch_size, seed=plan.seed)
+        self.local = LocalTrainer(
+            fabric, classifier, batch_size=data.batch_size, seed=plan.seed, augmentation=data.augmentation
+        )
         self.parameters = self.local.parameters.clone()
         self.evaluator = Evaluator(classifier.network, self.topology, calibration=data.validation())
         self.round = 0
+        self._began = time.perf_counter()
         self.stop = StopRequest()
         self.samples = [len(data.participant(index)) for index in range(data.participants)]
         self.standalone = StandaloneRecords(plan.run_dir / "standalone", data.names)
@@ -98,6 +101,11 @@ class Collaboration:
         """Whether this process writes the run's files."""
         return self.topology.rank == 0
 
+    @property
+    def seconds(self) -> float:
+        """Time of the run so far, earlier sessions included."""
+        return time.perf_counter() - self._began
+
     # --- the run -------------------------------------------------------------------------------------------------
 
     def fit(self) -> bool:
@@ -106,7 +114,6 @@ class Collaboration:
         Returns:
             True when finished; False when a signal stopped it, with its state saved.
         """
-        start = time.perf_counter()
         with self.stop.listening():
             try:
                 self.record("start" if self.round == 0 else "resume", **self._description())
@@ -115,7 +122,7 @@ class Collaboration:
                 if finished:
                     self.load_server_parameters()
                     self._call("on_fit_end")
-                    self.record("finish", rounds=self.round, seconds=time.perf_counter() - start)
+                    self.record("finish", rounds=self.round, seconds=self.seconds)
                 else:
                     name = self.stop.received.name if self.stop.received else "on another process"
                     self.record("stop", round=self.round, signal=name)
@@ -132,6 +139,7 @@ class Collaboration:
             "round": self.round,
             "participants": self.data.participants,
             "seed": self.plan.seed,
+            "seconds": self.seconds,
             # Statistics are left out: they are taken anew for whatever width is evaluated.
             "state_dict": {name: value.detach().clone() for name, value in self.classifier.named_parameters()},
             "lr_scheduler": None if scheduler is None else scheduler.state_dict(),
@@ -144,6 +152,7 @@ class Collaboration:
         self.classifier.load_state_dict(state["state_dict"], strict=False)
         self.parameters.copy_(self.local.parameters)
         self.round = state["round"]
+        self._began -= state["seconds"]
         if self.local.scheduler is not None:
             self.local.scheduler.load_state_dict(state["lr_scheduler"])
             for group, rate in zip(
@@ -328,13 +337,7 @@ class Collaboration:
             "processes": self.topology.processes,
             "replicas": self.topology.replicas,
             "device": str(self.topology.device),
-            "machine": {
-                "cpu": platform.processor() or platform.machine(),
-                "cores": torch.get_num_threads() * self.topology.processes,
-                "python": platform.python_version(),
-                "torch": torch.__version__,
-                "lightning": lightning.__version__,
-            },
+            "machine": describe_machine(self.topology.device),
             "data": {
                 **self.data.describe(),
                 "participants": list(self.data.names),

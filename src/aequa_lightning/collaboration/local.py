@@ -1,6 +1,6 @@
 """Training on one participant's data, with the process's one model and one optimizer in turn for everybody."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -92,10 +92,20 @@ class LocalTrainer:
         classifier: The model; its parameters become views of :attr:`parameters`.
         batch_size: Samples of a batch, over all replicas together.
         seed: The run's seed.
+        augmentation: Applied to every batch of inputs, from the global generator; None: none.
     """
 
-    def __init__(self, fabric: Fabric, classifier: SlimmableClassifier, *, batch_size: int, seed: int) -> None:
+    def __init__(
+        self,
+        fabric: Fabric,
+        classifier: SlimmableClassifier,
+        *,
+        batch_size: int,
+        seed: int,
+        augmentation: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
         self.fabric, self.classifier, self.batch_size, self.seed = fabric, classifier, batch_size, seed
+        self.augmentation = augmentation or (lambda inputs: inputs)
         self.topology = Topology(fabric)
         classifier.to(fabric.device)
         self.parameters = FlatParameters(classifier).vector
@@ -138,7 +148,7 @@ class LocalTrainer:
             share, scale = self._share(batch)
             self.optimizer.zero_grad()
             losses = self.classifier.sandwich(
-                inputs[share],
+                self.augmentation(inputs[share]),
                 targets[share],
                 step=first_step + step,
                 widths=widths,

@@ -30,8 +30,7 @@ class ReplicaStrategy(DDPStrategy):
     """
 
     def __init__(self, replicas: int, **kwargs: Any) -> None:
-        # Statistics of normalisation layers are recalibrated after aggregation: sending them every step is waste.
-        super().__init__(broadcast_buffers=False, **kwargs)
+        super().__init__(**kwargs)
         self.replicas = replicas
         self.mesh: DeviceMesh | None = None
 

@@ -1,0 +1,110 @@
+"""Bad input: one message that names value, key and remedy, status 2, and nothing trained or lost."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.command import DIGITS, aequa, fit, small
+
+
+def _refused(capsys: pytest.CaptureFixture[str], *words: object) -> str:
+    assert aequa(*words) == 2
+    errors = capsys.readouterr().err
+    assert "Traceback" not in errors
+    return errors
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("--trainer.max_round=3", ("max_round",)),
+        ("--trainer.max_rounds=0", ("trainer.max_rounds=0", "at least 1")),
+        ("--model.widths=[1.0,1.5]", ("1.5", "width")),
+        ("--model.widths=[1.0,0.0]", ("0.0", "width")),
+        ("--model.backbone=resnet19", ("resnet19", "resnet18")),
+        ("--model.distillation=2", ("model.distillation=2", "[0, 1]")),
+        ("--data.participants=400", ("participant", "participants")),
+        ("--data.participants=0", ("participants", "0")),
+        ("--trainer.participants_per_round=9", ("trainer.participants_per_round=9", "data.participants=4")),
+        ("--trainer.replicas=2", ("trainer.replicas=2", "trainer.devices")),
+        ("--trainer.accelerator=cuda", ("trainer.accelerator='cuda'",)),
+        ("--trainer.mechanism.resolution=-1", ("resolution",)),
+        ("--ckpt_path=nowhere.ckpt", ("nowhere.ckpt", "last")),
+        ("--data=FashionMNISTData", ("FashionMNIST", "dataset-fashion-mnist")),
+        ("--data.partition.alpha=-1", ("alpha", "-1")),
+    ],
+)
+def test_is_refused_with_a_reason(
+    capsys: pytest.CaptureFixture[str], option: str, words: tuple[str, ...], tmp_path: Path
+) -> None:
+    if "Fashion" in option:
+        option += f" --data.root={tmp_path}"
+    message = _refused(capsys, *small(Path("run")), *option.split())
+    for word in words:
+        assert word in message
+    assert not Path("run/events.jsonl").exists()
+
+
+def test_a_layer_that_cannot_follow_is_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("mynet.py").write_text(
+        "from torch import nn\n"
+        "class Fixed(nn.Module):\n"
+        "    def __init__(self, classes):\n"
+        "        super().__init__()\n"
+        "        self.first, self.last = nn.Linear(64, 32), nn.Linear(8, classes)\n"
+        "    def forward(self, x):\n"
+        "        return self.last(self.first(x.flatten(1)).view(len(x), 4, 8).sum(1))\n"
+        "def build(num_classes, input_shape):\n"
+        "    return Fixed(num_classes)\n"
+    )
+    monkeypatch.syspath_prepend(".")
+    message = _refused(capsys, *small(Path("run")), "--model.backbone=mynet:build", "--model.backbone_options=null")
+    assert "width" in message
+    assert "first" in message or "last" in message
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_cannot_be_written(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("locked").mkdir(mode=0o500)
+    assert "trainer.run_dir" in _refused(capsys, *small(Path("locked/run")))
+
+
+def test_a_file_in_the_place_of_the_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("taken").write_text("mine")
+    assert "trainer.run_dir='taken/run'" in _refused(capsys, *small(Path("taken/run")))
+    assert Path("taken").read_text() == "mine"
+
+
+def test_a_finished_run_is_not_overwritten_and_a_torn_checkpoint_is_no_start(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run_dir = fit(Path("run"), "--trainer.mechanism=SharedModel")
+    record = (run_dir / "events.jsonl").read_bytes()
+    assert "--ckpt_path last" in _refused(capsys, *small(run_dir))
+    torn = run_dir / "torn.ckpt"
+    torn.write_bytes((run_dir / "checkpoints" / "last.ckpt").read_bytes()[:1000])
+    assert "truncated" in _refused(capsys, *small(Path("other")), f"--ckpt_path={torn}")
+    assert "participants" in _refused(
+        capsys, *small(Path("other"), participants=3), f"--ckpt_path={run_dir}/checkpoints/last.ckpt"
+    )
+    assert "does not fit the model" in _refused(
+        capsys, *small(Path("other")), f"--ckpt_path={run_dir}/checkpoints/last.ckpt", "--model.backbone=mlp"
+    )
+    assert (run_dir / "events.jsonl").read_bytes() == record
+    assert not Path("other/events.jsonl").exists()
+
+
+def test_a_missing_configuration_file(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "nowhere.yaml" in _refused(capsys, "fit", "--config", "nowhere.yaml")
+
+
+def test_test_without_a_checkpoint(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "ckpt_path" in _refused(capsys, "test", "--config", DIGITS)
+
+
+def test_a_folder_without_a_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    for verb in ("allocate", "report"):
+        assert str(tmp_path) in _refused(capsys, verb, "--run_dir", tmp_path)

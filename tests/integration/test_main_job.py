@@ -1,0 +1,197 @@
+"""`aequa fit` from nothing to reward files, read the way their owners would."""
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from scipy import stats
+
+from aequa_lightning.data import DigitsData, Dirichlet
+from aequa_lightning.training import RewardClassifier
+from tests.helpers.command import aequa, fit, parameters
+
+PARTICIPANTS = [f"participant-{number:02d}" for number in range(4)]
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return fit(tmp_path_factory.mktemp("main") / "run", "--trainer.mechanism.resolution=0.02", devices=2, rounds=6)
+
+
+@pytest.fixture(scope="module")
+def data() -> DigitsData:
+    return DigitsData(participants=4, partition=Dirichlet(1.0), batch_size=32, train_samples=500)
+
+
+def _manifest(run_dir: Path) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = json.loads((run_dir / "rewards" / "manifest.json").read_text())["rewards"]
+    return rows
+
+
+def test_the_run_folder_is_complete(run_dir: Path) -> None:
+    expected = {
+        *("config.yaml", "events.jsonl", "metrics.csv", "contributions.csv", "allocation.json", "report.html"),
+        *("checkpoints/last.ckpt", "checkpoints/round-0006.ckpt", "rewards/manifest.json"),
+        *(f"rewards/{name}.{ending}" for name in PARTICIPANTS for ending in ("ckpt", "pt2")),
+    }
+    present = {str(path.relative_to(run_dir)) for path in run_dir.rglob("*") if path.is_file()}
+    assert expected <= present
+    assert any(name.startswith("figures/") and name.endswith(".pdf") for name in present)
+    assert not [name for name in present if name.endswith(".tmp")]
+
+
+def test_metrics_and_contributions_have_a_row_each(run_dir: Path) -> None:
+    with (run_dir / "metrics.csv").open() as file:
+        assert [row["round"] for row in csv.DictReader(file)] == list("123456")
+    with (run_dir / "contributions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["participant", "samples", "standalone_accuracy", "cosine"]
+    assert [row["participant"] for row in rows] == PARTICIPANTS
+    assert sum(float(row["cosine"]) for row in rows) == pytest.approx(1)
+
+
+def test_the_allocation_adds_up(run_dir: Path) -> None:
+    content = json.loads((run_dir / "allocation.json").read_text())
+    people = content["participants"]
+    contributions = [person["contribution"] for person in people]
+    received = [person["accuracy"] for person in people]
+    gains = np.subtract(received, contributions)
+    assert content["mcg"] == pytest.approx(gains.mean())
+    assert content["cgs"] == pytest.approx(gains.std())
+    assert content["pearson"] == pytest.approx(stats.pearsonr(contributions, received).statistic)
+    for person in people:
+        assert person["accuracy"] == content["accuracy_by_width"][repr(person["width"])]
+    top = max(people, key=lambda person: person["contribution"])
+    assert top["width"] == 1.0
+    # Who contributed more never receives less.
+    assert all(np.diff(np.array(received)[np.argsort(contributions, kind="stable")]) >= 0)
+
+
+def test_a_reward_needs_only_torch_and_its_program_agrees(run_dir: Path, data: DigitsData) -> None:
+    """The owner's script sees neither this project nor torchvision nor lightning."""
+    torch.save(data.test().tensors[0], "inputs.pt")
+    owner = """
+import sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("aequa_lightning", "torchvision", "lightning", "torchmetrics"):
+            raise ImportError(name)
+sys.meta_path.insert(0, Blocked())
+import torch
+folder, name = sys.argv[1:]
+checkpoint = torch.load(f"{folder}/{name}.ckpt", weights_only=True)
+program = torch.export.load(f"{folder}/{name}.pt2").module()
+with torch.no_grad():
+    torch.save((checkpoint["hyper_parameters"]["width"], program(torch.load("inputs.pt")).argmax(-1)), "outputs.pt")
+"""
+    for row in _manifest(run_dir)[:2]:
+        words = [sys.executable, "-c", owner, str(run_dir / "rewards"), row["participant"]]
+        subprocess.run(words, check=True, capture_output=True)
+        width, predictions = torch.load("outputs.pt", weights_only=True)
+        assert width == row["width"]
+        reward = _reward(run_dir / "rewards" / row["file"])
+        with torch.no_grad():
+            assert torch.equal(predictions, reward(data.test().tensors[0]).argmax(-1))
+
+
+def _reward(path: Path) -> RewardClassifier:
+    reward: RewardClassifier = RewardClassifier.load_from_checkpoint(path, weights_only=True)
+    return reward.eval()
+
+
+def test_rewards_are_narrow_and_small(run_dir: Path) -> None:
+    rows = sorted(_manifest(run_dir), key=lambda row: row["width"])
+    assert len({row["width"] for row in rows}) > 1, "the run is too fair to tell"
+    sizes = {row["width"]: row["bytes"] for row in rows}
+    assert list(sizes.values()) == sorted(sizes.values())
+    for row in rows:
+        checkpoint = torch.load(run_dir / "rewards" / row["file"], weights_only=True)
+        tensors = checkpoint["state_dict"].values()
+        assert all(tensor.untyped_storage().nbytes() == tensor.nbytes for tensor in tensors)
+        assert not {"optimizer_states", "lr_schedulers", "callbacks"} & checkpoint.keys()
+
+
+def test_no_withheld_weight_is_in_a_narrow_file(run_dir: Path) -> None:
+    row = min(_manifest(run_dir), key=lambda row: row["width"])
+    full = parameters(run_dir)["network.full.8.weight"]  # the widest convolution
+    kept = torch.load(run_dir / "rewards" / row["file"], weights_only=True)["state_dict"]["network.8.weight"]
+    assert torch.equal(full[: kept.shape[0], : kept.shape[1]], kept)
+    withheld = full[kept.shape[0] :].flatten()[:200]
+    for ending in ("ckpt", "pt2"):
+        content = (run_dir / "rewards" / f"{row['participant']}.{ending}").read_bytes()
+        assert kept.flatten()[:4].numpy().tobytes() in content
+        assert not any(value.numpy().tobytes() in content for value in withheld.split(2))
+
+
+@pytest.mark.parametrize("verb", ["test", "validate"])
+def test_a_reward_reproduces_the_manifest_to_the_last_digit(
+    run_dir: Path, verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = {"test": "test_accuracy", "validate": "validation_accuracy"}[verb]
+    for row in _manifest(run_dir):
+        words = (verb, "--config", run_dir / "config.yaml", "--ckpt_path", run_dir / "rewards" / row["file"])
+        assert aequa(*words) == 0
+        assert repr(row[key]) in capsys.readouterr().out
+
+
+def test_the_shared_model_is_tested_at_every_width(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert aequa("test", "--config", run_dir / "config.yaml", "--ckpt_path", "last") == 0
+    output = capsys.readouterr().out
+    assert all(f"test/accuracy/{width}" in output for width in ("1", "0.5", "0.25"))
+    full = next(row for row in _manifest(run_dir) if row["width"] == 1.0)
+    assert repr(full["test_accuracy"]) in output
+
+
+def test_predictions_are_those_of_the_reward(run_dir: Path, data: DigitsData) -> None:
+    row = _manifest(run_dir)[0]
+    words = ("predict", "--config", run_dir / "config.yaml", "--ckpt_path", run_dir / "rewards" / row["file"])
+    assert aequa(*words, "--trainer.run_dir", "elsewhere") == 0
+    with Path("elsewhere/predictions/participant-00.csv").open() as file:
+        predicted = [int(line["prediction"]) for line in csv.DictReader(file)]
+    accuracy = np.mean(np.array(predicted) == data.test().tensors[1].numpy())
+    assert accuracy == row["test_accuracy"]
+
+
+def test_a_changed_reward_is_refused(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(run_dir / "rewards", "rewards")
+    path = Path("rewards/participant-00.ckpt")
+    checkpoint = torch.load(path, weights_only=True)
+    next(iter(checkpoint["state_dict"].values()))[0] += 1
+    torch.save(checkpoint, path)
+    assert aequa("test", "--config", run_dir / "config.yaml", "--ckpt_path", path) == 2
+    assert "SHA-256 differs" in capsys.readouterr().err
+
+
+def test_allocating_again_gives_the_same_and_another_objective_another(run_dir: Path) -> None:
+    shutil.copytree(run_dir, "again")
+    before = json.loads(Path("again/allocation.json").read_text())
+    hashes = [row["sha256"] for row in _manifest(Path("again"))]
+    assert aequa("allocate", "--run_dir", "again") == 0
+    assert json.loads(Path("again/allocation.json").read_text()) == before
+    assert [row["sha256"] for row in _manifest(Path("again"))] == hashes
+    assert aequa("allocate", "--run_dir", "again", "--slope", "0") == 0
+    after = json.loads(Path("again/allocation.json").read_text())
+    assert after["slope"] == 0
+    assert after["accuracy_by_width"] == before["accuracy_by_width"]
+
+
+def test_the_saved_configuration_repeats_the_run(run_dir: Path) -> None:
+    config = yaml.safe_load((run_dir / "config.yaml").read_text())
+    assert config["ckpt_path"] is None
+    assert aequa("fit", "--config", run_dir / "config.yaml", "--trainer.run_dir", "repeated") == 0
+    assert (Path("repeated/allocation.json")).read_text() == (run_dir / "allocation.json").read_text()
+
+
+def test_the_report_is_built_again_without_torch(run_dir: Path) -> None:
+    code = (
+        "import sys; from aequa_lightning.__main__ import main; main(sys.argv[1:]); assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code, "report", "--run_dir", str(run_dir)], check=True, capture_output=True)
