@@ -10,9 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 from aequa_lightning.errors import InputError
 from aequa_lightning.rewards import fairness
 from aequa_lightning.rewards.curve import Curve
-from aequa_lightning.rewards.objectives import SPREAD_OBJECTIVES, TargetObjective, spread_objective
 from aequa_lightning.rewards.problem import Problem, pose
-from aequa_lightning.rewards.sweep import minimise
+from aequa_lightning.rewards.solve import solve
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,8 +52,10 @@ def allocate_widths(
     *,
     slope: float | str = 1.0,
     lam: float = 0.5,
+    rho: float | None = None,
     floors: ArrayLike | None = None,
     pin_top: bool = True,
+    capacity: Mapping[float, int] | None = None,
 ) -> Allocation:
     """Give every participant a width, exactly optimal for the objective.
 
@@ -62,42 +63,79 @@ def allocate_widths(
     meets the floors and, if ``pin_top``, gives all top contributors the full width. The default minimises the spread of
     the gains relative to their mean (CGS / MCG; Aequa, ICML 2025, section 4.2).
 
+    With x the received accuracies and the gains x_i - slope c_i, whose mean is m and whose standard deviation is s:
+
+    ====================== ==========================================================================================
+    ``cv``                 least s / m
+    ``spread_minus_gain``  least s - lam m
+    ``variance``           least s^2 - lam m
+    ``lexicographic``      least s, then largest m
+    ``proportional``       largest cosine of x and c, the scale being free; with ``rho``, least distance to the
+    rho-Shapley
+                           rule (c_i / c_max)^rho a_full
+    ``pearson``            largest correlation of x and c; scale free, so it may starve people
+    ``nash``               largest product of the gains x_i - c_i: the full width for everybody
+    ``full``               the full width for everybody
+    ====================== ==========================================================================================
+
+    Ties go to the larger mean gain (``pearson``: among the allocations that the search came upon).
+
     Args:
-        contributions: Contributions, (N,), in accuracy units 0..1.
+        contributions: Contributions, (N,), in accuracy units 0..1; in any unit for ``proportional`` and ``pearson``.
         accuracy_by_width: Accuracy (0..1) of each measured width (0..1]; ``offered_widths`` says which are handed out.
-        objective: ``cv``, ``spread_minus_gain``, ``variance`` or ``lexicographic`` (see ``objectives``).
+        objective: One of the above.
         slope: Accuracy that one more unit of contribution deserves: 1 means equal gains, more rewards effort
             progressively; ``auto`` is the largest up to 1 whose targets the curve can reach.
         lam: Weight of the mean gain in ``spread_minus_gain`` and ``variance``, at least 0.
+        rho: Exponent of the rho-Shapley rule, 0..1; None leaves the scale free.
         floors: Accuracy that each participant must at least receive, (N,); none by default. A floor above the full
             width's accuracy gets the full width, and the certificate says so.
         pin_top: Whether all top contributors receive the full width.
+        capacity: How many participants may receive each width; unlimited where it says nothing.
 
     Returns:
         The allocation with its certificate.
 
     Raises:
-        InputError: When a shape does not fit, a number is out of range, or the objective is unknown.
+        InputError: When a shape does not fit, a number is out of range, the objective is unknown, or the capacity does
+            not suffice.
 
     Example:
         >>> allocation = allocate_widths([0.3, 0.5, 0.6], {0.25: 0.6, 0.5: 0.8, 1.0: 0.9})
         >>> allocation.widths.tolist(), round(allocation.mcg, 6), round(allocation.cgs, 6)
         ([0.25, 0.5, 1.0], 0.3, 0.0)
     """
-    problem = pose(contributions, accuracy_by_width, floors=floors, pin_top=pin_top)
     if not lam >= 0:
         raise InputError(f"lam is {lam}, but must be at least 0.")
+    problem = pose(contributions, accuracy_by_width, floors=floors, pin_top=pin_top)
     number = resolve_slope(slope, problem)
-    if objective not in SPREAD_OBJECTIVES:
-        raise InputError(f"objective {objective!r} is unknown; choose from {', '.join(SPREAD_OBJECTIVES)}.")
-    if np.abs(problem.contributions).max() > 1:
-        raise InputError(
-            f"contributions reach {np.abs(problem.contributions).max():.6g}, but objective {objective!r} compares them "
-            "with accuracies in 0..1; divide percentages by 100."
-        )
-    planar = spread_objective(objective, problem.contributions, len(problem.group), slope=number, lam=lam)
-    levels, cuts = minimise(problem, planar)
-    return _describe(problem, levels, planar, objective, number, {"kind": "cuts", "lam": lam, "cuts": cuts})
+    limits = _limits(problem.curve, accuracy_by_width, capacity)
+    solution = solve(problem, objective, slope=number, lam=lam, rho=rho, capacity=limits)
+    chosen = solution.levels[problem.group]
+    accuracies = problem.curve.accuracies[chosen]
+    brought = problem.contributions[problem.group]
+    unmet = [
+        f"participant {index}: the floor lies above the full width's accuracy; it receives the full width"
+        for index in problem.unmet_floors
+    ]
+    return Allocation(
+        widths=problem.curve.widths[chosen],
+        accuracies=accuracies,
+        mcg=fairness.mean_gain(brought, accuracies),
+        cgs=fairness.gain_spread(brought, accuracies),
+        pearson=fairness.pearson(brought, accuracies),
+        minimum_gain=fairness.minimum_gain(brought, accuracies),
+        objective=objective,
+        objective_value=solution.value,
+        slope=number,
+        certificate={
+            **solution.proof,
+            "unmet_floors": list(problem.unmet_floors),
+            "not_offered": [list(inversion) for inversion in problem.curve.inversions],
+            "remarks": [*solution.remarks, *unmet],
+        },
+        curve=problem.curve,
+    )
 
 
 def resolve_slope(slope: float | str, problem: Problem) -> float:
@@ -116,39 +154,12 @@ def resolve_slope(slope: float | str, problem: Problem) -> float:
     return float(slope)
 
 
-def _describe(
-    problem: Problem,
-    levels: NDArray[np.int64],
-    objective: TargetObjective,
-    name: str,
-    slope: float,
-    proof: dict[str, Any],
-) -> Allocation:
-    chosen = levels[problem.group]
-    accuracies = problem.curve.accuracies[chosen]
-    contributions = problem.contributions[problem.group]
-    remarks = [
-        f"participant {index}: the floor lies above the full width's accuracy; it receives the full width"
-        for index in problem.unmet_floors
-    ]
-    value = objective.of_accuracies(problem.curve.accuracies[levels], problem.counts)
-    if not np.isfinite(value):
-        remarks.append("no allocation has a positive mean gain; this is the one with the largest")
-    return Allocation(
-        widths=problem.curve.widths[chosen],
-        accuracies=accuracies,
-        mcg=fairness.mean_gain(contributions, accuracies),
-        cgs=fairness.gain_spread(contributions, accuracies),
-        pearson=fairness.pearson(contributions, accuracies),
-        minimum_gain=fairness.minimum_gain(contributions, accuracies),
-        objective=name,
-        objective_value=value,
-        slope=slope,
-        certificate={
-            **proof,
-            "unmet_floors": list(problem.unmet_floors),
-            "not_offered": [list(inversion) for inversion in problem.curve.inversions],
-            "remarks": remarks,
-        },
-        curve=problem.curve,
-    )
+def _limits(
+    curve: Curve, accuracy_by_width: Mapping[float, float], capacity: Mapping[float, int] | None
+) -> NDArray[np.float64] | None:
+    if capacity is None:
+        return None
+    for width, limit in capacity.items():
+        if width not in accuracy_by_width or limit < 0:
+            raise InputError(f"capacity says {limit} for width {width}; name measured widths and counts of at least 0.")
+    return np.array([capacity.get(width, np.inf) for width in curve.widths.tolist()], dtype=np.float64)

@@ -36,7 +36,7 @@ class TargetObjective:
         scales: s, not negative, likewise.
         norm: S, over all participants.
         best_tau: (m, R) -> the tau at which g is least.
-        of_distance: (tau, D) -> g.
+        of_distance: (tau, D) -> g, rising with D; g(tau, 0) never rises with tau.
     """
 
     offsets: Array
@@ -80,7 +80,12 @@ class TargetObjective:
         fit = (at_left - at_right) / (2 * self.norm * (right - left)) + (left + right) / 2
         residual = at_left - self.norm * (left - fit) ** 2
         stationary = np.clip(self.best_tau(fit, residual), left, right)
-        return np.minimum(bound(stationary), np.minimum(bound(left), bound(right)))
+        least = np.minimum(bound(stationary), np.minimum(bound(left), bound(right)))
+        # Where the bound of the distance is negative, take 0 for it: g(tau, 0) is least at the upper end of there.
+        is_negative = residual + self.norm * (np.clip(fit, left, right) - fit) ** 2 < 0
+        end = np.clip(fit + np.sqrt(np.maximum(-residual, 0.0) / self.norm), left, right)
+        at_end = self.of_distance(end, np.zeros_like(end))
+        return np.where(is_negative, np.minimum(least, at_end), least)
 
 
 def spread_objective(name: str, contributions: Array, count: int, *, slope: float, lam: float) -> TargetObjective:
@@ -143,7 +148,9 @@ def angle_objective(offsets: Array, scales: Array, norm: float) -> TargetObjecti
         return np.maximum(tau, _LEAST_SCALE)
 
     def of_distance(tau: Array, distance: Array) -> Array:
-        square = np.divide(np.maximum(distance, 0.0) / norm, tau**2, out=np.ones(np.shape(tau)), where=tau > 0)
+        square = np.divide(
+            np.maximum(distance, 0.0) / norm, tau**2, out=np.ones(np.shape(tau)), where=tau >= _LEAST_SCALE
+        )
         acute = square < _RIGHT_ANGLE
         return np.asarray(np.sqrt(np.divide(square, 1 - square, out=np.full(np.shape(tau), np.inf), where=acute)))
 

@@ -51,8 +51,8 @@ def test_no_choice_of_cuts_proves_too_much(random_cases):
     [
         ({"widths": [0.5, 0.5, 1.0], "accuracies": [0.7, 0.8, 0.9]}, "not on offer"),
         ({"widths": [0.5, 0.25, 1.0], "accuracies": [0.8, 0.6, 0.9]}, "contributed less"),
-        ({"widths": [0.25, 0.5, 0.5], "accuracies": [0.6, 0.8, 0.8]}, "top contributor"),
-        ({"widths": [0.25, 0.25, 1.0], "accuracies": [0.6, 0.6, 0.9]}, "floor"),
+        ({"widths": [0.25, 0.5, 0.5], "accuracies": [0.6, 0.8, 0.8]}, "rules grant"),
+        ({"widths": [0.25, 0.25, 1.0], "accuracies": [0.6, 0.6, 0.9]}, "rules grant"),
     ],
 )
 def test_broken_rules_are_named(change, word):
