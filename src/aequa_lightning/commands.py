@@ -18,10 +18,12 @@ def run_command(words: Sequence[str]) -> None:
     {"allocate": _allocate, "report": _report}[words[0]](list(words[1:]))
 
 
+def _parser(verb: str, description: str) -> ArgumentParser:
+    return ArgumentParser(prog=f"aequa {verb}", description=description, exit_on_error=False)
+
+
 def _allocate(words: list[str]) -> None:
-    parser = ArgumentParser(
-        prog="aequa allocate", description="Choose the widths of a finished run again.", exit_on_error=False
-    )
+    parser = _parser("allocate", "Choose the widths of a finished run again.")
     parser.add_argument("--run_dir", type=str, required=True, help="the run folder")
     parser.add_argument("--objective", type=str | None, help="what is minimised, such as cv; default: as in the run")
     parser.add_argument("--slope", type=float | str | None, help="a number or auto; default: as in the run")
@@ -46,9 +48,7 @@ def _allocate(words: list[str]) -> None:
 
 
 def _report(words: list[str]) -> None:
-    parser = ArgumentParser(
-        prog="aequa report", description="Build the page of one run, or compare several.", exit_on_error=False
-    )
+    parser = _parser("report", "Build the page of one run, or compare several.")
     parser.add_argument("--run_dir", nargs="+", type=str, required=True, help="one run folder, or several to compare")
     parser.add_argument("--output", type=str | None, help="the page; default: in the first run folder")
     options = parser.parse_args(words)

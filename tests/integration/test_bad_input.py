@@ -18,7 +18,7 @@ def _refused(capsys: pytest.CaptureFixture[str], *words: object) -> str:
 @pytest.mark.parametrize(
     ("option", "words"),
     [
-        ("--trainer.max_round=3", ("max_round",)),
+        ("--trainer.max_turns=3", ("max_turns",)),
         ("--trainer.max_rounds=0", ("trainer.max_rounds=0", "at least 1")),
         ("--model.widths=[1.0,1.5]", ("1.5", "width")),
         ("--model.widths=[1.0,0.0]", ("0.0", "width")),

@@ -1,0 +1,53 @@
+"""Federated averaging by the engine against the same thing written out by hand in plain PyTorch."""
+
+import copy
+from pathlib import Path
+
+import torch
+from torch.nn import functional
+
+from aequa_lightning.collaboration.local import LocalWork, batches
+from aequa_lightning.collaboration.seeding import derive_seed
+from aequa_lightning.data import DigitsData, QuantityImbalance
+from aequa_lightning.mechanisms import SharedModel
+from aequa_lightning.trainer import CollaborativeTrainer
+from aequa_lightning.training import SlimmableClassifier
+from tests.helpers.command import parameters
+
+ROUNDS, RATE = 3, 0.1
+
+
+class WithSGD(SlimmableClassifier):
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=RATE, momentum=0.9)
+
+
+def test_three_rounds_of_fedavg(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    data = DigitsData(participants=3, partition=QuantityImbalance(0.6, 1), train_samples=300)
+    model = WithSGD(10, (1, 8, 8), backbone="mlp", widths=[1.0])
+    plain = copy.deepcopy(model.network.full)
+
+    CollaborativeTrainer(
+        accelerator="cpu", devices=1, max_rounds=ROUNDS, run_dir=str(tmp_path), mechanism=SharedModel(), seed=5
+    ).fit(model, data)
+
+    held = [data.participant(number).tensors for number in range(3)]
+    total = sum(len(targets) for _, targets in held)
+    for number in range(1, ROUNDS + 1):
+        average = {name: torch.zeros_like(value) for name, value in plain.state_dict().items()}
+        for index, (inputs, targets) in enumerate(held):
+            local = copy.deepcopy(plain)
+            optimizer = torch.optim.SGD(local.parameters(), lr=RATE, momentum=0.9)
+            seed = derive_seed(5, "round", number, "participant", index)
+            for batch in batches(len(targets), LocalWork(), data.batch_size, seed=seed):
+                optimizer.zero_grad()
+                functional.cross_entropy(local(inputs[batch]), targets[batch]).backward()
+                optimizer.step()
+            for name, value in local.state_dict().items():
+                average[name] += value * len(targets) / total
+        plain.load_state_dict(average)
+
+    trained = parameters(tmp_path)
+    for name, value in plain.state_dict().items():
+        torch.testing.assert_close(trained[f"network.full.{name}"], value, atol=1e-5, rtol=0)
