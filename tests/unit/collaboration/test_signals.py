@@ -1,0 +1,45 @@
+import multiprocessing
+import os
+import signal
+import time
+
+import pytest
+
+from aequa_lightning.collaboration.signals import STOP_SIGNALS, StopRequest, passing_on_signals
+
+
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_a_signal_sets_the_flag_and_handlers_are_restored(number: signal.Signals) -> None:
+    former = [signal.getsignal(each) for each in STOP_SIGNALS]
+    stop = StopRequest()
+    with stop.listening():
+        assert stop.received is None
+        os.kill(os.getpid(), number)
+        assert stop.received == number
+    assert [signal.getsignal(each) for each in STOP_SIGNALS] == former
+
+
+def test_a_second_interrupt_does_not_wait() -> None:
+    stop = StopRequest()
+    with pytest.raises(KeyboardInterrupt), stop.listening():
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def _wait_for_signal() -> None:
+    stop = StopRequest()
+    with stop.listening():
+        while stop.received is None:
+            time.sleep(0.01)
+    os._exit(stop.received)
+
+
+def test_signals_reach_the_children() -> None:
+    child = multiprocessing.get_context("fork").Process(target=_wait_for_signal)
+    child.start()
+    with passing_on_signals():
+        # Sent until the child listens; a signal before that would end it with a negative status.
+        time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGUSR1)
+        child.join(10)
+    assert child.exitcode == signal.SIGUSR1
