@@ -10,7 +10,7 @@ from lightning.fabric import Fabric
 from lightning.fabric.wrappers import _FabricModule, _FabricOptimizer
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from aequa_lightning.collaboration.seeding import derive_generator, derive_seed
 from aequa_lightning.collaboration.topology import Topology
@@ -202,6 +202,6 @@ def unpack_optimizers(configured: Any) -> tuple[Optimizer, LRScheduler | None]:
         raise InputError(f"optimizer: {type(configured).__name__} with {len(configured)} entries; give one optimizer.")
     if isinstance(scheduler, dict):
         scheduler = scheduler["scheduler"]
-    if (scheduler is not None and not isinstance(scheduler, LRScheduler)) or hasattr(scheduler, "is_better"):
+    if isinstance(scheduler, ReduceLROnPlateau):
         raise InputError(f"lr_scheduler: {type(scheduler).__name__} waits for a metric; choose one that counts rounds.")
     return optimizer, scheduler
