@@ -2,7 +2,7 @@
 
 from aequa_lightning.contributions.accumulate import MovingAverage, RunningSum
 from aequa_lightning.contributions.alignment import class_cosines, gradient_alignment
-from aequa_lightning.contributions.coalition_models import coalition_weights, round_game
+from aequa_lightning.contributions.coalition_models import coalition_weights, model_evaluator, round_game
 from aequa_lightning.contributions.cosine import CosineReputation, cosines_from_gram, update_cosines
 from aequa_lightning.contributions.games import (
     banzhaf_values,
@@ -41,6 +41,7 @@ __all__ = [
     "individual_values",
     "leave_one_out",
     "merge_clones",
+    "model_evaluator",
     "negative_log_loss",
     "round_game",
     "sampled_banzhaf",

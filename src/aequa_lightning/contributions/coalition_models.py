@@ -9,7 +9,8 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
+from torch.func import functional_call
 
 from aequa_lightning.contributions.values import Coalitions, Utility
 from aequa_lightning.errors import InputError
@@ -86,3 +87,38 @@ def round_game(
         return torch.cat(worth).double().cpu().numpy()
 
     return utility
+
+
+def model_evaluator(
+    module: nn.Module, inputs: Tensor, labels: Tensor, utility: Callable[[Tensor, Tensor], Tensor]
+) -> Callable[[Tensor], Tensor]:
+    """Return what ``round_game`` needs to evaluate models: flat parameters (C, P) -> worth (C,).
+
+    Args:
+        module: The network, in the mode in which it is to be evaluated; its own parameters are not touched.
+        inputs: Validation inputs, (samples, ...).
+        labels: Validation labels, (samples,).
+        utility: (logits, labels) -> worth, such as ``balanced_accuracy``.
+
+    Returns:
+        A function of parameters that are flattened in the order of ``module.named_parameters()``.
+
+    Example:
+        >>> from aequa_lightning.contributions import accuracy
+        >>> evaluate = model_evaluator(nn.Linear(1, 2, bias=False), torch.ones(3, 1), torch.tensor([0, 0, 1]), accuracy)
+        >>> evaluate(torch.tensor([[1.0, 0.0], [0.0, 1.0]])).tolist() == [2 / 3, 1 / 3]
+        True
+    """
+    shapes = {name: parameter.shape for name, parameter in module.named_parameters()}
+    sizes = [shape.numel() for shape in shapes.values()]
+
+    @torch.no_grad()
+    def evaluate_models(models: Tensor) -> Tensor:
+        worth = []
+        for flat in models:
+            pieces = torch.split(flat, sizes)
+            named = {name: piece.view(shape) for (name, shape), piece in zip(shapes.items(), pieces, strict=True)}
+            worth.append(utility(functional_call(module, named, (inputs,)), labels))
+        return torch.stack(worth)
+
+    return evaluate_models

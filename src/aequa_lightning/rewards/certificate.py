@@ -82,12 +82,10 @@ def _by_cuts(allocation: Allocation, brought: Array, permitted: Permitted, toler
     least, largest = permitted.least_sum(scales * gains), -permitted.least_sum(-scales * gains)
     taus = np.unique(proof["cuts"] or [0.0])
     distances = np.array([permitted.least_sum((gains - tau * scales) ** 2) for tau in taus])
-    # Beyond the outermost cuts, the least and the largest L take the place of a neighbouring cut.
-    outer, linear = taus[[0, -1]], np.array([least, largest])
-    quadratic = distances[[0, -1]] + outer * (2 * linear - objective.norm * outer)
-    beyond = objective.of_sums(linear, quadratic)
     between = objective.least_between(taus[:-1], taus[1:], distances[:-1], distances[1:])
-    bound = float(np.concatenate((beyond, between)).min())
+    below = objective.least_beyond(taus[0], distances[0], least, upwards=False)
+    above = objective.least_beyond(taus[-1], distances[-1], largest, upwards=True)
+    bound = min(float(between.min(initial=np.inf)), below, above)
     if np.isinf(value):
         # Nobody can gain more than that. If even this is no positive mean gain, nothing else has one.
         received = float(objective.scales @ (allocation.accuracies - objective.offsets))

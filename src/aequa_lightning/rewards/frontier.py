@@ -77,7 +77,7 @@ def pareto_front(
     if len(kept) > most_points:
         kept = kept[np.unique(np.linspace(0, len(kept) - 1, most_points).round().astype(int))]
     taus = np.concatenate(([-np.inf], states.breaks))[kept]
-    levels = (states.moves[None] <= taus[:, None, None]).sum(axis=2)
+    levels = np.array([(states.moves <= tau).sum(axis=1) for tau in taus])
     return Frontier(means[kept], spreads[kept], problem.curve.widths[levels][:, problem.group])
 
 

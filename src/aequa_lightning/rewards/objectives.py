@@ -72,20 +72,44 @@ class TargetObjective:
             at_right: The same at the upper tau.
         """
 
-        def bound(tau: Array) -> Array:
+        def distance(tau: Array) -> Array:
             share = (tau - left) / (right - left)
-            distance = (1 - share) * at_left + share * at_right - self.norm * (tau - left) * (right - tau)
-            return self.of_distance(tau, distance)
+            return (1 - share) * at_left + share * at_right - self.norm * (tau - left) * (right - tau)
 
         fit = (at_left - at_right) / (2 * self.norm * (right - left)) + (left + right) / 2
-        residual = at_left - self.norm * (left - fit) ** 2
+        return self._least(distance, fit, at_left - self.norm * (left - fit) ** 2, left, right)
+
+    def least_beyond(self, tau: float, distance: float, extreme: float, *, upwards: bool) -> float:
+        """Bound f from below for all x whose best tau lies beyond some tau, where the least or the largest L is known.
+
+        Args:
+            tau: Where the search for cuts ended.
+            distance: The least distance of any x there.
+            extreme: The largest L of any x if upwards, else the least.
+            upwards: Whether larger tau are meant.
+        """
+        fit = np.array(extreme / self.norm)
+        residual = distance - self.norm * (tau - fit) ** 2
+        left, right = (tau, np.inf) if upwards else (-np.inf, tau)
+        ends = np.array(left), np.array(right)
+        return float(self._least(lambda at: residual + self.norm * (at - fit) ** 2, fit, residual, *ends))
+
+    def _least(
+        self, distance: Callable[[Array], Array], fit: Array, residual: Array, left: Array, right: Array
+    ) -> Array:
+        """Return the least g over an interval of tau, for a distance of residual + S (tau - fit)^2, at least 0."""
         stationary = np.clip(self.best_tau(fit, residual), left, right)
-        least = np.minimum(bound(stationary), np.minimum(bound(left), bound(right)))
+        candidates = [
+            stationary,
+            np.where(np.isinf(left), stationary, left),
+            np.where(np.isinf(right), stationary, right),
+        ]
+        least = np.min([self.of_distance(tau, distance(tau)) for tau in candidates], axis=0)
         # Where the bound of the distance is negative, take 0 for it: g(tau, 0) is least at the upper end of there.
         is_negative = residual + self.norm * (np.clip(fit, left, right) - fit) ** 2 < 0
         end = np.clip(fit + np.sqrt(np.maximum(-residual, 0.0) / self.norm), left, right)
         at_end = self.of_distance(end, np.zeros_like(end))
-        return np.where(is_negative, np.minimum(least, at_end), least)
+        return np.asarray(np.where(is_negative, np.minimum(least, at_end), least))
 
 
 def spread_objective(name: str, contributions: Array, count: int, *, slope: float, lam: float) -> TargetObjective:

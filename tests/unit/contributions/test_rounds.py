@@ -14,6 +14,7 @@ from aequa_lightning.contributions import (
     coalition_weights,
     data_shares,
     gradient_alignment,
+    model_evaluator,
     negative_log_loss,
     round_game,
     shapley_values,
@@ -53,6 +54,18 @@ def test_null_update_is_worth_nothing_with_fixed_weights_but_is_paid_when_renorm
     assert fixed[2] == pytest.approx(0, abs=1e-12)
     assert abs(renormalised[2]) > 1e-3
     assert np.sum(fixed) == pytest.approx(np.sum(renormalised))  # both end at the same aggregate
+
+
+def test_models_are_evaluated_without_touching_the_module():
+    module = torch.nn.Sequential(torch.nn.Linear(6, 5), torch.nn.Tanh(), torch.nn.Linear(5, 3))
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    inputs, labels = torch.randn(20, 6), torch.randint(0, 3, (20,))
+    models = torch.randn(4, sum(parameter.numel() for parameter in module.parameters()))
+    worth = model_evaluator(module, inputs, labels, negative_log_loss)(models)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
+    for flat, value in zip(models, worth, strict=True):
+        torch.nn.utils.vector_to_parameters(flat, module.parameters())
+        assert value.item() == pytest.approx(negative_log_loss(module(inputs), labels).item(), rel=1e-6)
 
 
 def test_renormalised_weights_add_up_to_the_whole(one_round):
