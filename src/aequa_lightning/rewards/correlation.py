@@ -1,9 +1,12 @@
 """The largest Pearson correlation of contribution and received accuracy, by branch and bound.
 
-Regressing contributions on accuracies, 1 - rho^2 is the minimum over (alpha, beta) of sum (c_i - alpha - beta x_i)^2
-/ SS, SS being the contributions' own sum of squares. For given (alpha, beta) the best x_i is the level nearest to
-(c_i - alpha) / beta: contributions between the thresholds alpha + beta mid_k, mid_k halfway between levels k and k +
-1, receive the level between. Measure accuracies from some origin. With fixed x, sum (beta x_i^2 - 2 (c_i - alpha)
+Regressing contributions on accuracies, 1 - rho^2 is the minimum over (alpha, beta) of
+
+    sum (c_i - alpha - beta x_i)^2 / SS,
+
+SS being the contributions' own sum of squares. For given (alpha, beta) the best x_i is the level nearest to
+(c_i - alpha) / beta: whoever lies between the thresholds alpha + beta mid_k, mid_k halfway between levels k and k + 1,
+receives the level between them. Measure accuracies from some origin. With fixed x, sum (beta x_i^2 - 2 (c_i - alpha)
 x_i) is linear in (alpha, beta), so its minimum h over x is concave. On a triangle of the plane, h is therefore at
 least the interpolation of its corners, which makes
 
@@ -27,7 +30,7 @@ Levels = NDArray[np.int64]
 
 # In units of 1 - rho^2: differences below this are rounding.
 _TOLERANCE = 1e-13
-_MOST_TRIANGLES = 4_000_000
+_MOST_TRIANGLES = 1_000_000
 _STARTS, _STEPS = 12, 12
 
 
@@ -76,6 +79,23 @@ class Plane:
             thresholds.max(axis=1) >= self.contributions.min()
         )
         return np.asarray(inside.sum(axis=1) >= 2)
+
+    def halves(self, corners: Array) -> Array:
+        """Split triangles, (T, 3, 2), in two at their longest edge, in a measure that is logarithmic far out.
+
+        Where beta is large, what happens changes slowly along beta, and triangles may be long.
+        """
+        reach = np.ptp(self.contributions)
+        alpha, beta = self.lines(corners, self.origins(corners)[:, None])
+        scale = np.log(beta + reach / np.ptp(self.middles))
+        lengths = np.log1p(np.abs(alpha - alpha[:, [1, 2, 0]]) / reach) + np.abs(scale - scale[:, [1, 2, 0]])
+        longest = lengths.argmax(axis=1)
+        rows = np.arange(len(corners))
+        first, second, third = (corners[rows, (longest + step) % 3] for step in range(3))
+        begin, end = (scale[rows, (longest + step) % 3] for step in range(2))
+        share = 1 / (1 + np.exp((end - begin) / 2))[:, None]
+        middle = first + share * (second - first)
+        return np.concatenate((np.stack([first, middle, third], axis=1), np.stack([middle, second, third], axis=1)))
 
     def residuals(self, corners: Array, origins: Array, supports: Array) -> Array:
         """Return sum (c_i - alpha - beta x_i)^2 / SS of the best x at the corners, (T, 3), of triangles."""
@@ -149,7 +169,7 @@ def cover(plane: Plane, support: Callable[[Array, Array], Array], target: Callab
         bounds = plane.bounds(corners, origins, supports)
         is_open = bounds < target() - _TOLERANCE
         bound = float(bounds.min())
-        corners = _quarters(corners[is_open])
+        corners = plane.halves(plane.halves(corners[is_open]))
         count += len(corners)
     return min(bound, target()), count
 
@@ -261,20 +281,6 @@ class _Search:
     def best_levels(self) -> Levels:
         """Return the level of each group in the best allocation seen."""
         return np.asarray((np.arange(len(self.plane.contributions))[:, None] >= self.cuts).sum(axis=1))
-
-
-def _quarters(corners: Array) -> Array:
-    """Split triangles, (T, 3, 2), in four at the middles of their edges."""
-    first, second, third = (corners[:, index] for index in range(3))
-    between = [(first + second) / 2, (second + third) / 2, (third + first) / 2]
-    return np.concatenate(
-        [
-            np.stack([first, between[0], between[2]], axis=1),
-            np.stack([between[0], second, between[1]], axis=1),
-            np.stack([between[2], between[1], third], axis=1),
-            np.stack(between, axis=1),
-        ]
-    )
 
 
 def _clipped_ratio(numerator: Array, denominator: Array) -> Array:

@@ -138,8 +138,10 @@ def _pearson(problem: Problem) -> Solution:
     accuracies = problem.curve.accuracies[levels] - np.average(problem.curve.accuracies[levels], weights=problem.counts)
     contributions = problem.contributions - np.average(problem.contributions, weights=problem.counts)
     weighted = problem.counts * accuracies
-    value = weighted @ contributions / np.sqrt(weighted @ accuracies * (problem.counts @ contributions**2))
-    return Solution(levels, float(value), {"kind": "triangles", **proof})
+    value = float(weighted @ contributions / np.sqrt(weighted @ accuracies * (problem.counts @ contributions**2)))
+    gap = 1 - value**2 - proof["bound"]
+    remarks = () if gap < 1e-9 else (f"the search was cut short: 1 - rho^2 may be less than this by up to {gap:.3g}",)
+    return Solution(levels, value, {"kind": "triangles", **proof}, remarks)
 
 
 def _full(problem: Problem, name: str) -> Solution:
