@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from aequa_lightning.errors import InputError
 from aequa_lightning.slimmable import norm
+from aequa_lightning.slimmable.operations import RULES
 from aequa_lightning.slimmable.plan import SlicePlan
 from aequa_lightning.slimmable.skeleton import Borrower, filled_copy, meta_copy, narrow_copy
 from aequa_lightning.slimmable.structure import resolve
@@ -76,7 +77,7 @@ class SlimmableModel(nn.Module):
         self._parameter_names = frozenset(name for name, _ in full.named_parameters())
         self._statistics_names = frozenset(norm.statistics(full))
         self.has_statistics = bool(self._statistics_names)
-        self.structure = resolve(trace(meta_copy(full), self.example_input))
+        self.structure = resolve(trace(meta_copy(full), self.example_input, RULES))
         self.banks = norm.Banks()
         self._derived = _Derived()
         for width in self.widths[1:]:
@@ -228,9 +229,9 @@ class SlimmableModel(nn.Module):
 
     def _build(self, width: float, sizes: tuple[int, ...]) -> str | None:
         """Make the sub-network of a width and return None, or the reason why it cannot exist."""
-        skeleton = narrow_copy(self._blank(), self.structure.plan(width, self._shapes))
+        skeleton = narrow_copy(self._blank(), self.structure.plan(width, self._shapes), self.structure.heads_at(width))
         try:
-            reason = self.structure.misaligned(width, trace(skeleton, self.example_input))
+            reason = self.structure.misaligned(width, trace(skeleton, self.example_input, RULES))
         except InputError as error:
             reason = str(error.__cause__ or error)
         if reason is None:
@@ -245,18 +246,22 @@ class SlimmableModel(nn.Module):
 
     def _nearest(self, width: float) -> str:
         """Return a sentence with the nearest widths below and above that the network can have."""
-        below = [point for point in self.structure.breakpoints if self.widths[-1] <= point < width][::-1]
-        above = [point for point in self.structure.breakpoints if point > width]
+        points = self.structure.breakpoints
+        below = [point for point in reversed(points) if self.widths[-1] <= point < width]
+        above = [point for point in points if point > width]
         legal = []
         for side in (below, above):
-            fits = (p for p in side if p == 1.0 or self._build(p, self.structure.sizes(p)) is None)
-            legal += [f"{point:g}" for point in [next(fits, None)] if point is not None]
-        return f"The nearest widths that it can have: {', '.join(legal)}."
+            some = side[:: 1 + len(side) // 24]  # proving each of them costs a dry run
+            fits = (point for point in some if point == 1.0 or self._build(point, self.structure.sizes(point)) is None)
+            legal += [f"{point:.6g}" for point in [next(fits, None)] if point is not None]
+        return f"Widths nearby that it can have: {', '.join(legal) or 'only 1'}."
 
     def _lend(self, width: float, narrow: _Narrow, statistics: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the tensors that the skeleton of a width computes with: views of the full ones, and statistics."""
         own = self._own_tensors()
         tensors = self.plan(width).take(own)
+        if not self.full.training:
+            tensors = {name: _as_owned(tensor, own[name]) for name, tensor in tensors.items()}
         if narrow.buffers.indices:
             tensors.update(narrow.buffers.take(own))
         tensors.update(statistics)
@@ -316,3 +321,13 @@ class SlimmableModel(nn.Module):
         if self._derived.blank is None:
             self._derived.blank = meta_copy(self.full)
         return self._derived.blank
+
+
+def _as_owned(part: Tensor, whole: Tensor) -> Tensor:
+    """Return a part that computes to the bit as a parameter of its own would.
+
+    Matrix products may round differently on strided weights, and choose their path by whether a weight requires a
+    gradient, even where none is computed.
+    """
+    owned = part.contiguous()
+    return owned if owned.requires_grad == whole.requires_grad else owned.requires_grad_(whole.requires_grad)

@@ -6,7 +6,7 @@ that its layers remember (``out_channels``, ``num_heads`` ...) set to match. Com
 
 import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -29,12 +29,13 @@ def meta_copy(module: nn.Module) -> nn.Module:
     return _deepcopy(module, memo)
 
 
-def narrow_copy(skeleton: nn.Module, plan: SlicePlan) -> nn.Module:
+def narrow_copy(skeleton: nn.Module, plan: SlicePlan, heads: Mapping[str, int]) -> nn.Module:
     """Return a skeleton in the shapes of a plan.
 
     Args:
         skeleton: The full network's skeleton.
-        plan: Covers the parameters and floating-point buffers.
+        plan: Covers the parameters and buffers.
+        heads: The number of heads of modules that compute attention, by module name.
     """
     memo: dict[int, Any] = {}
     for name, tensor in [*skeleton.named_parameters(), *skeleton.named_buffers()]:
@@ -43,13 +44,34 @@ def narrow_copy(skeleton: nn.Module, plan: SlicePlan) -> nn.Module:
         blank = torch.empty(plan.shapes[name], dtype=tensor.dtype, device="meta")
         memo[id(tensor)] = nn.Parameter(blank, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else blank
     narrow = _deepcopy(skeleton, memo)
-    full_modules = dict(skeleton.named_modules())
-    for name, module in narrow.named_modules():
-        for kind, resize in _RESIZE.items():
-            if isinstance(module, kind):
-                resize(module, full_modules[name])
-                break
+    for (name, module), full in zip(narrow.named_modules(), skeleton.modules(), strict=True):
+        if name in heads:
+            for key in _HEADS:
+                if isinstance(getattr(module, key, None), int):
+                    setattr(module, key, heads[name])
+        resize = next((resize for kind, resize in _RESIZE.items() if isinstance(module, kind)), None)
+        if resize is not None:
+            resize(module, full)
+        elif any(True for _ in module.children()):
+            _set_sizes(module, _SIZES, _changes(full, module))
     return narrow
+
+
+def _changes(full: nn.Module, narrow: nn.Module) -> dict[int, int]:
+    """Return what became of each size that the parameters inside a module have, where that is one and the same."""
+    found: dict[int, set[int]] = {}
+    for before, after in zip(full.parameters(), narrow.parameters(), strict=True):
+        for size, new in zip(before.shape, after.shape, strict=True):
+            found.setdefault(size, set()).add(new)
+    return {size: news.pop() for size, news in found.items() if len(news) == 1}
+
+
+def _set_sizes(module: nn.Module, names: Sequence[str], changes: Mapping[int, int]) -> None:
+    """Set the sizes that a module written by a user remembers."""
+    for name in names:
+        size = getattr(module, name, None)
+        if isinstance(size, int) and size in changes:
+            setattr(module, name, changes[size])
 
 
 def filled_copy(skeleton: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
@@ -110,6 +132,10 @@ class Borrower:
             part._flat_weights = [part._parameters[name] for name in part._flat_weights_names]
 
 
+_HEADS = ("num_heads", "n_heads", "n_head", "nhead", "heads", "num_attention_heads")
+_SIZES = ("hidden_dim", "embed_dim", "hidden_size", "d_model", "dim", "attn_dim", "inner_dim", "num_features")
+
+
 def _deepcopy(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
     duplicate = copy.deepcopy(module, memo)
     for part in duplicate.modules():
@@ -153,6 +179,23 @@ def _layer_norm(module: Any, full: Any) -> None:
         module.normalized_shape = tuple(module.weight.shape)
 
 
+def _recurrent(module: Any, full: Any) -> None:
+    rows, columns = module.weight_hh_l0.shape
+    gates = full.weight_hh_l0.shape[0] // full.hidden_size
+    module.hidden_size, module.input_size = rows // gates, module.weight_ih_l0.shape[1]
+    if full.proj_size:
+        module.proj_size = columns
+
+
+def _attention(module: Any, full: Any) -> None:
+    module.embed_dim = module.out_proj.weight.shape[1]
+    module.num_heads = module.embed_dim // full.head_dim
+    if module.in_proj_weight is None:
+        module.kdim, module.vdim = module.k_proj_weight.shape[1], module.v_proj_weight.shape[1]
+    else:
+        module.kdim = module.vdim = module.embed_dim
+
+
 def _embedding(module: Any, full: Any) -> None:
     module.num_embeddings, module.embedding_dim = module.weight.shape
 
@@ -170,5 +213,8 @@ _RESIZE: dict[type[nn.Module], Callable[[Any, Any], None]] = {
     nn.LayerNorm: _layer_norm,
     nn.RMSNorm: _layer_norm,
     nn.Embedding: _embedding,
+    nn.EmbeddingBag: _embedding,
+    nn.RNNBase: _recurrent,
+    nn.MultiheadAttention: _attention,
     nn.PReLU: _prelu,
 }

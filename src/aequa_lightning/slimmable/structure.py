@@ -49,6 +49,8 @@ class Structure:
         axes: Everything that can become narrower.
         along: For each tensor that becomes narrower, by name, what lies along each dimension (None: nothing does).
         elements: Where each element of the trace lies.
+        starts: The elements of every producing layer.
+        heads: By the name of a module that computes attention, where its heads lie, and their number.
         reads: What each layer reads at full width, as in the trace.
         outputs: Shapes of the network's outputs.
     """
@@ -56,6 +58,8 @@ class Structure:
     axes: tuple[Axis, ...]
     along: Mapping[str, tuple[Along | None, ...]]
     elements: Along
+    starts: Mapping[str, Tensor]
+    heads: Mapping[str, tuple[Along, int]]
     reads: tuple[tuple[str, Tensor], ...]
     outputs: tuple[torch.Size, ...]
 
@@ -87,6 +91,13 @@ class Structure:
             narrow[name] = tuple(part.stop if isinstance(part, slice) else len(part) for part in index)
         return SlicePlan(width, indices, narrow)
 
+    def heads_at(self, width: float) -> dict[str, int]:
+        """Return the number of heads of each module that computes attention with a varying number."""
+        return {
+            module: int(self._kept(lies, width).sum()) // (len(lies.axis) // count)
+            for module, (lies, count) in self.heads.items()
+        }
+
     def misaligned(self, width: float, narrow: Trace) -> str | None:
         """Return why a narrow network is not a part of the full one, or None if it is.
 
@@ -97,7 +108,10 @@ class Structure:
             narrow: What a dry run of the narrow network learned.
         """
         kept = torch.cat([self._kept(self.elements, width), torch.tensor([True])])  # the last one stands for FREE
-        names = torch.cat([kept[:-1].nonzero().flatten(), torch.tensor([FREE])])
+        names = torch.full((narrow.elements + 1,), FREE)
+        for layer, ids in narrow.starts.items():
+            known = self.starts[layer]
+            names[ids] = known[kept[known]]
         for (layer, full), (_, arriving) in zip(self.reads, narrow.reads, strict=True):
             expected = full[kept[full]]
             if not torch.equal(expected, names[arriving]):
@@ -121,7 +135,7 @@ def resolve(found: Trace) -> Structure:
     """Turn a trace into axes."""
     nothing = torch.zeros(0, dtype=torch.long)
     if not found.elements:
-        return Structure((), {}, Along(nothing, nothing), tuple(found.reads), tuple(found.outputs))
+        return Structure((), {}, Along(nothing, nothing), {}, {}, tuple(found.reads), tuple(found.outputs))
     edges = [(nothing, nothing), *found.edges, *_uses_of_one_tensor(found)]
     label = components(found.elements, *(torch.cat(side) for side in zip(*edges, strict=True)))
     axis, channel = _runs(label, found)
@@ -134,8 +148,10 @@ def resolve(found: Trace) -> Structure:
     seen = torch.zeros(found.elements, dtype=torch.bool)
     for elements in found.seen:
         seen[elements] = True
-    for elements in found.loose:
-        fixed[axis[elements[~seen[elements]]]] = True
+    for (name, _), elements in found.loose.items():
+        # A table with an entry per head (relative positions) is read by no layer, but follows the heads.
+        if found.heads.get(name.rpartition(".")[0], (None, 0))[1] != len(elements):
+            fixed[axis[elements[~seen[elements]]]] = True
     unit = [1] * count
     for elements, block in found.blocks:
         if block > 1:
@@ -155,7 +171,12 @@ def resolve(found: Trace) -> Structure:
     everything = _lie(torch.arange(found.elements), axis, channel, renumbered)
     channel_zero = torch.zeros(found.elements, dtype=torch.long)
     everywhere = everything or Along(channel_zero + FREE, channel_zero)
-    return Structure(axes, along, everywhere, tuple(found.reads), tuple(found.outputs))
+    heads = {
+        module: (lies, count)
+        for module, (ids, count) in found.heads.items()
+        if (lies := _lie(ids, axis, channel, renumbered)) is not None
+    }
+    return Structure(axes, along, everywhere, found.starts, heads, tuple(found.reads), tuple(found.outputs))
 
 
 def components(count: int, first: Tensor, second: Tensor) -> Tensor:

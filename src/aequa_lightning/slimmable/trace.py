@@ -10,14 +10,13 @@ Every output channel is an *element*. What the dry run learns is a graph on the 
 belong together (residual sums, gates), some come in blocks (groups, heads), some must be kept (they reach the output).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
@@ -26,11 +25,15 @@ from aequa_lightning.errors import InputError
 FREE = -1
 """The element of a position that no layer produced: the model's input, padding, a sum over channels."""
 _MOST_MEETING = 4  # channels of one layer that may meet at a position; more are a sum over the channels
-_NOTHING = 1e-11  # derivatives below this share of the largest one are rounding
+_NOTHING = 1e-11  # derivatives up to this, or to this share of a large one, are rounding
 _SPREAD = 1e-3  # variance of a position index above which it is no single position
 
 Layout = tuple[Tensor | None, ...]
 """For each dimension of a tensor the element behind every position, or None where the dimension has no channels."""
+
+
+Rule = Callable[..., Any]
+"""Called with the tracer, the operation and its arguments; returns the operation's output in the dry run."""
 
 
 @dataclass
@@ -43,9 +46,10 @@ class Trace:
         edges: Pairs of elements that must be kept together, as two equally long tensors each.
         blocks: Elements in order and the number of neighbours that can only be kept together.
         kept: Elements that must always be kept.
-        loose: Elements of parameters outside layers; they can only be dropped if something else ties them.
+        loose: By name and dimension, elements of parameters outside layers; kept unless a layer reads them.
         seen: Elements that some layer reads position by position.
         layouts: By tensor name, the layouts of all its uses.
+        heads: By the name of a module that computes attention, the elements its heads consist of, and their number.
         reads: For each layer that reads, in order, its name and the elements at its input positions.
         outputs: Shapes of the network's outputs.
     """
@@ -55,27 +59,29 @@ class Trace:
     edges: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     blocks: list[tuple[Tensor, int]] = field(default_factory=list)
     kept: list[Tensor] = field(default_factory=list)
-    loose: list[Tensor] = field(default_factory=list)
+    loose: dict[tuple[str, int], Tensor] = field(default_factory=dict)
     seen: list[Tensor] = field(default_factory=list)
     layouts: dict[str, list[Layout]] = field(default_factory=dict)
+    heads: dict[str, tuple[Tensor, int]] = field(default_factory=dict)
     reads: list[tuple[str, Tensor]] = field(default_factory=list)
     outputs: list[torch.Size] = field(default_factory=list)
 
 
-def trace(skeleton: nn.Module, example_input: Tensor) -> Trace:
+def trace(skeleton: nn.Module, example_input: Tensor, rules: Mapping[Any, Rule]) -> Trace:
     """Trace the channels of a network.
 
     Args:
         skeleton: The network with its floating-point parameters and buffers on the meta device.
         example_input: An input of the size that the network is made for; only its shape matters, unless it
             is integer.
+        rules: What to do in place of which operation.
 
     Raises:
         InputError: When the network cannot run on the input, or computes with its parameters in an untraceable way.
     """
     if example_input.is_floating_point():
         example_input = torch.full(example_input.shape, 0.5, dtype=torch.float64)
-    tracer = _Tracer(skeleton)
+    tracer = Tracer(skeleton, rules)
     with _structure_mode(skeleton), torch.enable_grad(), tracer.naming_modules():
         try:
             with tracer:
@@ -108,11 +114,12 @@ def _structure_mode(module: nn.Module) -> Iterator[None]:
             part.training = mode
 
 
-class _Tracer(TorchFunctionMode):
+class Tracer(TorchFunctionMode):
     """Watches the operations of the dry run and replaces those that have parameters."""
 
-    def __init__(self, skeleton: nn.Module) -> None:
+    def __init__(self, skeleton: nn.Module, rules: Mapping[Any, Rule]) -> None:
         super().__init__()
+        self._rules = rules
         self.found = Trace()
         self._skeleton = skeleton
         tensors = [*skeleton.named_parameters(), *skeleton.named_buffers()]
@@ -130,7 +137,7 @@ class _Tracer(TorchFunctionMode):
         hooks = []
         for name, module in self._skeleton.named_modules():
             hooks.append(module.register_forward_pre_hook(lambda *_, name=name: self._path.append(name)))
-            hooks.append(module.register_forward_hook(lambda *_: void(self._path.pop())))
+            hooks.append(module.register_forward_hook(lambda *_: _ignore(self._path.pop())))
         try:
             yield
         finally:
@@ -145,7 +152,7 @@ class _Tracer(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        rule = _RULES.get(func)
+        rule = self._rules.get(func)
         if rule is not None:
             return rule(self, func, *args, **kwargs)
         leaves, spec = tree_flatten((args, kwargs))
@@ -171,7 +178,7 @@ class _Tracer(TorchFunctionMode):
                 ids = self.root(f"{name}[{dim}]", count) if count > 1 else None
                 if ids is not None:
                     value = value * self.emit(tensor.shape, dim, ids)
-                    self.found.loose.append(ids)
+                    self.found.loose[name, dim] = ids
                 layout.append(ids)
             self.note(tensor, tuple(layout))
             self._bare[name] = value
@@ -222,7 +229,21 @@ class _Tracer(TorchFunctionMode):
         for one, other in ((first, second), (second, first)):
             self.found.kept.append(one[(one != FREE) & (other == FREE)])
 
+    def source(self, ids: Tensor) -> Tensor | None:
+        """Return the elements that the layer reads which produces the given ones, if it is a linear layer."""
+        for layouts in self.found.layouts.values():
+            produced, *read = layouts[0]
+            if produced is not None and len(read) == 1 and bool(torch.isin(ids, produced).all()):
+                return read[0]
+        return None
+
     def arrive(self, x: Tensor, dim: int) -> Tensor:
+        """Return the elements that a layer reads, one for each position of ``x`` along ``dim``."""
+        ids = self.look(x, dim)
+        self.found.reads.append((self.where(), ids))
+        return ids
+
+    def look(self, x: Tensor, dim: int) -> Tensor:
         """Return the element at each position of ``x`` along ``dim``, and tie those that meet at a position."""
         ids = torch.full((x.shape[dim],), FREE)
         if x.requires_grad:
@@ -231,7 +252,6 @@ class _Tracer(TorchFunctionMode):
             ids[position.flip(0)] = element.flip(0)
             self.found.edges.append((ids[position], element))
             self.found.seen.append(element)
-        self.found.reads.append((self.where(), ids))
         return ids
 
     def keep_all_behind(self, output: Tensor) -> None:
@@ -284,7 +304,7 @@ class _Tracer(TorchFunctionMode):
 
 
 def _reached(total: Tensor) -> Tensor:
-    return total.abs() > _NOTHING * total.abs().max().clamp_min(_NOTHING)
+    return total.abs() > _NOTHING * total.abs().max().clamp_min(1)
 
 
 def _mean_and_clean(total: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
@@ -294,156 +314,5 @@ def _mean_and_clean(total: Tensor, first: Tensor, second: Tensor) -> tuple[Tenso
     return mean.round().long(), (second / safe - mean**2).abs() < _SPREAD
 
 
-def void(_: object) -> None:
+def _ignore(_: object) -> None:
     """Return None whatever comes in: what a hook returns would replace the output."""
-
-
-# ---- one rule per operation that has parameters -------------------------------------------------------------------
-
-
-def _shape_of(func: Callable[..., Any], x: Tensor, weight: Tensor, *rest: Any, **options: Any) -> torch.Size:
-    return func(torch.empty(x.shape, device="meta", dtype=weight.dtype), weight, *rest, **options).shape  # type: ignore[no-any-return]
-
-
-def _linear(t: _Tracer, func: Any, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    name = t.name(weight)
-    out = t.root(name, weight.shape[0])
-    t.note(weight, (out, t.arrive(x, -1)))
-    t.note(bias, (out,))
-    return t.emit((*x.shape[:-1], len(out)), -1, out)
-
-
-def _convolution(
-    t: _Tracer, func: Any, x: Tensor, weight: Tensor, bias: Tensor | None = None, *args: Any, **kw: Any
-) -> Tensor:
-    name = t.name(weight)
-    dim = x.ndim - (weight.ndim - 1)
-    groups = x.shape[dim] // weight.shape[1]
-    out, spatial = t.root(name, weight.shape[0]), (None,) * (weight.ndim - 2)
-    arriving = t.arrive(x, dim)
-    if groups == 1:
-        t.note(weight, (out, arriving, *spatial))
-    else:
-        t.note(weight, (out, None, *spatial))
-        _grouped(t, arriving, out, groups)
-    t.note(bias, (out,))
-    return t.emit(_shape_of(func, x, weight, bias, *args, **kw), dim, out)
-
-
-def _transposed(
-    t: _Tracer, func: Any, x: Tensor, weight: Tensor, bias: Tensor | None = None, *args: Any, **kw: Any
-) -> Tensor:
-    name = t.name(weight)
-    dim = x.ndim - (weight.ndim - 1)
-    shape = _shape_of(func, x, weight, bias, *args, **kw)
-    out, spatial = t.root(name, shape[dim]), (None,) * (weight.ndim - 2)
-    arriving, groups = t.arrive(x, dim), shape[dim] // weight.shape[1]
-    if groups == 1:
-        t.note(weight, (arriving, out, *spatial))
-    else:
-        t.note(weight, (arriving, None, *spatial))
-        _grouped(t, arriving, out, groups)
-    t.note(bias, (out,))
-    return t.emit(shape, dim, out)
-
-
-def _grouped(t: _Tracer, arriving: Tensor, out: Tensor, groups: int) -> None:
-    """A grouped convolution keeps whole groups, the same ones on both sides."""
-    if len(arriving) == len(out):
-        t.tie(arriving, out)
-    elif bool((arriving == FREE).any()):
-        t.found.kept += [arriving[arriving != FREE], out]
-    t.found.blocks += [(arriving, len(arriving) // groups), (out, len(out) // groups)]
-
-
-def _channel_norm(
-    t: _Tracer,
-    func: Any,
-    input: Tensor,
-    running_mean: Tensor | None = None,
-    running_var: Tensor | None = None,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    *_: Any,
-    **__: Any,
-) -> Tensor:
-    ids = t.arrive(input, 1)
-    for tensor in (weight, bias, running_mean, running_var):
-        t.note(tensor, (ids,))
-    return t.emit(input.shape, 1, ids)
-
-
-def _group_norm(
-    t: _Tracer,
-    func: Any,
-    input: Tensor,
-    num_groups: int,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    *_: Any,
-    **__: Any,
-) -> Tensor:
-    ids = t.arrive(input, 1)
-    t.found.blocks.append((ids, len(ids) // num_groups))
-    t.note(weight, (ids,))
-    t.note(bias, (ids,))
-    return t.emit(input.shape, 1, ids)
-
-
-def _layer_norm(
-    t: _Tracer,
-    func: Any,
-    input: Tensor,
-    normalized_shape: Sequence[int],
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    *_: Any,
-    **__: Any,
-) -> Tensor:
-    layout = tuple(t.arrive(input, dim) for dim in range(-len(normalized_shape), 0))
-    t.note(weight, layout)
-    t.note(bias, layout)
-    return t.emit(input.shape, -1, layout[0]) if len(layout) == 1 else input
-
-
-def _prelu(t: _Tracer, func: Any, input: Tensor, weight: Tensor) -> Tensor:
-    if weight.numel() == 1:
-        return input
-    ids = t.arrive(input, 1)
-    t.note(weight, (ids,))
-    return t.emit(input.shape, 1, ids)
-
-
-def _embedding(t: _Tracer, func: Any, input: Tensor, weight: Tensor, *_: Any, **__: Any) -> Tensor:
-    out = t.root(f"{t.name(weight)}[1]", weight.shape[1])
-    t.note(weight, (None, out))
-    return t.emit((*input.shape, len(out)), -1, out)
-
-
-def _same(t: _Tracer, func: Any, input: Tensor, *_: Any, **__: Any) -> Tensor:
-    return input
-
-
-_RULES: dict[Any, Callable[..., Any]] = {
-    functional.linear: _linear,
-    torch.conv1d: _convolution,
-    torch.conv2d: _convolution,
-    torch.conv3d: _convolution,
-    torch.conv_transpose1d: _transposed,
-    torch.conv_transpose2d: _transposed,
-    torch.conv_transpose3d: _transposed,
-    functional.batch_norm: _channel_norm,
-    functional.instance_norm: _channel_norm,
-    functional.group_norm: _group_norm,
-    functional.layer_norm: _layer_norm,
-    functional.rms_norm: _layer_norm,
-    functional.prelu: _prelu,
-    functional.embedding: _embedding,
-    functional.dropout: _same,
-    functional.dropout1d: _same,
-    functional.dropout2d: _same,
-    functional.dropout3d: _same,
-    functional.alpha_dropout: _same,
-    functional.feature_alpha_dropout: _same,
-    torch.dropout: _same,
-}

@@ -60,6 +60,82 @@ class Gated(nn.Module):
         return self.head(x)
 
 
+class Recurrent(nn.Module):
+    """A stacked bidirectional recurrent network over packed word vectors, read from its last states."""
+
+    def __init__(self, kind: type[nn.RNNBase]) -> None:
+        super().__init__()
+        self.words = nn.Embedding(30, 12)
+        self.cell = kind(12, 10, num_layers=2, bidirectional=True, batch_first=True)
+        self.head = nn.Linear(40, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        lengths = torch.full((len(x),), x.shape[1])
+        packed = nn.utils.rnn.pack_padded_sequence(self.words(x), lengths, batch_first=True, enforce_sorted=False)
+        output, state = self.cell(packed)
+        state = state[0] if isinstance(state, tuple) else state
+        output, _ = nn.utils.rnn.pad_packed_sequence(output, batch_first=True)
+        return self.head(torch.cat([output.mean(1), state[-2], state[-1]], 1))
+
+
+class Translator(nn.Module):
+    """Transformer layers with positions as parameter and as buffer, and the word vectors tied to the output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = nn.Embedding(30, 24)
+        self.learnt = nn.Parameter(torch.randn(1, 7, 24))
+        self.register_buffer("fixed", torch.randn(7, 24))
+        self.encode = nn.TransformerEncoderLayer(24, 4, 40, dropout=0.0, batch_first=True)
+        self.decode = nn.TransformerDecoderLayer(24, 4, 40, dropout=0.0, batch_first=True)
+        self.head = nn.Linear(24, 30)
+        self.head.weight = self.words.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.words(x) + self.learnt + self.fixed
+        return self.head(self.decode(x, self.encode(x))[:, -1])
+
+
+class Attention(nn.Module):
+    """Two hand-written attentions: a fused projection with a table of relative positions, and torch's kernel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Linear(6, 32)
+        self.num_heads, self.dim = 4, 32
+        self.qkv, self.out = nn.Linear(32, 96), nn.Linear(32, 32)
+        self.positions = nn.Parameter(torch.randn(7, 7, 4))
+        self.q, self.k, self.v = nn.Linear(32, 32), nn.Linear(32, 32), nn.Linear(32, 32)
+        self.head = nn.Linear(32, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        q, k, v = self.qkv(x).reshape(len(x), 7, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
+        scores = (q @ k.transpose(-2, -1) + self.positions.permute(2, 0, 1)).softmax(-1)
+        x = x + self.out((scores @ v).transpose(1, 2).reshape(len(x), 7, self.dim))
+        q, k, v = (part(x).view(len(x), 7, self.num_heads, -1).transpose(1, 2) for part in (self.q, self.k, self.v))
+        y = nn.functional.scaled_dot_product_attention(q, k, v)
+        return self.head((x + y.transpose(1, 2).flatten(2)).mean(1))
+
+
+class UpAndDown(nn.Module):
+    """Transposed convolutions, plain and grouped, a one-dimensional convolution, PReLU and an instance norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down = nn.Conv2d(3, 8, 2, stride=2)
+        self.norm = nn.InstanceNorm2d(8, affine=True)
+        self.act = nn.PReLU(8)
+        self.up = nn.ConvTranspose2d(8, 12, 2, stride=2)
+        self.again = nn.ConvTranspose2d(12, 12, 1, groups=4)
+        self.line = nn.Conv1d(12, 6, 3)
+        self.head = nn.Linear(6, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.again(self.up(self.act(self.norm(self.down(x))))).relu()
+        return self.head(self.line(x.flatten(2)).mean(2))
+
+
 def lenet() -> nn.Module:
     return nn.Sequential(
         nn.Conv2d(1, 6, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
@@ -74,16 +150,26 @@ def grouped() -> nn.Module:
     )  # fmt: skip
 
 
-IMAGE, GRAY = torch.Size((3, 8, 8)), torch.Size((1, 28, 28))
+IMAGE, GRAY, WORDS = torch.Size((3, 8, 8)), torch.Size((1, 28, 28)), torch.Size((7,))
 NETWORKS = {
     "lenet": (lenet, GRAY),
     "residual": (Residual, IMAGE),
     "dense": (Dense, IMAGE),
     "gated": (Gated, torch.Size((6,))),
     "grouped": (grouped, IMAGE),
+    "lstm": (lambda: Recurrent(nn.LSTM), WORDS),
+    "gru": (lambda: Recurrent(nn.GRU), WORDS),
+    "translator": (Translator, WORDS),
+    "attention": (Attention, torch.Size((7, 6))),
+    "up_and_down": (UpAndDown, IMAGE),
     "resnet18": (lambda: resnet18(num_classes=4), torch.Size((3, 32, 32))),
     "resnet18_gn": (
         lambda: resnet18(num_classes=4, norm_layer=lambda c: nn.GroupNorm(c // 16, c)),
         torch.Size((3, 32, 32)),
     ),
 }
+
+
+def batch(shape: torch.Size) -> Tensor:
+    """Return three inputs."""
+    return torch.randint(0, 30, (3, *shape)) if shape == WORDS else torch.randn(3, *shape)

@@ -9,7 +9,7 @@ from torch import nn
 from aequa_lightning.errors import InputError
 from aequa_lightning.slimmable import SlimmableModel
 
-from .networks import NETWORKS, Dense, Residual, grouped, lenet
+from .networks import NETWORKS, Dense, Residual, batch, grouped, lenet
 
 WIDTHS = (1.0, 0.75, 0.61, 0.5, 0.3, 0.25)
 
@@ -17,7 +17,7 @@ WIDTHS = (1.0, 0.75, 0.61, 0.5, 0.3, 0.25)
 def make(name: str) -> tuple[SlimmableModel, torch.Tensor]:
     torch.manual_seed(0)
     build, shape = NETWORKS[name]
-    x = torch.randn(3, *shape)
+    x = batch(shape)
     model = SlimmableModel(build(), WIDTHS, x[:1])
     for width in WIDTHS:
         model(x, width=width)  # gives every width statistics of its own
@@ -60,7 +60,7 @@ def test_widths_nest(name: str) -> None:
     tags = {key: torch.arange(p.numel(), dtype=torch.double).view(p.shape) for key, p in model.full.named_parameters()}
     held = {key: tag[:0] for key, tag in tags.items()}
     for width in sorted(WIDTHS) if "resnet" in name else model.distinct_widths():
-        for key, part in model.plan(width).take(tags).items():
+        for key, part in model.plan(width).extract(tags).items():
             assert torch.isin(held[key], part).all()
             held[key] = part
     assert all(torch.equal(held[key], tag) for key, tag in tags.items())
