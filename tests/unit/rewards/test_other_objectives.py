@@ -1,12 +1,8 @@
 import numpy as np
 import pytest
-from scipy.optimize import Bounds, LinearConstraint, milp
 
 from aequa_lightning.errors import InputError
 from aequa_lightning.rewards import allocate_widths, check_certificate
-from aequa_lightning.rewards.capacity import minimise_within
-from aequa_lightning.rewards.objectives import spread_objective
-from aequa_lightning.rewards.problem import pose
 
 CURVE = {0.25: 0.6, 0.5: 0.8, 1.0: 0.9}
 
@@ -63,74 +59,9 @@ def test_no_admissible_allocation_is_better(name, rho, random_cases, admissible)
             and loss[chosen[0]] <= loss.min() + 1e-12
             and allocation.objective_value == pytest.approx(sign * loss.min(), abs=1e-12)
         )
-        if number % 10 == 0:
+        if number % 20 == 0:
             mismatches += check(allocation, case) != []
     assert mismatches == 0
-
-
-@pytest.mark.parametrize("name", ["cv", "spread_minus_gain", "variance", "lexicographic", "proportional"])
-def test_no_allocation_within_the_limits_is_better(name, random_cases, admissible):
-    rng = np.random.default_rng(0)
-    infeasible = bound = mismatches = 0
-    for number, case in enumerate(random_cases(1000, seed=6)):
-        widths = list(case["accuracy_by_width"])
-        capacity = {width: int(rng.integers(0, 4)) for width in widths if rng.random() < 0.6}
-        everything = admissible(case)
-        offered = allocate_widths(objective="full", **case).curve
-        fits = np.ones(len(everything), dtype=bool)
-        for width, accuracy in zip(offered.widths, offered.accuracies, strict=True):
-            fits &= (everything == accuracy).sum(axis=1) <= capacity.get(width, np.inf)
-        if not fits.any():
-            infeasible += 1
-            with pytest.raises(InputError, match="capacity is too small"):
-                allocate_widths(objective=name, capacity=capacity, **case)
-            continue
-        allocation = allocate_widths(objective=name, capacity=capacity, **case)
-        gains = everything[fits] - case["contributions"]
-        mean, spread = gains.mean(axis=1), gains.std(axis=1)
-        values = {
-            "cv": np.where(mean > 1e-6, spread / np.where(mean > 1e-6, mean, 1), np.inf),
-            "spread_minus_gain": spread - 0.5 * mean,
-            "variance": spread**2 - 0.5 * mean,
-            "lexicographic": spread,
-            "proportional": -cosines(case["contributions"], everything[fits]),
-        }[name]
-        chosen = np.flatnonzero((everything[fits] == allocation.accuracies).all(axis=1))
-        good = len(chosen) > 0 and values[chosen[0]] <= values.min() + 1e-11 * max(1, abs(values.min()))
-        mismatches += not good
-        bound += not np.array_equal(allocation.accuracies, allocate_widths(objective=name, **case).accuracies)
-        if number % 10 == 0:
-            mismatches += check(allocation, case, capacity=capacity) != []
-    assert mismatches == 0
-    assert infeasible > 50
-    assert bound > 100  # the limits did matter
-
-
-def test_nearest_allocation_within_limits_agrees_with_an_integer_programme():
-    rng = np.random.default_rng(1)
-    for _ in range(20):
-        contributions = np.sort(rng.uniform(0.2, 0.8, 12))
-        curve = {(k + 1) / 4: float(level) for k, level in enumerate(np.sort(rng.uniform(0.3, 0.95, 4)))}
-        problem = pose(contributions, curve, pin_top=False)
-        count, levels = len(problem.counts), problem.curve.accuracies
-        capacity = np.array([np.inf, 3.0, 4.0, 3.0])
-        objective = spread_objective("lexicographic", problem.contributions, count, slope=1.0, lam=0.0)
-        _, cuts = minimise_within(problem, objective, capacity)
-        tau = cuts[len(cuts) // 2]
-        costs = (levels - problem.contributions[:, None] - tau) ** 2
-        one_each = np.kron(np.eye(count), np.ones(4))
-        of_level = np.kron(np.ones(count), np.eye(4))
-        programme = milp(
-            costs.ravel(),
-            integrality=np.ones(costs.size),
-            bounds=Bounds(0, 1),
-            constraints=[LinearConstraint(one_each, 1, 1), LinearConstraint(of_level, 0, capacity)],
-            options={"mip_rel_gap": 0},
-        )
-        best = allocate_widths(contributions, curve, "lexicographic", pin_top=False, capacity={0.5: 3, 0.75: 4, 1.0: 3})
-        gains = best.accuracies - contributions
-        assert ((gains - tau) ** 2).sum() >= programme.fun - 1e-7
-        assert check_certificate(best, contributions, curve, pin_top=False, capacity={0.5: 3, 0.75: 4, 1.0: 3}) == []
 
 
 def test_scale_free_objectives_take_contributions_in_any_unit():
@@ -182,9 +113,6 @@ def test_hundred_participants_have_a_proven_correlation():
         ({"objective": "proportional", "rho": 1.5}, "rho is 1.5"),
         ({"objective": "nash", "contributions": [40.0, 50.0]}, "divide percentages"),
         ({"objective": "pearson", "capacity": {1.0: 1}}, "not offered"),
-        ({"capacity": {0.3: 1}}, "width 0.3"),
-        ({"capacity": {1.0: -1}}, "-1"),
-        ({"capacity": {1.0: 0}}, "too small"),
     ],
 )
 def test_bad_input_is_named(keywords, word):
