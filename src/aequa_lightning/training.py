@@ -78,7 +78,7 @@ class SlimmableClassifier(LightningModule):
         targets: Tensor,
         *,
         step: int,
-        widths: Sequence[float] | None = None,
+        grid: Sequence[float] | None = None,
         scale: float = 1.0,
         forward: Callable[..., Tensor],
         backward: Callable[[Tensor], None],
@@ -90,7 +90,7 @@ class SlimmableClassifier(LightningModule):
             inputs: Shape (batch, *input_shape).
             targets: Classes, int64 of shape (batch,).
             step: Number of the step; with the seed it decides the random widths.
-            widths: Widths to train instead of the random ones.
+            grid: Widths to draw from instead of the model's own.
             scale: Factor of every loss, for replicas with unequal shares of a batch.
             forward: Called as ``forward(inputs, width=...)``; the wrapped module when there is one.
             backward: Called once per width.
@@ -99,8 +99,8 @@ class SlimmableClassifier(LightningModule):
         Returns:
             The detached loss of each width.
         """
-        if widths is None:
-            widths = sandwich_widths(self.network.widths, sampled=self.sampled_widths, seed=self.seed, step=step)
+        grid = grid or self.network.widths
+        widths = sandwich_widths(grid, sampled=self.sampled_widths, seed=self.seed, step=step)
         return sandwich_step(
             forward,
             inputs,

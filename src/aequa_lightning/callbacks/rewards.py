@@ -1,5 +1,6 @@
 """Contributions, allocation and reward files at the end of a run."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -27,6 +28,14 @@ class Rewards(CollaborationCallback):
     def setup(self, run: Collaboration) -> None:
         """Make room for a reputation of everybody."""
         self._reputation = CosineReputation(run.data.participants)
+        self._curve: dict[float, float] = {}
+
+    def on_round_start(self, run: Collaboration) -> None:
+        """Let the mechanism say what everybody holds in the round."""
+        contributions = self._measures(run)[self.mechanism.contribution]
+        held = self.mechanism.hold(contributions, self._curve, smallest=run.classifier.network.widths[-1])
+        if held is not None:
+            run.widths = held
 
     def on_round_end(self, run: Collaboration, result: RoundResult) -> None:
         """Update the cosine reputations; they need the round's updates, which are gone afterwards."""
@@ -35,12 +44,13 @@ class Rewards(CollaborationCallback):
             cosines[index] = update_cosines(update[None], result.mean_update)[0]
         cosines = run.topology.share(cosines)
         self._reputation.update(cosines[result.accepted], result.accepted)
+        self._curve = dict(result.accuracy_by_width)
         for row in result.record["participants"]:
             row["cosine"] = cosines[run.data.names.index(row["name"])].item()
 
     def on_fit_end(self, run: Collaboration) -> None:
         """Measure the curve, allocate, write the rewards."""
-        self.pay(run, measure_curve(run, self.mechanism.resolution))
+        self.pay(run, measure_curve(run, self.mechanism.resolution, including=run.widths))
 
     def pay(self, run: Collaboration, accuracy_by_width: dict[float, float]) -> Allocation:
         """Write ``contributions.csv``, ``allocation.json`` and ``rewards/`` from a measured curve.
@@ -52,13 +62,11 @@ class Rewards(CollaborationCallback):
         Returns:
             The allocation, the same on all processes.
         """
-        alone = run.standalone.all()
-        measures = {
-            "standalone": [result.validation_accuracy for result in alone],
-            "cosine": self._reputation.values.tolist(),
-        }
+        measures = self._measures(run)
         contributions = measures[self.mechanism.contribution]
-        allocation = self.mechanism.allocate(contributions, accuracy_by_width, standalone=measures["standalone"])
+        allocation = self.mechanism.allocate(
+            contributions, accuracy_by_width, standalone=measures["standalone"], held=run.widths
+        )
         manifest = write_rewards(run, allocation.widths.tolist())
         if run.is_global_zero:
             write_contributions(run, measures)
@@ -68,7 +76,7 @@ class Rewards(CollaborationCallback):
                 contributions,
                 allocation,
                 accuracy_by_width,
-                standalone_test=[result.test_accuracy for result in alone],
+                standalone_test=[result.test_accuracy for result in run.standalone.all()],
                 received_test=[reward["test_accuracy"] for reward in manifest],
             )
             write_json(run.plan.run_dir / "allocation.json", content)
@@ -77,18 +85,25 @@ class Rewards(CollaborationCallback):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the reputations."""
-        return {"reputation": self._reputation.state_dict()}
+        return {"reputation": self._reputation.state_dict(), "curve": self._curve}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back the reputations."""
         self._reputation.load_state_dict(state["reputation"])
+        self._curve = state["curve"]
+
+    def _measures(self, run: Collaboration) -> dict[str, list[float]]:
+        """Return every measure of contribution as it stands, (N,) each."""
+        alone = [result.validation_accuracy for result in run.standalone.all()]
+        return {"standalone": alone, "cosine": self._reputation.values.tolist()}
 
 
-def measure_curve(run: Collaboration, resolution: float) -> dict[float, float]:
+def measure_curve(run: Collaboration, resolution: float, *, including: Sequence[float] = ()) -> dict[float, float]:
     """Measure the validation accuracy of the grid, then of widths between where it is steep; a collective operation.
 
     Args:
         run: A run whose model holds the server's parameters.
+        including: Further widths to measure.
         resolution: Neighbours that differ by more get another width between them, while a sub-network is left.
 
     Returns:
@@ -96,7 +111,7 @@ def measure_curve(run: Collaboration, resolution: float) -> dict[float, float]:
     """
     network = run.classifier.network
     curve: dict[float, float] = {}
-    distinct, wanted = network.distinct_widths(), list(network.widths)
+    distinct, wanted = network.distinct_widths(), sorted({*network.widths, *including})
     while wanted:
         (measured,) = run.evaluator.accuracies(wanted, [run.data.validation()])
         curve |= measured

@@ -62,8 +62,7 @@ class ExactSum:
     """
 
     def __init__(self, size: int, device: torch.device) -> None:
-        # The last entry counts the accepted weight, so that sum and weight travel in one reduction.
-        self.total = torch.zeros(size + 1, dtype=torch.int64, device=device)
+        self.total = torch.zeros(size, dtype=torch.int64, device=device)
 
     def reset(self) -> None:
         """Start a new round."""
@@ -76,18 +75,18 @@ class ExactSum:
             update: Shape (size,), acceptable in the sense of :func:`is_acceptable`.
             weight: In (0, 1]; the weights of one round add up to at most 1.
         """
-        self.total[:-1] += to_fixed_point(update.double() * weight)
-        self.total[-1] += to_fixed_point(torch.tensor(weight, dtype=torch.float64)).to(self.total.device)
+        self.total += to_fixed_point(update.double() * weight)
 
-    def mean(self) -> Tensor:
-        """Return the weighted mean of what was added, float64 of shape (size,); zeros when nothing was.
+    def mean(self, weight: Tensor) -> Tensor:
+        """Return the weighted mean of what was added; call it after the sum over processes.
 
-        Call it after the sum over processes.
+        Args:
+            weight: Total weight behind each entry, float64 of shape (size,) or (); where it is 0 the mean is 0.
+
+        Returns:
+            float64 of shape (size,).
         """
-        weight = self.total[-1]
-        if weight == 0:
-            return torch.zeros(len(self.total) - 1, dtype=torch.float64, device=self.total.device)
-        return self.total[:-1].double() / weight.double()
+        return torch.where(weight > 0, from_fixed_point(self.total) / weight, 0.0)
 
 
 @dataclass(frozen=True)

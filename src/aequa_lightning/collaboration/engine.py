@@ -19,6 +19,7 @@ from aequa_lightning.collaboration.assignment import assign
 from aequa_lightning.collaboration.checkpoint import save_checkpoint
 from aequa_lightning.collaboration.evaluation import AtWidth, Evaluator, count_correct
 from aequa_lightning.collaboration.events import EventLog, read_events, write_metrics
+from aequa_lightning.collaboration.holdings import Holdings
 from aequa_lightning.collaboration.hooks import CollaborationCallback, RoundResult
 from aequa_lightning.collaboration.local import LocalTrainer, LocalWork
 from aequa_lightning.collaboration.machine import describe_machine
@@ -92,6 +93,8 @@ class Collaboration:
         self.samples = [len(data.participant(index)) for index in range(data.participants)]
         self.standalone = StandaloneRecords(plan.run_dir / "standalone", data.names)
         self._events = EventLog(plan.run_dir / "events.jsonl")
+        self.widths = [1.0] * data.participants
+        self._holdings = Holdings(classifier.network, self.topology.device)
         self._sum = ExactSum(self.parameters.numel(), self.topology.device)
         self._resident: dict[int, tuple[Tensor, Tensor]] = {}
         self._call("setup")
@@ -140,6 +143,7 @@ class Collaboration:
             "participants": self.data.participants,
             "seed": self.plan.seed,
             "seconds": self.seconds,
+            "widths": self.widths,
             # Statistics are left out: they are taken anew for whatever width is evaluated.
             "state_dict": {name: value.detach().clone() for name, value in self.classifier.named_parameters()},
             "lr_scheduler": None if scheduler is None else scheduler.state_dict(),
@@ -152,6 +156,7 @@ class Collaboration:
         self.classifier.load_state_dict(state["state_dict"], strict=False)
         self.parameters.copy_(self.local.parameters)
         self.round = state["round"]
+        self.widths = state["widths"]
         self._began -= state["seconds"]
         if self.local.scheduler is not None:
             self.local.scheduler.load_state_dict(state["lr_scheduler"])
@@ -198,7 +203,7 @@ class Collaboration:
         self.load_server_parameters()
         inputs, targets = self._participant(index)
         work = self.plan.work.times(self.plan.max_rounds)
-        self.local.train(inputs, targets, work, keys=("standalone", index), widths=(1.0,))
+        self.local.train(inputs, targets, work, keys=("standalone", index), grid=(1.0,))
         network = self.classifier.network
         if network.has_statistics:
             # Alone there is no server: the statistics come from the participant's own data.
@@ -229,6 +234,7 @@ class Collaboration:
     def _train_round(self, number: int) -> None:
         """One round: everybody trains, one reduction, evaluation. The server moves only when all of it went well."""
         watch = Stopwatch()
+        self._call("on_round_start")
         present = self._select(number)
         samples = [self.samples[index] for index in present]
         weights = dict(zip(present, self.plan.aggregator.weights(samples), strict=True))
@@ -250,27 +256,33 @@ class Collaboration:
         with watch.phase("reduction"):
             self.topology.sum_over_groups(self._sum.total)
             outcome = self.topology.share(outcome)
-            mean_update = self._sum.mean()
+            accepted = [index for index in present if not outcome[index, 1]]
+            coverage = self._holdings.coverage({index: weights[index] for index in accepted}, self.widths)
+            mean_update = self._sum.mean(coverage)
             self.plan.aggregator.step(self.parameters, mean_update)
         self._step_scheduler()
         self.round = number
         with watch.phase("evaluation"):
             self.load_server_parameters()
             (accuracy,) = self.evaluator.accuracies(self.classifier.network.widths, [self.data.validation()])
-        accepted = [index for index in present if not outcome[index, 1]]
         record = self._round_record(present, outcome, weights)
         record["validation_accuracy"] = {f"{width:g}": value for width, value in accuracy.items()}
         with watch.phase("callbacks"):
-            self._call("on_round_end", RoundResult(number, updates, accepted, mean_update, record))
+            self._call("on_round_end", RoundResult(number, updates, accepted, mean_update, accuracy, record))
         record["seconds"], record["seconds_by_phase"] = watch.lap()
         self._write_round(record)
 
     def _train_participant(self, number: int, index: int) -> tuple[float, Tensor]:
-        """Train one participant from the server's parameters; return its loss and its update."""
-        self.load_server_parameters()
+        """Train one participant from the part of the server's parameters that it holds; return loss and update."""
+        width, grid = self.widths[index], None
+        received = self.parameters
+        if width < 1:
+            received = self.parameters * self._holdings.mask(width)
+            grid = (width, *(other for other in self.classifier.network.widths if other < width))
+        self.local.parameters.copy_(received)
         keys = ("round", number, "participant", index)
-        loss = self.local.train(*self._participant(index), self.plan.work, keys=keys)
-        return loss, self.local.parameters - self.parameters
+        loss = self.local.train(*self._participant(index), self.plan.work, keys=keys, grid=grid)
+        return loss, self.local.parameters - received
 
     def _round_record(self, present: list[int], outcome: Tensor, weights: dict[int, float]) -> dict[str, Any]:
         losses, refused = outcome[:, 0].tolist(), outcome[:, 1].tolist()
@@ -279,12 +291,19 @@ class Collaboration:
             "round": self.round,
             "train_loss": sum(weights[index] * losses[index] for index in present) / max(accepted_weight, 1e-12),
             "participants": [
-                {"name": self.data.names[index], "samples": self.samples[index], "loss": losses[index]}
+                {
+                    "name": self.data.names[index],
+                    "samples": self.samples[index],
+                    "width": self.widths[index],
+                    "loss": losses[index],
+                }
                 for index in present
             ],
             "rejected": [self.data.names[index] for index in present if refused[index]],
-            # Each participant receives the parameters and sends an update of the same size.
-            "bytes_sent": 2 * len(present) * self.parameters.numel() * self.parameters.element_size(),
+            # Each participant receives what it holds and sends an update of the same size.
+            "bytes_sent": 2
+            * self.parameters.element_size()
+            * sum(self._holdings.count(self.widths[index]) for index in present),
         }
 
     def _write_round(self, record: dict[str, Any]) -> None:

@@ -21,6 +21,7 @@ class RoundResult:
         updates: Updates of the participants that this process's group hosted, by index; float32 of shape (size,).
         accepted: Indices of all participants whose updates entered the average, ascending.
         mean_update: The aggregate, the same on all processes; float64 of shape (size,).
+        accuracy_by_width: Validation accuracy in [0, 1] of every width of the grid.
         record: The round's event, the same on all processes; a callback may add JSON values before it is written.
     """
 
@@ -28,6 +29,7 @@ class RoundResult:
     updates: Mapping[int, Tensor]
     accepted: list[int]
     mean_update: Tensor
+    accuracy_by_width: Mapping[float, float]
     record: dict[str, Any]
 
 
@@ -39,6 +41,9 @@ class CollaborationCallback:
 
     def on_fit_start(self, run: Collaboration) -> None:
         """Before any training, after a checkpoint has been loaded."""
+
+    def on_round_start(self, run: Collaboration) -> None:
+        """The next round, ``run.round + 1``, is about to begin; ``run.widths`` may be set, alike in all processes."""
 
     def on_standalone_end(self, run: Collaboration, participant: int) -> None:
         """A participant of this group has trained alone."""

@@ -122,7 +122,7 @@ class LocalTrainer:
         work: LocalWork,
         *,
         keys: tuple[int | str, ...],
-        widths: Sequence[float] | None = None,
+        grid: Sequence[float] | None = None,
     ) -> float:
         """Train from the parameters that the model holds now, with a fresh optimizer.
 
@@ -131,7 +131,7 @@ class LocalTrainer:
             targets: Their classes, on the device.
             work: How much to train.
             keys: What this work is; with the seed they decide everything random in it.
-            widths: Widths of each step instead of the sandwich rule's random ones.
+            grid: Widths that the steps draw from instead of the model's own.
 
         Returns:
             The mean loss over steps and widths, of this replica.
@@ -151,7 +151,7 @@ class LocalTrainer:
                 self.augmentation(inputs[share]),
                 targets[share],
                 step=first_step + step,
-                widths=widths,
+                grid=grid,
                 scale=scale,
                 forward=self.module,
                 backward=partial(self.fabric.backward, model=self.module),

@@ -49,7 +49,12 @@ class Aequa(Mechanism):
             )
 
     def allocate(
-        self, contributions: Sequence[float], accuracy_by_width: dict[float, float], *, standalone: Sequence[float]
+        self,
+        contributions: Sequence[float],
+        accuracy_by_width: dict[float, float],
+        *,
+        standalone: Sequence[float],
+        held: Sequence[float],
     ) -> Allocation:
         """Choose the widths by the exact optimiser."""
         return allocate_widths(

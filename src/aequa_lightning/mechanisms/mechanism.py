@@ -1,7 +1,7 @@
 """How participants are paid: a contribution measure, a target, and a means of payment."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from aequa_lightning.rewards.allocation import Allocation
 
@@ -17,14 +17,32 @@ class Mechanism(ABC):
     contribution: str = "standalone"
     resolution: float = 0.005
 
+    def hold(
+        self, contributions: Sequence[float], accuracy_by_width: Mapping[float, float], *, smallest: float
+    ) -> list[float] | None:
+        """Choose what every participant holds in the next round; None: everybody the full width, in all rounds.
+
+        Args:
+            contributions: By the mechanism's measure, as known so far, (N,).
+            accuracy_by_width: Validation accuracy in [0, 1] of every width of the grid; empty before the first round.
+            smallest: Smallest width, in (0, 1].
+        """
+        return None
+
     @abstractmethod
     def allocate(
-        self, contributions: Sequence[float], accuracy_by_width: dict[float, float], *, standalone: Sequence[float]
+        self,
+        contributions: Sequence[float],
+        accuracy_by_width: dict[float, float],
+        *,
+        standalone: Sequence[float],
+        held: Sequence[float],
     ) -> Allocation:
-        """Choose a width for every participant.
+        """Choose the width that every participant receives in the end.
 
         Args:
             contributions: By the mechanism's measure, (N,).
             accuracy_by_width: Validation accuracy in [0, 1] of every measured width.
             standalone: Validation accuracy in [0, 1] that each participant reaches alone, (N,).
+            held: Width that each participant held in the last round, (N,).
         """

@@ -12,7 +12,12 @@ class SharedModel(Mechanism):
     """Everybody receives the full width, as in federated averaging (McMahan et al. 2017)."""
 
     def allocate(
-        self, contributions: Sequence[float], accuracy_by_width: dict[float, float], *, standalone: Sequence[float]
+        self,
+        contributions: Sequence[float],
+        accuracy_by_width: dict[float, float],
+        *,
+        standalone: Sequence[float],
+        held: Sequence[float],
     ) -> Allocation:
         """Give everybody the full width."""
         return allocate_widths(contributions, accuracy_by_width, "full")

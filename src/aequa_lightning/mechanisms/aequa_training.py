@@ -1,0 +1,114 @@
+"""Aequa with rewards in every round: nobody ever holds more than it has earned."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from aequa_lightning.errors import InputError
+from aequa_lightning.mechanisms.mechanism import Mechanism
+from aequa_lightning.rewards import fairness
+from aequa_lightning.rewards.allocation import Allocation
+from aequa_lightning.rewards.curve import offered_widths
+
+
+@dataclass(frozen=True)
+class AequaTraining(Mechanism):
+    """Training-time rewards (Tastan et al., ICML 2025, Algorithm 2).
+
+    Every round a participant receives, trains and returns only the sub-network of its width; each weight is averaged
+    over those who hold it. The paper does not publish the map from contribution to width. Here the first round gives
+    widths in proportion to contributions; from then on everybody's width is the one whose accuracy, on the curve just
+    measured, lies nearest to ``a(1) - slope * (c_max - c_i)``: the top contributor holds the full width, the others as
+    much less as they contribute less. What a participant held in the last round is its reward.
+
+    Args:
+        contribution: ``standalone`` (accuracy alone, on the validation part) or ``cosine`` (moving average of the
+            alignment of the updates with their aggregate).
+        slope: Accuracy that one more unit of contribution deserves, >= 0.
+        resolution: The curve in the report is refined until neighbouring widths differ by no more, in [0, 1].
+
+    Raises:
+        InputError: A value is out of range.
+    """
+
+    contribution: Literal["standalone", "cosine"] = "standalone"
+    slope: float = 1.0
+    resolution: float = 0.005
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.resolution <= 1:
+            raise InputError(f"trainer.mechanism.resolution={self.resolution} is outside [0, 1].")
+        if not self.slope >= 0:
+            raise InputError(f"trainer.mechanism.slope={self.slope} must be at least 0.")
+
+    def hold(
+        self, contributions: Sequence[float], accuracy_by_width: Mapping[float, float], *, smallest: float
+    ) -> list[float]:
+        """Choose the widths of the next round; before the first one the curve is empty."""
+        if not accuracy_by_width:
+            return proportional_widths(contributions, smallest=smallest)
+        return anchored_widths(contributions, accuracy_by_width, slope=self.slope)
+
+    def allocate(
+        self,
+        contributions: Sequence[float],
+        accuracy_by_width: dict[float, float],
+        *,
+        standalone: Sequence[float],
+        held: Sequence[float],
+    ) -> Allocation:
+        """Leave everybody what it holds, and say how fair that is."""
+        accuracies = np.array([accuracy_by_width[width] for width in held])
+        return Allocation(
+            widths=np.array(held),
+            accuracies=accuracies,
+            mcg=fairness.mean_gain(contributions, accuracies),
+            cgs=fairness.gain_spread(contributions, accuracies),
+            pearson=fairness.pearson(contributions, accuracies),
+            minimum_gain=fairness.minimum_gain(contributions, accuracies),
+            objective="held in the last round",
+            objective_value=0.0,
+            slope=self.slope,
+            certificate={"kind": "held", "remarks": ["widths follow the contributions of each round"]},
+            curve=offered_widths(accuracy_by_width),
+        )
+
+
+def proportional_widths(contributions: Sequence[float], *, smallest: float) -> list[float]:
+    """Return widths in proportion to contributions, the top contributor's being full.
+
+    Args:
+        contributions: At least one positive, (N,).
+        smallest: Smallest width, in (0, 1]; nobody receives less.
+
+    Example:
+        >>> proportional_widths([0.4, 0.8, 0.0], smallest=0.25)
+        [0.5, 1.0, 0.25]
+    """
+    top = max(contributions)
+    return [max(smallest, contribution / top) if top > 0 else 1.0 for contribution in contributions]
+
+
+def anchored_widths(
+    contributions: Sequence[float], accuracy_by_width: Mapping[float, float], *, slope: float
+) -> list[float]:
+    """Return for each participant the offered width nearest to ``a(1) - slope * (c_max - c_i)``.
+
+    Args:
+        contributions: In accuracy units, (N,).
+        accuracy_by_width: Accuracy in [0, 1] of each measured width; :func:`offered_widths` says which are handed out.
+        slope: Accuracy that one more unit of contribution deserves, >= 0.
+
+    Returns:
+        Widths, (N,); of two equally near ones the narrower.
+
+    Example:
+        >>> anchored_widths([0.5, 0.7, 0.8], {0.25: 0.6, 0.5: 0.82, 1.0: 0.9}, slope=1.0)
+        [0.25, 0.5, 1.0]
+    """
+    curve = offered_widths(accuracy_by_width)
+    targets = curve.accuracies[-1] - slope * (max(contributions) - np.asarray(contributions, dtype=np.float64))
+    nearest = np.abs(curve.accuracies[None] - targets[:, None]).argmin(axis=1)
+    return [float(width) for width in curve.widths[nearest]]

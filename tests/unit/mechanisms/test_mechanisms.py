@@ -1,0 +1,52 @@
+import numpy as np
+import pytest
+
+from aequa_lightning.errors import InputError
+from aequa_lightning.mechanisms import Aequa, AequaTraining, SharedModel
+from aequa_lightning.mechanisms.aequa_training import anchored_widths, proportional_widths
+
+CURVE = {0.25: 0.5, 0.5: 0.7, 0.75: 0.8, 1.0: 0.9}
+
+
+def test_anchored_widths_are_the_nearest_by_brute_force() -> None:
+    random = np.random.default_rng(0)
+    for _ in range(200):
+        contributions, slope = random.random(5).tolist(), float(random.random() * 2)
+        for contribution, width in zip(contributions, anchored_widths(contributions, CURVE, slope=slope), strict=True):
+            target = CURVE[1.0] - slope * (max(contributions) - contribution)
+            assert abs(CURVE[width] - target) == min(abs(accuracy - target) for accuracy in CURVE.values())
+
+
+def test_the_top_contributor_always_holds_the_full_width() -> None:
+    contributions = [0.3, 0.9, 0.6]
+    assert proportional_widths(contributions, smallest=0.25)[1] == 1.0
+    # Even where a narrower width measured better.
+    assert anchored_widths(contributions, {0.5: 0.95, 1.0: 0.9}, slope=1.0)[1] == 1.0
+
+
+def test_what_was_held_is_what_is_received() -> None:
+    held = [0.25, 1.0, 0.5]
+    allocation = AequaTraining().allocate([0.3, 0.8, 0.5], CURVE, standalone=[0.3, 0.8, 0.5], held=held)
+    assert allocation.widths.tolist() == held
+    assert allocation.mcg == pytest.approx(np.mean([0.2, 0.1, 0.2]))
+
+
+def test_the_shared_model_is_full_for_all_and_its_correlation_undefined() -> None:
+    allocation = SharedModel().allocate([0.3, 0.8, 0.5], CURVE, standalone=[0.3, 0.8, 0.5], held=[1.0] * 3)
+    assert allocation.widths.tolist() == [1.0] * 3
+    assert allocation.pearson is None
+
+
+def test_nobody_loses_where_the_curve_allows_it() -> None:
+    standalone = [0.72, 0.85, 0.4]
+    allocation = Aequa().allocate(standalone, CURVE, standalone=standalone, held=[1.0] * 3)
+    assert allocation.minimum_gain >= 0
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    with pytest.raises(InputError, match="proportional"):
+        Aequa(contribution="cosine")
+    with pytest.raises(InputError, match="resolution"):
+        Aequa(resolution=2)
+    with pytest.raises(InputError, match="slope"):
+        AequaTraining(slope=-1)
