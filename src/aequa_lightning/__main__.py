@@ -17,6 +17,7 @@ train and evaluate (the options of LightningCLI; see `aequa VERB --help`)
 
 look after a finished run
   allocate  choose the widths again and write the rewards again; trains nothing
+  audit     prove of each reward file what it holds and what it does not
   report    build the page of one run again, or compare several
 
 example: aequa fit --config configs/digits.yaml --trainer.max_rounds 5
@@ -42,7 +43,7 @@ def main(args: Sequence[str] | None = None) -> int:
         print(f"aequa-lightning {__version__}")
         return 0
     try:
-        if words[0] in ("allocate", "report"):
+        if words[0] in ("allocate", "audit", "report"):
             # Imported here: torch and lightning take seconds, and `report` needs neither.
             from aequa_lightning.commands import run_command
 
@@ -50,8 +51,7 @@ def main(args: Sequence[str] | None = None) -> int:
         else:
             from aequa_lightning.cli import AequaCLI
 
-            # Lightning warns of words given twice, so it reads the process's own.
-            AequaCLI(None if args is None else words)
+            AequaCLI(words)
     except Exception as error:
         message = _input_error(error)
         if message is None:

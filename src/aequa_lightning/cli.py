@@ -3,7 +3,7 @@
 import logging
 import warnings
 
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from typing_extensions import override
 
 from aequa_lightning.callbacks import Progress, Rewards  # noqa: F401  short class names in configurations
@@ -16,7 +16,7 @@ class AequaCLI(LightningCLI):
     """``fit``, ``validate``, ``test`` and ``predict`` as Lightning users know them.
 
     Args:
-        args: Words of the command line after ``aequa``; None: those of the process.
+        args: Words of the command line after ``aequa``.
         execute: Whether to run the verb, or only to build model, data and trainer.
     """
 
@@ -24,7 +24,7 @@ class AequaCLI(LightningCLI):
     model: SlimmableClassifier
     datamodule: CollaborativeData
 
-    def __init__(self, args: list[str] | None = None, *, execute: bool = True) -> None:
+    def __init__(self, args: list[str], *, execute: bool = True) -> None:
         self._execute = execute
         # One summary at the end says more than the banners of every process at the start.
         for name in ("lightning.fabric", "lightning.pytorch"):
@@ -60,6 +60,11 @@ class AequaCLI(LightningCLI):
         parser.link_arguments("data.num_classes", "model.init_args.num_classes", apply_on="instantiate")
         parser.link_arguments("data.input_shape", "model.init_args.input_shape", apply_on="instantiate")
         parser.link_arguments("seed_everything", "trainer.seed")
+
+    @override
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        # Lightning warns when words are given while the process has its own; here they are always given.
+        self.config = parser.parse_args(args)
 
     @override
     def _parse_ckpt_path(self) -> None:

@@ -3,19 +3,23 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser
 
 from aequa_lightning.errors import InputError
 
+if TYPE_CHECKING:
+    from aequa_lightning.cli import AequaCLI
+
 
 def run_command(words: Sequence[str]) -> None:
-    """Run ``allocate`` or ``report``.
+    """Run ``allocate``, ``audit`` or ``report``.
 
     Args:
         words: The verb and its options.
     """
-    {"allocate": _allocate, "report": _report}[words[0]](list(words[1:]))
+    {"allocate": _allocate, "audit": _audit, "report": _report}[words[0]](list(words[1:]))
 
 
 def _parser(verb: str, description: str) -> ArgumentParser:
@@ -28,16 +32,10 @@ def _allocate(words: list[str]) -> None:
     parser.add_argument("--objective", type=str | None, help="what is minimised, such as cv; default: as in the run")
     parser.add_argument("--slope", type=float | str | None, help="a number or auto; default: as in the run")
     options = parser.parse_args(words)
-    config = Path(options.run_dir) / "config.yaml"
-    if not config.is_file():
-        raise InputError(f"run_dir={options.run_dir!r} holds no config.yaml; give the folder of a run of `aequa fit`.")
+    cli = _finished_run(options.run_dir)
 
-    from aequa_lightning.cli import AequaCLI
     from aequa_lightning.mechanisms import Aequa
 
-    here = ["--trainer.run_dir", options.run_dir, "--trainer.accelerator", "cpu", "--trainer.devices", "1"]
-    here += ["--trainer.num_nodes", "1", "--trainer.replicas", "1"]
-    cli = AequaCLI(["fit", "--config", str(config), *here], execute=False)
     changes = {key: options[key] for key in ("objective", "slope") if options[key] is not None}
     mechanism = cli.trainer.mechanism
     if changes and not isinstance(mechanism, Aequa):
@@ -45,6 +43,28 @@ def _allocate(words: list[str]) -> None:
     cli.trainer.allocate(
         cli.model, cli.datamodule, replace(mechanism, **changes) if isinstance(mechanism, Aequa) else mechanism
     )
+
+
+def _audit(words: list[str]) -> None:
+    parser = _parser("audit", "Prove of each reward file what it holds and what it does not.")
+    parser.add_argument("--run_dir", type=str, required=True, help="the run folder")
+    options = parser.parse_args(words)
+    cli = _finished_run(options.run_dir)
+    if not cli.trainer.audit(cli.model):
+        raise SystemExit(1)
+
+
+def _finished_run(run_dir: str) -> "AequaCLI":
+    """Build the model, data and trainer of a run from its folder, for one process on the CPU."""
+    config = Path(run_dir) / "config.yaml"
+    if not config.is_file():
+        raise InputError(f"run_dir={run_dir!r} holds no config.yaml; give the folder of a run of `aequa fit`.")
+
+    from aequa_lightning.cli import AequaCLI
+
+    here = ["--trainer.run_dir", run_dir, "--trainer.accelerator", "cpu", "--trainer.devices", "1"]
+    here += ["--trainer.num_nodes", "1", "--trainer.replicas", "1"]
+    return AequaCLI(["fit", "--config", str(config), *here], execute=False)
 
 
 def _report(words: list[str]) -> None:

@@ -20,14 +20,16 @@ from aequa_lightning.collaboration.aggregation import FedAvg
 from aequa_lightning.collaboration.checkpoint import load_checkpoint, load_last
 from aequa_lightning.collaboration.engine import Collaboration, Plan
 from aequa_lightning.collaboration.evaluation import Evaluator, count_correct, input_batches
+from aequa_lightning.collaboration.events import read_events
 from aequa_lightning.collaboration.hooks import CollaborationCallback
 from aequa_lightning.collaboration.local import LocalWork
 from aequa_lightning.collaboration.topology import Topology, build_fabric, launch
 from aequa_lightning.data import CollaborativeData
 from aequa_lightning.errors import InputError, RunInterrupted
-from aequa_lightning.files import write_atomically
+from aequa_lightning.files import write_atomically, write_json
 from aequa_lightning.mechanisms import Aequa, Mechanism
 from aequa_lightning.report import build_report, summary_table
+from aequa_lightning.rewards.audit import audit_reward, audit_table, describe_audit, held_in_rounds
 from aequa_lightning.rewards.checkpoint import is_reward, verify_reward
 from aequa_lightning.training import RewardClassifier, SlimmableClassifier
 
@@ -203,6 +205,32 @@ class CollaborativeTrainer:
 
         launch(self.fabric, pay, threads=self.threads)
         self._report()
+
+    def audit(self, model: SlimmableClassifier) -> bool:
+        """Prove of each reward file of a finished run what it holds and what it does not; writes ``audit.json``.
+
+        Args:
+            model: The run's model.
+
+        Returns:
+            Whether every file holds exactly what was earned.
+
+        Raises:
+            InputError: The run folder holds no finished run.
+        """
+        state, manifest = load_last(self.plan.run_dir / "checkpoints"), self.plan.run_dir / "rewards" / "manifest.json"
+        if state is None or not manifest.is_file():
+            raise InputError(f"run_dir={str(self.plan.run_dir)!r} holds no rewards; finish the run first.")
+        _check_parameters(model, state)
+        model.load_state_dict(state["state_dict"], strict=False)
+        findings = [
+            audit_reward(manifest.parent, row, network=model.network)
+            for row in json.loads(manifest.read_text())["rewards"]
+        ]
+        held = held_in_rounds(read_events(self.plan.run_dir / "events.jsonl"))
+        write_json(self.plan.run_dir / "audit.json", describe_audit(findings, model.network, held))
+        Console().print(audit_table(findings, held))
+        return not any(finding.faults for finding in findings)
 
     # --- fit -------------------------------------------------------------------------------------------------------
 

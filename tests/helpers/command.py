@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import torch
 
@@ -41,9 +40,7 @@ def small(run_dir: Path, *, devices: int = 1, rounds: int = 2, participants: int
 
 def aequa(*words: object) -> int:
     """Run `aequa` inside this process and return its exit status."""
-    # Lightning warns when the process has words of its own.
-    with patch.object(sys, "argv", ["aequa"]):
-        return main([str(word) for word in words])
+    return main([str(word) for word in words])
 
 
 def fit(run_dir: Path, *words: str, **sizes: Any) -> Path:

@@ -195,3 +195,41 @@ def test_the_report_is_built_again_without_torch(run_dir: Path) -> None:
         "import sys; from aequa_lightning.__main__ import main; main(sys.argv[1:]); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code, "report", "--run_dir", str(run_dir)], check=True, capture_output=True)
+
+
+def test_the_audit_finds_the_files_sound_and_every_tampering(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert aequa("audit", "--run_dir", run_dir) == 0
+    report = json.loads((run_dir / "audit.json").read_text())
+    assert report["sound"]
+    # Sub-networks are nested: together participants hold the widest of them and no more.
+    assert report["coalition"]["rebuilds"] == report["coalition"]["widest_reward"]
+    assert all(row["held_in_rounds"] == 1.0 for row in report["rewards"])
+
+    shutil.copytree(run_dir, "tampered")
+    narrow = min(_manifest(run_dir), key=lambda row: row["width"])
+    path = Path("tampered/rewards") / narrow["file"]
+    original = torch.load(path, weights_only=True)
+    full = parameters(run_dir)
+
+    def found(content: dict[str, Any]) -> str:
+        torch.save(content, path)
+        with pytest.raises(SystemExit) as exit:
+            aequa("audit", "--run_dir", "tampered")
+        assert exit.value.code == 1
+        (row,) = (row for row in json.loads(Path("tampered/audit.json").read_text())["rewards"] if row["faults"])
+        assert row["participant"] == narrow["participant"]
+        return " ".join(row["faults"])
+
+    assert "SHA-256" in found(original | {"epoch": 1})
+    assert "optimizer_states" in found(original | {"optimizer_states": []})
+    assert "withheld" in found(original | {"about": {"hidden": full["network.full.8.weight"].clone()}})
+    state = dict(original["state_dict"])
+    name = "network.8.weight"
+    kept = state[name]
+    view = full["network.full.8.weight"][: kept.shape[0], : kept.shape[1]]
+    faults = found(original | {"state_dict": state | {name: view}})
+    assert "withheld" in faults
+    assert f"more behind {name.removeprefix('network.')}" in faults
+    assert "another 8.weight" in found(original | {"state_dict": state | {name: kept + 1}})
+    del state[name]
+    assert "lacks 8.weight" in found(original | {"state_dict": state})

@@ -1,0 +1,205 @@
+"""Proof of what a reward file holds, and that it holds nothing else."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.table import Table
+from torch import Tensor
+
+from aequa_lightning.files import sha256
+from aequa_lightning.slimmable import SlicePlan, SlimmableModel
+
+CHECKPOINT_KEYS = frozenset(
+    ("kind", "state_dict", "hyper_parameters", "about", "pytorch-lightning_version", "epoch", "global_step")
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the audit of one participant's files found.
+
+    Attributes:
+        participant: Name.
+        width: Width according to the manifest.
+        parameters: Number of parameters in the file.
+        faults: What is wrong, in words; empty when the files hold exactly what was earned.
+    """
+
+    participant: str
+    width: float
+    parameters: int
+    faults: tuple[str, ...]
+
+
+def audit_reward(folder: Path, row: Mapping[str, Any], *, network: SlimmableModel) -> Finding:
+    """Examine a participant's checkpoint and program.
+
+    Args:
+        folder: The ``rewards`` folder.
+        row: The participant's row of the manifest.
+        network: The shared model with the server's parameters.
+
+    Returns:
+        The finding; a file that cannot be read is a fault, not an error.
+    """
+    plan, full = network.plan(row["width"]), dict(network.full.named_parameters())
+    narrow = network.extract(row["width"], fresh_statistics=True)
+    statistics = {name: tuple(buffer.shape) for name, buffer in narrow.named_buffers()}
+    checkpoint, program = folder / row["file"], folder / row["program"]
+    faults = [
+        f"{path.name} {'is missing' if not path.is_file() else 'is not the file of the manifest (SHA-256)'}"
+        for path, digest in ((checkpoint, row["sha256"]), (program, row["program_sha256"]))
+        if not path.is_file() or sha256(path) != digest
+    ]
+    withheld = withheld_pairs(plan, full)
+    for path in (checkpoint, program):
+        if path.is_file() and (count := count_pairs(path.read_bytes(), withheld)):
+            faults.append(f"{path.name} holds {count} pairs of withheld parameters")
+    parameters = 0
+    if checkpoint.is_file():
+        try:
+            content = torch.load(checkpoint, weights_only=True, map_location="cpu")
+            held = {name.removeprefix("network."): value for name, value in content["state_dict"].items()}
+        except Exception as error:
+            faults.append(f"{checkpoint.name} cannot be read: {type(error).__name__}")
+        else:
+            faults += [f"{checkpoint.name} holds {key!r}" for key in sorted(content.keys() - CHECKPOINT_KEYS)]
+            faults += _compare(checkpoint.name, held, plan.extract(full), statistics)
+            parameters = sum(value.numel() for name, value in held.items() if name not in statistics)
+    return Finding(row["participant"], row["width"], parameters, tuple(faults))
+
+
+def _compare(
+    file: str, held: Mapping[str, Tensor], earned: Mapping[str, Tensor], statistics: Mapping[str, tuple[int, ...]]
+) -> Iterable[str]:
+    """Yield every difference between what a file holds and what was earned."""
+    for name in sorted((earned.keys() | statistics.keys()) - held.keys()):
+        yield f"{file} lacks {name}"
+    for name, value in held.items():
+        if name in earned:
+            if value.shape != earned[name].shape or not torch.equal(value, earned[name]):
+                yield f"{file} holds another {name} than the width's part of the server's"
+        elif tuple(value.shape) != statistics.get(name):
+            yield f"{file} holds {name} of shape {tuple(value.shape)}, which is not of its width"
+        if value.untyped_storage().nbytes() != value.nbytes:
+            yield f"{file} holds more behind {name} than its values"
+
+
+def withheld_pairs(plan: SlicePlan, full: Mapping[str, Tensor]) -> NDArray[np.uint64]:
+    """Return the bytes of neighbouring parameters that a width does not take, two at a time.
+
+    A single float32 can occur in a file by chance; two neighbours together hardly can.
+
+    Args:
+        plan: What the width takes.
+        full: The server's parameters, float32, by name.
+
+    Returns:
+        Pairs as 64-bit words, (pairs,).
+
+    Example:
+        >>> plan = SlicePlan(0.5, {"w": (slice(0, 2),)}, {"w": (2,)})
+        >>> withheld_pairs(plan, {"w": torch.tensor([1.0, 2.0, 3.0, 4.0])}).view(np.float32).tolist()
+        [3.0, 4.0]
+    """
+    outside = {name: torch.ones(full[name].shape, dtype=torch.bool) for name in plan.indices}
+    plan.put(outside, {name: torch.zeros(plan.shapes[name], dtype=torch.bool) for name in outside})
+    words = []
+    for name, mark in outside.items():
+        even = mark.numel() // 2 * 2
+        pairs = full[name].detach().float().cpu().reshape(-1)[:even].view(-1, 2)
+        both = mark.reshape(-1)[:even].view(-1, 2).all(1) & (pairs != 0).all(1)
+        words.append(pairs[both].contiguous().numpy().view(np.uint64).reshape(-1))
+    return np.concatenate(words)
+
+
+def count_pairs(content: bytes, pairs: NDArray[np.uint64]) -> int:
+    """Count how many of the pairs occur anywhere in a file's bytes, at any alignment.
+
+    Args:
+        content: The file.
+        pairs: 64-bit words to look for.
+
+    Example:
+        >>> needle = np.array([3.0, 4.0], np.float32).view(np.uint64)
+        >>> count_pairs(b"x" + needle.tobytes(), needle), count_pairs(b"nothing of the kind", needle)
+        (1, 0)
+    """
+    found = np.zeros(len(pairs), dtype=bool)
+    for offset in range(8):
+        length = (len(content) - offset) // 8 * 8
+        if length > 0:
+            found |= np.isin(pairs, np.frombuffer(content, np.uint64, length // 8, offset))
+    return int(found.sum())
+
+
+def held_in_rounds(events: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """Return the widest sub-network that each participant has received in any round.
+
+    Args:
+        events: The run's record.
+
+    Example:
+        >>> held_in_rounds([{"event": "round", "participants": [{"name": "a", "width": 0.5}]}])
+        {'a': 0.5}
+    """
+    widest: dict[str, float] = {}
+    for event in events:
+        if event["event"] == "round":
+            for row in event["participants"]:
+                widest[row["name"]] = max(widest.get(row["name"], 0.0), row["width"])
+    return widest
+
+
+def describe_audit(findings: Sequence[Finding], network: SlimmableModel, held: Mapping[str, float]) -> dict[str, Any]:
+    """Return the content of ``audit.json``, with what participants could rebuild together.
+
+    Sub-networks are nested, so a coalition that pools its files holds the widest of them and no more; the marks of all
+    files are united and counted to show it.
+
+    Args:
+        findings: One for each participant.
+        network: The shared model.
+        held: Widest sub-network that each participant received in any round.
+    """
+    united: dict[str, Tensor] = {}
+    for width in {finding.width for finding in findings}:
+        plan = network.plan(width)
+        marks = {
+            name: torch.zeros(parameter.shape, dtype=torch.bool) for name, parameter in network.full.named_parameters()
+        }
+        plan.put(marks, {name: torch.ones(plan.shapes[name], dtype=torch.bool) for name in marks})
+        united = {name: mark | united[name] if name in united else mark for name, mark in marks.items()}
+    return {
+        "sound": not any(finding.faults for finding in findings),
+        "rewards": [{**vars(finding), "held_in_rounds": held.get(finding.participant)} for finding in findings],
+        "coalition": {
+            "rebuilds": sum(int(mark.sum()) for mark in united.values()),
+            "widest_reward": max(finding.parameters for finding in findings),
+            "full": network.plan(1.0).numel(),
+        },
+    }
+
+
+def audit_table(findings: Sequence[Finding], held: Mapping[str, float]) -> Table:
+    """Return the findings as a table for the terminal.
+
+    Args:
+        findings: One for each participant.
+        held: Widest sub-network that each participant received in any round.
+    """
+    table = Table("participant", "width", "parameters", "widest held in a round", "files")
+    for finding in findings:
+        table.add_row(
+            finding.participant,
+            f"{finding.width:g}",
+            f"{finding.parameters:,}",
+            f"{held.get(finding.participant, 0.0):g}",
+            "; ".join(finding.faults) or "exactly what was earned",
+        )
+    return table
