@@ -64,6 +64,7 @@ class AequaCLI(LightningCLI):
     @override
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         # Lightning warns when words are given while the process has its own; here they are always given.
+        assert isinstance(args, list)
         self.config = parser.parse_args(args)
 
     @override

@@ -1,10 +1,6 @@
 """The face of the project: what a configuration's ``trainer`` block builds."""
 
-import csv
-import io
 import json
-import os
-import tempfile
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -16,22 +12,22 @@ from rich.console import Console
 from rich.table import Table
 
 from aequa_lightning.callbacks import Progress, Rewards
+from aequa_lightning.checks import check_parameters, check_state, check_writable, state_to_resume
 from aequa_lightning.collaboration.aggregation import FedAvg
-from aequa_lightning.collaboration.checkpoint import load_checkpoint, load_last
+from aequa_lightning.collaboration.checkpoint import load_last
 from aequa_lightning.collaboration.engine import Collaboration, Plan
-from aequa_lightning.collaboration.evaluation import Evaluator, count_correct, input_batches
 from aequa_lightning.collaboration.events import read_events
 from aequa_lightning.collaboration.hooks import CollaborationCallback
 from aequa_lightning.collaboration.local import LocalWork
-from aequa_lightning.collaboration.topology import Topology, build_fabric, launch
+from aequa_lightning.collaboration.topology import build_fabric, launch
 from aequa_lightning.data import CollaborativeData
 from aequa_lightning.errors import InputError, RunInterrupted
 from aequa_lightning.files import write_atomically, write_json
+from aequa_lightning.inference import load_network, measure, write_predictions
 from aequa_lightning.mechanisms import Aequa, Mechanism
 from aequa_lightning.report import build_report, summary_table
 from aequa_lightning.rewards.audit import audit_reward, audit_table, describe_audit, held_in_rounds
-from aequa_lightning.rewards.checkpoint import is_reward, verify_reward
-from aequa_lightning.training import RewardClassifier, SlimmableClassifier
+from aequa_lightning.training import SlimmableClassifier
 
 Precision = Literal["32-true", "16-mixed", "bf16-mixed"]
 
@@ -136,10 +132,17 @@ class CollaborativeTrainer:
             InputError: Something given cannot be used; nothing has been trained or overwritten.
             RunInterrupted: A signal stopped the run after its state was saved.
         """
-        state = self._state_to_resume(ckpt_path)
+        state = state_to_resume(self.plan.run_dir, ckpt_path)
+        count = self.plan.participants_per_round
+        if count is not None and count > datamodule.participants:
+            raise InputError(
+                f"trainer.participants_per_round={count} exceeds data.participants={datamodule.participants}."
+            )
+        if state is not None:
+            check_state(model, datamodule.participants, state)
         datamodule.prepare_data()
         datamodule.setup("fit")
-        self._check(model, datamodule, state)
+        check_writable(self.plan.run_dir)
         finished = launch(self.fabric, lambda fabric: self._run(fabric, model, datamodule, state), threads=self.threads)
         if not finished:
             raise RunInterrupted
@@ -157,23 +160,14 @@ class CollaborativeTrainer:
         """Measure the accuracy on the test part: of the shared model at each width, or of one reward."""
         return self._evaluate("test", model, datamodule, ckpt_path)
 
-    @torch.no_grad()
     def predict(self, model: SlimmableClassifier, datamodule: CollaborativeData, ckpt_path: str | None = None) -> Path:
         """Write the predictions for the test part as a CSV file: sample, prediction, probability."""
+        torch.set_num_threads(self.threads)
         datamodule.prepare_data()
-        network, name = self._network(model, datamodule, ckpt_path)
-        network.eval()
-        rows: list[tuple[int, int, float]] = []
-        for batch in input_batches(datamodule.test(), torch.device("cpu")):
-            probabilities, classes = network(batch).softmax(-1).max(-1)
-            rows += zip(range(len(rows), len(rows) + len(batch)), classes.tolist(), probabilities.tolist(), strict=True)
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["sample", "prediction", "probability"])
-        writer.writerows(rows)
-        path = self.plan.run_dir / "predictions" / f"{name}.csv"
-        write_atomically(path, text.getvalue().encode())
-        Console().print(f"{len(rows)} predictions  {path}", highlight=False, soft_wrap=True)
+        network = load_network(ckpt_path, model, datamodule, run_dir=self.plan.run_dir)
+        path = self.plan.run_dir / "predictions" / f"{Path(str(ckpt_path)).stem}.csv"
+        count = write_predictions(path, network, datamodule)
+        Console().print(f"{count} predictions  {path}", highlight=False, soft_wrap=True)
         return path
 
     def allocate(self, model: SlimmableClassifier, datamodule: CollaborativeData, mechanism: Mechanism) -> None:
@@ -194,8 +188,8 @@ class CollaborativeTrainer:
                 f"run_dir={str(self.plan.run_dir)!r} holds no finished run; finish it with --ckpt_path last."
             )
         curve = json.loads(curve_file.read_text())["accuracy_by_width"]
+        check_state(model, datamodule.participants, state)
         datamodule.prepare_data()
-        self._check(model, datamodule, state)
         rewards = Rewards(mechanism)
 
         def pay(fabric: Fabric) -> None:
@@ -221,7 +215,7 @@ class CollaborativeTrainer:
         state, manifest = load_last(self.plan.run_dir / "checkpoints"), self.plan.run_dir / "rewards" / "manifest.json"
         if state is None or not manifest.is_file():
             raise InputError(f"run_dir={str(self.plan.run_dir)!r} holds no rewards; finish the run first.")
-        _check_parameters(model, state)
+        check_parameters(model, state)
         model.load_state_dict(state["state_dict"], strict=False)
         findings = [
             audit_reward(manifest.parent, row, network=model.network)
@@ -231,8 +225,6 @@ class CollaborativeTrainer:
         write_json(self.plan.run_dir / "audit.json", describe_audit(findings, model.network, held))
         Console().print(audit_table(findings, held))
         return not any(finding.faults for finding in findings)
-
-    # --- fit -------------------------------------------------------------------------------------------------------
 
     def _run(
         self, fabric: Fabric, model: SlimmableClassifier, data: CollaborativeData, state: dict[str, Any] | None
@@ -244,6 +236,18 @@ class CollaborativeTrainer:
             write_atomically(self.plan.run_dir / "config.yaml", self.configuration.encode())
         return run.fit()
 
+    def _evaluate(
+        self, stage: str, model: SlimmableClassifier, data: CollaborativeData, ckpt_path: str | None
+    ) -> list[dict[str, float]]:
+        torch.set_num_threads(self.threads)
+        data.prepare_data()
+        results = measure(load_network(ckpt_path, model, data, run_dir=self.plan.run_dir), stage, data)
+        table = Table("metric", Path(str(ckpt_path)).stem)
+        for metric, value in results.items():
+            table.add_row(metric, repr(value))
+        Console().print(table)
+        return [results]
+
     def _report(self) -> None:
         """Build the page and end the terminal's output with what a person wants to know."""
         if self.fabric.is_global_zero:
@@ -251,102 +255,3 @@ class CollaborativeTrainer:
             console = Console()
             console.print(summary_table(self.plan.run_dir))
             console.print(f"rewards  {self.plan.run_dir / 'rewards'}\nreport   {page}", highlight=False, soft_wrap=True)
-
-    def _state_to_resume(self, ckpt_path: str | None) -> dict[str, Any] | None:
-        run_dir = self.plan.run_dir
-        if ckpt_path == "last":
-            return load_last(run_dir / "checkpoints")
-        if (run_dir / "events.jsonl").exists():
-            raise InputError(
-                f"trainer.run_dir={str(run_dir)!r} already holds a run; go on with --ckpt_path last, "
-                "or choose another folder."
-            )
-        return None if ckpt_path is None else load_checkpoint(Path(ckpt_path))
-
-    def _check(self, model: SlimmableClassifier, data: CollaborativeData, state: dict[str, Any] | None) -> None:
-        """Find what would stop the run later, before anything is trained."""
-        count = self.plan.participants_per_round
-        if count is not None and count > data.participants:
-            raise InputError(f"trainer.participants_per_round={count} exceeds data.participants={data.participants}.")
-        _check_writable(self.plan.run_dir)
-        if state is None:
-            return
-        if state.get("kind") != "collaboration":
-            raise InputError("ckpt_path holds no state of a run; give one of its checkpoints, or 'last'.")
-        if state["participants"] != data.participants:
-            raise InputError(
-                f"ckpt_path was saved with {state['participants']} participants, but data.participants="
-                f"{data.participants}; use the run's own config.yaml."
-            )
-        _check_parameters(model, state)
-
-    # --- evaluation ------------------------------------------------------------------------------------------------
-
-    def _evaluate(
-        self, stage: str, model: SlimmableClassifier, data: CollaborativeData, ckpt_path: str | None
-    ) -> list[dict[str, float]]:
-        torch.set_num_threads(self.threads)
-        data.prepare_data()
-        part = data.test() if stage == "test" else data.validation()
-        network, name = self._network(model, data, ckpt_path)
-        if isinstance(network, SlimmableClassifier):
-            evaluator = Evaluator(network.network, Topology(self._one_process()), calibration=data.validation())
-            (accuracy,) = evaluator.accuracies(network.network.widths, [part])
-            results = {f"{stage}/accuracy/{width:g}": value for width, value in accuracy.items()}
-        else:
-            results = {f"{stage}/accuracy": count_correct(network, part, device=torch.device("cpu")) / len(part)}
-        table = Table("metric", name)
-        for metric, value in results.items():
-            table.add_row(metric, repr(value))
-        Console().print(table)
-        return [results]
-
-    def _network(
-        self, model: SlimmableClassifier, data: CollaborativeData, ckpt_path: str | None
-    ) -> tuple[SlimmableClassifier | RewardClassifier, str]:
-        """Load the shared model, or a reward with the network that its own file describes."""
-        if ckpt_path is None:
-            raise InputError("ckpt_path is missing; give rewards/NAME.ckpt, a checkpoint of the run, or 'last'.")
-        path = Path(ckpt_path)
-        state = load_last(self.plan.run_dir / "checkpoints") if ckpt_path == "last" else load_checkpoint(path)
-        if state is None:
-            raise InputError(f"ckpt_path='last': there is no checkpoint in {self.plan.run_dir / 'checkpoints'}.")
-        if is_reward(state):
-            verify_reward(path)
-            reward = RewardClassifier(**state["hyper_parameters"])
-            reward.load_state_dict(state["state_dict"])
-            if tuple(state["hyper_parameters"]["input_shape"]) != tuple(data.input_shape):
-                raise InputError(
-                    f"ckpt_path={ckpt_path!r} takes inputs of shape {state['hyper_parameters']['input_shape']}, "
-                    f"but data gives {list(data.input_shape)}; use the data it was trained on."
-                )
-            return reward, path.stem
-        _check_parameters(model, state)
-        model.load_state_dict(state["state_dict"], strict=False)
-        return model, path.stem
-
-    def _one_process(self) -> Fabric:
-        return Fabric(accelerator="cpu", devices=1)
-
-
-def _check_writable(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise InputError(
-            f"trainer.run_dir={str(folder)!r} cannot be written ({os.strerror(error.errno or 0)}); choose another."
-        ) from error
-
-
-def _check_parameters(model: SlimmableClassifier, state: dict[str, Any]) -> None:
-    expected = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
-    saved = {name: tuple(value.shape) for name, value in state.get("state_dict", {}).items()}
-    wrong = [name for name, shape in expected.items() if saved.get(name) != shape]
-    if wrong:
-        name = wrong[0]
-        raise InputError(
-            f"ckpt_path does not fit the model: {name} is {saved.get(name, 'missing')} in the file, but "
-            f"{expected[name]} in the model ({len(wrong)} parameters differ); use the run's own config.yaml."
-        )

@@ -233,3 +233,13 @@ def test_the_audit_finds_the_files_sound_and_every_tampering(run_dir: Path, caps
     assert "another 8.weight" in found(original | {"state_dict": state | {name: kept + 1}})
     del state[name]
     assert "lacks 8.weight" in found(original | {"state_dict": state})
+
+
+def test_the_shared_model_predicts_as_well_as_it_tests(run_dir: Path, data: DigitsData) -> None:
+    assert (
+        aequa("predict", "--config", run_dir / "config.yaml", "--ckpt_path", "last", "--trainer.run_dir", run_dir) == 0
+    )
+    with (run_dir / "predictions" / "last.csv").open() as file:
+        predicted = [int(line["prediction"]) for line in csv.DictReader(file)]
+    full = next(row for row in _manifest(run_dir) if row["width"] == 1.0)
+    assert np.mean(np.array(predicted) == data.test().tensors[1].numpy()) == full["test_accuracy"]

@@ -1,0 +1,82 @@
+"""What is looked at before any training starts, so that bad input costs nothing."""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from aequa_lightning.collaboration.checkpoint import load_checkpoint, load_last
+from aequa_lightning.errors import InputError
+from aequa_lightning.training import SlimmableClassifier
+
+
+def check_writable(folder: Path) -> None:
+    """Make the run folder and prove that it can be written.
+
+    Raises:
+        InputError: It cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"trainer.run_dir={str(folder)!r} cannot be written ({os.strerror(error.errno or 0)}); choose another."
+        ) from error
+
+
+def state_to_resume(run_dir: Path, ckpt_path: str | None) -> dict[str, Any] | None:
+    """Read the state that a run goes on from.
+
+    Args:
+        run_dir: The run folder.
+        ckpt_path: A checkpoint, ``last``, or None for a new run.
+
+    Returns:
+        The state, or None to start from the beginning.
+
+    Raises:
+        InputError: A new run would overwrite another, or the checkpoint cannot be read.
+    """
+    if ckpt_path == "last":
+        return load_last(run_dir / "checkpoints")
+    if (run_dir / "events.jsonl").exists():
+        raise InputError(
+            f"trainer.run_dir={str(run_dir)!r} already holds a run; go on with --ckpt_path last, "
+            "or choose another folder."
+        )
+    return None if ckpt_path is None else load_checkpoint(Path(ckpt_path))
+
+
+def check_state(model: SlimmableClassifier, participants: int, state: dict[str, Any]) -> None:
+    """Prove that a checkpoint belongs to the run that is configured.
+
+    Raises:
+        InputError: It does not.
+    """
+    if state.get("kind") != "collaboration":
+        raise InputError("ckpt_path holds no state of a run; give one of its checkpoints, or 'last'.")
+    if state["participants"] != participants:
+        raise InputError(
+            f"ckpt_path was saved with {state['participants']} participants, but data.participants={participants}; "
+            "use the run's own config.yaml."
+        )
+    check_parameters(model, state)
+
+
+def check_parameters(model: SlimmableClassifier, state: dict[str, Any]) -> None:
+    """Prove that a checkpoint holds every parameter of the model in its shape.
+
+    Raises:
+        InputError: It does not; the first difference is named.
+    """
+    expected = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+    saved = {name: tuple(value.shape) for name, value in state.get("state_dict", {}).items()}
+    wrong = [name for name, shape in expected.items() if saved.get(name) != shape]
+    if wrong:
+        name = wrong[0]
+        raise InputError(
+            f"ckpt_path does not fit the model: {name} is {saved.get(name, 'missing')} in the file, but "
+            f"{expected[name]} in the model ({len(wrong)} parameters differ); use the run's own config.yaml."
+        )

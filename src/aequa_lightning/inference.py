@@ -1,0 +1,98 @@
+"""Evaluating and predicting with what a run left behind: the shared model, or one participant's reward."""
+
+import csv
+import io
+from pathlib import Path
+
+import torch
+
+from aequa_lightning.checks import check_parameters
+from aequa_lightning.collaboration.checkpoint import load_checkpoint, load_last
+from aequa_lightning.collaboration.evaluation import AtWidth, count_correct, input_batches
+from aequa_lightning.data import CollaborativeData
+from aequa_lightning.errors import InputError
+from aequa_lightning.files import write_atomically
+from aequa_lightning.rewards.checkpoint import is_reward, verify_reward
+from aequa_lightning.training import RewardClassifier, SlimmableClassifier
+
+CPU = torch.device("cpu")
+
+
+def load_network(
+    ckpt_path: str | None, model: SlimmableClassifier, data: CollaborativeData, *, run_dir: Path
+) -> SlimmableClassifier | RewardClassifier:
+    """Load the shared model into ``model``, or a reward into the network that its own file describes.
+
+    Args:
+        ckpt_path: A checkpoint of a run, of Lightning's Trainer, or of a reward; ``last``: the newest sound one.
+        model: The configured model.
+        data: Its validation part calibrates the shared model's normalisation statistics, for every width of the grid.
+        run_dir: Where ``last`` is looked for.
+
+    Raises:
+        InputError: The file is missing, damaged, changed, or does not fit.
+    """
+    if ckpt_path is None:
+        raise InputError("ckpt_path is missing; give rewards/NAME.ckpt, a checkpoint of the run, or 'last'.")
+    state = load_last(run_dir / "checkpoints") if ckpt_path == "last" else load_checkpoint(Path(ckpt_path))
+    if state is None:
+        raise InputError(f"ckpt_path='last': there is no checkpoint in {run_dir / 'checkpoints'}.")
+    if is_reward(state):
+        verify_reward(Path(ckpt_path))
+        expected = state["hyper_parameters"]["input_shape"]
+        if tuple(expected) != tuple(data.input_shape):
+            raise InputError(
+                f"ckpt_path={ckpt_path!r} takes inputs of shape {expected}, but data gives {list(data.input_shape)}; "
+                "use the data it was trained on."
+            )
+        reward = RewardClassifier(**state["hyper_parameters"])
+        reward.load_state_dict(state["state_dict"])
+        return reward
+    check_parameters(model, state)
+    model.load_state_dict(state["state_dict"], strict=False)
+    if model.network.has_statistics:
+        model.network.recalibrate(input_batches(data.validation(), CPU), model.network.widths)
+    return model
+
+
+def measure(network: SlimmableClassifier | RewardClassifier, stage: str, data: CollaborativeData) -> dict[str, float]:
+    """Measure the accuracy on the validation or test part: of every width of the grid, or of the one reward.
+
+    Args:
+        network: From :func:`load_network`.
+        stage: ``validation`` or ``test``.
+        data: The run's data.
+
+    Returns:
+        Accuracies in [0, 1] by the names of metrics.
+    """
+    part = data.test() if stage == "test" else data.validation()
+    if isinstance(network, RewardClassifier):
+        return {f"{stage}/accuracy": count_correct(network, part, device=CPU) / len(part)}
+    return {
+        f"{stage}/accuracy/{width:g}": count_correct(AtWidth(network.network, width), part, device=CPU) / len(part)
+        for width in network.network.widths
+    }
+
+
+@torch.no_grad()
+def write_predictions(path: Path, network: SlimmableClassifier | RewardClassifier, data: CollaborativeData) -> int:
+    """Write class and probability of every sample of the test part as CSV; return their number.
+
+    Args:
+        path: The file.
+        network: From :func:`load_network`; the shared model predicts at full width.
+        data: The run's data.
+    """
+    network.eval()
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["sample", "prediction", "probability"])
+    count = 0
+    for batch in input_batches(data.test(), CPU):
+        probabilities, classes = network(batch).softmax(-1).max(-1)
+        for probability, predicted in zip(probabilities.tolist(), classes.tolist(), strict=True):
+            writer.writerow([count, predicted, probability])
+            count += 1
+    write_atomically(path, text.getvalue().encode())
+    return count
