@@ -6,7 +6,7 @@ import pytest
 from aequa_lightning.files import write_atomically, write_json
 
 
-def test_a_failed_write_keeps_the_old_file_and_leaves_no_rubbish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "state"
     write_atomically(path, b"old")
 
