@@ -1,5 +1,6 @@
 """The collaboration: rounds of local training and averaging, on any number of processes."""
 
+import math
 import time
 import warnings
 from collections.abc import Sequence
@@ -86,6 +87,8 @@ class Collaboration:
             fabric, classifier, batch_size=data.batch_size, seed=plan.seed, augmentation=data.augmentation
         )
         self.parameters = self.local.parameters.clone()
+        # Training alone starts where the first round started, also after a resume.
+        self._initial = self.parameters.clone()
         self.evaluator = Evaluator(classifier.network, self.topology, calibration=data.validation())
         self.round = 0
         self._began = time.perf_counter()
@@ -200,7 +203,7 @@ class Collaboration:
 
     def _standalone(self, index: int) -> Standalone:
         start = time.perf_counter()
-        self.load_server_parameters()
+        self.local.parameters.copy_(self._initial)
         inputs, targets = self._participant(index)
         work = self.plan.work.times(self.plan.max_rounds)
         self.local.train(inputs, targets, work, keys=("standalone", index), grid=(1.0,))
@@ -246,7 +249,7 @@ class Collaboration:
         with watch.phase("training"):
             for index in hosted:
                 loss, update = self._train_participant(number, index)
-                if is_acceptable(update):
+                if is_acceptable(update) and math.isfinite(loss):
                     updates[index] = update
                     self._sum.add(update, weights[index])
                     outcome[index, 0] = loss
