@@ -80,9 +80,13 @@ class SlicePlan:
     def _cut(self, name: str, tensor: Tensor) -> Tensor:
         if tensor.shape == self.shapes[name]:
             return tensor
-        index = self.indices[name]
-        cut = tensor[tuple(positions if isinstance(positions, slice) else slice(None) for positions in index)]
-        for dim, positions in enumerate(index):
+        prefix = [
+            full if isinstance(positions, Tensor) else positions.stop
+            for positions, full in zip(self.indices[name], tensor.shape, strict=True)
+        ]
+        # One view, and one step backwards, where indexing makes one for every dimension.
+        cut = tensor.as_strided(prefix, tensor.stride())
+        for dim, positions in enumerate(self.indices[name]):
             if isinstance(positions, Tensor):
                 cut = cut.index_select(dim, self._on_device(name, dim, positions, tensor.device))
         return cut
