@@ -73,13 +73,12 @@ class WandbDashboard(CollaborationCallback):
         for axis in AXES:
             self._wandb.define_metric(f"{axis}/*", step_metric="round")
 
-    def on_participant_end(self, run: Collaboration, participant: int) -> None:
+    def on_round_start(self, run: Collaboration) -> None:
         """Send the round before."""
         self._send()
 
     def on_round_end(self, run: Collaboration, result: RoundResult) -> None:
         """Keep the round's record until it is complete."""
-        self._send()
         self._unsent = result.record
 
     def on_fit_end(self, run: Collaboration) -> None:
@@ -176,7 +175,7 @@ def _tables(folder: Path) -> dict[str, Any]:
     people = json.loads((folder / "allocation.json").read_text())["participants"]
     rewards = json.loads((folder / "rewards" / "manifest.json").read_text())["rewards"]
     return {
-        "contributions": wandb.Table(columns=header, data=contributions),
+        "contributions": wandb.Table(columns=[*header], data=contributions),
         "allocation": _table(people),
         "rewards": _table(rewards),
         "fairness": wandb.plot.scatter(
@@ -186,8 +185,7 @@ def _tables(folder: Path) -> dict[str, Any]:
 
 
 def _table(rows: list[dict[str, Any]]) -> wandb.Table:
-    columns: list[str | int] = list(rows[0])
-    return wandb.Table(columns=columns, data=[list(row.values()) for row in rows])
+    return wandb.Table(columns=[*rows[0]], data=[list(row.values()) for row in rows])
 
 
 def _artifacts(folder: Path, group: str) -> list[wandb.Artifact]:
