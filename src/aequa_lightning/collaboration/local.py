@@ -148,7 +148,7 @@ class LocalTrainer:
             share, scale = self._share(batch)
             self.optimizer.zero_grad()
             losses = self.classifier.sandwich(
-                self.augmentation(inputs[share]),
+                channels_last(self.augmentation(inputs[share])),
                 targets[share],
                 step=first_step + step,
                 grid=grid,
@@ -171,6 +171,21 @@ class LocalTrainer:
         scale = len(share) * replicas / len(batch)
         # Every replica must take part in the backward pass, so one without a sample repeats one at no weight.
         return (share if len(share) else batch[:1]).to(self.fabric.device), scale
+
+
+def channels_last(inputs: Tensor) -> Tensor:
+    """Lay images out with the channels last, for which convolutions are faster on CPU and GPU alike.
+
+    Weights keep their layout, which is that of the flat vector; the library turns them as it needs.
+
+    Args:
+        inputs: Any shape; what has not the four dimensions of images is returned as it is.
+
+    Example:
+        >>> channels_last(torch.zeros(2, 3, 4, 4)).stride()
+        (48, 1, 12, 3)
+    """
+    return inputs.contiguous(memory_format=torch.channels_last) if inputs.ndim == 4 else inputs
 
 
 def unpack_optimizers(configured: Any) -> tuple[Optimizer, LRScheduler | None]:
