@@ -50,6 +50,7 @@ def examine(
     gram: Tensor,
     previous: Tensor | None = None,
     *,
+    work: Tensor | None = None,
     replay_cosine: float = 0.98,
     clone_cosine: float = 0.99,
     null_ratio: float = 1e-3,
@@ -60,6 +61,8 @@ def examine(
     Args:
         gram: Inner products of all pairs of updates, (N, N); non-finite entries mark non-finite updates.
         previous: Cosine of each update with the previous aggregate, (N,); None in the first round.
+        work: Local work behind each update, such as its number of batches, (N,), above 0; None: all alike. More work
+            makes a longer update, so one is scaled only when it is long for its work, too.
         replay_cosine: A cosine with the previous aggregate above this is a replay.
         clone_cosine: A cosine between two updates above this makes them one identity.
         null_ratio: An update shorter than this share of the median length is null.
@@ -81,9 +84,12 @@ def examine(
     gram = gram.double().cpu()
     lengths = gram.diagonal().clamp(min=0).sqrt()
     finite = lengths.isfinite()
-    typical = lengths[finite & (lengths > 0)].median() if (finite & (lengths > 0)).any() else torch.tensor(0.0)
-    null = finite & (lengths <= null_ratio * typical)
-    scaled = finite & (lengths > scale_ratio * typical)
+    paces = lengths if work is None else lengths / work.double().cpu()
+    moving = finite & (lengths > 0)
+    null = finite & (lengths <= null_ratio * _median(lengths[moving]))
+    scaled = finite.clone()
+    for sizes in (lengths, paces):
+        scaled &= sizes > scale_ratio * _median(sizes[moving])
     replay = torch.zeros_like(finite) if previous is None else previous.cpu() > replay_cosine
     usable = finite & ~null
     cosines = torch.where(usable[:, None] & usable, gram / (lengths[:, None] * lengths), 0.0)
@@ -138,6 +144,10 @@ def share_within(values: Tensor, group: tuple[int, ...]) -> Tensor:
     """
     identity = torch.tensor(group)
     return values[identity] / torch.bincount(identity)[identity]
+
+
+def _median(values: Tensor) -> Tensor:
+    return values.median() if len(values) else values.new_zeros(())
 
 
 def _components(linked: Tensor) -> list[int]:

@@ -35,6 +35,15 @@ def test_every_kind_of_misuse_is_found(honest):
     assert gates.admitted() == [True, False, False, False, True, True, True, False, True, True]
 
 
+def test_a_long_update_with_much_work_behind_it_is_not_scaled(honest):
+    longer = honest.clone()
+    longer[[0, 1]] *= 8
+    work = torch.ones(10)
+    work[0] = 16
+    assert examine(longer @ longer.T, work=work).scaled == (False, True, *[False] * 8)
+    assert examine(longer @ longer.T).scaled == (True, True, *[False] * 8)
+
+
 def test_first_round_has_no_replays(honest):
     assert not any(examine(honest @ honest.T).replay)
 
