@@ -43,7 +43,8 @@ class Rewards(CollaborationCallback):
         for index, update in result.updates.items():
             cosines[index] = update_cosines(update[None], result.mean_update)[0]
         cosines = run.topology.share(cosines)
-        self._reputation.update(cosines[result.accepted], result.accepted)
+        accepted = list(result.weights)
+        self._reputation.update(cosines[accepted], accepted)
         self._curve = dict(result.accuracy_by_width)
         for row in result.record["participants"]:
             row["cosine"] = cosines[run.data.names.index(row["name"])].item()

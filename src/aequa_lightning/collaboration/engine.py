@@ -97,7 +97,7 @@ class Collaboration:
         self.standalone = StandaloneRecords(plan.run_dir / "standalone", data.names)
         self._events = EventLog(plan.run_dir / "events.jsonl")
         self.widths = [1.0] * data.participants
-        self._holdings = Holdings(classifier.network, self.topology.device)
+        self.holdings = Holdings(classifier.network, self.topology.device)
         self._sum = ExactSum(self.parameters.numel(), self.topology.device)
         self._resident: dict[int, tuple[Tensor, Tensor]] = {}
         self._call("setup")
@@ -260,7 +260,8 @@ class Collaboration:
             self.topology.sum_over_groups(self._sum.total)
             outcome = self.topology.share(outcome)
             accepted = [index for index in present if not outcome[index, 1]]
-            coverage = self._holdings.coverage({index: weights[index] for index in accepted}, self.widths)
+            accepted_weights = {index: weights[index] for index in accepted}
+            coverage = self.holdings.coverage(accepted_weights, self.widths)
             mean_update = self._sum.mean(coverage)
             self.plan.aggregator.step(self.parameters, mean_update)
         self._step_scheduler()
@@ -271,7 +272,8 @@ class Collaboration:
         record = self._round_record(present, outcome, weights)
         record["validation_accuracy"] = {f"{width:g}": value for width, value in accuracy.items()}
         with watch.phase("callbacks"):
-            self._call("on_round_end", RoundResult(number, updates, accepted, mean_update, accuracy, record))
+            result = RoundResult(number, updates, accepted_weights, coverage, mean_update, accuracy, record)
+            self._call("on_round_end", result)
         record["seconds"], record["seconds_by_phase"] = watch.lap()
         self._write_round(record)
 
@@ -280,7 +282,7 @@ class Collaboration:
         width, grid = self.widths[index], None
         received = self.parameters
         if width < 1:
-            received = self.parameters * self._holdings.mask(width)
+            received = self.parameters * self.holdings.mask(width)
             grid = (width, *(other for other in self.classifier.network.widths if other < width))
         self.local.parameters.copy_(received)
         keys = ("round", number, "participant", index)
@@ -306,7 +308,7 @@ class Collaboration:
             # Each participant receives what it holds and sends an update of the same size.
             "bytes_sent": 2
             * self.parameters.element_size()
-            * sum(self._holdings.count(self.widths[index]) for index in present),
+            * sum(self.holdings.count(self.widths[index]) for index in present),
         }
 
     def _write_round(self, record: dict[str, Any]) -> None:

@@ -20,20 +20,26 @@ def input_batches(dataset: TensorDataset, device: torch.device) -> Iterator[Tens
 
 
 @torch.no_grad()
-def count_correct(network: torch.nn.Module, dataset: TensorDataset, *, device: torch.device) -> int:
-    """Count the samples whose largest logit is their class.
+def mark_correct(network: torch.nn.Module, dataset: TensorDataset, *, device: torch.device) -> Tensor:
+    """Mark the samples whose largest logit is their class.
 
     Args:
         network: Called with a batch of inputs; put into eval mode.
         dataset: Inputs and classes.
         device: Where the network lives.
+
+    Returns:
+        bool of shape (samples,), on the device.
     """
     network.eval()
     inputs, targets = dataset.tensors
-    correct = torch.zeros((), dtype=torch.int64, device=device)
-    for batch, classes in zip(inputs.split(EVALUATION_BATCH), targets.split(EVALUATION_BATCH), strict=True):
-        correct += (network(batch.to(device)).argmax(-1) == classes.to(device)).sum()
-    return int(correct)
+    batches = zip(inputs.split(EVALUATION_BATCH), targets.split(EVALUATION_BATCH), strict=True)
+    return torch.cat([network(batch.to(device)).argmax(-1) == classes.to(device) for batch, classes in batches])
+
+
+def count_correct(network: torch.nn.Module, dataset: TensorDataset, *, device: torch.device) -> int:
+    """Count the samples whose largest logit is their class; see :func:`mark_correct`."""
+    return int(mark_correct(network, dataset, device=device).sum())
 
 
 class AtWidth(torch.nn.Module):
@@ -92,3 +98,20 @@ class Evaluator:
             {width: int(count) / len(dataset) for width, count in zip(widths, counts, strict=True)}
             for dataset, counts in zip(datasets, correct, strict=True)
         ]
+
+    def correct(self, widths: Sequence[float], dataset: TensorDataset) -> Tensor:
+        """Tell which samples each width gets right; a collective operation.
+
+        Args:
+            widths: Widths in [smallest width, 1].
+            dataset: For example the validation part.
+
+        Returns:
+            bool of shape (widths, samples), the same on all processes.
+        """
+        correct = torch.zeros(len(widths), len(dataset), dtype=torch.int32)
+        for index in range(self.topology.rank, len(widths), self.topology.processes):
+            self.calibrate(widths[index])
+            network = AtWidth(self.model, widths[index])
+            correct[index] = mark_correct(network, dataset, device=self.topology.device)
+        return self.topology.share_over_processes(correct).bool()

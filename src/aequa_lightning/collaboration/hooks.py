@@ -19,7 +19,8 @@ class RoundResult:
     Attributes:
         round: Number of the round, from 1.
         updates: Updates of the participants that this process's group hosted, by index; float32 of shape (size,).
-        accepted: Indices of all participants whose updates entered the average, ascending.
+        weights: Weight of every participant whose update entered the average, by index, ascending.
+        coverage: Total weight behind each entry of the aggregate; float64 of shape (size,), or () when all hold all.
         mean_update: The aggregate, the same on all processes; float64 of shape (size,).
         accuracy_by_width: Validation accuracy in [0, 1] of every width of the grid.
         record: The round's event, the same on all processes; a callback may add JSON values before it is written.
@@ -27,7 +28,8 @@ class RoundResult:
 
     round: int
     updates: Mapping[int, Tensor]
-    accepted: list[int]
+    weights: Mapping[int, float]
+    coverage: Tensor
     mean_update: Tensor
     accuracy_by_width: Mapping[float, float]
     record: dict[str, Any]
