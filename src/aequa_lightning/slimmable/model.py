@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import torch
@@ -187,6 +188,10 @@ class SlimmableModel(nn.Module):
             for width in chosen:
                 self._check(width)
             return
+        walk = iter(batches)
+        first = next(walk, None)
+        if first is None:
+            raise InputError("batches: recalibration needs at least one batch of inputs, and there was none")
         narrow = [self._narrow(width) for width in chosen if width != 1.0]
         statistics = [self._statistics(part, training=True) for part in narrow]
         for tensors in [norm.statistics(self.full)] * (1.0 in chosen) + statistics:
@@ -194,17 +199,13 @@ class SlimmableModel(nn.Module):
         with ExitStack() as modes:
             for module in (self.full, *(part.skeleton.module for part in narrow)):
                 modes.enter_context(norm.cumulative(module))
-            empty = True
-            for batch in batches:
-                empty = False
+            for batch in chain([first], walk):
                 for width in chosen:
                     if width == 1.0:
                         self.full(batch)
                     else:
                         part = self._narrow(width)
                         part.skeleton(batch, self._lend(width, part, self._statistics(part, training=True)))
-        if empty:
-            raise InputError("batches: recalibration needs at least one batch of inputs, and there was none")
 
     # ---- what is made on demand -----------------------------------------------------------------------------------
 
@@ -257,11 +258,10 @@ class SlimmableModel(nn.Module):
         return f"Widths nearby that it can have: {', '.join(legal) or 'only 1'}."
 
     def _lend(self, width: float, narrow: _Narrow, statistics: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the tensors that the skeleton of a width computes with: views of the full ones, and statistics."""
+        """Return the tensors that the skeleton of a width computes with: parts of the full ones, and statistics."""
         own = self._own_tensors()
-        tensors = self.plan(width).take(own)
-        if not self.full.training:
-            tensors = {name: _as_owned(tensor, own[name]) for name, tensor in tensors.items()}
+        parts = self.plan(width).take(own)
+        tensors = {name: _as_owned(part, own[name]) for name, part in parts.items()}
         if narrow.buffers.indices:
             tensors.update(narrow.buffers.take(own))
         tensors.update(statistics)
@@ -326,8 +326,8 @@ class SlimmableModel(nn.Module):
 def _as_owned(part: Tensor, whole: Tensor) -> Tensor:
     """Return a part that computes to the bit as a parameter of its own would.
 
-    Matrix products may round differently on strided weights, and choose their path by whether a weight requires a
-    gradient, even where none is computed.
+    Matrix products may round differently on strided weights, and are slower on them; and they choose their path by whether
+    a weight requires a gradient, even where none is computed.
     """
     owned = part.contiguous()
     return owned if owned.requires_grad == whole.requires_grad else owned.requires_grad_(whole.requires_grad)

@@ -73,7 +73,10 @@ def test_a_checkpoint_brings_the_statistics_of_its_widths() -> None:
 
 
 def test_recalibration_without_data_is_refused() -> None:
-    model, _ = make()
+    model, batches = make()
+    model.recalibrate(batches)
+    before = model.eval()(batches[0], width=0.5)
     with pytest.raises(InputError, match="batches"):
         model.recalibrate([])
+    assert torch.equal(model(batches[0], width=0.5), before)
     assert SlimmableModel(nn.Sequential(nn.Linear(2, 2)), [1], torch.zeros(1, 2)).has_statistics is False
