@@ -89,7 +89,9 @@ def test_tables_and_scatter_say_what_the_files_say(run_dir: Path, dashboard: Wan
     assert plot["fieldSettings"] == {"x": "contribution", "y": "accuracy"}
     columns, rows = dashboard.table("contributions")
     with (run_dir / "contributions.csv").open() as file:
-        assert [columns, *([str(value) for value in row] for row in rows)] == list(csv.reader(file))
+        assert [columns, *(["" if value is None else str(value) for value in row] for row in rows)] == list(
+            csv.reader(file)
+        )
     rewards = json.loads((run_dir / "rewards" / "manifest.json").read_text())["rewards"]
     assert dashboard.table("rewards")[1] == [list(reward.values()) for reward in rewards]
 

@@ -171,7 +171,11 @@ def _tables(folder: Path) -> dict[str, Any]:
     """Read the tables of a paid run, and the picture of its fairness."""
     with (folder / "contributions.csv").open(newline="") as file:
         header, *rows = csv.reader(file)
-    contributions = [[name, int(samples), *map(float, measures)] for name, samples, *measures in rows]
+    # A measure that is undefined for a participant is an empty field.
+    contributions = [
+        [name, int(samples), *(float(value) if value else None for value in measures)]
+        for name, samples, *measures in rows
+    ]
     people = json.loads((folder / "allocation.json").read_text())["participants"]
     rewards = json.loads((folder / "rewards" / "manifest.json").read_text())["rewards"]
     return {

@@ -1,0 +1,112 @@
+"""The code blocks of a page, and running them as a reader would, but small."""
+
+import contextlib
+import io
+import re
+import runpy
+import shlex
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from tests.helpers.command import REPOSITORY, aequa
+
+# What makes a fit take seconds; it is added to every `aequa fit` of a page.
+SMALL = [
+    *("--trainer.max_rounds=1", "--trainer.local_epochs=1", "--trainer.devices=1"),
+    *("--trainer.mechanism=Aequa", "--trainer.mechanism.resolution=0.2"),
+    *("--model.widths=[1.0,0.5,0.25]", "--data.participants=7"),
+]
+
+_BLOCK = re.compile(
+    r"(?:^<!-- not run: (?P<reason>.+?) -->\n+)?^(?P<indent> *)```(?P<language>\w+)(?P<options>[^\n]*)\n"
+    r"(?P<content>.*?)^(?P=indent)```$",
+    re.MULTILINE | re.DOTALL,
+)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block.
+
+    Attributes:
+        line: Line number of its fence in the page.
+        language: Such as ``python``.
+        title: Name of the file that it shows, if it shows one.
+        content: Its text.
+        reason: Why it is not run, if it is not.
+    """
+
+    line: int
+    language: str
+    title: str | None
+    content: str
+    reason: str | None
+
+
+def blocks(page: str) -> Iterator[Block]:
+    """Yield the fenced blocks of a page in order."""
+    for match in _BLOCK.finditer(page):
+        title = re.search(r'title="([^"]+)"', match["options"])
+        content = re.sub(rf"^{match['indent']}", "", match["content"], flags=re.MULTILINE)
+        line = page.count("\n", 0, match.end() - len(match[0]) + match[0].index("```")) + 1
+        yield Block(line, match["language"], title[1] if title else None, content, match["reason"])
+
+
+class Reader:
+    """Someone who follows a page in an empty folder, where only the project's ``configs`` and ``examples`` lie."""
+
+    def __init__(self) -> None:
+        for name in ("configs", "examples"):
+            Path(name).symlink_to(REPOSITORY / name)
+        self._names: dict[str, Any] = {"__name__": "page"}
+
+    def follow(self, block: Block) -> None:
+        """Write the file that a block shows, or run it."""
+        if block.title is not None:
+            Path(block.title).parent.mkdir(parents=True, exist_ok=True)
+            Path(block.title).write_text(block.content)
+        elif block.language == "python":
+            exec(compile(block.content, f"line {block.line}", "exec"), self._names)
+        elif block.language == "bash":
+            for command in block.content.replace("\\\n", " ").splitlines():
+                self._run(shlex.split(command, comments=True))
+
+    def _run(self, words: list[str]) -> None:
+        settings = {}
+        while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
+            name, _, settings[name] = words.pop(0).partition("=")
+        if not words:
+            return
+        with patch.dict("os.environ", settings):
+            if words[0] == "make":
+                self._make(words[1:])
+            elif words[0] == "aequa":
+                _aequa(words[1:])
+            elif words[0] == "python":
+                with patch("sys.argv", words[1:]):
+                    runpy.run_path(words[1], run_name="__main__")
+            else:
+                subprocess.run(words, check=True, capture_output=True)
+
+    def _make(self, targets: list[str]) -> None:
+        """Do what a target would do with `aequa`; its other commands set the project up or test it."""
+        plan = subprocess.run(["make", "-n", "-C", REPOSITORY, *targets], check=True, capture_output=True, text=True)
+        for line in plan.stdout.splitlines():
+            program, *words = shlex.split(line) or [""]
+            if Path(program).name == "aequa":
+                _aequa(words)
+
+
+def _aequa(words: list[str]) -> None:
+    # Help and the like leave through SystemExit, as argparse does.
+    errors = io.StringIO()
+    with contextlib.redirect_stderr(errors):
+        try:
+            status: Any = aequa(*words, *(SMALL if words[0] == "fit" else []))
+        except SystemExit as exit_:
+            status = exit_.code
+    assert status == 0, f"aequa {' '.join(words)}\n{errors.getvalue()}"
