@@ -326,8 +326,8 @@ class SlimmableModel(nn.Module):
 def _as_owned(part: Tensor, whole: Tensor) -> Tensor:
     """Return a part that computes to the bit as a parameter of its own would.
 
-    Matrix products may round differently on strided weights, and are slower on them; and they choose their path by whether
-    a weight requires a gradient, even where none is computed.
+    Matrix products may round differently on strided weights, and are slower on them; and they choose their path by
+    whether a weight requires a gradient, even where none is computed.
     """
     owned = part.contiguous()
     return owned if owned.requires_grad == whole.requires_grad else owned.requires_grad_(whole.requires_grad)

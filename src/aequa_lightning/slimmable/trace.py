@@ -220,6 +220,9 @@ class Tracer(TorchFunctionMode):
     def note(self, tensor: Tensor | None, layout: Layout) -> None:
         """Record what lies along the dimensions of a parameter or buffer."""
         if tensor is not None and id(tensor) in self._names:
+            for count, ids in zip(tensor.shape, layout, strict=True):
+                if ids is not None and len(ids) != count:
+                    raise ValueError(f"it has {count} channels where {len(ids)} arrive")
             self.found.layouts.setdefault(self._names[id(tensor)], []).append(layout)
 
     def tie(self, first: Tensor, second: Tensor) -> None:

@@ -154,3 +154,40 @@ def test_a_network_that_fixes_a_size_in_its_code_names_the_layer_and_the_legal_w
 
     with pytest.raises(InputError, match=r"cannot have 0\.5.*can have: 1\."):
         SlimmableModel(Fixed(), [1, 0.5], torch.zeros(1, 4))
+
+
+class Computed(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.utils.parametrizations.weight_norm(nn.Linear(4, 8))
+        self.second = nn.Linear(8, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.second(self.first(x))
+
+
+class Shuffled(nn.Module):
+    """Half the channels, after a shuffle, go through another layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.part, self.last = nn.Linear(4, 12), nn.Linear(6, 6), nn.Linear(12, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.first(x)
+        one, two = x.view(-1, 2, x.shape[1] // 2).transpose(1, 2).flatten(1).chunk(2, dim=1)
+        return self.last(torch.cat([one, self.part(two)], 1))
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [(Computed(), "layer 'first.*' computes its weight"), (Shuffled(), "layer 'part' would read")],
+)
+def test_what_cannot_be_followed_is_refused_by_name(network: nn.Module, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        SlimmableModel(network, [1, 0.5], torch.zeros(1, 4))
+
+
+def test_an_input_that_does_not_fit_is_refused_by_name() -> None:
+    with pytest.raises(InputError, match=r"example_input: .*\(1, 5\).*layer '0'"):
+        SlimmableModel(nn.Sequential(nn.Linear(4, 8)), [1, 0.5], torch.zeros(1, 5))
