@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from aequa_lightning.callbacks import Progress, Rewards
+from aequa_lightning.callbacks.measures import Assessment
 from aequa_lightning.checks import check_parameters, check_state, check_writable, state_to_resume
 from aequa_lightning.collaboration.aggregation import FedAvg
 from aequa_lightning.collaboration.checkpoint import load_last
@@ -47,6 +48,7 @@ class CollaborativeTrainer:
         participants_per_round: How many take part in a round, drawn at random; null: all.
         aggregator: How updates become one; null: FedAvg weighted by samples.
         mechanism: How participants are paid; null: Aequa after training.
+        assessment: Which contributions are measured round by round; null: cosine, behind the gates.
         run_dir: The run folder.
         logger: Lightning loggers besides the run folder's own ``metrics.csv`` and ``events.jsonl``.
         callbacks: Further callbacks of the engine.
@@ -74,6 +76,7 @@ class CollaborativeTrainer:
         participants_per_round: int | None = None,
         aggregator: FedAvg | None = None,
         mechanism: Mechanism | None = None,
+        assessment: Assessment | None = None,
         run_dir: str = "runs/latest",
         logger: Logger | list[Logger] | None = None,
         callbacks: list[CollaborationCallback] | None = None,
@@ -95,7 +98,7 @@ class CollaborativeTrainer:
         for key, value in limits.items():
             if value is not None and value < 1:
                 raise InputError(f"trainer.{key}={value} must be at least 1.")
-        self.mechanism = mechanism or Aequa()
+        self.mechanism, self.assessment = mechanism or Aequa(), assessment
         self.plan = Plan(
             max_rounds=max_rounds,
             work=LocalWork(local_epochs, local_steps),
@@ -107,7 +110,7 @@ class CollaborativeTrainer:
             mechanism=repr(self.mechanism),
         )
         self.threads = threads
-        self.callbacks = [Rewards(self.mechanism), Progress(), *(callbacks or [])]
+        self.callbacks = [Rewards(self.mechanism, assessment), Progress(), *(callbacks or [])]
         self.configuration: str | None = None
         loggers = [logger] if isinstance(logger, Logger) else list(logger or [])
         self.fabric = build_fabric(
@@ -190,7 +193,7 @@ class CollaborativeTrainer:
         curve = json.loads(curve_file.read_text())["accuracy_by_width"]
         check_state(model, datamodule.participants, state)
         datamodule.prepare_data()
-        rewards = Rewards(mechanism)
+        rewards = Rewards(mechanism, self.assessment)
 
         def pay(fabric: Fabric) -> None:
             run = Collaboration(fabric, model, datamodule, plan=self.plan, callbacks=[rewards])

@@ -53,7 +53,7 @@ def test_metrics_and_contributions_have_a_row_each(run_dir: Path) -> None:
         assert [row["round"] for row in csv.DictReader(file)] == list("123456")
     with (run_dir / "contributions.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["participant", "samples", "standalone_accuracy", "cosine"]
+    assert list(rows[0]) == ["participant", "samples", "standalone_accuracy", "data_share", "cosine", "gates"]
     assert [row["participant"] for row in rows] == PARTICIPANTS
     assert sum(float(row["cosine"]) for row in rows) == pytest.approx(1)
 

@@ -5,11 +5,18 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from aequa_lightning.collaboration.engine import Collaboration
 from aequa_lightning.files import sha256, write_atomically
 from aequa_lightning.rewards.allocation import Allocation
 from aequa_lightning.rewards.checkpoint import export_program, save_reward
-from aequa_lightning.rewards.fairness import pearson
+from aequa_lightning.rewards.fairness import gain_spread, mean_gain, minimum_gain, pearson
+from aequa_lightning.rewards.frontier import Frontier
+from aequa_lightning.rewards.uncertainty import Resampled
+
+# Level of the intervals of resampled figures.
+LEVEL = 0.9
 
 
 def write_rewards(run: Collaboration, widths: Sequence[float]) -> list[dict[str, Any]]:
@@ -63,16 +70,18 @@ def describe_allocation(
     allocation: Allocation,
     accuracy_by_width: Mapping[float, float],
     *,
+    standalone: Sequence[float],
     standalone_test: Sequence[float],
     received_test: Sequence[float],
 ) -> dict[str, Any]:
-    """Return the content of ``allocation.json``.
+    """Return the content of ``allocation.json``; gains are over what each participant reaches alone.
 
     Args:
         names: The participants, N of them.
         contributions: What they were paid for, (N,).
         allocation: What they receive.
         accuracy_by_width: Validation accuracy of every measured width.
+        standalone: Validation accuracy of each participant alone, (N,).
         standalone_test: Test accuracy of each participant alone, (N,).
         received_test: Test accuracy of each reward, (N,).
     """
@@ -81,6 +90,7 @@ def describe_allocation(
         contributions,
         allocation.widths.tolist(),
         allocation.accuracies.tolist(),
+        standalone,
         received_test,
         standalone_test,
         strict=True,
@@ -100,28 +110,76 @@ def describe_allocation(
                 "contribution": contribution,
                 "width": width,
                 "accuracy": accuracy,
-                "gain": accuracy - contribution,
-                "standalone_test": alone,
+                "gain": accuracy - alone,
+                "standalone_test": alone_test,
                 "test_accuracy": received,
             }
-            for name, contribution, width, accuracy, received, alone in rows
+            for name, contribution, width, accuracy, alone, received, alone_test in rows
         ],
-        "mcg": allocation.mcg,
-        "cgs": allocation.cgs,
+        "mcg": mean_gain(standalone, allocation.accuracies),
+        "cgs": gain_spread(standalone, allocation.accuracies),
         "pearson": allocation.pearson,
         "pearson_test": pearson(standalone_test, received_test),
-        "minimum_gain": allocation.minimum_gain,
+        "minimum_gain": minimum_gain(standalone, allocation.accuracies),
         "certificate": allocation.certificate,
     }
 
 
-def write_contributions(run: Collaboration, measures: Mapping[str, Sequence[float]]) -> None:
-    """Write ``contributions.csv``: a row a participant, a column per measure besides the standalone accuracy."""
+def describe_uncertainty(drawn: Resampled | None, names: Sequence[str]) -> dict[str, Any] | None:
+    """Return how far the figures depend on which samples the validation part holds, for ``allocation.json``.
+
+    Args:
+        drawn: Allocations of resampled validation parts; None where there are none.
+        names: The participants, N of them.
+
+    Returns:
+        Intervals of MCG, CGS and Pearson (None where undefined), and of each width with the share of every width.
+    """
+    if drawn is None:
+        return None
+    low, high = (1 - LEVEL) / 2, (1 + LEVEL) / 2
+    return {
+        "level": LEVEL,
+        "repeats": len(drawn.mcg),
+        **{figure: _interval(drawn, figure) for figure in ("mcg", "cgs", "pearson")},
+        "participants": [
+            {
+                "name": name,
+                # A width that was drawn, not one between two of them.
+                "width": np.quantile(drawn.widths[:, index], [low, high], method="nearest").tolist(),
+                "shares": {repr(width): share for width, share in drawn.width_shares(index).items()},
+            }
+            for index, name in enumerate(names)
+        ],
+    }
+
+
+def _interval(drawn: Resampled, figure: str) -> list[float] | None:
+    bounds = drawn.interval(figure, level=LEVEL)
+    return None if np.isnan(bounds).any() else list(bounds)
+
+
+def describe_frontier(front: Frontier, allocation: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content of ``frontier.json``: what could have been chosen, and what was.
+
+    Args:
+        front: Allocations of which none has both a higher mean gain and a lower spread.
+        allocation: Content of ``allocation.json``.
+    """
+    rows = zip(front.mean_gains.tolist(), front.spreads.tolist(), front.widths.tolist(), strict=True)
+    return {
+        "chosen": {"mcg": allocation["mcg"], "cgs": allocation["cgs"]},
+        "front": [{"mcg": mean, "cgs": spread, "widths": widths} for mean, spread, widths in rows],
+    }
+
+
+def write_contributions(run: Collaboration, measures: Mapping[str, Sequence[float]], gates: Sequence[str]) -> None:
+    """Write ``contributions.csv``: a row a participant, a column per measure, and what the gates caught it at."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     others = [name for name in measures if name != "standalone"]
-    writer.writerow(["participant", "samples", "standalone_accuracy", *others])
+    writer.writerow(["participant", "samples", "standalone_accuracy", *others, "gates"])
     for index, name in enumerate(run.data.names):
         row = [measures["standalone"][index], *(measures[other][index] for other in others)]
-        writer.writerow([name, run.samples[index], *row])
+        writer.writerow([name, run.samples[index], *row, gates[index]])
     write_atomically(run.plan.run_dir / "contributions.csv", text.getvalue().encode())

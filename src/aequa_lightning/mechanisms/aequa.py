@@ -1,15 +1,19 @@
 """Aequa: widths that equalise the participants' gains."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from aequa_lightning.errors import InputError
-from aequa_lightning.mechanisms.mechanism import Mechanism
+from aequa_lightning.mechanisms.mechanism import Measure, Mechanism
 from aequa_lightning.rewards.allocation import Allocation, allocate_widths
+from aequa_lightning.rewards.frontier import Frontier, pareto_front
+from aequa_lightning.rewards.uncertainty import Resampled, bootstrap
 
-# These compare a contribution with an accuracy; the others need only its order or its proportion.
-IN_ACCURACY_UNITS = ("cv", "spread_minus_gain", "variance", "lexicographic")
+# Any measure will do for these; the others compare a contribution with an accuracy.
+IN_ANY_UNIT = ("proportional", "pearson", "full")
+# Resampled validation parts: enough for intervals at 90 %.
+REPEATS = 300
 
 
 @dataclass(frozen=True)
@@ -20,8 +24,9 @@ class Aequa(Mechanism):
     are settings here, and the optimum is exact.
 
     Args:
-        contribution: ``standalone`` (accuracy alone, on the validation part) or ``cosine`` (alignment of the updates
-            with their aggregate).
+        contribution: The measure that is paid for. ``standalone`` is the accuracy alone, on the validation part; any
+            other is no accuracy and goes with the objectives ``proportional`` (a negative contribution counts as 0)
+            and ``pearson``.
         objective: What the allocation minimises; see :func:`~aequa_lightning.rewards.allocation.allocate_widths`.
         slope: Accuracy that one more unit of contribution deserves, or ``auto`` for the largest up to 1 that fits.
         individually_rational: Whether nobody may receive less than it reaches alone, where the widths allow it.
@@ -32,7 +37,7 @@ class Aequa(Mechanism):
         InputError: The resolution is out of range, or the objective does not fit the contribution measure.
     """
 
-    contribution: Literal["standalone", "cosine"] = "standalone"
+    contribution: Measure = "standalone"
     objective: str = "cv"
     slope: float | Literal["auto"] = "auto"
     individually_rational: bool = True
@@ -42,7 +47,7 @@ class Aequa(Mechanism):
     def __post_init__(self) -> None:
         if not 0 <= self.resolution <= 1:
             raise InputError(f"trainer.mechanism.resolution={self.resolution} is outside [0, 1].")
-        if self.contribution != "standalone" and self.objective in IN_ACCURACY_UNITS:
+        if self.contribution != "standalone" and self.objective not in IN_ANY_UNIT:
             raise InputError(
                 f"trainer.mechanism.objective={self.objective!r} compares contributions with accuracies, but "
                 f"contribution={self.contribution!r} is no accuracy; choose objective 'proportional' or 'pearson'."
@@ -58,10 +63,33 @@ class Aequa(Mechanism):
     ) -> Allocation:
         """Choose the widths by the exact optimiser."""
         return allocate_widths(
-            contributions,
+            [max(0.0, one) for one in contributions] if self.objective == "proportional" else contributions,
             accuracy_by_width,
             self.objective,
             slope=self.slope,
             floors=standalone if self.individually_rational else None,
             pin_top=self.pin_top,
+        )
+
+    def frontier(self, standalone: Sequence[float], accuracy_by_width: Mapping[float, float]) -> Frontier:
+        """Return the Pareto front under the same rules."""
+        floors = standalone if self.individually_rational else None
+        return pareto_front(standalone, accuracy_by_width, floors=floors, pin_top=self.pin_top)
+
+    def resample(
+        self, contributions: Sequence[float], correct: Sequence[Sequence[bool]], widths: Sequence[float], *, seed: int
+    ) -> Resampled | None:
+        """Choose again under the same rules; gains mean something only where contributions are accuracies."""
+        if self.contribution != "standalone":
+            return None
+        return bootstrap(
+            correct,
+            widths,
+            contributions,
+            objective=self.objective,
+            slope=self.slope,
+            floors_at_contribution=self.individually_rational,
+            pin_top=self.pin_top,
+            repeats=REPEATS,
+            seed=seed,
         )

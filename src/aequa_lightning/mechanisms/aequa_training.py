@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from aequa_lightning.errors import InputError
-from aequa_lightning.mechanisms.mechanism import Mechanism
+from aequa_lightning.mechanisms.mechanism import Measure, Mechanism
 from aequa_lightning.rewards import fairness
 from aequa_lightning.rewards.allocation import Allocation
 from aequa_lightning.rewards.curve import offered_widths
@@ -24,16 +23,16 @@ class AequaTraining(Mechanism):
     much less as they contribute less. What a participant held in the last round is its reward.
 
     Args:
-        contribution: ``standalone`` (accuracy alone, on the validation part) or ``cosine`` (moving average of the
-            alignment of the updates with their aggregate).
-        slope: Accuracy that one more unit of contribution deserves, >= 0.
+        contribution: The measure that is paid for, as it stands before each round.
+        slope: Accuracy that one more unit of contribution deserves, >= 0; ``standalone`` counts in accuracies, other
+            measures in units of their own.
         resolution: The curve in the report is refined until neighbouring widths differ by no more, in [0, 1].
 
     Raises:
         InputError: A value is out of range.
     """
 
-    contribution: Literal["standalone", "cosine"] = "standalone"
+    contribution: Measure = "standalone"
     slope: float = 1.0
     resolution: float = 0.005
 

@@ -213,7 +213,7 @@ def _with_scores(run: Run, path: Path) -> Run:
     with path.open(newline="") as file:
         rows = {row["participant"]: row for row in csv.DictReader(file)}
     ordered = [rows[p.name] for p in run.participants]
-    columns = [column for column in ordered[0] if column not in {"participant", "samples"}]
+    columns = [column for column in ordered[0] if column not in {"participant", "samples", "gates"}]
     scores = {c.removesuffix("_accuracy"): tuple(float(row[c]) for row in ordered) for c in columns}
     return replace(run, scores=scores)
 

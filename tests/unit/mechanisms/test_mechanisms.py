@@ -44,9 +44,46 @@ def test_nobody_loses_where_the_curve_allows_it() -> None:
 
 
 def test_what_does_not_fit_is_refused() -> None:
-    with pytest.raises(InputError, match="proportional"):
-        Aequa(contribution="cosine")
+    for objective in ("cv", "spread_minus_gain", "variance", "lexicographic", "nash"):
+        with pytest.raises(InputError, match="proportional"):
+            Aequa(contribution="fedsv", objective=objective)
     with pytest.raises(InputError, match="resolution"):
         Aequa(resolution=2)
     with pytest.raises(InputError, match="slope"):
         AequaTraining(slope=-1)
+
+
+@pytest.mark.parametrize("objective", ["proportional", "pearson"])
+def test_any_measure_pays_in_proportion_or_by_correlation(objective: str) -> None:
+    values = [-0.02, 0.01, 0.11, 0.13]
+    mechanism = Aequa(contribution="fedsv", objective=objective, individually_rational=False)
+    allocation = mechanism.allocate(values, CURVE, standalone=[0.5] * 4, held=[1.0] * 4)
+    assert allocation.accuracies.tolist() == sorted(allocation.accuracies)
+    # Who harms is paid like who brings nothing, and never more.
+    other = mechanism.allocate([0.0, *values[1:]], CURVE, standalone=[0.5] * 4, held=[1.0] * 4)
+    assert allocation.widths.tolist() == other.widths.tolist()
+
+
+def test_the_front_keeps_the_rules_of_the_mechanism() -> None:
+    standalone = [0.74, 0.9, 0.5]
+    front = Aequa().frontier(standalone, CURVE)
+    received = np.vectorize(CURVE.get)(front.widths)
+    assert (received >= standalone).all()
+    free = Aequa(individually_rational=False).frontier(standalone, CURVE)
+    assert free.spreads.min() < front.spreads.min()
+    assert SharedModel().frontier(standalone, CURVE).mean_gains.max() == pytest.approx(0.9 - np.mean(standalone))
+
+
+def test_resampling_scatters_around_the_allocation() -> None:
+    random = np.random.default_rng(0)
+    correct = random.random((4, 400)) < np.array(list(CURVE.values()))[:, None]
+    standalone = [0.3, 0.5, 0.7]
+    drawn = Aequa().resample(standalone, correct.tolist(), list(CURVE), seed=0)
+    assert drawn is not None
+    curve = dict(zip(CURVE, correct.mean(axis=1).tolist(), strict=True))
+    allocation = Aequa().allocate(standalone, curve, standalone=standalone, held=[1.0] * 3)
+    low, high = drawn.interval("mcg", level=0.9)
+    assert low <= allocation.mcg <= high
+    assert high - low < 0.1
+    assert Aequa(contribution="fedsv", objective="pearson").resample(standalone, correct.tolist(), [], seed=0) is None
+    assert SharedModel().resample(standalone, correct.tolist(), list(CURVE), seed=0) is None

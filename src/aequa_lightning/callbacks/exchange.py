@@ -1,0 +1,65 @@
+"""What the updates of a round have to do with each other, though they lie in different processes."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from aequa_lightning.collaboration.topology import Topology
+
+# The parameters are cut into so many segments, each multiplied by one group. Their sum is taken in this fixed order, so
+# that the result does not depend on the number of groups.
+SEGMENTS = 16
+# Numbers that are exchanged at a time: 16 MiB.
+TABLE = 2**22
+
+
+def gather(
+    updates: Mapping[int, Tensor], participants: Sequence[int], topology: Topology, *, start: int, end: int
+) -> Tensor:
+    """Collect a range of the parameters of all updates; a collective operation over the groups.
+
+    Args:
+        updates: Updates of the participants that this group hosted, by index; float32 of shape (P,).
+        participants: Indices of the participants to collect, N of them, the same in every process.
+        topology: Where this process stands.
+        start: First parameter.
+        end: One past the last.
+
+    Returns:
+        float32 of shape (N, end - start), on the device.
+    """
+    table = torch.zeros(len(participants), end - start, device=topology.device)
+    for place, index in enumerate(participants):
+        if index in updates:
+            table[place] = updates[index][start:end]
+    # Every row is zero in all groups but one: the sum only carries it there.
+    topology.sum_over_groups(table)
+    return table
+
+
+def gram_matrix(updates: Mapping[int, Tensor], participants: Sequence[int], topology: Topology, *, size: int) -> Tensor:
+    """Return the inner products of all pairs of updates; a collective operation over the groups.
+
+    The updates travel in ranges of parameters, so that no process ever holds all of them.
+
+    Args:
+        updates: Updates of the participants that this group hosted, by index; float32 of shape (P,).
+        participants: Indices of all participants with an update, N of them, the same in every process.
+        topology: Where this process stands.
+        size: P.
+
+    Returns:
+        float64 of shape (N, N), on the CPU; the same bits in every process, for any number of them.
+    """
+    count = len(participants)
+    products = torch.zeros(SEGMENTS, count, count, dtype=torch.float64, device=topology.device)
+    step = max(1, TABLE // max(1, count))
+    for segment in range(SEGMENTS):
+        last = size * (segment + 1) // SEGMENTS
+        for start in range(size * segment // SEGMENTS, last, step):
+            table = gather(updates, participants, topology, start=start, end=min(start + step, last))
+            if segment % topology.groups == topology.group:
+                rows = table.double()
+                products[segment] += rows @ rows.T
+    return topology.share(products).sum(dim=0)

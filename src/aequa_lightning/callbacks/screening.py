@@ -1,0 +1,116 @@
+"""The gates at work in a round: who is valued, as whom, and in which words the others are told why not."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from aequa_lightning.contributions.gates import examine, merge_clones, share_within
+
+# Reason, for the table at the end, and what the round's record says.
+REASONS = {
+    "null": "sent next to nothing; worth nothing in this round",
+    "replay": "sent the previous aggregate back; worth nothing in this round",
+    "scaled": "sent an update far longer than its work explains; worth nothing in this round",
+}
+NON_FINITE = "sent an update that is not finite; left out of the average and worth nothing in this round"
+
+
+@dataclass(frozen=True)
+class Screened:
+    """What the gates leave for valuation.
+
+    Attributes:
+        participants: Indices of those that are valued, K of them, ascending.
+        group: Player that each of them belongs to, 0..G - 1: those who sent the same update are one player.
+        reasons: Why the gates acted on a participant, by index, such as ``replay`` or ``clone of participant-03``.
+        sentences: The same for the reader of a round's record.
+    """
+
+    participants: list[int]
+    group: tuple[int, ...]
+    reasons: dict[int, str]
+    sentences: list[str]
+
+    def merge(self, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the mixing matrix (G, K) and joint weights (G,) of the players; see ``merge_clones``.
+
+        Args:
+            weights: Aggregation weight of each valued participant, (K,).
+        """
+        return merge_clones(weights, self.group)
+
+    def share(self, values: Tensor, count: int) -> Tensor:
+        """Split each player's value among its participants; 0 for everybody else.
+
+        Args:
+            values: Value of each player, (G,).
+            count: Number of all participants.
+
+        Returns:
+            float64 of shape (count,).
+
+        Example:
+            >>> Screened([0, 2, 3], (0, 1, 1), {}, []).share(torch.tensor([1.0, 4.0]), 4).tolist()
+            [1.0, 0.0, 2.0, 2.0]
+        """
+        shared = torch.zeros(count, dtype=torch.float64)
+        if self.participants:
+            shared[self.participants] = share_within(values.double().cpu(), self.group)
+        return shared
+
+
+def let_pass(accepted: Sequence[int]) -> Screened:
+    """Return what is valued without gates: everybody whose update entered the average, each by itself."""
+    return Screened(list(accepted), tuple(range(len(accepted))), {}, [])
+
+
+def screen(
+    gram: Tensor,
+    previous: Tensor | None,
+    *,
+    accepted: Sequence[int],
+    refused: Sequence[int],
+    work: Tensor,
+    names: Sequence[str],
+) -> Screened:
+    """Let the gates decide on one round.
+
+    Args:
+        gram: Inner products of all pairs of accepted updates, (K, K).
+        previous: Cosine of each accepted update with the previous aggregate, (K,); None in the first round.
+        accepted: Indices of those whose update entered the average, K of them.
+        refused: Indices of those whose update was not finite or exploded.
+        work: Local work of each accepted participant, (K,), above 0.
+        names: Names of all participants.
+
+    Example:
+        >>> updates = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+        >>> found = screen(
+        ...     updates @ updates.T, None, accepted=[0, 1, 2], refused=[], work=torch.ones(3), names=["a", "b", "c"]
+        ... )
+        >>> found.group, found.sentences
+        ((0, 1, 1), ['b, c sent the same update; valued as one, the value split among them'])
+    """
+    gates = examine(gram, previous, work=work)
+    reasons = dict.fromkeys(refused, "non-finite")
+    sentences = [f"{names[index]} {NON_FINITE}" for index in refused]
+    for reason, told in REASONS.items():
+        for index, caught in zip(accepted, getattr(gates, reason), strict=True):
+            if caught and index not in reasons:
+                reasons[index] = reason
+                sentences.append(f"{names[index]} {told}")
+    valued = [index for index in accepted if index not in reasons]
+    identity = [gates.group[list(accepted).index(index)] for index in valued]
+    players = list(dict.fromkeys(identity))
+    for player in players:
+        clones = [index for index, its in zip(valued, identity, strict=True) if its == player]
+        if len(clones) > 1:
+            sentences.append(
+                f"{', '.join(names[index] for index in clones)} sent the same update; valued as one, the value split "
+                "among them"
+            )
+            for index in clones:
+                reasons[index] = f"clone of {', '.join(names[other] for other in clones if other != index)}"
+    return Screened(valued, tuple(players.index(its) for its in identity), reasons, sentences)

@@ -1,0 +1,86 @@
+"""What a round is worth on the server's validation part, with the work spread over the processes."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from aequa_lightning.collaboration.aggregation import ExactSum, from_fixed_point
+from aequa_lightning.collaboration.engine import Collaboration
+from aequa_lightning.collaboration.evaluation import EVALUATION_BATCH
+from aequa_lightning.contributions.coalition_models import model_evaluator, round_game
+from aequa_lightning.contributions.semivalues import all_coalitions
+from aequa_lightning.slimmable.norm import cumulative
+
+# Models of coalitions that exist at the same time: 64, or as many as fit into 64 MiB.
+MODELS = 64
+MODEL_NUMBERS = 2**24
+
+
+def validation_gradient(run: Collaboration) -> Tensor:
+    """Return the gradient of the full width's validation loss at the server's parameters; a collective operation.
+
+    Args:
+        run: The run, between two rounds.
+
+    Returns:
+        float64 of shape (P,), on the device; the same bits in every process, for any number of them.
+    """
+    run.load_server_parameters()
+    run.evaluator.calibrate(1.0)
+    network, topology = run.classifier.network.eval(), run.topology
+    inputs, targets = run.data.validation().tensors
+    parameters = [parameter for parameter in run.classifier.parameters() if parameter.requires_grad]
+    total = ExactSum(run.parameters.numel(), topology.device)
+    batches = list(zip(inputs.split(EVALUATION_BATCH), targets.split(EVALUATION_BATCH), strict=True))
+    for batch, classes in batches[topology.rank :: topology.processes]:
+        with torch.enable_grad():
+            logits = network(batch.to(topology.device))
+            loss = nn.functional.cross_entropy(logits, classes.to(topology.device))
+            gradients = torch.autograd.grad(loss, parameters)
+        total.add(torch.cat([gradient.reshape(-1) for gradient in gradients]), len(classes) / len(targets))
+    return from_fixed_point(topology.share_over_processes(total.total)).to(topology.device)
+
+
+def coalition_table(
+    run: Collaboration, base: Tensor, steps: Tensor, utility: Callable[[Tensor, Tensor], Tensor]
+) -> NDArray[np.float64]:
+    """Return what the server's model would be worth had only a coalition taken its steps; a collective operation.
+
+    An absent step is simply missing and the others keep their weights, so that a step of zero is worth nothing.
+
+    Args:
+        run: The run, at the end of a round.
+        base: Parameters at the start of the round, float32 of shape (P,).
+        steps: How far each player moved the server, float32 of shape (N, P); the same in every process.
+        utility: (logits, classes) -> worth.
+
+    Returns:
+        Worth of all coalitions in the order of ``all_coalitions``, (2^N,); the same in every process.
+    """
+    topology, network = run.topology, run.classifier.network.full
+    inputs, targets = (tensor.to(topology.device) for tensor in run.data.validation().tensors)
+    evaluate = model_evaluator(_InBatches(network), inputs, targets, utility)
+    batch_size = max(1, min(MODELS, MODEL_NUMBERS // len(base)))
+    game = round_game(base, steps, torch.ones(len(steps)), evaluate, batch_size=batch_size)
+    coalitions = all_coalitions(len(steps))
+    worth = torch.zeros(len(coalitions), dtype=torch.float64)
+    # Norm layers take the statistics of the batch: a coalition's own, at no extra pass over the data.
+    with cumulative(network):
+        for start in range(topology.rank * batch_size, len(coalitions), topology.processes * batch_size):
+            batch = slice(start, start + batch_size)
+            worth[batch] = torch.from_numpy(game(coalitions[batch]))
+    return topology.share_over_processes(worth).numpy()
+
+
+class _InBatches(nn.Module):
+    """A network that takes its input in evaluation batches, whatever the number of samples."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return torch.cat([self.network(batch) for batch in inputs.split(EVALUATION_BATCH)])

@@ -1,0 +1,67 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor
+
+from aequa_lightning.collaboration.aggregation import FedAvg
+from aequa_lightning.collaboration.engine import Collaboration, Plan
+from aequa_lightning.collaboration.hooks import RoundResult
+from aequa_lightning.collaboration.local import LocalWork
+from aequa_lightning.data import DigitsData
+from aequa_lightning.training import SlimmableClassifier
+
+NAMES = ("a", "b", "c", "d", "e")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Collaboration:
+    """A run of five participants in a single process, of which nothing has been trained."""
+    data = DigitsData(participants=5, train_samples=300)
+    data.names = NAMES
+    torch.manual_seed(0)
+    model = SlimmableClassifier(
+        10, data.input_shape, backbone="mlp", backbone_options={"hidden": (8,)}, widths=[1.0, 0.5]
+    )
+    plan = Plan(
+        max_rounds=3,
+        work=LocalWork(),
+        participants_per_round=None,
+        aggregator=FedAvg(),
+        checkpoint_every=1,
+        seed=0,
+        run_dir=tmp_path,
+        mechanism="",
+    )
+    return Collaboration(Fabric(accelerator="cpu", devices=1), model, data, plan=plan, callbacks=[])
+
+
+@pytest.fixture
+def honest(run: Collaboration) -> Tensor:
+    """Five updates that share a direction and differ otherwise, float32 of shape (5, P)."""
+    generator = torch.Generator().manual_seed(1)
+    shared = torch.randn(len(run.parameters), generator=generator)
+    return 0.1 * (shared + torch.randn(5, len(run.parameters), generator=generator))
+
+
+@pytest.fixture
+def finish(run: Collaboration) -> Callable[..., RoundResult]:
+    """A function that averages updates as the engine does, moves the server and returns the round's result."""
+
+    def finish(updates: Tensor, *, refused: tuple[int, ...] = ()) -> RoundResult:
+        present = [index for index in range(len(updates)) if index not in refused]
+        shares = run.plan.aggregator.weights([run.samples[index] for index in range(len(updates))])
+        weights = {index: shares[index] for index in present}
+        coverage = run.holdings.coverage(weights, run.widths)
+        total = sum(weights[index] * updates[index].double() for index in present)
+        mean_update = torch.where(coverage > 0, total / coverage, 0.0)
+        run.plan.aggregator.step(run.parameters, mean_update)
+        run.round += 1
+        people = [{"name": name} for name in run.data.names]
+        record = {"participants": people, "rejected": [run.data.names[index] for index in refused]}
+        kept = {index: updates[index] for index in present}
+        return RoundResult(run.round, kept, weights, coverage, mean_update, {1.0: 0.5}, record)
+
+    return finish
