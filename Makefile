@@ -6,21 +6,23 @@ READY := $(VENV)/.ready
 # One thread a process: several processes share the machine, and forked tests must not inherit a pool of threads.
 export OMP_NUM_THREADS = 1
 
-.PHONY: setup demo test lint types bench docs clean
+.PHONY: setup demo test lint types unit system bench docs clean
 
 setup: $(READY)
 
 $(READY): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25"
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
 	touch $@
 
 demo: setup
 	rm -rf runs/demo
 	$(BIN)/aequa fit --config configs/digits.yaml --trainer.run_dir runs/demo
 
+# The two halves of the tests run side by side: the second one waits a lot for processes that it starts.
 test: lint types
-	$(BIN)/python -m pytest
+	$(MAKE) --jobs 2 --output-sync=target unit system
 
 lint: setup
 	$(BIN)/ruff check .
@@ -29,8 +31,18 @@ lint: setup
 types: setup
 	$(BIN)/mypy
 
+unit: setup
+	$(BIN)/python -m pytest src tests/unit
+
+system: setup
+	$(BIN)/python -m pytest tests/integration tests/distributed tests/parity tests/fault
+
 bench: setup
 	$(BIN)/python -m benchmarks
 
+docs: setup
+	$(BIN)/python -m pip install --quiet --editable ".[docs]"
+	$(BIN)/mkdocs build --strict
+
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build dist
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build dist site
