@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from aequa_lightning.collaboration.checkpoint import load_checkpoint, load_last
+from aequa_lightning.collaboration.checkpoint import FORMAT, load_checkpoint, load_last
 from aequa_lightning.errors import InputError
 from aequa_lightning.training import SlimmableClassifier
 
@@ -57,6 +57,11 @@ def check_state(model: SlimmableClassifier, participants: int, state: dict[str, 
     """
     if state.get("kind") != "collaboration":
         raise InputError("ckpt_path holds no state of a run; give one of its checkpoints, or 'last'.")
+    if state["format"] != FORMAT:
+        raise InputError(
+            f"ckpt_path has format {state['format']}, this version reads {FORMAT}; finish the run with the version that "
+            "began it."
+        )
     if state["participants"] != participants:
         raise InputError(
             f"ckpt_path was saved with {state['participants']} participants, but data.participants={participants}; "
