@@ -59,8 +59,8 @@ def check_state(model: SlimmableClassifier, participants: int, state: dict[str, 
         raise InputError("ckpt_path holds no state of a run; give one of its checkpoints, or 'last'.")
     if state["format"] != FORMAT:
         raise InputError(
-            f"ckpt_path has format {state['format']}, this version reads {FORMAT}; finish the run with the version that "
-            "began it."
+            f"ckpt_path has format {state['format']}, this version reads {FORMAT}; finish the run with the version "
+            "that began it."
         )
     if state["participants"] != participants:
         raise InputError(

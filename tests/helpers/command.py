@@ -61,7 +61,7 @@ def start(words: list[str]) -> "subprocess.Popen[str]":
     )
 
 
-def wait_until(condition: Callable[[], bool], process: "subprocess.Popen[str]", *, seconds: float = 120) -> None:
+def wait_until(condition: Callable[[], bool], process: "subprocess.Popen[str]", *, seconds: float = 240) -> None:
     """Wait until the condition holds, while the process runs."""
     end = time.monotonic() + seconds
     while not condition():
