@@ -85,6 +85,13 @@ class Banks(nn.Module):
         """Add a bank."""
         self.add_module(_key(width), bank)
 
+    def forget(self) -> None:
+        """Let every bank have seen nothing."""
+        for bank in self._modules.values():
+            assert isinstance(bank, Bank)
+            reset(bank.named)
+            bank.seen = False
+
     def _load_from_state_dict(self, state_dict: Mapping[str, Tensor], prefix: str, *others: object) -> None:
         found: dict[str, dict[str, Tensor]] = {}
         for name, tensor in state_dict.items():
