@@ -1,0 +1,50 @@
+"""From batch norm to group norm: networks of any width without running statistics."""
+
+import copy
+
+from torch import nn
+
+from aequa_lightning.errors import InputError
+
+BatchNorm = nn.modules.batchnorm._BatchNorm
+
+
+def group_norm_from_batch_norm(module: nn.Module, channels_per_group: int = 16) -> nn.Module:
+    """Return a copy of a network with a group norm in place of every batch norm.
+
+    The number of channels in a group is what stays the same from width to width, so that a width normalises its groups
+    as the full network does; and no width needs statistics of its own. The affine parameters are copied. The function
+    is another one: train the network afterwards. Source: Wu and He, "Group Normalization", ECCV 2018.
+
+    Args:
+        module: Any network; it stays as it is.
+        channels_per_group: Channels that are normalised together, >= 1; also the step in which widths cut them.
+
+    Raises:
+        InputError: When a layer's channels do not divide into such groups.
+
+    Example:
+        >>> group_norm_from_batch_norm(nn.Sequential(nn.Conv2d(3, 32, 3), nn.BatchNorm2d(32)))[1].num_groups
+        2
+    """
+    if channels_per_group < 1:
+        raise InputError(f"channels_per_group: {channels_per_group} is not a number of channels; give 1 or more")
+    memo: dict[int, object] = {}
+    for name, part in module.named_modules():
+        if isinstance(part, BatchNorm):
+            memo[id(part)] = _group_norm(name, part, channels_per_group)
+    # What a copy has been remembered for is not copied again, wherever and however often it is referred to.
+    return copy.deepcopy(module, memo)
+
+
+def _group_norm(name: str, norm: BatchNorm, size: int) -> nn.GroupNorm:
+    if norm.num_features % size:
+        raise InputError(
+            f"channels_per_group: the {norm.num_features} channels of layer {name!r} do not divide into groups of "
+            f"{size}; give a divisor that all layers share"
+        )
+    group_norm = nn.GroupNorm(norm.num_features // size, norm.num_features, eps=norm.eps, affine=norm.affine)
+    group_norm.train(norm.training)
+    if norm.affine:
+        group_norm.weight, group_norm.bias = copy.deepcopy(norm.weight), copy.deepcopy(norm.bias)
+    return group_norm
