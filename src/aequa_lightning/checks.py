@@ -41,7 +41,8 @@ def state_to_resume(run_dir: Path, ckpt_path: str | None) -> dict[str, Any] | No
     """
     if ckpt_path == "last":
         return load_last(run_dir / "checkpoints")
-    if (run_dir / "events.jsonl").exists():
+    own = ckpt_path is not None and Path(ckpt_path).resolve().is_relative_to(run_dir.resolve())
+    if (run_dir / "events.jsonl").exists() and not own:
         raise InputError(
             f"trainer.run_dir={str(run_dir)!r} already holds a run; go on with --ckpt_path last, "
             "or choose another folder."

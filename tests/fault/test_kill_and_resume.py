@@ -64,3 +64,13 @@ def test_the_death_of_one_process_ends_all_and_the_run_can_go_on(tmp_path: Path,
     assert "SIGKILL" in errors or "closed" in errors
     assert aequa(*words, "--ckpt_path", "last") == 0
     _assert_same(run_dir, uninterrupted)
+
+
+def test_a_run_goes_on_from_any_of_its_checkpoints_and_can_be_prolonged(tmp_path: Path) -> None:
+    whole = fit(tmp_path / "whole", "--trainer.mechanism=SharedModel", rounds=4)
+    # Alone everybody trains for as many epochs as the run has rounds, so only what is shared is compared.
+    run_dir = fit(tmp_path / "run", "--trainer.mechanism=SharedModel", rounds=2)
+    first = run_dir / "checkpoints" / "round-0001.ckpt"
+    fit(run_dir, "--trainer.mechanism=SharedModel", f"--ckpt_path={first}", rounds=4)
+    assert [event["round"] for event in events(run_dir, "round")] == [1, 2, 2, 3, 4]
+    assert largest_difference(run_dir, whole) == 0

@@ -84,7 +84,7 @@ def test_a_finished_run_is_not_overwritten_and_a_torn_checkpoint_is_no_start(
     run_dir = fit(Path("run"), "--trainer.mechanism=SharedModel")
     record = (run_dir / "events.jsonl").read_bytes()
     assert "--ckpt_path last" in _refused(capsys, *small(run_dir))
-    torn = run_dir / "torn.ckpt"
+    torn = Path("torn.ckpt")
     torn.write_bytes((run_dir / "checkpoints" / "last.ckpt").read_bytes()[:1000])
     assert "truncated" in _refused(capsys, *small(Path("other")), f"--ckpt_path={torn}")
     assert "participants" in _refused(
