@@ -1,6 +1,8 @@
 """What README and docs/ show is run, and what they name exists."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -43,6 +45,16 @@ def test_the_code_of_a_page_runs(path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_no_block_is_overlooked(path: Path) -> None:
     fences = re.findall(r"^ *```", path.read_text(), re.MULTILINE)
     assert 2 * len(list(blocks(path.read_text()))) == len(fences), "give every block a language, and close it"
+
+
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    pytest.importorskip("mkdocs", reason="needs the docs extra")
+    words = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
+    done = subprocess.run([*words, "--config-file", str(REPOSITORY / "mkdocs.yml")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    reference = (tmp_path / "site" / "reference" / "configuration" / "index.html").read_text()
+    assert "max_rounds" in reference
+    assert "participants_per_round" in reference
 
 
 def test_the_tests_that_the_table_of_features_names_exist() -> None:

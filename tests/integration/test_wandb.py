@@ -71,7 +71,8 @@ def test_the_history_is_the_run_s_own_record(run_dir: Path, dashboard: WandbRun)
         for width, accuracy in event["validation_accuracy"].items():
             assert dashboard.series(f"validation/accuracy/{width}")[number] == accuracy
         for person in event["participants"]:
-            for key in ("loss", "cosine"):
+            assert {"loss", "cosine", "width"} <= person.keys()
+            for key in person.keys() - {"name", "samples"}:
                 assert dashboard.series(f"participant/{person['name']}/{key}")[number] == person[key]
 
 
@@ -89,17 +90,17 @@ def test_tables_and_scatter_say_what_the_files_say(run_dir: Path, dashboard: Wan
     assert plot["fieldSettings"] == {"x": "contribution", "y": "accuracy"}
     columns, rows = dashboard.table("contributions")
     with (run_dir / "contributions.csv").open() as file:
-        assert [columns, *(["" if value is None else str(value) for value in row] for row in rows)] == list(
-            csv.reader(file)
-        )
+        for row, written in zip(rows, csv.DictReader(file), strict=True):
+            for column, value in zip(columns, row, strict=True):
+                assert value == (written[column] if isinstance(value, str) else float(written[column]))
     rewards = json.loads((run_dir / "rewards" / "manifest.json").read_text())["rewards"]
     assert dashboard.table("rewards")[1] == [list(reward.values()) for reward in rewards]
 
 
 def test_the_files_are_artifacts(run_dir: Path, dashboard: WandbRun) -> None:
     allocation, rewards = dashboard.artifacts["run-allocation"], dashboard.artifacts["run-rewards"]
-    assert allocation["aliases"] == rewards["aliases"] == ["latest", "round-3"]
-    assert allocation["files"] == ["allocation.json", "config.yaml", "contributions.csv"]
+    assert set(allocation["aliases"]) == set(rewards["aliases"]) == {"latest", "round-3"}
+    assert allocation["files"] == ["allocation.json", "config.yaml", "contributions.csv", "frontier.json"]
     assert rewards["files"] == sorted(path.name for path in (run_dir / "rewards").iterdir())
 
 
@@ -113,7 +114,7 @@ def test_offline_a_run_that_failed_goes_on_as_a_new_one_in_the_same_group(monkey
     monkeypatch.setenv("WANDB_TAGS", "mine")
     before = _surroundings()
     with monkeypatch.context() as patch:
-        patch.setattr("aequa_lightning.callbacks.rewards.measure_curve", MagicMock(side_effect=KeyError("broken")))
+        patch.setattr("aequa_lightning.callbacks.Rewards.on_fit_end", MagicMock(side_effect=KeyError("broken")))
         with pytest.raises(KeyError, match="broken"):
             aequa(*small(Path("run"), rounds=1), WANDB)
     # In a run of one process that process is ours: it is left as it was.

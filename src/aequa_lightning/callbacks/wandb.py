@@ -18,12 +18,15 @@ from aequa_lightning.collaboration.hooks import CollaborationCallback, RoundResu
 from aequa_lightning.errors import InputError
 
 AXES = ("train", "validation", "participant", "time")
+# The columns of contributions.csv that are no numbers.
+WORDS = ("participant", "gates")
 
 
 class WandbDashboard(CollaborationCallback):
     """Shows the run in Weights & Biases, as one run written by the global rank 0.
 
-    Per round: the training loss, the accuracy of every width, every participant's loss and cosine, the time by phase.
+    Per round: the training loss, the accuracy of every width, every participant's loss, width and
+    contribution measures, the time by phase.
     At the end: tables of contributions, allocation and rewards, the scatter of contribution and received accuracy,
     and the files as artifacts. The resolved configuration is the run's configuration.
 
@@ -62,6 +65,7 @@ class WandbDashboard(CollaborationCallback):
             return
         folder = run.plan.run_dir.absolute()
         self._surroundings.enter_context(_files_within(folder / "wandb"))
+        self._surroundings.callback(_end_session)
         try:
             self._wandb = self._start(folder, run.round)
         except wandb.Error as error:
@@ -97,8 +101,6 @@ class WandbDashboard(CollaborationCallback):
         self._send()
         if self._wandb is not None:
             self._wandb.finish(exit_code=0 if self._finished else 1)
-            if wandb.run is None:  # else the caller's own run needs the service still
-                wandb.teardown()
             shutil.rmtree(run.plan.run_dir / "wandb" / "temporary", ignore_errors=True)
             self._wandb = None
         self._surroundings.close()
@@ -161,7 +163,8 @@ def _history(record: dict[str, Any]) -> dict[str, float]:
     row |= {f"validation/accuracy/{width}": value for width, value in record["validation_accuracy"].items()}
     for person in record["participants"]:
         if person["name"] not in record["rejected"]:
-            row |= {f"participant/{person['name']}/{key}": person[key] for key in ("loss", "cosine") if key in person}
+            prefix = f"participant/{person['name']}"
+            row |= {f"{prefix}/{key}": value for key, value in person.items() if key not in ("name", "samples")}
     # A round that failed half-way has no times.
     phases = {"round": record["seconds"], **record["seconds_by_phase"]} if "seconds" in record else {}
     return row | {f"time/{phase}": seconds for phase, seconds in phases.items()}
@@ -170,16 +173,14 @@ def _history(record: dict[str, Any]) -> dict[str, float]:
 def _tables(folder: Path) -> dict[str, Any]:
     """Read the tables of a paid run, and the picture of its fairness."""
     with (folder / "contributions.csv").open(newline="") as file:
-        header, *rows = csv.reader(file)
-    # A measure that is undefined for a participant is an empty field.
-    contributions = [
-        [name, int(samples), *(float(value) if value else None for value in measures)]
-        for name, samples, *measures in rows
-    ]
+        contributions = [
+            {column: text if column in WORDS else float(text) for column, text in row.items()}
+            for row in csv.DictReader(file)
+        ]
     people = json.loads((folder / "allocation.json").read_text())["participants"]
     rewards = json.loads((folder / "rewards" / "manifest.json").read_text())["rewards"]
     return {
-        "contributions": wandb.Table(columns=[*header], data=contributions),
+        "contributions": _table(contributions),
         "allocation": _table(people),
         "rewards": _table(rewards),
         "fairness": wandb.plot.scatter(
@@ -197,12 +198,18 @@ def _artifacts(folder: Path, group: str) -> list[wandb.Artifact]:
     # W&B allows few characters in these names.
     prefix = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "-_.") else "-" for letter in group)
     allocation = wandb.Artifact(f"{prefix}-allocation", type="allocation")
-    for name in ("allocation.json", "contributions.csv", "config.yaml"):
+    for name in ("allocation.json", "contributions.csv", "frontier.json", "config.yaml"):
         if (folder / name).is_file():
             allocation.add_file(str(folder / name), policy="immutable")
     rewards = wandb.Artifact(f"{prefix}-rewards", type="model")
     rewards.add_dir(str(folder / "rewards"), policy="immutable")
     return [allocation, rewards]
+
+
+def _end_session() -> None:
+    """End W&B's process, which else would keep settings and places for the next run of this one."""
+    if wandb.run is None:  # else the caller has a run of its own
+        wandb.teardown()
 
 
 @contextmanager
