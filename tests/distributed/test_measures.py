@@ -83,6 +83,15 @@ def test_the_front_and_the_uncertainty_are_written(alone: Path) -> None:
         assert person["name"] == interval["name"]
 
 
+def test_allocating_again_keeps_what_was_measured(tmp_path: Path, alone: Path) -> None:
+    run_dir = tmp_path / "run"
+    shutil.copytree(alone, run_dir)
+    (run_dir / "contributions.csv").unlink()
+    assert aequa("allocate", "--run_dir", run_dir, "--slope", "1.0") == 0
+    assert (run_dir / "contributions.csv").read_text() == (alone / "contributions.csv").read_text()
+    assert json.loads((run_dir / "allocation.json").read_text())["slope"] == 1.0
+
+
 def test_paying_by_another_measure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ("--trainer.mechanism.contribution=alignment", "--trainer.mechanism.objective=pearson")
     run_dir = fit(tmp_path / "run", *words, devices=2, rounds=2)
