@@ -109,6 +109,7 @@ def test_nothing_lies_outside_the_run_folder(run_dir: Path, surroundings: Path) 
     assert not (run_dir / "wandb" / "temporary").exists()
 
 
+@pytest.mark.slow
 def test_offline_a_run_that_failed_goes_on_as_a_new_one_in_the_same_group(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_TAGS", "mine")
