@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -93,8 +93,9 @@ def sandwich_step(
     no_sync: Callable[[], AbstractContextManager[Any]] = nullcontext,
     loss: Callable[[Tensor, Tensor], Tensor] = functional.cross_entropy,
     distillation: Distillation | None = None,
+    reduction: Literal["mean", "sum"] = "mean",
 ) -> dict[float, Tensor]:
-    """Add the gradient of the mean loss over the widths to the parameters' gradients.
+    """Add the gradient of the widths' mean loss to the parameters' gradients.
 
     Each width has its own backward, so that the activations of one width at a time are in memory; the gradients are
     synchronised between processes with the last one only. The caller zeroes the gradients before, and clips and
@@ -109,9 +110,14 @@ def sandwich_step(
         no_sync: Makes a context in which backward does not synchronise gradients between processes.
         loss: Loss of outputs against targets.
         distillation: Lets the narrow widths learn from the first; None: all learn from the targets.
+        reduction: ``"mean"`` over the widths, so that a learning rate serves any number of them, or their ``"sum"``, as
+            in the paper.
 
     Returns:
         The loss of each width, detached, not divided by their number.
+
+    Raises:
+        InputError: When the reduction is unknown.
 
     Example:
         >>> weight = torch.ones(1, requires_grad=True)
@@ -122,6 +128,9 @@ def sandwich_step(
         >>> weight.grad  # (2 * 1 + 2 * 0.25) / 2
         tensor([1.2500])
     """
+    if reduction not in ("mean", "sum"):
+        raise InputError(f"reduction: {reduction!r} is unknown; choose 'mean' or 'sum'")
+    divisor = len(widths) if reduction == "mean" else 1
     losses: dict[float, Tensor] = {}
     teacher: Tensor | None = None
     for number, width in enumerate(widths):
@@ -132,7 +141,7 @@ def sandwich_step(
             value = loss(outputs, targets)
             if distillation is not None and teacher is not None:
                 value = distillation(outputs, teacher, value)
-            backward(value / len(widths))
+            backward(value / divisor)
         if distillation is not None and teacher is None:
             teacher = outputs.detach()
         losses[width] = value.detach()

@@ -61,6 +61,18 @@ def test_gradients_equal_the_hand_summed_ones(distillation: Distillation | None)
         torch.testing.assert_close(parameter.grad, gradient)
 
 
+def test_the_sum_is_the_mean_times_the_number_of_widths() -> None:
+    x, y = torch.randn(7, 5, dtype=torch.double), torch.arange(7) % 3
+    mean, total = slim(), slim()
+    losses = sandwich_step(mean, x, y, mean.widths)
+    assert sandwich_step(total, x, y, total.widths, reduction="sum") == losses
+    for one, other in zip(mean.parameters(), total.parameters(), strict=True):
+        assert one.grad is not None
+        torch.testing.assert_close(other.grad, 3 * one.grad)
+    with pytest.raises(InputError, match="reduction"):
+        sandwich_step(mean, x, y, mean.widths, reduction="none")  # type: ignore[arg-type]
+
+
 def test_only_the_last_width_synchronises() -> None:
     model = slim()
     held: list[bool] = []
