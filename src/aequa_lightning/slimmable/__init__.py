@@ -1,6 +1,9 @@
 """One network, many widths: run, train and hand out any width of an ordinary PyTorch network."""
 
 from aequa_lightning.slimmable.budget import Cost, cost, width_for
+from aequa_lightning.slimmable.convert import group_norm_from_batch_norm
+from aequa_lightning.slimmable.export import save_onnx, save_safetensors
+from aequa_lightning.slimmable.importance import order_by_importance
 from aequa_lightning.slimmable.model import SlimmableModel
 from aequa_lightning.slimmable.plan import SlicePlan
 from aequa_lightning.slimmable.sandwich import Distillation, sandwich_step, sandwich_widths
@@ -13,7 +16,11 @@ __all__ = [
     "SlimmableModel",
     "channels",
     "cost",
+    "group_norm_from_batch_norm",
+    "order_by_importance",
     "sandwich_step",
     "sandwich_widths",
+    "save_onnx",
+    "save_safetensors",
     "width_for",
 ]
