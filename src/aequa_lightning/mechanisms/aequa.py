@@ -29,7 +29,8 @@ class Aequa(Mechanism):
             and ``pearson``.
         objective: What the allocation minimises; see :func:`~aequa_lightning.rewards.allocation.allocate_widths`.
         slope: Accuracy that one more unit of contribution deserves, or ``auto`` for the largest up to 1 that fits.
-        individually_rational: Whether nobody may receive less than it reaches alone, where the widths allow it.
+        individually_rational: Whether nobody may receive less than it reaches alone, where the widths allow it. Whoever
+            brought nothing by the measure, be it that the gates caught it, has no such claim.
         pin_top: Whether the top contributor receives the full width.
         resolution: The accuracy curve is refined until neighbouring widths differ by no more, in [0, 1].
 
@@ -62,12 +63,14 @@ class Aequa(Mechanism):
         held: Sequence[float],
     ) -> Allocation:
         """Choose the widths by the exact optimiser."""
+        # A claim holds for everybody who ranks higher, too: one without a contribution must not lift the others.
+        claims = [alone if brought > 0 else 0.0 for alone, brought in zip(standalone, contributions, strict=True)]
         return allocate_widths(
             [max(0.0, one) for one in contributions] if self.objective == "proportional" else contributions,
             accuracy_by_width,
             self.objective,
             slope=self.slope,
-            floors=standalone if self.individually_rational else None,
+            floors=claims if self.individually_rational else None,
             pin_top=self.pin_top,
         )
 

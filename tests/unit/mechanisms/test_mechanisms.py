@@ -64,6 +64,13 @@ def test_any_measure_pays_in_proportion_or_by_correlation(objective: str) -> Non
     assert allocation.widths.tolist() == other.widths.tolist()
 
 
+def test_who_brought_nothing_has_no_claim_to_what_it_reaches_alone() -> None:
+    mechanism = Aequa(contribution="fedsv", objective="proportional")
+    allocation = mechanism.allocate([0.0, 0.01, 0.5], CURVE, standalone=[0.9, 0.6, 0.8], held=[1.0] * 3)
+    # The second keeps its own claim, and the first lifts nobody.
+    assert allocation.accuracies.tolist() == [0.5, 0.7, 0.9]
+
+
 def test_the_front_keeps_the_rules_of_the_mechanism() -> None:
     standalone = [0.74, 0.9, 0.5]
     front = Aequa().frontier(standalone, CURVE)
