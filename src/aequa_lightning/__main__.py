@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from aequa_lightning.errors import InputError
 
+FROM_A_PROCESS = f"{InputError.__module__}.{InputError.__qualname__}: "
+
 USAGE = """\
 usage: aequa VERB [options]
 
@@ -70,6 +72,10 @@ def _input_error(error: BaseException | None) -> str | None:
         return None
     if isinstance(error, InputError | ArgumentError):
         return str(error)
+    # A forked process hands its error on as the text of its traceback.
+    for line in str(error).splitlines():
+        if line.startswith(FROM_A_PROCESS):
+            return line.removeprefix(FROM_A_PROCESS)
     return _input_error(error.__cause__) or _input_error(error.__context__)
 
 

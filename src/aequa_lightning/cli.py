@@ -8,6 +8,7 @@ from typing_extensions import override
 
 from aequa_lightning.callbacks import Progress, Rewards  # noqa: F401  short class names in configurations
 from aequa_lightning.data import CollaborativeData
+from aequa_lightning.errors import InputError
 from aequa_lightning.trainer import CollaborativeTrainer
 from aequa_lightning.training import SlimmableClassifier
 
@@ -59,7 +60,7 @@ class AequaCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.link_arguments("data.num_classes", "model.init_args.num_classes", apply_on="instantiate")
         parser.link_arguments("data.input_shape", "model.init_args.input_shape", apply_on="instantiate")
-        parser.link_arguments("seed_everything", "trainer.seed")
+        parser.link_arguments("seed_everything", "trainer.seed", compute_fn=whole_number)
 
     @override
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
@@ -91,3 +92,18 @@ class AequaCLI(LightningCLI):
     def _run_subcommand(self, subcommand: str) -> None:
         if self._execute:
             super()._run_subcommand(subcommand)
+
+
+def whole_number(seed: bool | int) -> int:
+    """Return the seed; Lightning's ``true`` and ``false`` stand for none that could be recorded and repeated.
+
+    Raises:
+        InputError: The seed is true or false.
+
+    Example:
+        >>> whole_number(3)
+        3
+    """
+    if isinstance(seed, bool):
+        raise InputError(f"seed_everything={str(seed).lower()} cannot be repeated; give a whole number.")
+    return seed

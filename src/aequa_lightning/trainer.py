@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import torch
 from lightning.fabric import Fabric
-from lightning.fabric.loggers import Logger
+from lightning.pytorch.loggers import Logger, WandbLogger
 from rich.console import Console
 from rich.table import Table
 
@@ -237,7 +237,16 @@ class CollaborativeTrainer:
             run.load_state_dict(state)
         if run.is_global_zero and self.configuration is not None:
             write_atomically(self.plan.run_dir / "config.yaml", self.configuration.encode())
-        return run.fit()
+        finished = False
+        try:
+            finished = run.fit()
+        finally:
+            for logger in fabric.loggers if run.is_global_zero else ():
+                logger.finalize("success" if finished else "aborted")
+                # A forked process runs no exit handlers, on which W&B relies to write what it still holds.
+                if isinstance(logger, WandbLogger):
+                    logger.experiment.finish()
+        return finished
 
     def _evaluate(
         self, stage: str, model: SlimmableClassifier, data: CollaborativeData, ckpt_path: str | None

@@ -164,7 +164,6 @@ def test_the_seed_decides_the_first_weights_and_the_partition() -> None:
     assert not torch.equal(first, other)
 
 
-@pytest.mark.xfail(strict=True, reason="trainer.logger is typed as Fabric's Logger, of which each name exists twice")
 def test_loggers_have_short_names() -> None:
     cli = build("--trainer.logger=CSVLogger", "--trainer.logger.save_dir=csv")
     assert isinstance(cli.trainer.fabric.logger, CSVLogger)
@@ -203,7 +202,6 @@ def _losses(run_dir: Path) -> dict[int, float]:
     return {event["round"]: event["train_loss"] for event in events(run_dir, "round")}
 
 
-@pytest.mark.xfail(strict=True, reason="nobody finalizes the loggers, and CSVLogger writes every hundredth step only")
 def test_csv_logger(decorated: Path) -> None:
     (path,) = (decorated / "CSVLogger").rglob("metrics.csv")
     with path.open() as file:
@@ -219,7 +217,6 @@ def test_tensorboard_logger(decorated: Path) -> None:
     assert logged == pytest.approx(_losses(decorated / "run"))
 
 
-@pytest.mark.xfail(strict=True, reason="nobody finishes the logger's run, and a forked process has no exit handlers")
 def test_wandb_logger(decorated: Path) -> None:
     (run,) = read_runs(decorated / "WandbLogger")
     assert run.series("train_loss") == _losses(decorated / "run")
@@ -236,7 +233,6 @@ def test_bf16_mixed(decorated: Path, plain: Path) -> None:
     assert {value.dtype for value in parameters(decorated / "run").values()} == {torch.float32}
 
 
-@pytest.mark.xfail(strict=True, reason="in a new folder the record begins with `resume`, which the report refuses")
 def test_resume_from_a_checkpoint_by_path(plain: Path) -> None:
     checkpoint = plain / "checkpoints" / "round-0001.ckpt"
     fit(Path("branch"), *TINY, f"--ckpt_path={checkpoint}", participants=3)

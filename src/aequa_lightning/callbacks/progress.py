@@ -17,9 +17,11 @@ class Progress(CollaborationCallback):
     loads. Where the output is no terminal, a line is printed for every tenth of the rounds.
     """
 
+    def __init__(self) -> None:
+        self._bar: Bar | None = None
+
     def on_fit_start(self, run: Collaboration) -> None:
         """Open the bar."""
-        self._bar: Bar | None = None
         if not run.is_global_zero:
             return
         self._console = Console(file=sys.stderr)

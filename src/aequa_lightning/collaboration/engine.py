@@ -122,8 +122,8 @@ class Collaboration:
         """
         with self.stop.listening():
             try:
-                self.record("start" if self.round == 0 else "resume", **self._description())
                 self._call("on_fit_start")
+                self.record("resume" if read_events(self._events.path) else "start", **self._description())
                 finished = self._train_standalone() and self._train_rounds()
                 if finished:
                     self.load_server_parameters()
@@ -196,7 +196,8 @@ class Collaboration:
                 self._call("on_standalone_end", index)
             if self.topology.any(self.stop.received is not None):
                 return False
-        if self.is_global_zero and self.round == 0:
+        recorded = any(event["event"] == "standalone" for event in read_events(self._events.path))
+        if self.is_global_zero and not recorded:
             for result in self.standalone.all():
                 self.record("standalone", **vars(result))
         return True

@@ -1,6 +1,6 @@
 """Processes arranged as groups x replicas: a group hosts participants in turn, its replicas share each of them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from typing import Any
@@ -110,7 +110,7 @@ def build_fabric(
     num_nodes: int,
     precision: Any,
     replicas: int,
-    loggers: list[Logger],
+    loggers: Sequence[Logger],
     timeout: timedelta,
 ) -> Fabric:
     """Choose how processes are started and arranged.
@@ -140,7 +140,7 @@ def build_fabric(
                 num_nodes=num_nodes,
                 precision=precision,
                 strategy=strategy,
-                loggers=loggers,
+                loggers=list(loggers),
             )
         except (ValueError, RuntimeError) as error:
             # Lightning's MisconfigurationException is a RuntimeError or a bare Exception by version.
