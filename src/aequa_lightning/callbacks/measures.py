@@ -105,29 +105,11 @@ class Measures:
         accepted, count = list(result.weights), run.data.participants
         products = update_products(run, result, self._vectors(result))
         screened, gram = self._screen(run, result, products)
-        weights = torch.tensor([result.weights[index] for index in screened.participants], dtype=torch.float64)
-        places = [accepted.index(index) for index in screened.participants]
-        gram = gram[places][:, places]
-        scores: dict[str, Tensor] = {}
-        if "cosine" in self.names:
-            scores["cosine"] = cosine_scores(screened, gram, products, weights)
-        if "class_cosine" in self.names:
-            scores["class_cosine"] = class_cosine_scores(run, result, screened, weights)
-        if "alignment" in self.names:
-            scores["alignment"] = alignment_scores(screened, products, weights)
-        if self._base is not None:
-            scores |= coalition_scores(
-                run,
-                result,
-                screened,
-                base=self._base,
-                utility=self.assessment.utility,
-                measures=self._of_coalitions,
-            )
+        scores = self._score(run, result, screened, gram, products)
         # Whoever the gates caught counts with 0; whoever was absent, or refused without gates, keeps its standing.
         counted = sorted({*accepted, *screened.reasons})
-        for name, by_player in scores.items():
-            shared = screened.share(by_player, count)
+        for name in self.names:
+            shared = screened.share(scores[name], count) if screened.participants else torch.zeros(count)
             self._totals[name].update(shared[counted], counted)
             for row in result.record["participants"]:
                 row[name] = shared[run.data.names.index(row["name"])].item()
@@ -177,6 +159,28 @@ class Measures:
             total.load_state_dict(state["totals"][name])
         self._caught = [Counter(caught) for caught in state["caught"]]
         self._previous = state["previous"]
+
+    def _score(
+        self, run: Collaboration, result: RoundResult, screened: Screened, gram: Tensor, products: Products
+    ) -> dict[str, Tensor]:
+        """Return the value of each player by every measure; nothing where there are no players."""
+        if not screened.participants:
+            return {}
+        accepted = list(result.weights)
+        weights = torch.tensor([result.weights[index] for index in screened.participants], dtype=torch.float64)
+        places = [accepted.index(index) for index in screened.participants]
+        scores: dict[str, Tensor] = {}
+        if "cosine" in self.names:
+            scores["cosine"] = cosine_scores(screened, gram[places][:, places], products, weights)
+        if "class_cosine" in self.names:
+            scores["class_cosine"] = class_cosine_scores(run, result, screened, weights)
+        if "alignment" in self.names:
+            scores["alignment"] = alignment_scores(screened, products, weights)
+        if self._of_coalitions:
+            assert self._base is not None
+            names, utility = self._of_coalitions, self.assessment.utility
+            scores |= coalition_scores(run, result, screened, base=self._base, utility=utility, measures=names)
+        return scores
 
     def _vectors(self, result: RoundResult) -> dict[str, Tensor]:
         """Return the vectors that every update is multiplied with."""

@@ -121,7 +121,7 @@ def class_cosine_scores(run: Collaboration, result: RoundResult, screened: Scree
     first = [screened.participants[screened.group.index(player)] for player in range(len(players))]
     held = [run.holdings.mask(run.widths[index])[rows].cpu() for index in first]
     scores = [class_cosines(player[None], aggregate * part).mean() for player, part in zip(players, held, strict=True)]
-    return torch.stack(scores) if scores else torch.zeros(0, dtype=torch.float64)
+    return torch.stack(scores)
 
 
 def alignment_scores(screened: Screened, products: Products, weights: Tensor) -> Tensor:
@@ -160,8 +160,6 @@ def coalition_scores(
     players = torch.zeros(len(set(screened.group)), len(base), device=base.device)
     for player, step in zip(screened.group, moved, strict=True):
         players[player] += step
-    if not len(players):
-        return {name: torch.zeros(0, dtype=torch.float64) for name in measures}
     table = coalition_table(run, base, players, getattr(utilities, utility))
     return {
         name: torch.from_numpy(np.asarray(semivalues(table, COALITION_MEASURES[name](len(players)))))

@@ -56,8 +56,7 @@ class Screened:
             [1.0, 0.0, 2.0, 2.0]
         """
         shared = torch.zeros(count, dtype=torch.float64)
-        if self.participants:
-            shared[self.participants] = share_within(values.double().cpu(), self.group)
+        shared[self.participants] = share_within(values.double().cpu(), self.group)
         return shared
 
 

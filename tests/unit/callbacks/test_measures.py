@@ -129,6 +129,14 @@ def test_planted_updates_are_caught_and_worth_nothing(run: Collaboration, honest
     assert measures.remarks()[1] == "null in 2 rounds"
 
 
+def test_a_round_of_which_nothing_is_left_is_worth_nothing(run: Collaboration, honest: Tensor, finish: Finish) -> None:
+    for refused in ((), (0, 1, 2, 3)):
+        measures = Measures(run, EVERYTHING, paid_by="standalone")
+        result = _round(measures, run, finish, 0 * honest, refused=refused)
+        assert len(result.record["gates"]) == 5
+        assert all(_scores(result, name) == [0.0] * 5 for name in EVERYTHING.measures)
+
+
 def test_without_gates_a_replay_is_paid_best(run: Collaboration, honest: Tensor, finish: Finish) -> None:
     measures = Measures(run, Assessment(gates=False), paid_by="standalone")
     first = _round(measures, run, finish, honest)
