@@ -231,10 +231,11 @@ class SlimmableModel(nn.Module):
     def _build(self, width: float, sizes: tuple[int, ...]) -> str | None:
         """Make the sub-network of a width and return None, or the reason why it cannot exist."""
         skeleton = narrow_copy(self._blank(), self.structure.plan(width, self._shapes), self.structure.heads_at(width))
+        shape = tuple(self.example_input.shape)
         try:
             reason = self.structure.misaligned(width, trace(skeleton, self.example_input, RULES))
         except InputError as error:
-            reason = str(error.__cause__ or error)
+            reason = str(error).removeprefix(f"example_input: the network cannot run on shape {shape}; ")
         if reason is None:
             others = self._shapes.keys() - self._parameter_names - self._statistics_names
             self._derived.narrow[sizes] = _Narrow(

@@ -91,7 +91,7 @@ def trace(skeleton: nn.Module, example_input: Tensor, rules: Mapping[Any, Rule])
         except Exception as error:
             raise InputError(
                 f"example_input: the network cannot run on shape {tuple(example_input.shape)}; "
-                f"layer {tracer.where()!r} says: {error}"
+                f"{tracer.place()} says: {error}"
             ) from error
     for tensor in tree_leaves(output):
         if isinstance(tensor, Tensor):
@@ -121,6 +121,7 @@ class Tracer(TorchFunctionMode):
         super().__init__()
         self._rules = rules
         self.found = Trace()
+        self._left = ""
         self._skeleton = skeleton
         tensors = [*skeleton.named_parameters(), *skeleton.named_buffers()]
         self._names = {id(tensor): name for name, tensor in tensors if tensor.is_meta}
@@ -137,7 +138,7 @@ class Tracer(TorchFunctionMode):
         hooks = []
         for name, module in self._skeleton.named_modules():
             hooks.append(module.register_forward_pre_hook(lambda *_, name=name: self._path.append(name)))
-            hooks.append(module.register_forward_hook(lambda *_: _ignore(self._path.pop())))
+            hooks.append(module.register_forward_hook(self._leave))
         try:
             yield
         finally:
@@ -147,6 +148,13 @@ class Tracer(TorchFunctionMode):
     def where(self) -> str:
         """Return the name of the innermost running module."""
         return self._path[-1] if self._path else ""
+
+    def place(self) -> str:
+        """Return where the dry run is, in words: between layers it is the network's own code that runs."""
+        return f"layer {self.where()!r}" if self.where() else f"what follows layer {self._left!r}"
+
+    def _leave(self, *_: object) -> None:
+        self._left = self._path.pop() or self._left
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -315,7 +323,3 @@ def _mean_and_clean(total: Tensor, first: Tensor, second: Tensor) -> tuple[Tenso
     safe = torch.where(_reached(total), total, 1)
     mean = first / safe
     return mean.round().long(), (second / safe - mean**2).abs() < _SPREAD
-
-
-def _ignore(_: object) -> None:
-    """Return None whatever comes in: what a hook returns would replace the output."""
