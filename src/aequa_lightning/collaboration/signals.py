@@ -3,7 +3,7 @@
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -27,12 +27,8 @@ class StopRequest:
                 # A second Ctrl-C means it: do not wait for the safe point.
                 raise KeyboardInterrupt
 
-        former = {number: signal.signal(number, remember) for number in STOP_SIGNALS}
-        try:
+        with _handled_by(remember):
             yield
-        finally:
-            for number, handler in former.items():
-                signal.signal(number, handler)
 
 
 @contextmanager
@@ -46,9 +42,16 @@ def passing_on_signals() -> Iterator[None]:
                 if child.pid is not None:
                     os.kill(child.pid, number)
 
-    former = {number: signal.signal(number, forward) for number in STOP_SIGNALS}
+    with _handled_by(forward):
+        yield
+
+
+@contextmanager
+def _handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Let stop signals call the handler within the block, and restore the former handlers after it."""
+    former = {number: signal.signal(number, handler) for number in STOP_SIGNALS}
     try:
         yield
     finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
+        for number, before in former.items():
+            signal.signal(number, before)
