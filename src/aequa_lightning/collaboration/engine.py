@@ -18,7 +18,7 @@ from aequa_lightning import __version__
 from aequa_lightning.collaboration.aggregation import ExactSum, FedAvg, is_acceptable
 from aequa_lightning.collaboration.assignment import assign
 from aequa_lightning.collaboration.checkpoint import save_checkpoint
-from aequa_lightning.collaboration.evaluation import AtWidth, Evaluator, count_correct
+from aequa_lightning.collaboration.evaluation import EVALUATION_BATCH, AtWidth, Evaluator, count_correct
 from aequa_lightning.collaboration.events import EventLog, read_events, write_metrics
 from aequa_lightning.collaboration.holdings import Holdings
 from aequa_lightning.collaboration.hooks import CollaborationCallback, RoundResult
@@ -211,7 +211,7 @@ class Collaboration:
         network = self.classifier.network
         if network.has_statistics:
             # Alone there is no server: the statistics come from the participant's own data.
-            network.recalibrate(inputs.split(500), [1.0])
+            network.recalibrate(inputs.split(EVALUATION_BATCH), [1.0])
         validation, test = (
             count_correct(AtWidth(network, 1.0), part, device=self.topology.device) / len(part)
             for part in (self.data.validation(), self.data.test())

@@ -88,9 +88,7 @@ class Evaluator:
             For each data set the accuracy in [0, 1] of each width, the same on all processes.
         """
         correct = torch.zeros(len(datasets), len(widths), dtype=torch.int64)
-        for index in range(self.topology.rank, len(widths), self.topology.processes):
-            self.calibrate(widths[index])
-            network = AtWidth(self.model, widths[index])
+        for index, network in self._own_part(widths):
             for row, dataset in enumerate(datasets):
                 correct[row, index] = count_correct(network, dataset, device=self.topology.device)
         correct = self.topology.share_over_processes(correct)
@@ -110,8 +108,12 @@ class Evaluator:
             bool of shape (widths, samples), the same on all processes.
         """
         correct = torch.zeros(len(widths), len(dataset), dtype=torch.int32)
-        for index in range(self.topology.rank, len(widths), self.topology.processes):
-            self.calibrate(widths[index])
-            network = AtWidth(self.model, widths[index])
+        for index, network in self._own_part(widths):
             correct[index] = mark_correct(network, dataset, device=self.topology.device)
         return self.topology.share_over_processes(correct).bool()
+
+    def _own_part(self, widths: Sequence[float]) -> Iterator[tuple[int, AtWidth]]:
+        """Yield the place and the calibrated network of each width that this process measures."""
+        for index in range(self.topology.rank, len(widths), self.topology.processes):
+            self.calibrate(widths[index])
+            yield index, AtWidth(self.model, widths[index])
