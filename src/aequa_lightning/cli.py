@@ -9,6 +9,7 @@ from typing_extensions import override
 from aequa_lightning.callbacks import Progress, Rewards  # noqa: F401  short class names in configurations
 from aequa_lightning.data import CollaborativeData
 from aequa_lightning.errors import InputError
+from aequa_lightning.help import OneScreenHelp
 from aequa_lightning.trainer import CollaborativeTrainer
 from aequa_lightning.training import SlimmableClassifier
 
@@ -43,6 +44,7 @@ class AequaCLI(LightningCLI):
                 "default_env": True,
                 "env_prefix": "AEQUA",
                 "prog": "aequa",
+                "formatter_class": OneScreenHelp,
                 # `main` prints the error alone: the usage of so many options would bury it.
                 "exit_on_error": False,
                 **{verb: {"exit_on_error": False} for verb in self.subcommands()},

@@ -22,12 +22,15 @@ def run_command(words: Sequence[str]) -> None:
     {"allocate": _allocate, "audit": _audit, "report": _report}[words[0]](list(words[1:]))
 
 
-def _parser(verb: str, description: str) -> ArgumentParser:
-    return ArgumentParser(prog=f"aequa {verb}", description=description, exit_on_error=False)
+def _parser(verb: str, description: str, *, example: str) -> ArgumentParser:
+    epilog = f"example: aequa {verb} {example}"
+    return ArgumentParser(prog=f"aequa {verb}", description=description, epilog=epilog, exit_on_error=False)
 
 
 def _allocate(words: list[str]) -> None:
-    parser = _parser("allocate", "Choose the widths of a finished run again.")
+    parser = _parser(
+        "allocate", "Choose the widths of a finished run again.", example="--run_dir runs/demo --slope 1.2"
+    )
     parser.add_argument("--run_dir", type=str, required=True, help="the run folder")
     parser.add_argument("--objective", type=str | None, help="what is minimised, such as cv; default: as in the run")
     parser.add_argument("--slope", type=float | str | None, help="a number or auto; default: as in the run")
@@ -46,7 +49,9 @@ def _allocate(words: list[str]) -> None:
 
 
 def _audit(words: list[str]) -> None:
-    parser = _parser("audit", "Prove of each reward file what it holds and what it does not.")
+    parser = _parser(
+        "audit", "Prove of each reward file what it holds and what it does not.", example="--run_dir runs/demo"
+    )
     parser.add_argument("--run_dir", type=str, required=True, help="the run folder")
     options = parser.parse_args(words)
     cli = _finished_run(options.run_dir)
@@ -68,7 +73,9 @@ def _finished_run(run_dir: str) -> "AequaCLI":
 
 
 def _report(words: list[str]) -> None:
-    parser = _parser("report", "Build the page of one run, or compare several.")
+    parser = _parser(
+        "report", "Build the page of one run, or compare several.", example="--run_dir runs/demo runs/mine"
+    )
     parser.add_argument("--run_dir", nargs="+", type=str, required=True, help="one run folder, or several to compare")
     parser.add_argument("--output", type=str | None, help="the page; default: in the first run folder")
     options = parser.parse_args(words)

@@ -143,6 +143,15 @@ def test_help(capsys: pytest.CaptureFixture[str], words: list[str], expected: st
     assert expected in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("verb", ["fit", "validate", "test", "predict", "allocate", "audit", "report"])
+def test_help_of_every_verb_fits_one_screen_and_shows_an_example(capsys: pytest.CaptureFixture[str], verb: str) -> None:
+    with suppress(SystemExit):
+        aequa(verb, "--help")
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 60
+    assert any(f"aequa {verb} --" in line and line.startswith("example") for line in lines)
+
+
 @pytest.mark.parametrize(
     "option", ["max_epochs=3", "profiler=simple", "fast_dev_run=true", "accumulate_grad_batches=2"]
 )

@@ -1,0 +1,65 @@
+"""The help of a training verb on one screen: a line for each option."""
+
+import re
+import shutil
+from argparse import SUPPRESS, Action
+from collections.abc import Iterable
+from textwrap import shorten
+from typing import Any
+
+from jsonargparse import DefaultHelpFormatter
+from typing_extensions import override
+
+# Room for the longest option, `--trainer.participants_per_round`.
+OPTION = 34
+
+
+class OneScreenHelp(DefaultHelpFormatter):
+    """Shows of every option its name, the first sentence about it and its default.
+
+    Types, environment variables and the rest of the text stand in the reference of the documentation;
+    ``--model.help``, ``--data.help`` and the like show the options of a class in full.
+    """
+
+    @override
+    def add_usage(self, usage: str | None, actions: Iterable[Action], *args: Any, **kwargs: Any) -> None:
+        verb = self._prog.split()[-1]
+        options = (
+            "--config configs/digits.yaml --trainer.max_rounds 5"
+            if verb == "fit"
+            else "--config runs/demo/config.yaml --ckpt_path runs/demo/rewards/participant-00.ckpt"
+        )
+        self._add_item(lambda: f"usage: aequa {verb} --config FILE [options]\nexample: aequa {verb} {options}\n\n", [])
+
+    @override
+    def start_section(self, heading: str | None) -> None:
+        # The title of a group is the docstring of its class: no news beside the names of the options.
+        super().start_section(None)
+
+    @override
+    def _format_action(self, action: Action) -> str:
+        names = [name for name in action.option_strings if name.startswith("-") and not name.endswith("+")]
+        # `--trainer FILE` and `--model.help` would double the list; links between options have no name of their own.
+        doubled = action.dest.endswith(".help") or action.help == "Path to a configuration file."
+        if not names or doubled or action.help == SUPPRESS:
+            return ""
+        columns = max(shutil.get_terminal_size().columns, 80) - OPTION - 3
+        return f"  {', '.join(names):{OPTION}} {shorten(self._summary(action), columns, placeholder=' …')}\n"
+
+    def _summary(self, action: Action) -> str:
+        text = self._expand_help(action) if action.help else ""
+        if text.startswith("One or more arguments specifying"):
+            return f"A class and its options; --{action.dest}.help lists them"
+        if action.default not in (None, SUPPRESS):
+            return f"{first_sentence(text)} ({action.default})"
+        return first_sentence(text)
+
+
+def first_sentence(text: str) -> str:
+    """Return what a docstring says first, without its marks.
+
+    Example:
+        >>> first_sentence("``cpu``, ``cuda`` ... or ``auto``, as of Lightning. More follows.")
+        'cpu, cuda ... or auto, as of Lightning'
+    """
+    return re.split(r"(?<!\.)\.(?:\s|$)", text.replace("`", ""), maxsplit=1)[0].strip()
