@@ -17,12 +17,12 @@ from aequa_lightning.checks import check_parameters, check_state, check_writable
 from aequa_lightning.collaboration.aggregation import FedAvg
 from aequa_lightning.collaboration.checkpoint import load_last
 from aequa_lightning.collaboration.engine import Collaboration, Plan
-from aequa_lightning.collaboration.events import read_events
 from aequa_lightning.collaboration.hooks import CollaborationCallback
 from aequa_lightning.collaboration.local import LocalWork
 from aequa_lightning.collaboration.topology import build_fabric, launch
 from aequa_lightning.data import CollaborativeData
 from aequa_lightning.errors import InputError, RunInterrupted
+from aequa_lightning.events import read_events
 from aequa_lightning.files import write_atomically, write_json
 from aequa_lightning.inference import load_network, measure, write_predictions
 from aequa_lightning.mechanisms import Aequa, Mechanism

@@ -19,7 +19,6 @@ from aequa_lightning.collaboration.aggregation import ExactSum, FedAvg, is_accep
 from aequa_lightning.collaboration.assignment import assign
 from aequa_lightning.collaboration.checkpoint import save_checkpoint
 from aequa_lightning.collaboration.evaluation import EVALUATION_BATCH, AtWidth, Evaluator, count_correct
-from aequa_lightning.collaboration.events import EventLog, read_events, write_metrics
 from aequa_lightning.collaboration.holdings import Holdings
 from aequa_lightning.collaboration.hooks import CollaborationCallback, RoundResult
 from aequa_lightning.collaboration.local import LocalTrainer, LocalWork
@@ -30,6 +29,7 @@ from aequa_lightning.collaboration.standalone import Standalone, StandaloneRecor
 from aequa_lightning.collaboration.stopwatch import Stopwatch
 from aequa_lightning.collaboration.topology import Topology
 from aequa_lightning.data import CollaborativeData
+from aequa_lightning.events import EventLog, read_events, write_metrics
 from aequa_lightning.training import SlimmableClassifier
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from aequa_lightning.errors import InputError
+from aequa_lightning.events import BEGINNINGS, Event, latest_rounds, read_events
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ def read_run(folder: Path) -> Run:
     if not record.is_file():
         raise InputError(f"{folder} is no run folder: it has no events.jsonl. Give the `run_dir` of an `aequa fit`.")
     with _reading(record):
-        run = _from_events(folder, _read_events(record))
+        run = _from_events(folder, _latest_run(read_events(record), record))
     with _reading(folder / "contributions.csv"):
         run = _with_scores(run, folder / "contributions.csv")
     with _reading(folder / "allocation.json"):
@@ -140,32 +141,16 @@ def read_run(folder: Path) -> Run:
     return replace(run, config=config.read_text()) if config.is_file() else run
 
 
-def _read_events(record: Path) -> list[dict[str, Any]]:
-    """Return the events; a line that a kill tore off, at the end or before the next beginning, is left out."""
-    lines = record.read_text(errors="replace").splitlines()
-    events: list[dict[str, Any]] = []
-    torn: int | None = None
-    for number, line in enumerate(lines, start=1):
-        try:
-            event = json.loads(line)
-        except json.JSONDecodeError:
-            if torn is not None:
-                break
-            torn = number
-            continue
-        if torn is not None and event["event"] not in {"start", "resume"}:
-            break
-        torn = None
-        # A start begins the record anew: the folder was used again.
-        events = [event] if event["event"] == "start" else [*events, event]
-    else:
-        if events and events[0]["event"] == "start":
-            return events
+def _latest_run(events: list[Event], record: Path) -> list[Event]:
+    """Return the events from the last start, which begins the record anew; a resume tells as much as a start."""
+    starts = [place for place, event in enumerate(events) if event["event"] == "start"]
+    events = events[starts[-1] :] if starts else events
+    if not events or events[0]["event"] not in BEGINNINGS:
         raise InputError(f"{record} does not begin with a start event; run `aequa fit` to the end of its set-up first.")
-    raise InputError(f"Line {torn} of {record} is not JSON; delete that line to read the rest.")
+    return events
 
 
-def _from_events(folder: Path, events: list[dict[str, Any]]) -> Run:
+def _from_events(folder: Path, events: list[Event]) -> Run:
     start, data = events[0], events[0]["data"]
     counts = data.get("class_counts") or [()] * len(data["participants"])
     alone = {e["participant"]: e for e in events if e["event"] == "standalone"}
@@ -181,15 +166,13 @@ def _from_events(folder: Path, events: list[dict[str, Any]]) -> Run:
         )
         for number, (name, samples, held) in enumerate(zip(data["participants"], data["samples"], counts, strict=True))
     )
-    # A resumed run repeats the rounds after its checkpoint; the last record of a round is the one that counts.
-    rounds = {e["round"]: _round(e) for e in events if e["event"] == "round"}
     endings = [e for e in events if e["event"] in {"finish", "stop", "resume"}]
     paid_by = [e["paid_by"] for e in events if e["event"] == "contributions"]
     return Run(
         folder=folder,
         start=start,
         participants=people,
-        rounds=tuple(rounds[number] for number in sorted(rounds)),
+        rounds=tuple(map(_round, latest_rounds(events))),
         resumes=sum(e["event"] == "resume" for e in events),
         ending=endings[-1] if endings and endings[-1]["event"] != "resume" else None,
         paid_by=paid_by[-1] if paid_by else None,

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import time
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,21 @@ from aequa_lightning.files import write_atomically
 
 Event = dict[str, Any]
 
+# What a session of a run writes first.
+BEGINNINGS = ("start", "resume")
+
 
 def read_events(path: Path) -> list[Event]:
-    """Read all whole lines of an events file.
+    """Read the events of a run.
+
+    A line that a kill or a full disk tore is left out: the session that wrote it ended there, and what it was about to
+    tell is done and told again after a resume. Any other line that is no event is left out too, with a warning.
 
     Args:
         path: The file; a missing one reads as no events.
 
     Returns:
-        The events in order. A last line that a crash left unfinished is skipped.
+        The events in order.
 
     Example:
         >>> read_events(Path("no-such-file"))
@@ -28,13 +35,24 @@ def read_events(path: Path) -> list[Event]:
     """
     if not path.is_file():
         return []
-    events = []
-    for line in path.read_bytes().split(b"\n"):
-        try:
-            events.append(json.loads(line))
-        except ValueError:
-            continue
+    events: list[Event] = []
+    torn: int | None = None
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        event = _parse(line)
+        if torn is not None and not (event and event["event"] in BEGINNINGS):
+            warnings.warn(f"Line {torn} of {path} is no event and was left out.", stacklevel=2)
+        torn = None if event else number
+        if event:
+            events.append(event)
     return events
+
+
+def _parse(line: bytes) -> Event | None:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) and "event" in event else None
 
 
 class EventLog:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from aequa_lightning.collaboration.events import EventLog, latest_rounds, read_events, write_metrics
+from aequa_lightning.events import EventLog, latest_rounds, read_events, write_metrics
 
 
 def test_a_torn_line_is_skipped_and_not_glued_to_the_next(tmp_path: Path) -> None:
@@ -13,6 +13,21 @@ def test_a_torn_line_is_skipped_and_not_glued_to_the_next(tmp_path: Path) -> Non
         file.write(b'{"event": "round", "rou')
     log.append("resume", x=2)
     assert [(event["event"], event["x"]) for event in read_events(log.path)] == [("start", 1), ("resume", 2)]
+
+
+@pytest.mark.parametrize("after", [b"", b"\n"])
+def test_a_line_torn_at_the_end_is_left_out(tmp_path: Path, after: bytes) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(b'{"event": "start"}\n{"event": "round", "rou' + after)
+    assert [event["event"] for event in read_events(path)] == ["start"]
+
+
+@pytest.mark.parametrize("damage", [b'{"event": "rou', b"\0\0\0", b"17"])
+def test_a_damaged_line_elsewhere_is_left_out_and_named(tmp_path: Path, damage: bytes) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(b'{"event": "start"}\n' + damage + b'\n{"event": "finish"}\n')
+    with pytest.warns(UserWarning, match="Line 2 of"):
+        assert [event["event"] for event in read_events(path)] == ["start", "finish"]
 
 
 def test_not_finite_is_refused_and_nothing_written(tmp_path: Path) -> None:
