@@ -25,6 +25,8 @@ class SlimmableClassifier(LightningModule):
     Args:
         num_classes: Number of classes, >= 2. The command line takes it from the data.
         input_shape: Shape of one input without the batch, such as (1, 28, 28). The command line takes it from the data.
+        vocabulary_size: Number of different tokens, where an input is a row of token numbers; None where it is not. The
+            command line takes it from the data.
         backbone: A name known to :func:`~aequa_lightning.backbones.build_backbone`, or ``package.module:function``.
         backbone_options: Keyword arguments of the backbone.
         widths: The grid that training draws widths from, in (0, 1]; its smallest is the narrowest sub-network.
@@ -41,6 +43,7 @@ class SlimmableClassifier(LightningModule):
         num_classes: int,
         input_shape: Sequence[int],
         *,
+        vocabulary_size: int | None = None,
         backbone: str = "cnn",
         backbone_options: Options | None = None,
         widths: Sequence[float] = (1.0, 0.75, 0.5, 0.25),
@@ -54,10 +57,8 @@ class SlimmableClassifier(LightningModule):
             raise InputError(f"model.distillation={distillation} is outside [0, 1]; 0 turns it off.")
         if sampled_widths < 0:
             raise InputError(f"model.sampled_widths={sampled_widths} is negative; 0 trains the full and the smallest.")
-        full = build_backbone(
-            backbone, num_classes=num_classes, input_shape=tuple(input_shape), **(backbone_options or {})
-        )
-        self.network = SlimmableModel(full, widths, torch.zeros(1, *input_shape))
+        full, example = _full_network(num_classes, input_shape, vocabulary_size, backbone, backbone_options)
+        self.network = SlimmableModel(full, widths, example)
         self.sampled_widths, self.seed = sampled_widths, seed
         self.distillation = Distillation(hard_weight=1 - distillation) if distillation else None
         # One backward per width needs the memory of one width only; automatic optimisation would hold all graphs.
@@ -165,7 +166,7 @@ class SlimmableClassifier(LightningModule):
 
     def reward_hparams(self, width: float) -> dict[str, Any]:
         """Return the arguments of the :class:`RewardClassifier` that holds one width of this model, plain values."""
-        kept = ("num_classes", "backbone", "backbone_options")
+        kept = ("num_classes", "vocabulary_size", "backbone", "backbone_options")
         return {"width": width, "input_shape": list(self.hparams["input_shape"])} | {
             key: self.hparams[key] for key in kept
         }
@@ -185,6 +186,7 @@ class RewardClassifier(LightningModule):
         num_classes: Number of classes.
         input_shape: Shape of one input without the batch.
         width: The width it was cut at, in (0, 1].
+        vocabulary_size: As of :class:`SlimmableClassifier`.
         backbone: As of :class:`SlimmableClassifier`.
         backbone_options: As of :class:`SlimmableClassifier`.
     """
@@ -195,16 +197,15 @@ class RewardClassifier(LightningModule):
         input_shape: Sequence[int],
         *,
         width: float,
+        vocabulary_size: int | None = None,
         backbone: str,
         backbone_options: Options | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        full = build_backbone(
-            backbone, num_classes=num_classes, input_shape=tuple(input_shape), **(backbone_options or {})
-        )
+        full, example = _full_network(num_classes, input_shape, vocabulary_size, backbone, backbone_options)
         # Only the narrow shapes matter here; the values come from the checkpoint.
-        slimmable = SlimmableModel(full, (1.0, width), torch.zeros(1, *input_shape))
+        slimmable = SlimmableModel(full, (1.0, width), example)
         self.network = slimmable.extract(width, fresh_statistics=True)
 
     @override
@@ -212,6 +213,24 @@ class RewardClassifier(LightningModule):
         """Return logits of shape (batch, num_classes)."""
         logits: Tensor = self.network(inputs)
         return logits
+
+
+def _full_network(
+    num_classes: int,
+    input_shape: Sequence[int],
+    vocabulary_size: int | None,
+    backbone: str,
+    options: Options | None,
+) -> tuple[nn.Module, Tensor]:
+    """Return a backbone and an input that it can run on: token numbers where there is a vocabulary, else numbers."""
+    given: dict[str, Any] = {} if vocabulary_size is None else {"vocabulary_size": vocabulary_size}
+    network = build_backbone(
+        backbone, num_classes=num_classes, input_shape=tuple(input_shape), **given, **(options or {})
+    )
+    if given:
+        # Token 0 is padding, which networks hide: the dry run would see nothing arrive.
+        return network, torch.ones(1, *input_shape, dtype=torch.int64)
+    return network, torch.zeros(1, *input_shape)
 
 
 def _key(width: float) -> str:

@@ -8,6 +8,8 @@ from torch import nn
 
 from aequa_lightning.backbones.cnn import cnn, cnn3, mlp
 from aequa_lightning.backbones.resnet import resnet18, resnet18_gn
+from aequa_lightning.backbones.text import bilstm, text_cnn
+from aequa_lightning.backbones.vision import mobilenet_v2, vgg11, vit_tiny
 from aequa_lightning.errors import InputError
 
 __all__ = ["BACKBONES", "build_backbone"]
@@ -18,6 +20,11 @@ BACKBONES: dict[str, Callable[..., nn.Module]] = {
     "cnn3": cnn3,
     "resnet18": resnet18,
     "resnet18_gn": resnet18_gn,
+    "vgg11": vgg11,
+    "mobilenet_v2": mobilenet_v2,
+    "vit_tiny": vit_tiny,
+    "bilstm": bilstm,
+    "text_cnn": text_cnn,
 }
 
 

@@ -35,7 +35,7 @@ def write_rewards(run: Collaboration, widths: Sequence[float]) -> list[dict[str,
     for width in different[run.topology.rank :: run.topology.processes]:
         run.evaluator.calibrate(width)
         network = run.classifier.network.extract(width).cpu()
-        program = export_program(network, data.input_shape)
+        program = export_program(network, run.classifier.network.example_input)
         for name, given in zip(data.names, widths, strict=True):
             if given == width:
                 save_reward(

@@ -58,6 +58,7 @@ class CollaborativeData(LightningDataModule):
     Attributes:
         num_classes: Number of classes, known after construction.
         input_shape: Shape of one sample without the batch dimension, known after construction.
+        vocabulary_size: Number of different tokens, where a sample is a row of token numbers; None where it is not.
         names: A name per participant, fit for file names.
         mean: Mean that is taken off, per channel or feature; None before ``setup`` where it is measured, and always
             for token numbers.
@@ -69,6 +70,7 @@ class CollaborativeData(LightningDataModule):
 
     num_classes: int
     input_shape: tuple[int, ...]
+    vocabulary_size: int | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     flippable: bool = False

@@ -58,7 +58,7 @@ class SST5Data(CollaborativeData):
         return {word: number for number, word in enumerate(known, start=UNKNOWN + 1)}
 
     @property
-    def vocabulary_size(self) -> int:
+    def vocabulary_size(self) -> int:  # type: ignore[override]  # known only once the words have been counted
         """How many token numbers there are, those of padding and of unknown words included."""
         return len(self.vocabulary) + 2
 

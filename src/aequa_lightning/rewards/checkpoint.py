@@ -2,13 +2,14 @@
 
 import io
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import lightning
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from aequa_lightning.errors import InputError
 from aequa_lightning.files import sha256, write_atomically
@@ -54,12 +55,12 @@ def is_reward(checkpoint: Mapping[str, Any]) -> bool:
     return checkpoint.get("kind") == KIND
 
 
-def export_program(network: nn.Module, input_shape: tuple[int, ...]) -> bytes:
+def export_program(network: nn.Module, example_input: Tensor) -> bytes:
     """Return the network as a ``torch.export`` program with a dynamic batch, which torch alone can run.
 
     Args:
         network: The extracted network, on the CPU.
-        input_shape: Shape of one input without the batch.
+        example_input: A batch of one, as the network takes it.
 
     Returns:
         The content of a ``.pt2`` file.
@@ -68,9 +69,12 @@ def export_program(network: nn.Module, input_shape: tuple[int, ...]) -> bytes:
         InputError: The network cannot be exported.
     """
     # A batch of one would be taken for a constant.
-    example = torch.zeros(2, *input_shape)
+    example = torch.cat([example_input, example_input])
     try:
-        program = torch.export.export(network.eval(), (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+        with warnings.catch_warnings():
+            # Recurrent layers put their own weights, unchanged, into a list anew.
+            warnings.filterwarnings("ignore", "The tensor attributes? .*_flat_weights")
+            program = torch.export.export(network.eval(), (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
     except Exception as error:
         raise InputError(f"model.backbone: torch.export cannot follow this network: {error}") from error
     content = io.BytesIO()

@@ -15,16 +15,45 @@ from aequa_lightning.slimmable import SlimmableModel
         ("cnn", (3, 32, 32)),
         ("cnn", (1, 16, 16)),
         ("cnn3", (1, 8, 8)),
-        ("resnet18", (3, 32, 32)),
-        ("resnet18_gn", (1, 28, 28)),
+        ("resnet18", (3, 16, 16)),
+        ("resnet18_gn", (1, 14, 14)),
+        ("vgg11", (1, 32, 32)),
+        ("mobilenet_v2", (1, 32, 32)),
+        ("vit_tiny", (1, 28, 28)),
+        ("bilstm", (9,)),
+        ("text_cnn", (9,)),
     ],
 )
 def test_every_backbone_can_be_narrowed(name: str, shape: tuple[int, ...]) -> None:
-    x = torch.randn(2, *shape)
-    model = SlimmableModel(build_backbone(name, num_classes=7, input_shape=shape), [1, 0.3, 0.125], x[:1]).eval()
-    for width in model.widths:
-        assert model(x, width=width).shape == (2, 7)
-    assert model.plan(0.125).numel() < model.plan(0.3).numel() < model.plan(1.0).numel()
+    torch.manual_seed(0)
+    words = {"vocabulary_size": 50} if len(shape) == 1 else {}
+    x = torch.randint(0, 50, (3, *shape)) if words else torch.randn(3, *shape)
+    options = words | ({"depth": 2} if name == "vit_tiny" else {})
+    model = SlimmableModel(build_backbone(name, num_classes=7, input_shape=shape, **options), [1, 0.5, 0.125], x[:1])
+    model.recalibrate([x])
+    model.eval()
+    shapes = {key: parameter.shape for key, parameter in model.full.named_parameters()}
+    held = {key: torch.zeros(shape, dtype=torch.bool) for key, shape in shapes.items()}
+    for width in reversed(model.widths):
+        narrow = model.extract(width)
+        assert torch.equal(narrow(x), model(x, width=width))
+        plan, wider = model.plan(width), {key: torch.zeros(shape, dtype=torch.bool) for key, shape in shapes.items()}
+        plan.put(wider, {key: torch.ones(shape, dtype=torch.bool) for key, shape in plan.shapes.items()})
+        assert all((held[key] <= wider[key]).all() for key in shapes)
+        held = wider
+    assert model.plan(0.125).numel() < model.plan(0.5).numel() < model.plan(1.0).numel()
+    assert narrow(x).shape == (3, 7)
+
+
+def test_padding_says_nothing() -> None:
+    for name in ("bilstm", "text_cnn"):
+        net = build_backbone(name, num_classes=2, input_shape=(5,), vocabulary_size=9).eval()
+        assert not net.words(torch.tensor([0])).any()
+    net = build_backbone("bilstm", num_classes=2, input_shape=(5,), vocabulary_size=9)
+    net.lstm.bias_ih_l0_reverse.data.zero_()
+    net.lstm.bias_hh_l0_reverse.data.zero_()
+    # Without biases the backward direction stays at zero until the first word, so only the words are averaged.
+    assert torch.allclose(net(torch.tensor([[3, 4, 0, 0]])), net(torch.tensor([[3, 4]])), atol=1e-6)
 
 
 def test_the_papers_cnn_has_its_sizes() -> None:
@@ -55,6 +84,13 @@ def test_options_and_own_functions() -> None:
         ("no.such:thing", (1, 8, 8), {}, "cannot be imported"),
         ("cnn", (1, 8, 8), {}, "too small"),
         ("cnn", (64,), {}, "no image"),
+        ("vgg11", (1, 28, 28), {}, "too small"),
+        ("vgg11", (1, 32, 32), {"norm": "layer"}, "'layer' is unknown"),
+        ("vit_tiny", (1, 30, 30), {}, "not filled"),
+        ("vit_tiny", (1, 28, 28), {"heads": 5}, "do not divide"),
+        ("bilstm", (1, 8, 8), {"vocabulary_size": 9}, "is no text"),
+        ("bilstm", (8,), {}, "vocabulary_size"),
+        ("text_cnn", (4,), {"vocabulary_size": 9}, "5 words are more than the 4"),
         ("cnn3", (1, 8, 8), {"norm": "layer"}, "'layer' is unknown"),
         ("cnn3", (1, 8, 8), {"depth": 3}, "depth"),
     ],

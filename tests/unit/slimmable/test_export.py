@@ -33,7 +33,7 @@ def checkpoint(path: Path, network: nn.Module) -> None:
 
 
 def program(path: Path, network: nn.Module) -> None:
-    path.write_bytes(export_program(network, IMAGE))
+    path.write_bytes(export_program(network, torch.zeros(1, *IMAGE)))
 
 
 def onnx(path: Path, network: nn.Module) -> None:
