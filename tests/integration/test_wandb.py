@@ -54,7 +54,9 @@ def test_there_is_one_run_by_round(run_dir: Path, dashboard: WandbRun) -> None:
     assert (dashboard.about.project, dashboard.about.display_name) == ("aequa", "run")
     assert (dashboard.about.run_group, dashboard.about.job_type) == ("run", "fit")
     assert dashboard.exit_code == 0
-    assert dashboard.metrics == {
+    # Older versions of wandb also write a line for each name that a pattern has met.
+    patterns = {name: axis for name, axis in dashboard.metrics.items() if name == "round" or name.endswith("*")}
+    assert patterns == {
         "round": "",
         **dict.fromkeys(("train/*", "validation/*", "participant/*", "time/*"), "round"),
     }
