@@ -8,10 +8,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 
-from tests.helpers.command import DIGITS, REPOSITORY, fit
+from aequa_lightning.callbacks.wandb import _history
+from tests.helpers.command import DIGITS, REPOSITORY, events, fit
 
 EXAMPLES = REPOSITORY / "examples"
 
@@ -48,6 +50,20 @@ def test_compare_objectives(monkeypatch: pytest.MonkeyPatch, run_dir: Path, caps
     paid = json.loads((run_dir / "allocation.json").read_text())
     assert {"cv", "pearson", "nash", "full"} <= rows.keys()
     assert f"{paid['accuracy_by_width']['1.0'] - _mean_contribution(paid):.3f}" in rows["full"]
+
+
+@pytest.mark.filterwarnings("ignore:Pydantic V1 style")
+def test_every_plot_of_the_wandb_workspace_shows_something(monkeypatch: pytest.MonkeyPatch, run_dir: Path) -> None:
+    pytest.importorskip("wandb_workspaces", reason="the extra 'workspace' is not installed")
+    saved = []
+    monkeypatch.setattr("wandb_workspaces.workspaces.Workspace.save", lambda self: saved.append(self) or MagicMock())
+    run(monkeypatch, "wandb_workspace.py", "team", "aequa")
+    keys = {key for event in events(run_dir, "round") for key in _history(event)}
+    plots = [panel for section in saved[0].sections for panel in section.panels if hasattr(panel, "metric_regex")]
+    assert len(plots) > 3
+    for plot in plots:
+        assert plot.x in keys
+        assert any(re.fullmatch(plot.metric_regex, key) for key in keys), plot.title
 
 
 def _mean_contribution(paid: dict[str, list[dict[str, float]]]) -> float:
