@@ -4,9 +4,7 @@ import sys
 from argparse import ArgumentError
 from collections.abc import Sequence
 
-from aequa_lightning.errors import InputError
-
-FROM_A_PROCESS = f"{InputError.__module__}.{InputError.__qualname__}: "
+from aequa_lightning.errors import InputError, RunFailed
 
 USAGE = """\
 usage: aequa VERB [options]
@@ -33,7 +31,8 @@ def main(args: Sequence[str] | None = None) -> int:
         args: Words after ``aequa``; None: those of the process.
 
     Returns:
-        The exit status: 0 done, 2 bad input. A run that a signal stopped leaves through ``SystemExit(75)``.
+        The exit status: 0 done, 1 a run that failed, 2 bad input, 130 interrupted. A run that a signal stopped leaves
+        through ``SystemExit(75)``.
     """
     words = list(sys.argv[1:] if args is None else args)
     if not words or words[0] in ("-h", "--help"):
@@ -54,29 +53,31 @@ def main(args: Sequence[str] | None = None) -> int:
             from aequa_lightning.cli import AequaCLI
 
             AequaCLI(words)
+    except RunFailed as error:
+        return _end(1, error)
+    except KeyboardInterrupt as error:
+        return _end(130, error)
     except Exception as error:
-        message = _input_error(error)
-        if message is None:
+        bad_input = _bad_input(error)
+        if bad_input is None:
             raise
-        print(f"aequa: error: {message}", file=sys.stderr)
-        return 2
+        return _end(2, bad_input)
     return 0
 
 
-def _input_error(error: BaseException | None) -> str | None:
-    """Return the message of the bad input behind an error; None when it is a fault of the program.
+def _end(status: int, error: BaseException) -> int:
+    print(f"aequa: error: {str(error) or 'interrupted'}", file=sys.stderr)
+    return status
+
+
+def _bad_input(error: BaseException | None) -> BaseException | None:
+    """Return the bad input behind an error; None when it is a fault of the program.
 
     The parser wraps what a constructor raises in errors of its own, so the chain of causes is searched.
     """
-    if error is None:
-        return None
-    if isinstance(error, InputError | ArgumentError):
-        return str(error)
-    # A forked process hands its error on as the text of its traceback.
-    for line in str(error).splitlines():
-        if line.startswith(FROM_A_PROCESS):
-            return line.removeprefix(FROM_A_PROCESS)
-    return _input_error(error.__cause__) or _input_error(error.__context__)
+    if error is None or isinstance(error, InputError | ArgumentError):
+        return error
+    return _bad_input(error.__cause__) or _bad_input(error.__context__)
 
 
 if __name__ == "__main__":

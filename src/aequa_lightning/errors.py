@@ -9,6 +9,14 @@ class InputError(ValueError):
     """
 
 
+class RunFailed(RuntimeError):  # noqa: N818  named like RunInterrupted: what became of the run
+    """A process of the run failed, died or hung, and all were ended. What was saved before is sound.
+
+    The message says which one, where it stood and what to do. The command line prints it alone and ends with exit
+    status 1.
+    """
+
+
 class RunInterrupted(SystemExit):
     """A signal asked the run to stop; its state has been saved.
 

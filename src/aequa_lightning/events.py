@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from aequa_lightning.files import write_atomically
+from aequa_lightning.files import naming, write_atomically
 
 Event = dict[str, Any]
 
@@ -74,9 +74,10 @@ class EventLog:
 
         Raises:
             ValueError: A value is not finite.
+            OSError: The disk is full; it names the file.
         """
         line = json.dumps({"event": event, "time": time.time(), **fields}, allow_nan=False)
-        with self.path.open("ab+") as file:
+        with naming(self.path), self.path.open("ab+") as file:
             # After a crash the last line may lack its end; a new line must not be glued to it.
             if file.tell() > 0:
                 file.seek(-1, io.SEEK_END)

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ def write_atomically(path: Path, content: bytes) -> None:
         content: The whole new content.
 
     Raises:
-        OSError: When the disk is full or the folder is not writable; the old file is then untouched.
+        OSError: The disk is full or the folder is not writable; it names the file, and the old one is untouched.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -24,18 +26,28 @@ def write_atomically(path: Path, content: bytes) -> None:
         ...     (Path(folder) / "a" / "note.txt").read_bytes()
         b'kept'
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     # The process id keeps apart writers that do not know of each other.
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with aside.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            aside.replace(path)
+        finally:
+            aside.unlink(missing_ok=True)
+        _sync_folder(path.parent)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let an error of the system within the block name a file: what a full disk raises names none."""
     try:
-        with aside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def write_json(path: Path, content: Any) -> None:

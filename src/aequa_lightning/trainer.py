@@ -1,6 +1,7 @@
 """The face of the project: what a configuration's ``trainer`` block builds."""
 
 import json
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -121,6 +122,7 @@ class CollaborativeTrainer:
             replicas=replicas,
             loggers=loggers,
             timeout=timedelta(minutes=timeout_minutes),
+            run_dir=self.plan.run_dir,
         )
 
     def fit(self, model: SlimmableClassifier, datamodule: CollaborativeData, ckpt_path: str | None = None) -> None:
@@ -133,6 +135,7 @@ class CollaborativeTrainer:
 
         Raises:
             InputError: Something given cannot be used; nothing has been trained or overwritten.
+            RunFailed: A process failed, died or hung; the run can go on from its last checkpoint.
             RunInterrupted: A signal stopped the run after its state was saved.
         """
         state = state_to_resume(self.plan.run_dir, ckpt_path)
@@ -146,7 +149,7 @@ class CollaborativeTrainer:
         datamodule.prepare_data()
         datamodule.setup("fit")
         check_writable(self.plan.run_dir)
-        finished = launch(self.fabric, lambda fabric: self._run(fabric, model, datamodule, state), threads=self.threads)
+        finished = self._launch(lambda fabric: self._run(fabric, model, datamodule, state))
         if not finished:
             raise RunInterrupted
         self._report()
@@ -200,7 +203,7 @@ class CollaborativeTrainer:
             run.load_state_dict(state)
             rewards.pay(run, {float(width): accuracy for width, accuracy in curve.items()})
 
-        launch(self.fabric, pay, threads=self.threads)
+        self._launch(pay)
         self._report()
 
     def audit(self, model: SlimmableClassifier) -> bool:
@@ -228,6 +231,9 @@ class CollaborativeTrainer:
         write_json(self.plan.run_dir / "audit.json", describe_audit(findings, model.network, held))
         Console().print(audit_table(findings, held))
         return not any(finding.faults for finding in findings)
+
+    def _launch(self, work: Callable[[Fabric], Any]) -> Any:
+        return launch(self.fabric, work, threads=self.threads, run_dir=self.plan.run_dir)
 
     def _run(
         self, fabric: Fabric, model: SlimmableClassifier, data: CollaborativeData, state: dict[str, Any] | None

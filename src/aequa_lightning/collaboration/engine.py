@@ -5,6 +5,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from aequa_lightning.collaboration.signals import StopRequest
 from aequa_lightning.collaboration.standalone import Standalone, StandaloneRecords
 from aequa_lightning.collaboration.stopwatch import Stopwatch
 from aequa_lightning.collaboration.topology import Topology
+from aequa_lightning.collaboration.whereabouts import Whereabouts
 from aequa_lightning.data import CollaborativeData
 from aequa_lightning.events import EventLog, read_events, write_metrics
 from aequa_lightning.training import SlimmableClassifier
@@ -93,6 +95,7 @@ class Collaboration:
         self.round = 0
         self._began = time.perf_counter()
         self.stop = StopRequest()
+        self.whereabouts = Whereabouts(plan.run_dir, self.topology.rank)
         self.samples = [len(data.participant(index)) for index in range(data.participants)]
         self.standalone = StandaloneRecords(plan.run_dir / "standalone", data.names)
         self._events = EventLog(plan.run_dir / "events.jsonl")
@@ -127,7 +130,8 @@ class Collaboration:
                 finished = self._train_standalone() and self._train_rounds()
                 if finished:
                     self.load_server_parameters()
-                    self._call("on_fit_end")
+                    with self.whereabouts.at("payout"):
+                        self._call("on_fit_end")
                     self.record("finish", rounds=self.round, seconds=self.seconds)
                 else:
                     name = self.stop.received.name if self.stop.received else "on another process"
@@ -190,16 +194,19 @@ class Collaboration:
             mine = hosted[self.topology.group]
             if turn < len(mine):
                 index = missing[mine[turn]]
-                result = self._standalone(index)
-                if self.topology.replica == 0:
-                    self.standalone.save(result)
-                self._call("on_standalone_end", index)
+                with self.whereabouts.at("training alone", **self._serving(index)):
+                    result = self._standalone(index)
+                    if self.topology.replica == 0:
+                        self.standalone.save(result)
+                    self._call("on_standalone_end", index)
             if self.topology.any(self.stop.received is not None):
                 return False
-        recorded = any(event["event"] == "standalone" for event in read_events(self._events.path))
-        if self.is_global_zero and not recorded:
+        if self.is_global_zero:
+            events = read_events(self._events.path)
+            recorded = {event["participant"] for event in events if event["event"] == "standalone"}
             for result in self.standalone.all():
-                self.record("standalone", **vars(result))
+                if result.participant not in recorded:
+                    self.record("standalone", **vars(result))
         return True
 
     def _standalone(self, index: int) -> Standalone:
@@ -228,16 +235,17 @@ class Collaboration:
             self._train_round(self.round + 1)
             stopping = self.topology.any(self.stop.received is not None)
             if stopping or self.round % self.plan.checkpoint_every == 0 or self.round == self.plan.max_rounds:
-                state = self.state_dict()
-                if self.is_global_zero:
-                    save_checkpoint(self.plan.run_dir / "checkpoints", state)
+                with self.whereabouts.at("checkpoint", round=self.round):
+                    state = self.state_dict()
+                    if self.is_global_zero:
+                        save_checkpoint(self.plan.run_dir / "checkpoints", state)
             if stopping and self.round < self.plan.max_rounds:
                 return False
         return True
 
     def _train_round(self, number: int) -> None:
         """One round: everybody trains, one reduction, evaluation. The server moves only when all of it went well."""
-        watch = Stopwatch()
+        watch, at = Stopwatch(), partial(self.whereabouts.at, round=number)
         self._call("on_round_start")
         present = self._select(number)
         samples = [self.samples[index] for index in present]
@@ -247,8 +255,9 @@ class Collaboration:
         outcome = torch.zeros(self.data.participants, 2, dtype=torch.float64)
         updates: dict[int, Tensor] = {}
         self._sum.reset()
-        with watch.phase("training"):
+        with watch.phase("training"), at("training"):
             for index in hosted:
+                self.whereabouts.note(**self._serving(index))
                 loss, update = self._train_participant(number, index)
                 if is_acceptable(update) and math.isfinite(loss):
                     updates[index] = update
@@ -257,7 +266,7 @@ class Collaboration:
                 else:
                     outcome[index, 1] = 1
                 self._call("on_participant_end", index)
-        with watch.phase("reduction"):
+        with watch.phase("reduction"), at("reduction"):
             self.topology.sum_over_groups(self._sum.total)
             outcome = self.topology.share(outcome)
             accepted = [index for index in present if not outcome[index, 1]]
@@ -267,16 +276,17 @@ class Collaboration:
             self.plan.aggregator.step(self.parameters, mean_update)
         self._step_scheduler()
         self.round = number
-        with watch.phase("evaluation"):
+        with watch.phase("evaluation"), at("evaluation"):
             self.load_server_parameters()
             (accuracy,) = self.evaluator.accuracies(self.classifier.network.widths, [self.data.validation()])
         record = self._round_record(present, outcome, weights)
         record["validation_accuracy"] = {f"{width:g}": value for width, value in accuracy.items()}
-        with watch.phase("callbacks"):
+        with watch.phase("callbacks"), at("callbacks"):
             result = RoundResult(number, updates, accepted_weights, coverage, mean_update, accuracy, record)
             self._call("on_round_end", result)
         record["seconds"], record["seconds_by_phase"] = watch.lap()
-        self._write_round(record)
+        with at("record"):
+            self._write_round(record)
 
     def _train_participant(self, number: int, index: int) -> tuple[float, Tensor]:
         """Train one participant from the part of the server's parameters that it holds; return loss and update."""
@@ -341,6 +351,10 @@ class Collaboration:
             inputs, targets = self.data.participant(index).tensors
             self._resident[index] = inputs.to(self.topology.device), targets.to(self.topology.device)
         return self._resident[index]
+
+    def _serving(self, index: int) -> dict[str, Any]:
+        """Return what to note while a participant trains here."""
+        return {"participant": self.data.names[index], "batch_size": self.data.batch_size}
 
     def _step_scheduler(self) -> None:
         if self.local.scheduler is not None:

@@ -1,10 +1,9 @@
 """Stopping when the cluster asks: a signal only sets a flag, and all processes agree at the next safe point."""
 
-import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
@@ -32,18 +31,28 @@ class StopRequest:
 
 
 @contextmanager
-def passing_on_signals() -> Iterator[None]:
-    """Hand stop signals on to forked processes: schedulers and users know the parent's number only."""
+def passing_on_signals(children: Sequence[int]) -> Iterator[StopRequest]:
+    """Hand stop signals on to forked processes: schedulers and users know the parent's number only.
+
+    Args:
+        children: Their process ids.
+
+    Yields:
+        Which signal has come.
+    """
+    stop = StopRequest()
 
     def forward(number: int, frame: FrameType | None) -> None:
+        stop.received = signal.Signals(number)
         # The terminal already sends Ctrl-C to the whole foreground group.
         if number != signal.SIGINT:
-            for child in multiprocessing.active_children():
-                if child.pid is not None:
-                    os.kill(child.pid, number)
+            for child in children:
+                # It may have ended; its number stays its own until it is waited for.
+                with suppress(ProcessLookupError):
+                    os.kill(child, number)
 
     with _handled_by(forward):
-        yield
+        yield stop
 
 
 @contextmanager

@@ -46,8 +46,14 @@ class StandaloneRecords:
         return Standalone(**json.loads(self._path(self.names[index]).read_text()))
 
     def missing(self) -> list[int]:
-        """Return the indices of participants without a result."""
-        return [index for index, name in enumerate(self.names) if not self._path(name).is_file()]
+        """Return the indices of participants without a result; one that cannot be read is trained again."""
+        return [index for index in range(len(self.names)) if not self._is_sound(index)]
+
+    def _is_sound(self, index: int) -> bool:
+        try:
+            return self.load(index).participant == self.names[index]
+        except (FileNotFoundError, ValueError, TypeError):
+            return False
 
     def all(self) -> list[Standalone]:
         """Read everybody's result, in order of participants."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,7 +18,9 @@ from torch.nn import Module
 from torch.nn.parallel import DistributedDataParallel
 from typing_extensions import override
 
-from aequa_lightning.collaboration.signals import passing_on_signals
+from aequa_lightning.collaboration.failure import speaking_for_all
+from aequa_lightning.collaboration.forking import ForkLauncher
+from aequa_lightning.collaboration.whereabouts import forget_places
 from aequa_lightning.errors import InputError
 
 
@@ -26,13 +29,20 @@ class ReplicaStrategy(DDPStrategy):
 
     Args:
         replicas: Processes of a group; must divide the number of processes.
+        run_dir: The run folder, where processes leave notes of where they stand.
         **kwargs: As of :class:`~lightning.fabric.strategies.DDPStrategy`.
     """
 
-    def __init__(self, replicas: int, **kwargs: Any) -> None:
+    def __init__(self, replicas: int, *, run_dir: Path, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.replicas = replicas
+        self.replicas, self.run_dir = replicas, run_dir
         self.mesh: DeviceMesh | None = None
+
+    @override
+    def _configure_launcher(self) -> None:
+        assert self.cluster_environment is not None
+        if not self.cluster_environment.creates_processes_externally:
+            self._launcher = ForkLauncher(self, self.run_dir)
 
     @override
     def setup_environment(self) -> None:
@@ -112,11 +122,11 @@ def build_fabric(
     replicas: int,
     loggers: Sequence[Logger],
     timeout: timedelta,
+    run_dir: Path,
 ) -> Fabric:
     """Choose how processes are started and arranged.
 
-    One process needs no process group. Several on a CPU are forked, which is fast; on GPUs the command is run once
-    per device; under ``torchrun`` and ``srun`` the processes exist already.
+    One process needs no process group. Several are forked; under ``torchrun`` and ``srun`` they exist already.
 
     Args:
         accelerator: As of Fabric: ``cpu``, ``cuda``, ``auto`` ...
@@ -126,6 +136,7 @@ def build_fabric(
         replicas: Processes that share a participant; must divide the number of processes.
         loggers: Lightning loggers.
         timeout: Longest wait for another process in a collective operation.
+        run_dir: The run folder, where processes leave notes of where they stand.
 
     Raises:
         InputError: The devices are not there, or the replicas do not divide the processes.
@@ -154,9 +165,7 @@ def build_fabric(
         if replicas != 1:
             raise InputError(f"trainer.replicas={replicas} needs as many processes: set trainer.devices to a multiple.")
         return single
-    on_cpu = single.device.type == "cpu"
-    start_method = "fork" if on_cpu and not external else "popen"
-    several = fabric(ReplicaStrategy(replicas, start_method=start_method, timeout=timeout))
+    several = fabric(ReplicaStrategy(replicas, run_dir=run_dir, timeout=timeout))
     if several.world_size % replicas:
         raise InputError(
             f"trainer.replicas={replicas} does not divide the {several.world_size} processes of "
@@ -165,7 +174,7 @@ def build_fabric(
     return several
 
 
-def launch(fabric: Fabric, work: Callable[[Fabric], Any], *, threads: int) -> Any:
+def launch(fabric: Fabric, work: Callable[[Fabric], Any], *, threads: int, run_dir: Path) -> Any:
     """Run ``work`` in every process of the fabric and end the process group in good order.
 
     Args:
@@ -173,9 +182,15 @@ def launch(fabric: Fabric, work: Callable[[Fabric], Any], *, threads: int) -> An
         work: Called with the launched fabric; what rank 0 returns must be small and plain (it may travel in a pipe).
         threads: Threads of each process for a CPU operation. A fixed number, because the rounding of a sum depends
             on it: the same for one process and for many gives the same result.
+        run_dir: The run folder, where processes leave notes of where they stand.
 
     Returns:
         What ``work`` returned on rank 0; in processes that were started by a command, their own.
+
+    Raises:
+        InputError: ``work`` found input that cannot be used.
+        RunFailed: A process failed, died or hung; this one speaks for all.
+        SystemExit: A process failed, and another one speaks for all.
     """
 
     def body(fabric: Fabric) -> Any:
@@ -185,9 +200,15 @@ def launch(fabric: Fabric, work: Callable[[Fabric], Any], *, threads: int) -> An
 
     # Forked children must not inherit a pool of threads that the parent has started.
     torch.set_num_threads(threads)
-    launcher = fabric.strategy.launcher
-    with passing_on_signals() if launcher is not None else nullcontext():
-        return fabric.launch(body)
+    forget_places(run_dir)
+    if isinstance(fabric.strategy.launcher, ForkLauncher):
+        result = fabric.launch(body)
+    else:
+        with speaking_for_all(run_dir, fabric.global_rank):
+            result = fabric.launch(body)
+    if fabric.is_global_zero:
+        forget_places(run_dir)
+    return result
 
 
 @contextmanager

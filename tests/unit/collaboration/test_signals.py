@@ -37,9 +37,10 @@ def _wait_for_signal() -> None:
 def test_signals_reach_the_children() -> None:
     child = multiprocessing.get_context("fork").Process(target=_wait_for_signal)
     child.start()
-    with passing_on_signals():
+    assert child.pid is not None
+    with passing_on_signals([child.pid]) as stop:
         # Sent until the child listens; a signal before that would end it with a negative status.
         time.sleep(0.5)
         os.kill(os.getpid(), signal.SIGUSR1)
         child.join(10)
-    assert child.exitcode == signal.SIGUSR1
+    assert child.exitcode == stop.received == signal.SIGUSR1

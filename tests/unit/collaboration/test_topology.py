@@ -1,4 +1,5 @@
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ def _build(**options: object) -> Fabric:
         "replicas": 1,
         "loggers": [],
         "timeout": timedelta(minutes=1),
+        "run_dir": Path("run"),
     }
     return build_fabric(**arguments | options)  # type: ignore[arg-type]
 

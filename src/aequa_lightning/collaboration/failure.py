@@ -1,0 +1,188 @@
+"""What ended a run: one message that says who, where, why and what to do, whichever process it happened in."""
+
+import errno
+import sys
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from signal import Signals
+
+import torch
+import torch.distributed as dist
+
+from aequa_lightning.collaboration.whereabouts import Place, Whereabouts, claim_word, read_places
+from aequa_lightning.errors import InputError, RunFailed
+
+GO_ON = "What was saved is sound: go on with --ckpt_path last."
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# Seconds that a process waits for the word of the one that it has lost.
+PATIENCE = 1.0
+# A note has little room for a message, and so has a terminal.
+LONGEST = 1500
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a process ended.
+
+    Attributes:
+        kind: ``input``: the user can mend it; ``contact``: another process is gone or hangs; ``interrupt``: a second
+            Ctrl-C; ``fault``: anything else.
+        message: For the user.
+        time: In seconds since the epoch.
+    """
+
+    kind: str
+    message: str
+    time: float
+
+    @property
+    def status(self) -> int:
+        """Exit status of a process that ends for this reason."""
+        return {"input": 2, "interrupt": 130}.get(self.kind, 1)
+
+
+def note_failure(error: BaseException, run_dir: Path, rank: int) -> Failure:
+    """Leave the reason for a process's end in its note, and its traceback in ``failure.log``.
+
+    Args:
+        error: What was raised.
+        run_dir: The run folder.
+        rank: The process's global rank.
+
+    Returns:
+        The reason.
+    """
+    whereabouts = Whereabouts(run_dir, rank)
+    failure = describe(error, whereabouts.place)
+    if failure.kind == "fault":
+        log, text = run_dir / "failure.log", "".join(traceback.format_exception(error))
+        try:
+            with log.open("a") as file:
+                file.write(f"{time.ctime(failure.time)}  {failure.message}\n{text}\n")
+            failure = Failure(failure.kind, f"{failure.message} Traceback: {log}", failure.time)
+        except OSError:
+            print(text, file=sys.stderr)
+    whereabouts.note(failure=asdict(failure))
+    return failure
+
+
+@contextmanager
+def speaking_for_all(run_dir: Path, rank: int) -> Iterator[None]:
+    """Turn what ends this process into one message for all of them, where nobody waits for them together.
+
+    Args:
+        run_dir: The run folder.
+        rank: The process's global rank.
+
+    Raises:
+        InputError: Such an error was raised.
+        RunFailed: This process speaks for all.
+        SystemExit: Another process has spoken.
+    """
+    try:
+        yield
+    except Exception as error:
+        failure = note_failure(error, run_dir, rank)
+        if failure.kind == "contact":
+            # The one that is the cause of it may have something to say.
+            time.sleep(PATIENCE)
+        if not claim_word(run_dir):
+            raise SystemExit(failure.status) from None
+        if isinstance(error, InputError):
+            raise
+        raise judge(run_dir, {}) from error
+
+
+def describe(error: BaseException, place: Place) -> Failure:
+    """Say what an error means.
+
+    Args:
+        error: What was raised.
+        place: Where the process stood.
+
+    Example:
+        >>> describe(ValueError("no"), Place(1, "training", round=2, participant="hospital")).message
+        'rank 1, round 2, training of hospital: ValueError: no. What was saved is sound: go on with --ckpt_path last.'
+    """
+    where, kind = f"rank {place.rank}, {place}", "fault"
+    if isinstance(error, InputError):
+        kind, message = "input", str(error)
+    elif isinstance(error, KeyboardInterrupt):
+        kind, message = "interrupt", f"{where}: interrupted. {GO_ON}"
+    elif _is_lost_contact(error):
+        kind, message = "contact", str(error)
+    elif _is_out_of_memory(error):
+        batch = "" if place.batch_size is None else f" with data.batch_size={place.batch_size}"
+        message = (
+            f"{where}: out of memory{batch} ({_first_line(error)}). Lower data.batch_size, let processes share a "
+            f"participant with trainer.replicas, or start fewer of them on a machine. {GO_ON}"
+        )
+    elif isinstance(error, OSError) and error.errno in NO_ROOM:
+        message = f"{where}: {error.filename} cannot be written: {error.strerror}. Make room. {GO_ON}"
+    else:
+        message = f"{where}: {type(error).__name__}: {_first_line(error)}. {GO_ON}"
+    return Failure(kind, message[:LONGEST], time.time())
+
+
+def judge(run_dir: Path, statuses: Mapping[int, int | None]) -> BaseException:
+    """Find out from all processes' notes and exit statuses what ended a run.
+
+    Args:
+        run_dir: The run folder.
+        statuses: Exit status by rank where it is known; negative: the signal that killed it; None: it did not end by
+            itself.
+
+    Returns:
+        The error to raise.
+    """
+    places = read_places(run_dir)
+    failures = {rank: Failure(**place.failure) for rank, place in places.items() if place.failure is not None}
+    for rank, status in statuses.items():
+        if status and (status < 0 or rank not in failures):
+            return RunFailed(f"rank {rank} {_ended(status)} in {places.get(rank, Place(rank))}. {GO_ON}")
+    first = min(failures.values(), key=lambda failure: (failure.kind == "contact", failure.time))
+    if first.kind == "input":
+        return InputError(first.message)
+    if first.kind == "interrupt":
+        return KeyboardInterrupt(first.message)
+    if first.kind == "contact":
+        (waiting,) = (rank for rank, failure in failures.items() if failure is first)
+        return RunFailed(_lost(first, places[waiting], [p for r, p in places.items() if r not in failures]))
+    return RunFailed(first.message)
+
+
+def _ended(status: int) -> str:
+    if status >= 0:
+        return f"ended with status {status}"
+    name = Signals(-status).name
+    return f"was killed by {name}{' (a machine that is out of memory does that)' if name == 'SIGKILL' else ''}"
+
+
+def _lost(failure: Failure, waiting: Place, others: list[Place]) -> str:
+    """Say whom a process has waited for in vain: the others that were not where it was."""
+    elsewhere = [p for p in others if (p.phase, p.round) != (waiting.phase, waiting.round)] or others
+    whom = ", ".join(f"rank {place.rank}" for place in elsewhere) or "another process"
+    last = "; ".join(f"rank {p.rank} was last seen in {p}, {time.time() - p.since:.0f} s ago" for p in elsewhere)
+    if "timed out" in failure.message.lower():
+        what = f"waited for {whom} longer than trainer.timeout_minutes, in {waiting}"
+    else:
+        what = f"lost contact with {whom} in {waiting}"
+    return f"rank {waiting.rank} {what}{f' ({last})' if last else ''}. {GO_ON}"
+
+
+def _is_lost_contact(error: BaseException) -> bool:
+    # gloo raises plain RuntimeErrors that name its source file.
+    return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error))
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    # The allocator for the CPU raises plain RuntimeErrors.
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [""])[0].rstrip(".")

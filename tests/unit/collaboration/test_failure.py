@@ -1,0 +1,111 @@
+"""What is said about a failure, from the notes and exit statuses of all processes."""
+
+from pathlib import Path
+from signal import SIGKILL, SIGSEGV
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+
+from aequa_lightning.collaboration.failure import describe, judge, note_failure, speaking_for_all
+from aequa_lightning.collaboration.whereabouts import Place, Whereabouts
+from aequa_lightning.errors import InputError, RunFailed
+
+TRAINING = Place(1, "training", round=2, participant="hospital", batch_size=32)
+TIMED_OUT = RuntimeError("[gloo/transport/tcp/unbound_buffer.cc:78] Timed out waiting 3000ms for recv operation")
+CLOSED = RuntimeError("[gloo/transport/tcp/pair.cc:561] Connection closed by peer [127.0.0.1]:42417")
+
+
+def _at(run_dir: Path, rank: int, phase: str, **changes: object) -> None:
+    Whereabouts(run_dir, rank).note(phase=phase, **changes)
+
+
+def _allocate_too_much() -> None:
+    torch.empty(10**15)
+
+
+def _allocate_too_much_in_numpy() -> None:
+    np.empty(10**15)
+
+
+def _report_a_full_gpu() -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
+
+
+@pytest.mark.parametrize("work", [_allocate_too_much, _allocate_too_much_in_numpy, _report_a_full_gpu])
+def test_out_of_memory_names_participant_batch_size_and_remedy(work: object) -> None:
+    assert callable(work)
+    with pytest.raises((RuntimeError, MemoryError)) as caught:
+        work()
+    message = describe(caught.value, TRAINING).message
+    assert message.startswith("rank 1, round 2, training of hospital: out of memory with data.batch_size=32")
+    assert "Lower data.batch_size" in message
+
+
+def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space left") as caught:
+        Path("/dev/full").write_text("more")
+    error = OSError(caught.value.errno, caught.value.strerror, str(tmp_path / "last.ckpt"))
+    message = describe(error, Place(0, "checkpoint", round=2)).message
+    assert f"{tmp_path}/last.ckpt cannot be written: No space left on device" in message
+
+
+def test_a_fault_is_told_with_its_traceback_in_a_file(tmp_path: Path) -> None:
+    _at(tmp_path, 0, "reduction", round=2)
+    _at(tmp_path, 1, "training", round=2, participant="hospital")
+    note_failure(CLOSED, tmp_path, 0)
+    try:
+        raise ValueError("no\nmore")
+    except ValueError as error:
+        note_failure(error, tmp_path, 1)
+    error = judge(tmp_path, {0: 1, 1: 1})
+    assert isinstance(error, RunFailed)
+    assert str(error).startswith("rank 1, round 2, training of hospital: ValueError: no. ")
+    assert "--ckpt_path last" in str(error)
+    assert str(tmp_path / "failure.log") in str(error)
+    assert 'raise ValueError("no\\nmore")' in (tmp_path / "failure.log").read_text()
+    assert "gloo" not in (tmp_path / "failure.log").read_text()
+
+
+def test_bad_input_keeps_its_message(tmp_path: Path) -> None:
+    note_failure(InputError("data.batch_size=0"), tmp_path, 0)
+    error = judge(tmp_path, {0: 2, 1: None})
+    assert (type(error), str(error)) == (InputError, "data.batch_size=0")
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (-SIGKILL, "was killed by SIGKILL (a machine"),
+        (-SIGSEGV, "was killed by SIGSEGV in"),
+        (3, "ended with status 3"),
+    ],
+)
+def test_who_died_is_named_whatever_the_others_saw(tmp_path: Path, status: int, words: str) -> None:
+    _at(tmp_path, 0, "reduction", round=2)
+    _at(tmp_path, 1, "training", round=2, participant="hospital")
+    note_failure(CLOSED, tmp_path, 0)
+    error = str(judge(tmp_path, {0: 1, 1: status}))
+    assert error.startswith(f"rank 1 {words}")
+    assert "round 2, training of hospital" in error
+
+
+def test_who_hangs_is_named_by_who_waits(tmp_path: Path) -> None:
+    for rank in (0, 2):
+        _at(tmp_path, rank, "reduction", round=2)
+    _at(tmp_path, 1, "training", round=2, participant="hospital")
+    note_failure(TIMED_OUT, tmp_path, 0)
+    error = str(judge(tmp_path, {0: 1, 1: None, 2: None}))
+    assert error.startswith("rank 0 waited for rank 1 longer than trainer.timeout_minutes, in round 2, reduction")
+    assert "rank 1 was last seen in round 2, training of hospital" in error
+
+
+def test_of_processes_without_a_parent_one_speaks(tmp_path: Path) -> None:
+    _at(tmp_path, 1, "training", round=2, participant="hospital")
+    told = "rank 1, round 2, training of hospital: ValueError: no"
+    with pytest.raises(RunFailed, match=told), speaking_for_all(tmp_path, 1):
+        raise ValueError("no")
+    with pytest.raises(SystemExit) as caught, speaking_for_all(tmp_path, 0):
+        raise dist.DistBackendError("connection closed")
+    assert caught.value.code == 1
