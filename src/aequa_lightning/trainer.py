@@ -51,6 +51,10 @@ class CollaborativeTrainer:
         mechanism: How participants are paid; null: Aequa after training.
         assessment: Which contributions are measured round by round; null: cosine, behind the gates.
         run_dir: The run folder.
+        standalone_dir: Folder in which runs share what participants reach alone: whoever trains the same network on the
+            same data with the same seed finds the result there. null: the run's own folder.
+        report: Whether the run ends with its page and figures.
+        programs: Whether each reward is written as a ``torch.export`` program besides the checkpoint.
         logger: Lightning loggers besides the run folder's own ``metrics.csv`` and ``events.jsonl``.
         callbacks: Further callbacks of the engine.
         checkpoint_every: Rounds between checkpoints, >= 1.
@@ -79,6 +83,9 @@ class CollaborativeTrainer:
         mechanism: Mechanism | None = None,
         assessment: Assessment | None = None,
         run_dir: str = "runs/latest",
+        standalone_dir: str | None = None,
+        report: bool = True,
+        programs: bool = True,
         logger: Logger | list[Logger] | None = None,
         callbacks: list[CollaborationCallback] | None = None,
         checkpoint_every: int = 1,
@@ -109,9 +116,10 @@ class CollaborativeTrainer:
             seed=seed,
             run_dir=Path(run_dir),
             mechanism=repr(self.mechanism),
+            standalone_dir=None if standalone_dir is None else Path(standalone_dir),
         )
-        self.threads = threads
-        self.callbacks = [Rewards(self.mechanism, assessment), Progress(), *(callbacks or [])]
+        self.threads, self.report, self.programs = threads, report, programs
+        self.callbacks = [Rewards(self.mechanism, assessment, programs=programs), Progress(), *(callbacks or [])]
         self.configuration: str | None = None
         loggers = [logger] if isinstance(logger, Logger) else list(logger or [])
         self.fabric = build_fabric(
@@ -196,7 +204,7 @@ class CollaborativeTrainer:
         curve = json.loads(curve_file.read_text())["accuracy_by_width"]
         check_state(model, datamodule.participants, state)
         datamodule.prepare_data()
-        rewards = Rewards(mechanism, self.assessment)
+        rewards = Rewards(mechanism, self.assessment, programs=self.programs)
 
         def pay(fabric: Fabric) -> None:
             run = Collaboration(fabric, model, datamodule, plan=self.plan, callbacks=[rewards])
@@ -269,7 +277,10 @@ class CollaborativeTrainer:
     def _report(self) -> None:
         """Build the page and end the terminal's output with what a person wants to know."""
         if self.fabric.is_global_zero:
-            page = build_report([self.plan.run_dir])
             console = Console()
+            written = {"rewards": self.plan.run_dir / "rewards"}
+            if self.report:
+                written["report"] = build_report([self.plan.run_dir])
             console.print(summary_table(self.plan.run_dir))
-            console.print(f"rewards  {self.plan.run_dir / 'rewards'}\nreport   {page}", highlight=False, soft_wrap=True)
+            for name, path in written.items():
+                console.print(f"{name:8} {path}", highlight=False, soft_wrap=True)

@@ -19,12 +19,13 @@ from aequa_lightning.rewards.uncertainty import Resampled
 LEVEL = 0.9
 
 
-def write_rewards(run: Collaboration, widths: Sequence[float]) -> list[dict[str, Any]]:
+def write_rewards(run: Collaboration, widths: Sequence[float], *, programs: bool) -> list[dict[str, Any]]:
     """Write everybody's network, each process its part of the widths; a collective operation.
 
     Args:
         run: A run whose model holds the server's parameters.
         widths: Width of each participant, (N,).
+        programs: Whether each network is written as a program besides the checkpoint.
 
     Returns:
         The manifest's rows in order of participants; on other ranks than the global zero none.
@@ -35,7 +36,7 @@ def write_rewards(run: Collaboration, widths: Sequence[float]) -> list[dict[str,
     for width in different[run.topology.rank :: run.topology.processes]:
         run.evaluator.calibrate(width)
         network = run.classifier.network.extract(width).cpu()
-        program = export_program(network, run.classifier.network.example_input)
+        program = export_program(network, run.classifier.network.example_input) if programs else None
         for name, given in zip(data.names, widths, strict=True):
             if given == width:
                 save_reward(
@@ -44,24 +45,27 @@ def write_rewards(run: Collaboration, widths: Sequence[float]) -> list[dict[str,
                     hyper_parameters=run.classifier.reward_hparams(width),
                     about={"participant": name, "mean": data.mean, "std": data.std},
                 )
-                write_atomically(folder / f"{name}.pt2", program)
+                if program is not None:
+                    write_atomically(folder / f"{name}.pt2", program)
     run.fabric.barrier()
     if not run.is_global_zero:
         return []
-    return [
+    rows = [
         {
             "file": f"{name}.ckpt",
-            "program": f"{name}.pt2",
             "participant": name,
             "width": width,
             "validation_accuracy": validation[width],
             "test_accuracy": test[width],
             "bytes": (folder / f"{name}.ckpt").stat().st_size,
             "sha256": sha256(folder / f"{name}.ckpt"),
-            "program_sha256": sha256(folder / f"{name}.pt2"),
         }
         for name, width in zip(data.names, widths, strict=True)
     ]
+    if programs:
+        for name, row in zip(data.names, rows, strict=True):
+            row |= {"program": f"{name}.pt2", "program_sha256": sha256(folder / f"{name}.pt2")}
+    return rows
 
 
 def describe_allocation(

@@ -27,10 +27,11 @@ class Rewards(CollaborationCallback):
     Args:
         mechanism: How participants are paid.
         assessment: What is measured in every round; None: cosine, behind the gates.
+        programs: Whether each network is written as a program besides the checkpoint.
     """
 
-    def __init__(self, mechanism: Mechanism, assessment: Assessment | None = None) -> None:
-        self.mechanism, self.assessment = mechanism, assessment or Assessment()
+    def __init__(self, mechanism: Mechanism, assessment: Assessment | None = None, *, programs: bool = True) -> None:
+        self.mechanism, self.assessment, self.programs = mechanism, assessment or Assessment(), programs
 
     def setup(self, run: Collaboration) -> None:
         """Make room for what is measured."""
@@ -68,7 +69,7 @@ class Rewards(CollaborationCallback):
         measures = self.measures.values(run)
         contributions, standalone = measures[self.mechanism.contribution], measures["standalone"]
         allocation = self.mechanism.allocate(contributions, accuracy_by_width, standalone=standalone, held=run.widths)
-        manifest = write_rewards(run, allocation.widths.tolist())
+        manifest = write_rewards(run, allocation.widths.tolist(), programs=self.programs)
         widths = allocation.curve.widths.tolist()
         self._mark_correct(run, [width for width in widths if width not in self._correct])
         if run.is_global_zero:

@@ -26,7 +26,7 @@ from aequa_lightning.collaboration.local import LocalTrainer, LocalWork
 from aequa_lightning.collaboration.machine import describe_machine
 from aequa_lightning.collaboration.seeding import derive_seed
 from aequa_lightning.collaboration.signals import StopRequest
-from aequa_lightning.collaboration.standalone import Standalone, StandaloneRecords
+from aequa_lightning.collaboration.standalone import Standalone, StandaloneRecords, standalone_key
 from aequa_lightning.collaboration.stopwatch import Stopwatch
 from aequa_lightning.collaboration.topology import Topology
 from aequa_lightning.collaboration.whereabouts import Whereabouts
@@ -48,6 +48,7 @@ class Plan:
         seed: Decides everything random.
         run_dir: The run folder.
         mechanism: Description of how participants are paid, for the record.
+        standalone_dir: Folder in which runs share what participants reach alone; None: they do not.
     """
 
     max_rounds: int
@@ -58,6 +59,7 @@ class Plan:
     seed: int
     run_dir: Path
     mechanism: str
+    standalone_dir: Path | None = None
 
 
 class Collaboration:
@@ -97,7 +99,11 @@ class Collaboration:
         self.stop = StopRequest()
         self.whereabouts = Whereabouts(plan.run_dir, self.topology.rank)
         self.samples = [len(data.participant(index)) for index in range(data.participants)]
-        self.standalone = StandaloneRecords(plan.run_dir / "standalone", data.names)
+        alone = plan.run_dir / "standalone"
+        if plan.standalone_dir is not None:
+            work = plan.work.times(plan.max_rounds)
+            alone = plan.standalone_dir / standalone_key(self.local, data, work=work)
+        self.standalone = StandaloneRecords(alone, data.names)
         self._events = EventLog(plan.run_dir / "events.jsonl")
         self.widths = [1.0] * data.participants
         self.holdings = Holdings(classifier.network, self.topology.device)

@@ -1,9 +1,15 @@
 """What each participant reaches alone: the reference that contributions and gains are measured against."""
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import torch
+
+from aequa_lightning import __version__
+from aequa_lightning.collaboration.local import LocalTrainer, LocalWork
+from aequa_lightning.data import CollaborativeData
 from aequa_lightning.files import write_json
 
 
@@ -30,7 +36,7 @@ class StandaloneRecords:
     """Keeps each finished result in a file of its own, so that a killed run does not train it again.
 
     Args:
-        folder: The run's folder for them.
+        folder: The folder for them; runs whose :func:`standalone_key` is the same may share it.
         names: The participants' names.
     """
 
@@ -61,3 +67,41 @@ class StandaloneRecords:
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.json"
+
+
+def standalone_key(local: LocalTrainer, data: CollaborativeData, *, work: LocalWork) -> str:
+    """Return a name for everything that decides what participants reach alone: equal names, equal results.
+
+    Args:
+        local: Trains them; its present parameters are where they start.
+        data: Their samples, and those that they are scored on.
+        work: What each of them does.
+
+    Returns:
+        32 hexadecimal digits.
+    """
+    settings = [
+        __version__,
+        torch.__version__,
+        type(local.classifier),
+        local.classifier.network.full,
+        local.optimizer.optimizer,
+        data.augmentation,
+        local.batch_size,
+        local.seed,
+        local.fabric.device.type,
+        local.fabric.strategy.precision.precision,
+        local.topology.replicas,
+        torch.get_num_threads(),
+        work,
+        [len(data.participant(index)) for index in range(data.participants)],
+    ]
+    name = hashlib.sha256("\n".join(map(repr, settings)).encode())
+    for tensor in (
+        local.parameters,
+        *data.pooled().tensors,
+        *data.validation().tensors,
+        *data.test().tensors,
+    ):
+        name.update(tensor.cpu().contiguous().numpy().data)
+    return name.hexdigest()[:32]

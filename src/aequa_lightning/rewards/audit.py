@@ -37,7 +37,7 @@ class Finding:
 
 
 def audit_reward(folder: Path, row: Mapping[str, Any], *, network: SlimmableModel) -> Finding:
-    """Examine a participant's checkpoint and program.
+    """Examine a participant's checkpoint, and its program if there is one.
 
     Args:
         folder: The ``rewards`` folder.
@@ -50,14 +50,17 @@ def audit_reward(folder: Path, row: Mapping[str, Any], *, network: SlimmableMode
     plan, full = network.plan(row["width"]), dict(network.full.named_parameters())
     narrow = network.extract(row["width"], fresh_statistics=True)
     statistics = {name: tuple(buffer.shape) for name, buffer in narrow.named_buffers()}
-    checkpoint, program = folder / row["file"], folder / row["program"]
+    checkpoint = folder / row["file"]
+    digests = {checkpoint: row["sha256"]}
+    if "program" in row:
+        digests[folder / row["program"]] = row["program_sha256"]
     faults = [
         f"{path.name} {'is missing' if not path.is_file() else 'is not the file of the manifest (SHA-256)'}"
-        for path, digest in ((checkpoint, row["sha256"]), (program, row["program_sha256"]))
+        for path, digest in digests.items()
         if not path.is_file() or sha256(path) != digest
     ]
     withheld = withheld_pairs(plan, full)
-    for path in (checkpoint, program):
+    for path in digests:
         if path.is_file() and (count := count_pairs(path.read_bytes(), withheld)):
             faults.append(f"{path.name} holds {count} pairs of withheld parameters")
     parameters = 0

@@ -1,0 +1,25 @@
+"""Runs that differ in how they pay share what participants reach alone."""
+
+from pathlib import Path
+
+from tests.helpers.command import aequa, events, fit
+
+
+def alone(run_dir: Path) -> list[dict[str, object]]:
+    return [{key: value for key, value in event.items() if key != "time"} for event in events(run_dir, "standalone")]
+
+
+def test_what_participants_reach_alone_is_trained_once() -> None:
+    lean = ("--trainer.standalone_dir=alone", "--trainer.report=false", "--trainer.programs=false")
+    first = fit(Path("first"), *lean)
+    # Another mechanism and other widths: alone, everybody trains the full width.
+    second = fit(Path("second"), *lean, "--trainer.mechanism=SharedModel", "--model.widths=[1.0]")
+    assert alone(second) == alone(first)  # down to the seconds that it took
+    assert not (first / "standalone").exists()
+    own = fit(Path("own"), "--trainer.report=false")
+    assert [{**event, "seconds": 0} for event in alone(own)] == [{**event, "seconds": 0} for event in alone(first)]
+
+    names = {path.name for path in first.rglob("*")}
+    assert "report.html" not in names
+    assert not any(name.endswith(".pt2") for name in names)
+    assert aequa("audit", "--run_dir", first) == 0
