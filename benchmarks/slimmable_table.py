@@ -64,7 +64,7 @@ def gradients_agree(model: SlimmableModel, x: Tensor, width: float) -> bool:
     for name, parameter in model.full.named_parameters():
         expected = {name: torch.zeros_like(parameter)}
         outside = {name: torch.ones_like(parameter, dtype=torch.bool)}
-        single = type(plan)(width, {name: plan.indices[name]}, {name: plan.shapes[name]})
+        single = type(plan)({name: plan.indices[name]}, {name: plan.shapes[name]})
         single.put(expected, alone)
         single.put(outside, {name: torch.zeros(plan.shapes[name], dtype=torch.bool)})
         if parameter.grad is None or bool(parameter.grad[outside[name]].any()):
@@ -79,7 +79,7 @@ def nested(model: SlimmableModel, width: float, larger: float) -> bool:
         tags = {name: torch.arange(parameter.numel(), dtype=torch.double).view(parameter.shape)}
         parts = []
         for plan in (model.plan(width), model.plan(larger)):
-            parts.append(type(plan)(plan.width, {name: plan.indices[name]}, {name: plan.shapes[name]}).take(tags)[name])
+            parts.append(type(plan)({name: plan.indices[name]}, {name: plan.shapes[name]}).take(tags)[name])
         inner, outer = (part.reshape(-1) for part in parts)
         if not bool((outer[torch.searchsorted(outer, inner).clamp(max=len(outer) - 1)] == inner).all()):
             return False

@@ -106,7 +106,7 @@ def withheld_pairs(plan: SlicePlan, full: Mapping[str, Tensor]) -> NDArray[np.ui
         Pairs as 64-bit words, (pairs,).
 
     Example:
-        >>> plan = SlicePlan(0.5, {"w": (slice(0, 2),)}, {"w": (2,)})
+        >>> plan = SlicePlan({"w": (slice(0, 2),)}, {"w": (2,)})
         >>> withheld_pairs(plan, {"w": torch.tensor([1.0, 2.0, 3.0, 4.0])}).view(np.float32).tolist()
         [3.0, 4.0]
     """

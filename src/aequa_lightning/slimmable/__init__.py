@@ -7,13 +7,14 @@ from aequa_lightning.slimmable.importance import order_by_importance
 from aequa_lightning.slimmable.model import SlimmableModel
 from aequa_lightning.slimmable.plan import SlicePlan
 from aequa_lightning.slimmable.sandwich import Distillation, sandwich_step, sandwich_widths
-from aequa_lightning.slimmable.widths import channels
+from aequa_lightning.slimmable.widths import Width, channels
 
 __all__ = [
     "Cost",
     "Distillation",
     "SlicePlan",
     "SlimmableModel",
+    "Width",
     "channels",
     "cost",
     "group_norm_from_batch_norm",

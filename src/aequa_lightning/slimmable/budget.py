@@ -1,5 +1,6 @@
 """What a width costs, and the largest width that a budget allows."""
 
+from bisect import bisect_right
 from dataclasses import dataclass
 
 import torch
@@ -7,6 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from aequa_lightning.errors import InputError
 from aequa_lightning.slimmable.model import SlimmableModel
+from aequa_lightning.slimmable.widths import Width
 
 
 @dataclass(frozen=True)
@@ -24,12 +26,12 @@ class Cost:
     bytes: int
 
 
-def cost(model: SlimmableModel, width: float) -> Cost:
+def cost(model: SlimmableModel, width: Width) -> Cost:
     """Return what a width costs.
 
     Args:
         model: A slimmable model.
-        width: Share of the channels, in the model's range.
+        width: Share of the channels, or of each layer's, in the model's range.
 
     Example:
         >>> net = torch.nn.Sequential(torch.nn.Linear(4, 10), torch.nn.ReLU(), torch.nn.Linear(10, 3))
@@ -47,13 +49,17 @@ def cost(model: SlimmableModel, width: float) -> Cost:
     )
 
 
-def width_for(model: SlimmableModel, *, measure: str, budget: float) -> float:
+def width_for(model: SlimmableModel, *, measure: str, budget: float, per_layer: bool = False) -> Width:
     """Return the largest width whose cost is within a budget.
 
     Args:
         model: A slimmable model.
         measure: A field of :class:`Cost`: ``"parameters"``, ``"multiply_adds"`` or ``"bytes"``.
         budget: The most it may cost.
+        per_layer: Use up the rest of the budget by widening layer after layer towards the next larger width.
+
+    Returns:
+        The share of the channels; with ``per_layer`` the share of each layer's, where that is larger.
 
     Raises:
         InputError: When the measure is unknown or even the smallest width costs more.
@@ -65,15 +71,18 @@ def width_for(model: SlimmableModel, *, measure: str, budget: float) -> float:
     """
     if measure not in Cost.__dataclass_fields__:
         raise InputError(f"measure: {measure!r} is unknown; choose one of {', '.join(Cost.__dataclass_fields__)}")
+
+    def spent(width: Width) -> float:
+        return float(getattr(cost(model, width), measure))
+
     widths = model.distinct_widths()
-    if getattr(cost(model, widths[0]), measure) > budget:
-        least = getattr(cost(model, widths[0]), measure)
-        raise InputError(f"budget: {budget} {measure} is less than the {least} of the smallest width {widths[0]:g}")
-    low, high = 0, len(widths) - 1  # widths[low] fits; costs grow with the width
-    while low < high:
-        middle = (low + high + 1) // 2
-        if getattr(cost(model, widths[middle]), measure) <= budget:
-            low = middle
-        else:
-            high = middle - 1
-    return widths[low]
+    if spent(widths[0]) > budget:
+        raise InputError(
+            f"budget: {budget} {measure} is less than the {spent(widths[0]):.0f} of the smallest width {widths[0]:g}"
+        )
+    # Costs grow with the width, and with every layer's.
+    fit = bisect_right(widths, budget, key=spent)
+    if not per_layer or fit == len(widths):
+        return widths[fit - 1]
+    chain: list[Width] = [widths[fit - 1], *model.widths_between(widths[fit - 1], widths[fit]).values()]
+    return chain[bisect_right(chain, budget, key=spent) - 1]

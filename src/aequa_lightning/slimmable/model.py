@@ -16,7 +16,7 @@ from aequa_lightning.slimmable.plan import SlicePlan
 from aequa_lightning.slimmable.skeleton import Borrower, filled_copy, meta_copy, narrow_copy
 from aequa_lightning.slimmable.structure import resolve
 from aequa_lightning.slimmable.trace import trace
-from aequa_lightning.slimmable.widths import grid
+from aequa_lightning.slimmable.widths import Width, grid
 
 
 @dataclass
@@ -25,8 +25,8 @@ class _Derived:
 
     blank: nn.Module | None = None
     references: list[tuple[str, Mapping[str, Any], str]] | None = None
-    plans: dict[float, SlicePlan] = field(default_factory=dict)
     sizes: dict[float, tuple[int, ...]] = field(default_factory=dict)
+    plans: dict[tuple[int, ...], SlicePlan] = field(default_factory=dict)
     narrow: dict[tuple[int, ...], "_Narrow"] = field(default_factory=dict)
 
 
@@ -37,7 +37,7 @@ class _Narrow:
     skeleton: Borrower
     buffers: SlicePlan
     statistics: SlicePlan
-    key: float  # the largest width of this sub-network
+    sizes: tuple[int, ...]
 
 
 class SlimmableModel(nn.Module):
@@ -50,7 +50,8 @@ class SlimmableModel(nn.Module):
     Args:
         full: Any network made of torch's layers. It is held, not copied.
         widths: The grid that training draws from: shares in (0, 1] with 1 among them. Their smallest is the smallest
-            width that can be asked for; between it and 1 any width can.
+            width that can be asked for; between it and 1 any width can. Wherever a width is asked for, shares of single
+            layers can be too: by the names that :meth:`describe` shows, where layers that are not named stay whole.
         example_input: A batch (one sample is enough) of the size that the network is made for.
 
     Attributes:
@@ -67,6 +68,8 @@ class SlimmableModel(nn.Module):
         >>> slim = SlimmableModel(net, [1, 0.5], torch.zeros(1, 4))
         >>> slim(torch.ones(2, 4), width=0.7).shape, slim.extract(0.7)[0]
         (torch.Size([2, 3]), Linear(in_features=4, out_features=7, bias=True))
+        >>> slim.extract({"0": 0.6})[0]
+        Linear(in_features=4, out_features=6, bias=True)
     """
 
     def __init__(self, full: nn.Module, widths: Sequence[float], example_input: Tensor) -> None:
@@ -81,48 +84,46 @@ class SlimmableModel(nn.Module):
         self.structure = resolve(trace(meta_copy(full), self.example_input, RULES))
         self.banks = norm.Banks()
         self._derived = _Derived()
-        for width in self.widths[1:]:
-            narrow = self._narrow(width)
-            if self.has_statistics:
-                self._bank(narrow)
+        for width in self.widths:
+            if not self._is_full(width):
+                narrow = self._narrow(width)
+                if self.has_statistics:
+                    self._bank(narrow)
 
-    def forward(self, x: Any, width: float = 1.0) -> Any:
+    def forward(self, x: Any, width: Width = 1.0) -> Any:
         """Compute with the network of a width.
 
         Args:
             x: The network's input.
-            width: Share of the channels, between the smallest width of the grid and 1.
+            width: Share of the channels, or of each layer's, between the smallest width of the grid and 1.
 
         Raises:
             InputError: When the width is out of range, or in evaluation when its statistics have seen no data.
         """
-        if width == 1.0:
+        if self._is_full(width):
             return self.full(x)
         narrow = self._narrow(width)
-        return narrow.skeleton(x, self._lend(width, narrow, self._statistics(narrow, training=self.full.training)))
+        statistics = self._training_statistics(narrow) if self.full.training else self._statistics(narrow, width)
+        return narrow.skeleton(x, self._lend(narrow, statistics))
 
-    def plan(self, width: float) -> SlicePlan:
+    def plan(self, width: Width) -> SlicePlan:
         """Return what a width takes of each parameter of ``full``.
 
         Args:
-            width: Share of the channels, between the smallest width of the grid and 1.
+            width: Share of the channels, or of each layer's, between the smallest width of the grid and 1.
 
         Raises:
             InputError: When the width is out of range.
         """
-        if width not in self._derived.plans:
-            self._check(width)
-            shapes = {name: shape for name, shape in self._shapes.items() if name in self._parameter_names}
-            self._derived.plans[width] = self.structure.plan(width, shapes)
-        return self._derived.plans[width]
+        return self._plan(self._sizes(width))
 
-    def extract(self, width: float, *, fresh_statistics: bool = False) -> nn.Module:
+    def extract(self, width: Width, *, fresh_statistics: bool = False) -> nn.Module:
         """Return the network of a width as an ordinary module that shares nothing with this one.
 
         In evaluation it computes, to the bit, what this model computes at that width.
 
         Args:
-            width: Share of the channels, between the smallest width of the grid and 1.
+            width: Share of the channels, or of each layer's, between the smallest width of the grid and 1.
             fresh_statistics: Reset the running statistics, for a network that will be trained on; by default
                 those of the width are handed out, and must have seen data.
 
@@ -131,13 +132,13 @@ class SlimmableModel(nn.Module):
         """
         narrow = self._narrow(width)
         own = self._own_tensors()
-        owned = self.plan(width).extract(own) | narrow.buffers.extract(own)
+        owned = self._plan(narrow.sizes).extract(own) | narrow.buffers.extract(own)
         if fresh_statistics:
             owned |= self._fresh_statistics(narrow)
-        elif width == 1.0:
+        elif self._is_full(width):
             owned |= narrow.statistics.extract(own)
         else:
-            owned |= {name: t.clone() for name, t in self._statistics(narrow, training=False).items()}
+            owned |= {name: t.clone() for name, t in self._statistics(narrow, width).items()}
         module = filled_copy(narrow.skeleton.module, owned)
         for part, twin in zip(module.modules(), self.full.modules(), strict=True):
             part.training = twin.training
@@ -152,6 +153,26 @@ class SlimmableModel(nn.Module):
         start = self.widths[-1] if low is None else low
         self._check(start)
         return tuple(point for point in self.structure.breakpoints if point >= start)
+
+    def widths_between(self, narrow: float, wide: float) -> dict[float, dict[str, float]]:
+        """Return the shares of layers on the way from one width to a wider one, which widens one layer after another.
+
+        Args:
+            narrow: A width, at least the smallest width of the grid.
+            wide: A wider one, at most 1.
+
+        Returns:
+            What lies between the two and is no width of all layers. All of it nests, and each has a number between
+            ``narrow`` and ``wide`` that grows with it.
+
+        Example:
+            >>> net = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+            >>> SlimmableModel(net, [1, 0.5], torch.zeros(1, 4)).widths_between(0.5, 0.75)
+            {0.625: {'0': 0.75, '2': 0.5}}
+        """
+        self._check(narrow)
+        self._check(wide)
+        return self.structure.between(narrow, wide)
 
     def describe(self) -> str:
         """Return a table of what can become narrower: the channels of each axis at each width of the grid."""
@@ -170,7 +191,7 @@ class SlimmableModel(nn.Module):
         return "\n".join("  ".join(line) for line in lines)
 
     @torch.no_grad()
-    def recalibrate(self, batches: Iterable[Tensor], widths: Iterable[float] | None = None) -> None:
+    def recalibrate(self, batches: Iterable[Tensor], widths: Iterable[Width] | None = None) -> None:
         """Compute the running statistics of the norm layers anew, for each width from the same batches.
 
         Each statistic becomes the plain average over the batches. Everything but the norm layers computes as in
@@ -183,103 +204,127 @@ class SlimmableModel(nn.Module):
         Raises:
             InputError: When a width is out of range, or there was no batch.
         """
-        chosen = tuple(self.widths if widths is None else widths)
+        chosen = {self._sizes(width): width for width in (self.widths if widths is None else widths)}
         if not self.has_statistics:
-            for width in chosen:
-                self._check(width)
             return
         walk = iter(batches)
         first = next(walk, None)
         if first is None:
             raise InputError("batches: recalibration needs at least one batch of inputs, and there was none")
-        narrow = [self._narrow(width) for width in chosen if width != 1.0]
-        statistics = [self._statistics(part, training=True) for part in narrow]
-        for tensors in [norm.statistics(self.full)] * (1.0 in chosen) + statistics:
+        full = [self.full for width in chosen.values() if self._is_full(width)]
+        narrow = [self._narrow(width) for width in chosen.values() if not self._is_full(width)]
+        statistics = [self._training_statistics(part) for part in narrow]
+        for tensors in [*map(norm.statistics, full), *statistics]:
             norm.reset(tensors)
         with ExitStack() as modes:
             for module in (self.full, *(part.skeleton.module for part in narrow)):
                 modes.enter_context(norm.cumulative(module))
             for batch in chain([first], walk):
-                for width in chosen:
-                    if width == 1.0:
-                        self.full(batch)
-                    else:
-                        part = self._narrow(width)
-                        part.skeleton(batch, self._lend(width, part, self._statistics(part, training=True)))
+                for network in full:
+                    network(batch)
+                for part, own in zip(narrow, statistics, strict=True):
+                    part.skeleton(batch, self._lend(part, own))
 
     # ---- what is made on demand -----------------------------------------------------------------------------------
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_derived": _Derived()}
 
-    def _check(self, width: float) -> None:
-        if not self.widths[-1] <= width <= 1.0:
-            raise InputError(f"width: {width} is outside [{self.widths[-1]:g}, 1], the range this network is made for")
+    def _check(self, width: Width) -> None:
+        layers = list(dict.fromkeys(axis.name for axis in self.structure.axes))
+        for layer, kept in width.items() if isinstance(width, Mapping) else [(None, width)]:
+            place = "" if layer is None else f" for layer {layer!r}"
+            if layer is not None and layer not in layers:
+                raise InputError(f"width: {kept}{place} names no layer that can become narrower; those are {layers}")
+            if not self.widths[-1] <= kept <= 1.0:
+                least = f"{self.widths[-1]:g}"
+                raise InputError(f"width: {kept}{place} is outside [{least}, 1], the range this network is made for")
 
-    def _narrow(self, width: float) -> _Narrow:
-        """Return the sub-network of a width, made and proven on first use."""
+    def _sizes(self, width: Width) -> tuple[int, ...]:
+        """Return what a width keeps of each axis; all that is made for a width is found by it."""
+        if isinstance(width, Mapping):
+            self._check(width)
+            return self.structure.sizes(width)
         if width not in self._derived.sizes:
             self._check(width)
             self._derived.sizes[width] = self.structure.sizes(width)
-        sizes = self._derived.sizes[width]
+        return self._derived.sizes[width]
+
+    def _is_full(self, width: Width) -> bool:
+        return self._sizes(width) == self._sizes(1.0)
+
+    def _plan(self, sizes: tuple[int, ...]) -> SlicePlan:
+        if sizes not in self._derived.plans:
+            shapes = {name: shape for name, shape in self._shapes.items() if name in self._parameter_names}
+            self._derived.plans[sizes] = self.structure.plan(sizes, shapes)
+        return self._derived.plans[sizes]
+
+    def _narrow(self, width: Width) -> _Narrow:
+        """Return the sub-network of a width, made and proven on first use."""
+        sizes = self._sizes(width)
         if sizes not in self._derived.narrow:
-            reason = self._build(width, sizes)
+            reason = self._build(sizes)
             if reason is not None:
-                raise InputError(f"width: this network cannot have {width:g}: {reason}. {self._nearest(width)}")
+                raise InputError(f"width: this network cannot have {width}: {reason}. {self._nearest(width)}")
         return self._derived.narrow[sizes]
 
-    def _build(self, width: float, sizes: tuple[int, ...]) -> str | None:
-        """Make the sub-network of a width and return None, or the reason why it cannot exist."""
-        skeleton = narrow_copy(self._blank(), self.structure.plan(width, self._shapes), self.structure.heads_at(width))
+    def _build(self, sizes: tuple[int, ...]) -> str | None:
+        """Make a sub-network and return None, or the reason why it cannot exist."""
+        skeleton = narrow_copy(self._blank(), self.structure.plan(sizes, self._shapes), self.structure.heads_at(sizes))
         shape = tuple(self.example_input.shape)
         try:
-            reason = self.structure.misaligned(width, trace(skeleton, self.example_input, RULES))
+            reason = self.structure.misaligned(sizes, trace(skeleton, self.example_input, RULES))
         except InputError as error:
             reason = str(error).removeprefix(f"example_input: the network cannot run on shape {shape}; ")
         if reason is None:
             others = self._shapes.keys() - self._parameter_names - self._statistics_names
             self._derived.narrow[sizes] = _Narrow(
                 Borrower(skeleton, self.full),
-                self.structure.plan(width, {name: self._shapes[name] for name in others}),
-                self.structure.plan(width, {name: self._shapes[name] for name in self._statistics_names}),
-                min(point for point in self.structure.breakpoints if self.structure.sizes(point) == sizes),
+                self.structure.plan(sizes, {name: self._shapes[name] for name in others}),
+                self.structure.plan(sizes, {name: self._shapes[name] for name in self._statistics_names}),
+                sizes,
             )
         return reason
 
-    def _nearest(self, width: float) -> str:
-        """Return a sentence with the nearest widths below and above that the network can have."""
+    def _nearest(self, width: Width) -> str:
+        """Return a sentence with the nearest widths of all layers, below and above, that the network can have."""
+        shares = list(width.values()) if isinstance(width, Mapping) else [width]
         points = self.structure.breakpoints
-        below = [point for point in reversed(points) if self.widths[-1] <= point < width]
-        above = [point for point in points if point > width]
+        below = [point for point in reversed(points) if self.widths[-1] <= point < max(shares)]
+        above = [point for point in points if point > max(shares)]
         legal = []
         for side in (below, above):
             some = side[:: 1 + len(side) // 24]  # proving each of them costs a dry run
-            fits = (point for point in some if point == 1.0 or self._build(point, self.structure.sizes(point)) is None)
+            fits = (point for point in some if point == 1.0 or self._build(self.structure.sizes(point)) is None)
             legal += [f"{point:.6g}" for point in [next(fits, None)] if point is not None]
         return f"Widths nearby that it can have: {', '.join(legal) or 'only 1'}."
 
-    def _lend(self, width: float, narrow: _Narrow, statistics: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the tensors that the skeleton of a width computes with: parts of the full ones, and statistics."""
+    def _lend(self, narrow: _Narrow, statistics: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the tensors that a skeleton computes with: parts of the full ones, and statistics."""
         own = self._own_tensors()
-        parts = self.plan(width).take(own)
+        parts = self._plan(narrow.sizes).take(own)
         tensors = {name: _as_owned(part, own[name]) for name, part in parts.items()}
         if narrow.buffers.indices:
             tensors.update(narrow.buffers.take(own))
         tensors.update(statistics)
         return tensors
 
-    def _statistics(self, narrow: _Narrow, *, training: bool) -> Mapping[str, Tensor]:
-        """Return the statistics of a sub-network; in evaluation they must have seen data."""
+    def _training_statistics(self, narrow: _Narrow) -> Mapping[str, Tensor]:
+        """Return the statistics of a sub-network, which data are about to go into."""
         if not self.has_statistics:
             return {}
-        if training:
-            bank = self._bank(narrow)
-            bank.seen = True
-            return bank.named
-        known = self.banks.get(narrow.key)
+        bank = self._bank(narrow)
+        bank.seen = True
+        return bank.named
+
+    def _statistics(self, narrow: _Narrow, width: Width) -> Mapping[str, Tensor]:
+        """Return the statistics of a sub-network, which must have seen data."""
+        if not self.has_statistics:
+            return {}
+        known = self.banks.get(narrow.sizes)
         if known is None or not (known.seen or self._is_new()):
             raise InputError(
-                f"width: the norm statistics of width {narrow.key:g} have seen no data; call "
+                f"width: the norm statistics of width {width} have seen no data; call "
                 "recalibrate(batches, widths=[...]) before evaluating or handing out this width"
             )
         return known.named
@@ -291,11 +336,11 @@ class SlimmableModel(nn.Module):
 
     def _bank(self, narrow: _Narrow) -> norm.Bank:
         """Return the statistics of a sub-network, fresh ones if it has none yet."""
-        known = self.banks.get(narrow.key)
+        known = self.banks.get(narrow.sizes)
         if known is not None:
             return known
         bank = norm.Bank(self._fresh_statistics(narrow))
-        self.banks.add(narrow.key, bank)
+        self.banks.add(narrow.sizes, bank)
         return bank
 
     def _fresh_statistics(self, narrow: _Narrow) -> dict[str, Tensor]:

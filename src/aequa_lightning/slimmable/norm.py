@@ -5,7 +5,7 @@ narrow widths. The affine parameters are shared. Source: Yu and Huang, "Universa
 Training Techniques", ICCV 2019, section 3 (statistics after training).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from torch import Tensor, nn
@@ -72,18 +72,18 @@ class Bank(nn.Module):
 
 
 class Banks(nn.Module):
-    """The banks of all narrow sub-networks that have one, by the sub-network's largest width.
+    """The banks of all narrow sub-networks that have one, by the channels that the sub-network keeps of each axis.
 
     Loading a checkpoint replaces them by those of the checkpoint, whatever the widths.
     """
 
-    def get(self, width: float) -> Bank | None:
+    def get(self, sizes: Sequence[int]) -> Bank | None:
         """Return a bank, or None where there is none."""
-        return self._modules.get(_key(width))  # type: ignore[return-value]
+        return self._modules.get(_key(sizes))  # type: ignore[return-value]
 
-    def add(self, width: float, bank: Bank) -> None:
+    def add(self, sizes: Sequence[int], bank: Bank) -> None:
         """Add a bank."""
-        self.add_module(_key(width), bank)
+        self.add_module(_key(sizes), bank)
 
     def forget(self) -> None:
         """Let every bank have seen nothing."""
@@ -105,5 +105,5 @@ class Banks(nn.Module):
             self.add_module(key, Bank({name: tensor.to(device, copy=True) for name, tensor in tensors.items()}))
 
 
-def _key(width: float) -> str:
-    return repr(width).replace(".", "_")
+def _key(sizes: Sequence[int]) -> str:
+    return "_".join(map(str, sizes))

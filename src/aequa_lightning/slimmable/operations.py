@@ -66,7 +66,7 @@ def _grouped(t: Tracer, arriving: Tensor, out: Tensor, groups: int) -> None:
         t.tie(arriving, out)
     elif bool((arriving == FREE).any()):
         t.found.kept += [arriving[arriving != FREE], out]
-    t.found.blocks += [(arriving, len(arriving) // groups), (out, len(out) // groups)]
+    t.found.blocks.append(((arriving, out), groups))
 
 
 def _channel_norm(
@@ -97,7 +97,7 @@ def _group_norm(
     **__: Any,
 ) -> Tensor:
     ids = t.arrive(input, 1)
-    t.found.blocks.append((ids, len(ids) // num_groups))
+    t.found.blocks.append(((ids,), num_groups))
     t.note(weight, (ids,))
     t.note(bias, (ids,))
     return t.emit(input.shape, 1, ids)
@@ -185,7 +185,7 @@ def _multi_head_attention(
     name = t.name(given["out_proj_weight"])
     inner = t.root(f"{name}[heads]", embed_dim)
     t.tie(inner, arriving[0])  # torch's module has one embed_dim for its input and for its heads
-    t.found.blocks.append((inner, embed_dim // num_heads))
+    t.found.blocks.append(((inner,), num_heads))
     if given.get("use_separate_proj_weight"):
         for part, ids in zip("qkv", arriving, strict=True):
             t.note(given[f"{part}_proj_weight"], (inner, ids))
@@ -240,7 +240,7 @@ def _heads(t: Tracer, x: Tensor) -> Tensor:
 def _attend(t: Tracer, query: Tensor, arriving: Sequence[Tensor]) -> None:
     """Heads keep their channels; a width keeps whole heads."""
     if query.ndim > 3:
-        t.found.blocks += [(ids, len(ids) // query.shape[-3]) for ids in arriving]
+        t.found.blocks.append((tuple(arriving), query.shape[-3]))
         t.found.heads[t.where()] = (arriving[0], query.shape[-3])
         # Code that splits its input's channels into heads takes it for granted that they are as many as the heads'.
         stream = t.source(arriving[0])

@@ -20,17 +20,15 @@ class SlicePlan:
     """The positions of every parameter that belong to one width.
 
     Attributes:
-        width: The width, in (0, 1].
         indices: For each parameter of the full network, by name, the positions kept along each dimension.
         shapes: The shapes of the parameters at this width, by name.
 
     Example:
-        >>> plan = SlicePlan(0.5, {"weight": (slice(0, 1), torch.tensor([0, 2]))}, {"weight": (1, 2)})
+        >>> plan = SlicePlan({"weight": (slice(0, 1), torch.tensor([0, 2]))}, {"weight": (1, 2)})
         >>> plan.take({"weight": torch.arange(8.0).view(2, 4)})["weight"]
         tensor([[0., 2.]])
     """
 
-    width: float
     indices: Mapping[str, tuple[Index, ...]]
     shapes: Mapping[str, tuple[int, ...]]
     _moved: dict[tuple[str, int, torch.device], Tensor] = field(default_factory=dict, repr=False, compare=False)

@@ -6,7 +6,7 @@ along several (a layer behind a concatenation), repeat one (flattened images, fu
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from aequa_lightning.slimmable.plan import Index, SlicePlan
 from aequa_lightning.slimmable.trace import FREE, Trace
-from aequa_lightning.slimmable.widths import breakpoints, channels
+from aequa_lightning.slimmable.widths import Width, breakpoints, channels, share
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Axis:
     """Channels that are kept and dropped together, a prefix at a time.
 
     Attributes:
-        name: Name of the first layer that produces them.
+        name: Name of the first layer that produces them; axes of which as many blocks must be kept share a name.
         size: Channels at full width.
         unit: Channels that can only be kept or dropped together.
     """
@@ -63,20 +63,38 @@ class Structure:
     reads: tuple[tuple[str, Tensor], ...]
     outputs: tuple[torch.Size, ...]
 
-    def sizes(self, width: float) -> tuple[int, ...]:
+    def sizes(self, width: Width) -> tuple[int, ...]:
         """Return how many channels of each axis the width keeps; equal sizes mean the same sub-network."""
-        return tuple(channels(axis.size, width, axis.unit) for axis in self.axes)
+        return tuple(channels(axis.size, share(width, axis.name), axis.unit) for axis in self.axes)
+
+    def between(self, narrow: float, wide: float) -> dict[float, dict[str, float]]:
+        """Return the widths per layer on the way from one width to a wider one, which widens one layer after another.
+
+        Args:
+            narrow: Where the way begins, in (0, 1].
+            wide: Where it ends, in (0, 1].
+
+        Returns:
+            Those between the two, which nest, each by a number between ``narrow`` and ``wide`` that grows with it.
+        """
+        steps = zip(self.axes, self.sizes(narrow), self.sizes(wide), strict=True)
+        widening = list(dict.fromkeys(axis.name for axis, few, many in steps if few < many))
+        whole = dict.fromkeys((axis.name for axis in self.axes), narrow)
+        return {
+            narrow + (wide - narrow) * count / len(widening): whole | dict.fromkeys(widening[:count], wide)
+            for count in range(1, len(widening))
+        }
 
     @cached_property
     def breakpoints(self) -> tuple[float, ...]:
         """The largest width of every distinct sub-network, ascending; the last one is 1."""
         return tuple(sorted({point for axis in self.axes for point in breakpoints(axis.size, axis.unit)} | {1.0}))
 
-    def plan(self, width: float, shapes: Mapping[str, tuple[int, ...]]) -> SlicePlan:
+    def plan(self, sizes: tuple[int, ...], shapes: Mapping[str, tuple[int, ...]]) -> SlicePlan:
         """Return the plan of a width for the named tensors.
 
         Args:
-            width: Share of the channels, in (0, 1].
+            sizes: The channels that the width keeps of each axis.
             shapes: Full shape of every tensor that the plan is about, by name.
         """
         indices: dict[str, tuple[Index, ...]] = {}
@@ -84,30 +102,30 @@ class Structure:
         for name, shape in shapes.items():
             along = self.along.get(name, (None,) * len(shape))
             index = tuple(
-                slice(0, count) if lies is None else _index(self._kept(lies, width))
+                slice(0, count) if lies is None else _index(self._kept(lies, sizes))
                 for lies, count in zip(along, shape, strict=True)
             )
             indices[name] = index
             narrow[name] = tuple(part.stop if isinstance(part, slice) else len(part) for part in index)
-        return SlicePlan(width, indices, narrow)
+        return SlicePlan(indices, narrow)
 
-    def heads_at(self, width: float) -> dict[str, int]:
+    def heads_at(self, sizes: tuple[int, ...]) -> dict[str, int]:
         """Return the number of heads of each module that computes attention with a varying number."""
         return {
-            module: int(self._kept(lies, width).sum()) // (len(lies.axis) // count)
+            module: int(self._kept(lies, sizes).sum()) // (len(lies.axis) // count)
             for module, (lies, count) in self.heads.items()
         }
 
-    def misaligned(self, width: float, narrow: Trace) -> str | None:
+    def misaligned(self, sizes: tuple[int, ...], narrow: Trace) -> str | None:
         """Return why a narrow network is not a part of the full one, or None if it is.
 
         Every layer of the narrow network must read, at each position, the channel that it reads in the full one.
 
         Args:
-            width: The narrow network's width.
+            sizes: The channels that the narrow network keeps of each axis.
             narrow: What a dry run of the narrow network learned.
         """
-        kept = torch.cat([self._kept(self.elements, width), torch.tensor([True])])  # the last one stands for FREE
+        kept = torch.cat([self._kept(self.elements, sizes), torch.tensor([True])])  # the last one stands for FREE
         names = torch.full((narrow.elements + 1,), FREE)
         for layer, ids in narrow.starts.items():
             known = self.starts[layer]
@@ -120,8 +138,9 @@ class Structure:
             return f"the output would have the shape {[tuple(shape) for shape in narrow.outputs]}"
         return None
 
-    def _kept(self, lies: Along, width: float) -> Tensor:
-        return lies.channel < torch.tensor([*self.sizes(width), 1])[lies.axis]
+    @staticmethod
+    def _kept(lies: Along, sizes: tuple[int, ...]) -> Tensor:
+        return lies.channel < torch.tensor([*sizes, 1])[lies.axis]
 
 
 def _index(kept: Tensor) -> Index:
@@ -148,21 +167,26 @@ def resolve(found: Trace) -> Structure:
     seen = torch.zeros(found.elements, dtype=torch.bool)
     for elements in found.seen:
         seen[elements] = True
+    blocks = list(found.blocks)
     for (name, _), elements in found.loose.items():
         # A table with an entry per head (relative positions) is read by no layer, but follows the heads.
-        if found.heads.get(name.rpartition(".")[0], (None, 0))[1] != len(elements):
+        heads_of, number_of_heads = found.heads.get(name.rpartition(".")[0], (nothing, 0))
+        if number_of_heads == len(elements):
+            blocks.append(((heads_of, elements), number_of_heads))
+        else:
             fixed[axis[elements[~seen[elements]]]] = True
     unit = [1] * count
-    for elements, block in found.blocks:
-        if block > 1:
-            _demand(elements, block, axis, channel, unit, fixed)
+    for lists, number in blocks:
+        for elements in lists:
+            _demand(elements, len(elements) // number, axis, channel, unit, fixed)
+    leader = _round_together(blocks, axis, size, unit, fixed)
 
     # Number the axes that can become narrower anew, in the order of the network.
     elastic = [number for number in range(count) if not fixed[number] and size[number] > unit[number]]
     renumbered = torch.full((count + 1,), FREE)
     renumbered[elastic] = torch.arange(len(elastic))
     owners = _owners(axis, found)
-    axes = tuple(Axis(owners[number], int(size[number]), unit[number]) for number in elastic)
+    axes = tuple(Axis(owners[int(leader[number])], int(size[number]), unit[number]) for number in elastic)
     along = {}
     for name, layouts in found.layouts.items():
         dims = tuple(_lie(ids, axis, channel, renumbered) for ids in layouts[0])
@@ -242,6 +266,8 @@ def _runs(label: Tensor, found: Trace) -> tuple[Tensor, Tensor]:
 
 def _demand(elements: Tensor, block: int, axis: Tensor, channel: Tensor, unit: list[int], fixed: Tensor) -> None:
     """Let an axis round to whole blocks, or keep it whole where the blocks do not lie neatly on it."""
+    if block == 1:
+        return
     known = elements[elements != FREE]
     lies, where = axis[elements].view(-1, block), channel[elements].view(-1, block)
     neat = len(known) == len(elements) and bool(
@@ -254,6 +280,26 @@ def _demand(elements: Tensor, block: int, axis: Tensor, channel: Tensor, unit: l
             unit[number] = math.lcm(unit[number], block)
         else:
             fixed[number] = True
+
+
+def _round_together(
+    blocks: Sequence[tuple[tuple[Tensor, ...], int]], axis: Tensor, size: Tensor, unit: list[int], fixed: Tensor
+) -> Tensor:
+    """Let different axes of which as many blocks are kept have as many units, or stay whole; return their first one."""
+    first, second = [axis[:0]], [axis[:0]]
+    for lists, _ in blocks:
+        sides = {tuple(axis[ids[ids != FREE]].unique().tolist()) for ids in lists}
+        members = sorted({number for side in sides for number in side}) if len(sides) > 1 else []
+        first.append(torch.tensor(members[:1] * len(members), dtype=torch.long))
+        second.append(torch.tensor(members, dtype=torch.long))
+    leader = components(len(size), torch.cat(first), torch.cat(second))
+    for number in leader[torch.cat(second)].unique():
+        members = (leader == number).nonzero().flatten().tolist()
+        fixed[members] = bool(fixed[members].any())
+        units = math.gcd(*(int(size[member]) // unit[member] for member in members))
+        for member in members:
+            unit[member] = int(size[member]) // units
+    return leader
 
 
 def _owners(axis: Tensor, found: Trace) -> dict[int, str]:

@@ -44,7 +44,8 @@ class Trace:
         elements: Number of elements.
         starts: First element of every producing layer, by the name of its weight.
         edges: Pairs of elements that must be kept together, as two equally long tensors each.
-        blocks: Elements in order and the number of neighbours that can only be kept together.
+        blocks: Lists of elements in order that fall into so many blocks each. Blocks are kept whole, and as many of
+            each list, such as of the two sides of a grouped convolution.
         kept: Elements that must always be kept.
         loose: By name and dimension, elements of parameters outside layers; kept unless a layer reads them.
         seen: Elements that some layer reads position by position.
@@ -57,7 +58,7 @@ class Trace:
     elements: int = 0
     starts: dict[str, Tensor] = field(default_factory=dict)
     edges: list[tuple[Tensor, Tensor]] = field(default_factory=list)
-    blocks: list[tuple[Tensor, int]] = field(default_factory=list)
+    blocks: list[tuple[tuple[Tensor, ...], int]] = field(default_factory=list)
     kept: list[Tensor] = field(default_factory=list)
     loose: dict[tuple[str, int], Tensor] = field(default_factory=dict)
     seen: list[Tensor] = field(default_factory=list)

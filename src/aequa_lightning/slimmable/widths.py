@@ -1,9 +1,12 @@
 """The arithmetic of widths: how many channels a width keeps, and which widths differ."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from aequa_lightning.errors import InputError
+
+Width = float | Mapping[str, float]
+"""One share of the channels for all layers, or shares of some layers by name; layers that are not named stay whole."""
 
 _FUZZ = 1e-7  # in channels: 0.1 * 30 is 3.0000000000000004 in floating point and must still be 3
 
@@ -28,6 +31,16 @@ def channels(count: int, width: float, unit: int = 1) -> int:
         32
     """
     return min(count, unit * math.ceil(width * count / unit - _FUZZ))
+
+
+def share(width: Width, layer: str) -> float:
+    """Return which share of a layer's channels a width keeps.
+
+    Example:
+        >>> share(0.5, "head"), share({"head": 0.25}, "head"), share({"head": 0.25}, "stem")
+        (0.5, 0.25, 1.0)
+    """
+    return width.get(layer, 1.0) if isinstance(width, Mapping) else width
 
 
 def breakpoints(count: int, unit: int = 1) -> list[float]:

@@ -150,6 +150,14 @@ def grouped() -> nn.Module:
     )  # fmt: skip
 
 
+def uneven() -> nn.Module:
+    """A grouped convolution with more channels behind than before it, where a norm asks for yet other groups."""
+    return nn.Sequential(
+        nn.Conv2d(3, 24, 1), nn.GroupNorm(6, 24), nn.ReLU(), nn.Conv2d(24, 48, 3, groups=8), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(48, 4),
+    )  # fmt: skip
+
+
 IMAGE, GRAY, WORDS = torch.Size((3, 8, 8)), torch.Size((1, 28, 28)), torch.Size((7,))
 NETWORKS = {
     "lenet": (lenet, GRAY),
@@ -157,6 +165,7 @@ NETWORKS = {
     "dense": (Dense, IMAGE),
     "gated": (Gated, torch.Size((6,))),
     "grouped": (grouped, IMAGE),
+    "uneven": (uneven, IMAGE),
     "lstm": (lambda: Recurrent(nn.LSTM), WORDS),
     "gru": (lambda: Recurrent(nn.GRU), WORDS),
     "translator": (Translator, WORDS),

@@ -1,9 +1,13 @@
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import nn
 
 from aequa_lightning.errors import InputError
 from aequa_lightning.slimmable import SlimmableModel, cost, width_for
+
+from .networks import lenet
 
 
 def make() -> SlimmableModel:
@@ -30,6 +34,31 @@ def test_the_widest_that_fits_is_found(measure: str) -> None:
         assert width_for(model, measure=measure, budget=budget) == widths[sum(c <= budget for c in costs) - 1]
     with pytest.raises(InputError, match="smallest width"):
         width_for(model, measure=measure, budget=costs[0] - 1)
+
+
+@pytest.mark.parametrize("measure", ["parameters", "multiply_adds", "bytes"])
+def test_the_rest_of_a_budget_is_used_up_layer_by_layer(measure: str) -> None:
+    torch.manual_seed(0)
+    model = SlimmableModel(lenet(), [1, 0.25], torch.zeros(1, 1, 28, 28))
+    low, high = next(pair for pair in pairwise(model.distinct_widths()) if len(model.widths_between(*pair)) == 3)
+    chain = [low, *model.widths_between(low, high).values(), high]
+    costs = [count(model.extract(width))[measure] for width in chain]
+    assert sorted(set(costs)) == costs
+    for budget in {*costs, *(c + 1 for c in costs), *(c - 1 for c in costs[1:])}:
+        width = width_for(model, measure=measure, budget=budget, per_layer=True)
+        assert width == [one for one, spent in zip(chain, costs, strict=True) if spent <= budget][-1]
+        assert getattr(cost(model, width), measure) == count(model.extract(width))[measure]
+
+
+def count(network: nn.Module) -> dict[str, int]:
+    """Count what a chain of layers costs from the shapes that pass through it."""
+    x, multiply_adds = torch.zeros(1, 1, 28, 28), 0
+    for layer in network:
+        x = layer(x)
+        if isinstance(layer, (nn.Conv2d, nn.Linear)):
+            multiply_adds += layer.weight.numel() * (x[0, 0].numel() if x.ndim == 4 else 1)
+    parameters = sum(p.numel() for p in network.parameters())
+    return {"parameters": parameters, "multiply_adds": multiply_adds, "bytes": 4 * parameters}
 
 
 def test_an_unknown_measure_is_refused() -> None:

@@ -1,6 +1,7 @@
 import copy
 import io
 import pickle
+from itertools import pairwise
 
 import pytest
 import torch
@@ -14,12 +15,21 @@ from .networks import NETWORKS, Dense, Residual, batch, grouped, lenet
 WIDTHS = (1.0, 0.75, 0.61, 0.5, 0.3, 0.25)
 
 
+def layers(model: SlimmableModel) -> list[str]:
+    return list(dict.fromkeys(axis.name for axis in model.structure.axes))
+
+
+def mixed(model: SlimmableModel) -> dict[str, float]:
+    """Return a width of which neighbouring layers differ as much as they can."""
+    return {layer: (0.25, 0.61, 1.0)[number % 3] for number, layer in enumerate(layers(model))}
+
+
 def make(name: str) -> tuple[SlimmableModel, torch.Tensor]:
     torch.manual_seed(0)
     build, shape = NETWORKS[name]
     x = batch(shape)
     model = SlimmableModel(build(), WIDTHS, x[:1])
-    for width in WIDTHS:
+    for width in (*WIDTHS, mixed(model)):
         model(x, width=width)  # gives every width statistics of its own
     return model.eval(), x
 
@@ -27,7 +37,7 @@ def make(name: str) -> tuple[SlimmableModel, torch.Tensor]:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_extracts_compute_the_same_to_the_bit(name: str) -> None:
     model, x = make(name)
-    for width in WIDTHS:
+    for width in (*WIDTHS, mixed(model)):
         narrow = model.extract(width)
         assert torch.equal(narrow(x), model(x, width=width))
         assert sum(p.numel() for p in narrow.parameters()) == model.plan(width).numel()
@@ -37,7 +47,7 @@ def test_extracts_compute_the_same_to_the_bit(name: str) -> None:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_gradients_are_the_standalone_ones_in_their_place_and_zero_elsewhere(name: str) -> None:
     model, x = make(name)
-    for width in WIDTHS[1:]:
+    for width in (*WIDTHS[1:], mixed(model)):
         narrow = model.extract(width)
         model.zero_grad()
         model(x, width=width).square().sum().backward()
@@ -59,11 +69,53 @@ def test_widths_nest(name: str) -> None:
     model, _ = make(name)
     tags = {key: torch.arange(p.numel(), dtype=torch.double).view(p.shape) for key, p in model.full.named_parameters()}
     held = {key: tag[:0] for key, tag in tags.items()}
-    for width in sorted(WIDTHS) if "resnet" in name else model.distinct_widths():
-        for key, part in model.plan(width).extract(tags).items():
-            assert torch.isin(held[key], part).all()
-            held[key] = part
+    large = "resnet" in name
+    widths = sorted(WIDTHS) if large else model.distinct_widths()
+    for low, high in pairwise((widths[0], *widths)):
+        for width in [high] if large else [*model.widths_between(low, high).values(), high]:
+            for key, part in model.plan(width).extract(tags).items():
+                assert torch.isin(held[key], part).all()
+                held[key] = part
     assert all(torch.equal(held[key], tag) for key, tag in tags.items())
+
+
+@pytest.mark.parametrize("name", [name for name in NETWORKS if "resnet" not in name])
+def test_between_two_widths_one_layer_after_another_is_widened(name: str) -> None:
+    model, x = make(name)
+    for low, high in pairwise(model.distinct_widths()):
+        chain = {low: low, **model.widths_between(low, high), high: high}
+        assert list(chain) == sorted(chain)
+        sizes = [model.structure.sizes(width) for width in chain.values()]
+        for before, after in pairwise(sizes):
+            changed = {axis.name for axis, a, b in zip(model.structure.axes, before, after, strict=True) if a < b}
+            assert len(changed) == 1
+        assert len(set(sizes)) == len(sizes)
+    assert model.widths_between(0.9999, 1.0) == {}
+    for width in model.widths_between(WIDTHS[2], WIDTHS[1]).values():  # all of these can be had
+        assert model.extract(width, fresh_statistics=True)(x).shape == model(x).shape
+
+
+def test_layers_that_are_not_named_stay_whole() -> None:
+    model, x = make("lenet")
+    narrow = model.extract({"3": 0.5, "9": 0.25})
+    assert [part.weight.shape[0] for part in narrow if hasattr(part, "weight")] == [6, 8, 120, 21, 10]
+    assert torch.equal(model(x, width={}), model.full(x))
+    assert model.plan({"0": 0.5, "3": 0.5, "7": 0.5, "9": 0.5}).shapes == model.plan(0.5).shapes
+
+
+@pytest.mark.parametrize(
+    ("width", "message"),
+    [
+        ({"4": 0.5}, r"'4' names no layer .* \['0', '3', '7', '9'\]"),
+        ({"0": 0.5, "3": 0.2}, r"0\.2 for layer '3' is outside \[0\.25, 1\]"),
+        ({"9": float("nan")}, "nan for layer '9' is outside"),
+    ],
+)
+def test_wrong_widths_of_layers_are_refused_by_name(width: dict[str, float], message: str) -> None:
+    model, x = make("lenet")
+    for call in (lambda: model(x, width=width), lambda: model.plan(width), lambda: model.extract(width)):
+        with pytest.raises(InputError, match=message):
+            call()
 
 
 def test_a_concatenation_is_cut_in_each_of_its_parts() -> None:

@@ -44,7 +44,7 @@ def test_evaluating_a_width_without_statistics_raises_until_it_is_recalibrated()
     model, batches = make()
     model(batches[0])
     model.eval()
-    for width in (0.5, 0.6):  # one of the grid, one between
+    for width in (0.5, 0.6, {"0": 0.3}):  # one of the grid, one between, one of a layer
         with pytest.raises(InputError, match="recalibrate"):
             model(batches[0], width=width)
         with pytest.raises(InputError, match="recalibrate"):
@@ -52,6 +52,13 @@ def test_evaluating_a_width_without_statistics_raises_until_it_is_recalibrated()
         model.extract(width, fresh_statistics=True)
         model.recalibrate(batches, [width])
         assert torch.equal(model(batches[0], width=width), model.extract(width)(batches[0]))
+
+
+def test_widths_that_keep_all_channels_are_the_full_network() -> None:
+    model, batches = make()
+    model.recalibrate(batches, [0.99, 1])
+    assert model.full[1].num_batches_tracked == len(batches)
+    assert torch.equal(model.eval()(batches[0], width=0.99), model.full(batches[0]))
 
 
 def test_a_fresh_network_can_be_evaluated_on_its_grid() -> None:
@@ -63,12 +70,12 @@ def test_a_fresh_network_can_be_evaluated_on_its_grid() -> None:
 def test_a_checkpoint_brings_the_statistics_of_its_widths() -> None:
     model, batches = make()
     model.recalibrate(batches, [1, 0.5, 0.7])
-    other = SlimmableModel(make()[0].full, [1, 0.9, 0.5], torch.zeros(1, 4))
+    other = SlimmableModel(make()[0].full, [1, 0.8, 0.5], torch.zeros(1, 4))
     other.load_state_dict(model.state_dict())
     for width in (1, 0.5, 0.7):
         assert torch.equal(model.eval()(batches[0], width=width), other.eval()(batches[0], width=width))
     with pytest.raises(InputError, match="recalibrate"):
-        other(batches[0], width=0.9)
+        other(batches[0], width=0.8)
     assert set(other.state_dict()) == set(model.state_dict())
 
 

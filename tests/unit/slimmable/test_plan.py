@@ -3,11 +3,8 @@ import torch
 from aequa_lightning.slimmable import SlicePlan
 
 FULL = {"weight": torch.arange(24.0).view(4, 6), "bias": torch.arange(4.0)}
-PREFIX = SlicePlan(
-    0.5, {"weight": (slice(0, 2), slice(0, 3)), "bias": (slice(0, 2),)}, {"weight": (2, 3), "bias": (2,)}
-)
+PREFIX = SlicePlan({"weight": (slice(0, 2), slice(0, 3)), "bias": (slice(0, 2),)}, {"weight": (2, 3), "bias": (2,)})
 SEGMENTS = SlicePlan(
-    0.5,
     {"weight": (torch.tensor([0, 2]), torch.tensor([0, 3, 5])), "bias": (slice(0, 4),)},
     {"weight": (2, 3), "bias": (4,)},
 )
