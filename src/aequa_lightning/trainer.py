@@ -231,10 +231,12 @@ class CollaborativeTrainer:
             raise InputError(f"run_dir={str(self.plan.run_dir)!r} holds no rewards; finish the run first.")
         check_parameters(model, state)
         model.load_state_dict(state["state_dict"], strict=False)
-        findings = [
-            audit_reward(manifest.parent, row, network=model.network)
-            for row in json.loads(manifest.read_text())["rewards"]
-        ]
+        findings = []
+        for index, row in enumerate(json.loads(manifest.read_text())["rewards"]):
+            if state["models"] is not None:
+                trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+                torch.nn.utils.vector_to_parameters(state["models"][index], trainable)
+            findings.append(audit_reward(manifest.parent, row, network=model.network))
         held = held_in_rounds(read_events(self.plan.run_dir / "events.jsonl"))
         write_json(self.plan.run_dir / "audit.json", describe_audit(findings, model.network, held))
         Console().print(audit_table(findings, held))

@@ -6,8 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor, nn
 
 from aequa_lightning.collaboration.engine import Collaboration
+from aequa_lightning.collaboration.evaluation import AtWidth, count_correct
 from aequa_lightning.files import sha256, write_atomically
 from aequa_lightning.rewards.allocation import Allocation
 from aequa_lightning.rewards.checkpoint import export_program, save_reward
@@ -19,51 +22,94 @@ from aequa_lightning.rewards.uncertainty import Resampled
 LEVEL = 0.9
 
 
-def write_rewards(run: Collaboration, widths: Sequence[float], *, programs: bool) -> list[dict[str, Any]]:
-    """Write everybody's network, each process its part of the widths; a collective operation.
+def write_rewards(run: Collaboration, widths: Sequence[float], *, programs: bool) -> tuple[list[float], list[float]]:
+    """Measure and write everybody's network, each process its part; a collective operation.
 
     Args:
-        run: A run whose model holds the server's parameters.
+        run: The run; in the end its model holds the server's parameters.
         widths: Width of each participant, (N,).
         programs: Whether each network is written as a program besides the checkpoint.
 
     Returns:
-        The manifest's rows in order of participants; on other ranks than the global zero none.
+        Validation and test accuracy of each participant's network, (N,) each, the same on all processes.
     """
-    folder, data = run.plan.run_dir / "rewards", run.data
-    different = sorted(set(widths))
-    validation, test = run.evaluator.accuracies(different, [data.validation(), data.test()])
-    for width in different[run.topology.rank :: run.topology.processes]:
+    network, parts = run.classifier.network, (run.data.validation(), run.data.test())
+    correct = torch.zeros(len(parts), len(widths), dtype=torch.int64)
+    packages = _packages(run, widths)
+    for parameters, width, owners in packages[run.topology.rank :: run.topology.processes]:
+        run.local.parameters.copy_(parameters)
         run.evaluator.calibrate(width)
-        network = run.classifier.network.extract(width).cpu()
-        program = export_program(network, run.classifier.network.example_input) if programs else None
-        for name, given in zip(data.names, widths, strict=True):
-            if given == width:
-                save_reward(
-                    folder / f"{name}.ckpt",
-                    network,
-                    hyper_parameters=run.classifier.reward_hparams(width),
-                    about={"participant": name, "mean": data.mean, "std": data.std},
-                )
-                if program is not None:
-                    write_atomically(folder / f"{name}.pt2", program)
-    run.fabric.barrier()
-    if not run.is_global_zero:
-        return []
+        for row, part in enumerate(parts):
+            correct[row, owners] = count_correct(AtWidth(network, width), part, device=run.topology.device)
+        _write_network(run, network.extract(width).cpu(), width, owners, programs=programs)
+    correct = run.topology.share_over_processes(correct)
+    run.load_server_parameters()
+    validation, test = (
+        [int(count) / len(part) for count in counts] for part, counts in zip(parts, correct, strict=True)
+    )
+    return validation, test
+
+
+def _packages(run: Collaboration, widths: Sequence[float]) -> list[tuple[Tensor, float, list[int]]]:
+    """Return the different networks that are handed out: parameters, width and who receives them."""
+    if run.models is not None:
+        return [(run.models[index], width, [index]) for index, width in enumerate(widths)]
+    return [
+        (run.parameters, width, [index for index, given in enumerate(widths) if given == width])
+        for width in sorted(set(widths))
+    ]
+
+
+def _write_network(
+    run: Collaboration, network: nn.Module, width: float, owners: Sequence[int], *, programs: bool
+) -> None:
+    folder, data = run.plan.run_dir / "rewards", run.data
+    program = export_program(network, run.classifier.network.example_input) if programs else None
+    for name in (data.names[index] for index in owners):
+        save_reward(
+            folder / f"{name}.ckpt",
+            network,
+            hyper_parameters=run.classifier.reward_hparams(width),
+            about={"participant": name, "mean": data.mean, "std": data.std},
+        )
+        if program is not None:
+            write_atomically(folder / f"{name}.pt2", program)
+
+
+def describe_rewards(
+    run: Collaboration,
+    widths: Sequence[float],
+    *,
+    validation: Sequence[float],
+    test: Sequence[float],
+    programs: bool,
+) -> list[dict[str, Any]]:
+    """Return the rows of ``rewards/manifest.json``, in order of participants.
+
+    Args:
+        run: The run, whose rewards all processes have written.
+        widths: Width of each participant, (N,).
+        validation: Validation accuracy of each participant's network, (N,).
+        test: Test accuracy of each participant's network, (N,).
+        programs: Whether each network was written as a program besides the checkpoint.
+    """
+    folder = run.plan.run_dir / "rewards"
     rows = [
         {
             "file": f"{name}.ckpt",
             "participant": name,
             "width": width,
-            "validation_accuracy": validation[width],
-            "test_accuracy": test[width],
+            "validation_accuracy": validation_accuracy,
+            "test_accuracy": test_accuracy,
             "bytes": (folder / f"{name}.ckpt").stat().st_size,
             "sha256": sha256(folder / f"{name}.ckpt"),
         }
-        for name, width in zip(data.names, widths, strict=True)
+        for name, width, validation_accuracy, test_accuracy in zip(
+            run.data.names, widths, validation, test, strict=True
+        )
     ]
     if programs:
-        for name, row in zip(data.names, rows, strict=True):
+        for name, row in zip(run.data.names, rows, strict=True):
             row |= {"program": f"{name}.pt2", "program_sha256": sha256(folder / f"{name}.pt2")}
     return rows
 

@@ -5,10 +5,12 @@ from typing import Any
 
 from torch import Tensor
 
+from aequa_lightning.callbacks.delivery import deliver
 from aequa_lightning.callbacks.measures import Assessment, Measures
 from aequa_lightning.callbacks.payout import (
     describe_allocation,
     describe_frontier,
+    describe_rewards,
     describe_uncertainty,
     write_contributions,
     write_rewards,
@@ -16,7 +18,8 @@ from aequa_lightning.callbacks.payout import (
 from aequa_lightning.collaboration.engine import Collaboration
 from aequa_lightning.collaboration.hooks import CollaborationCallback, RoundResult
 from aequa_lightning.files import write_json
-from aequa_lightning.mechanisms import Mechanism
+from aequa_lightning.mechanisms import Mechanism, PaidByWidth, PaidInRounds
+from aequa_lightning.mechanisms.mechanism import held_allocation
 from aequa_lightning.rewards.allocation import Allocation
 from aequa_lightning.rewards.curve import refine
 
@@ -38,19 +41,27 @@ class Rewards(CollaborationCallback):
         self.measures = Measures(run, self.assessment, paid_by=self.mechanism.contribution)
         self._curve: dict[float, float] = {}
         self._correct: dict[float, Tensor] = {}
+        if not self.mechanism.trains_all_widths:
+            run.grid = (1.0,)
+        if isinstance(self.mechanism, PaidInRounds):
+            run.models = run.parameters.repeat(run.data.participants, 1)
 
     def on_round_start(self, run: Collaboration) -> None:
         """Let the mechanism say what everybody holds in the round."""
-        contributions = self.measures.values(run)[self.mechanism.contribution]
-        held = self.mechanism.hold(contributions, self._curve, smallest=run.classifier.network.widths[-1])
-        if held is not None:
-            run.widths = held
+        if isinstance(self.mechanism, PaidByWidth):
+            contributions = self.measures.values(run)[self.mechanism.contribution]
+            held = self.mechanism.hold(contributions, self._curve, smallest=run.classifier.network.widths[-1])
+            if held is not None:
+                run.widths = held
         self.measures.start_round(run)
 
     def on_round_end(self, run: Collaboration, result: RoundResult) -> None:
-        """Take the measures; they need the round's updates, which are gone afterwards."""
+        """Take the measures and pay what is paid in rounds; both need the updates, which are gone afterwards."""
         self.measures.end_round(run, result)
         self._curve = dict(result.accuracy_by_width)
+        if isinstance(self.mechanism, PaidInRounds):
+            target, means = self.mechanism.parts()
+            deliver(run, result, target, means, contributions=self.measures.values(run)[self.mechanism.contribution])
 
     def on_fit_end(self, run: Collaboration) -> None:
         """Measure the curve, allocate, write the rewards."""
@@ -68,11 +79,21 @@ class Rewards(CollaborationCallback):
         """
         measures = self.measures.values(run)
         contributions, standalone = measures[self.mechanism.contribution], measures["standalone"]
-        allocation = self.mechanism.allocate(contributions, accuracy_by_width, standalone=standalone, held=run.widths)
-        manifest = write_rewards(run, allocation.widths.tolist(), programs=self.programs)
+        if isinstance(self.mechanism, PaidByWidth):
+            allocation = self.mechanism.allocate(
+                contributions, accuracy_by_width, standalone=standalone, held=run.widths
+            )
+            given = allocation.widths.tolist()
+            validation, test = write_rewards(run, given, programs=self.programs)
+        else:
+            given = run.widths
+            validation, test = write_rewards(run, given, programs=self.programs)
+            allocation = held_allocation(contributions, given, validation, accuracy_by_width=accuracy_by_width)
         widths = allocation.curve.widths.tolist()
         self._mark_correct(run, [width for width in widths if width not in self._correct])
+        run.fabric.barrier()
         if run.is_global_zero:
+            manifest = describe_rewards(run, given, validation=validation, test=test, programs=self.programs)
             write_contributions(run, measures, self.measures.remarks())
             write_json(run.plan.run_dir / "rewards" / "manifest.json", {"rewards": manifest})
             drawn = self.mechanism.resample(
@@ -88,7 +109,7 @@ class Rewards(CollaborationCallback):
                 accuracy_by_width,
                 standalone=standalone,
                 standalone_test=[result.test_accuracy for result in run.standalone.all()],
-                received_test=[reward["test_accuracy"] for reward in manifest],
+                received_test=test,
             )
             content["uncertainty"] = describe_uncertainty(drawn, run.data.names)
             write_json(run.plan.run_dir / "allocation.json", content)
@@ -110,7 +131,7 @@ class Rewards(CollaborationCallback):
         """Measure the validation accuracy of the grid and of what is held, then of widths between where it is steep."""
         network = run.classifier.network
         curve: dict[float, float] = {}
-        distinct, wanted = network.distinct_widths(), sorted({*network.widths, *run.widths})
+        distinct, wanted = network.distinct_widths(), sorted({*run.grid, *run.widths})
         while wanted:
             self._mark_correct(run, wanted)
             samples = len(run.data.validation())

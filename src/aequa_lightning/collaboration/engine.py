@@ -106,6 +106,10 @@ class Collaboration:
         self.standalone = StandaloneRecords(alone, data.names)
         self._events = EventLog(plan.run_dir / "events.jsonl")
         self.widths = [1.0] * data.participants
+        # What participants train: the grid of the model, unless the mechanism pays with whole models.
+        self.grid: tuple[float, ...] = classifier.network.widths
+        # Where the mechanism gives everybody a model of its own, they are here, float32 of shape (N, P).
+        self.models: Tensor | None = None
         self.holdings = Holdings(classifier.network, self.topology.device)
         self._sum = ExactSum(self.parameters.numel(), self.topology.device)
         self._resident: dict[int, tuple[Tensor, Tensor]] = {}
@@ -157,6 +161,7 @@ class Collaboration:
             "seed": self.plan.seed,
             "seconds": self.seconds,
             "widths": self.widths,
+            "models": self.models,
             # Statistics are left out: they are taken anew for whatever width is evaluated.
             "state_dict": {name: value.detach().clone() for name, value in self.classifier.named_parameters()},
             "lr_scheduler": None if scheduler is None else scheduler.state_dict(),
@@ -170,6 +175,8 @@ class Collaboration:
         self.parameters.copy_(self.local.parameters)
         self.round = state["round"]
         self.widths = state["widths"]
+        if self.models is not None:
+            self.models.copy_(state["models"])
         self._began -= state["seconds"]
         if self.local.scheduler is not None:
             self.local.scheduler.load_state_dict(state["lr_scheduler"])
@@ -217,13 +224,13 @@ class Collaboration:
 
     def _standalone(self, index: int) -> Standalone:
         start = time.perf_counter()
-        self.local.parameters.copy_(self._initial)
-        inputs, targets = self._participant(index)
         work = self.plan.work.times(self.plan.max_rounds)
-        self.local.train(inputs, targets, work, keys=("standalone", index), grid=(1.0,))
+        with self.local.first_rates():
+            self.train_from(self._initial, index, work, keys=("standalone", index), grid=(1.0,))
         network = self.classifier.network
         if network.has_statistics:
             # Alone there is no server: the statistics come from the participant's own data.
+            inputs, _ = self._participant(index)
             network.recalibrate(inputs.split(EVALUATION_BATCH), [1.0])
         validation, test = (
             count_correct(AtWidth(network, 1.0), part, device=self.topology.device) / len(part)
@@ -284,7 +291,7 @@ class Collaboration:
         self.round = number
         with watch.phase("evaluation"), at("evaluation"):
             self.load_server_parameters()
-            (accuracy,) = self.evaluator.accuracies(self.classifier.network.widths, [self.data.validation()])
+            (accuracy,) = self.evaluator.accuracies(self.grid, [self.data.validation()])
         record = self._round_record(present, outcome, weights)
         record["validation_accuracy"] = {f"{width:g}": value for width, value in accuracy.items()}
         with watch.phase("callbacks"), at("callbacks"):
@@ -295,16 +302,38 @@ class Collaboration:
             self._write_round(record)
 
     def _train_participant(self, number: int, index: int) -> tuple[float, Tensor]:
-        """Train one participant from the part of the server's parameters that it holds; return loss and update."""
-        width, grid = self.widths[index], None
-        received = self.parameters
+        """Train one participant from what it holds; return its loss and its update."""
+        width, grid = self.widths[index], self.grid
+        received = self.parameters if self.models is None else self.models[index]
         if width < 1:
-            received = self.parameters * self.holdings.mask(width)
-            grid = (width, *(other for other in self.classifier.network.widths if other < width))
-        self.local.parameters.copy_(received)
-        keys = ("round", number, "participant", index)
-        loss = self.local.train(*self._participant(index), self.plan.work, keys=keys, grid=grid)
+            received = received * self.holdings.mask(width)
+            grid = (width, *(other for other in grid if other < width))
+        loss = self.train_from(received, index, self.plan.work, keys=("round", number, "participant", index), grid=grid)
         return loss, self.local.parameters - received
+
+    def train_from(
+        self,
+        parameters: Tensor,
+        index: int,
+        work: LocalWork,
+        *,
+        keys: tuple[int | str, ...],
+        grid: tuple[float, ...],
+    ) -> float:
+        """Train a participant from given parameters; what it reaches is in the model.
+
+        Args:
+            parameters: Float32 of shape (P,).
+            index: The participant.
+            work: How much to train.
+            keys: What this work is; with the seed they decide everything random in it.
+            grid: Widths that the steps draw from.
+
+        Returns:
+            The mean loss over steps and widths.
+        """
+        self.local.parameters.copy_(parameters)
+        return self.local.train(*self._participant(index), work, keys=keys, grid=grid)
 
     def _round_record(self, present: list[int], outcome: Tensor, weights: dict[int, float]) -> dict[str, Any]:
         losses, refused = outcome[:, 0].tolist(), outcome[:, 1].tolist()

@@ -1,6 +1,7 @@
 """Training on one participant's data, with the process's one model and one optimizer in turn for everybody."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -161,6 +162,17 @@ class LocalTrainer:
             total += torch.stack(list(losses.values())).mean()
             count += 1
         return float(total) / max(count, 1)
+
+    @contextmanager
+    def first_rates(self) -> Iterator[None]:
+        """Train at the first round's learning rates: whoever trains alone knows of no rounds, also after a resume."""
+        groups = self.optimizer.optimizer.param_groups
+        rates = [group["lr"] for group in groups]
+        for group in groups:
+            group["lr"] = group.get("initial_lr", group["lr"])
+        yield
+        for group, rate in zip(groups, rates, strict=True):
+            group["lr"] = rate
 
     def _share(self, batch: Tensor) -> tuple[Tensor, float]:
         """Return this replica's part of a batch and the factor that makes the mean over replicas the batch's mean."""

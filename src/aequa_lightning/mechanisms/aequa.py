@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from aequa_lightning.errors import InputError
-from aequa_lightning.mechanisms.mechanism import Measure, Mechanism
+from aequa_lightning.mechanisms.mechanism import Measure, PaidByWidth
 from aequa_lightning.rewards.allocation import Allocation, allocate_widths
 from aequa_lightning.rewards.frontier import Frontier, pareto_front
 from aequa_lightning.rewards.uncertainty import Resampled, bootstrap
@@ -17,7 +17,7 @@ REPEATS = 300
 
 
 @dataclass(frozen=True)
-class Aequa(Mechanism):
+class Aequa(PaidByWidth):
     """Fair model rewards after training (Tastan et al., ICML 2025, section 4.2).
 
     The paper fixes neither the form of the objective nor a treatment of curves that cannot reach every target; both

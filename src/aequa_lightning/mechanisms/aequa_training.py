@@ -6,14 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from aequa_lightning.errors import InputError
-from aequa_lightning.mechanisms.mechanism import Measure, Mechanism
-from aequa_lightning.rewards import fairness
+from aequa_lightning.mechanisms.mechanism import Measure, PaidByWidth, held_allocation
 from aequa_lightning.rewards.allocation import Allocation
 from aequa_lightning.rewards.curve import offered_widths
 
 
 @dataclass(frozen=True)
-class AequaTraining(Mechanism):
+class AequaTraining(PaidByWidth):
     """Training-time rewards (Tastan et al., ICML 2025, Algorithm 2).
 
     Every round a participant receives, trains and returns only the sub-network of its width; each weight is averaged
@@ -59,20 +58,8 @@ class AequaTraining(Mechanism):
         held: Sequence[float],
     ) -> Allocation:
         """Leave everybody what it holds, and say how fair that is."""
-        accuracies = np.array([accuracy_by_width[width] for width in held])
-        return Allocation(
-            widths=np.array(held),
-            accuracies=accuracies,
-            mcg=fairness.mean_gain(contributions, accuracies),
-            cgs=fairness.gain_spread(contributions, accuracies),
-            pearson=fairness.pearson(contributions, accuracies),
-            minimum_gain=fairness.minimum_gain(contributions, accuracies),
-            objective="held in the last round",
-            objective_value=0.0,
-            slope=self.slope,
-            certificate={"kind": "held", "remarks": ["widths follow the contributions of each round"]},
-            curve=offered_widths(accuracy_by_width),
-        )
+        accuracies = [accuracy_by_width[width] for width in held]
+        return held_allocation(contributions, held, accuracies, accuracy_by_width=accuracy_by_width)
 
 
 def proportional_widths(contributions: Sequence[float], *, smallest: float) -> list[float]:

@@ -4,7 +4,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+import numpy as np
+
+from aequa_lightning.mechanisms.means import Means
+from aequa_lightning.mechanisms.targets import Target
+from aequa_lightning.rewards import fairness
 from aequa_lightning.rewards.allocation import Allocation
+from aequa_lightning.rewards.curve import offered_widths
 from aequa_lightning.rewards.frontier import Frontier, pareto_front
 from aequa_lightning.rewards.uncertainty import Resampled
 
@@ -15,16 +21,44 @@ ALWAYS_MEASURED = ("standalone", "data_share")
 """Measures that need no round."""
 
 
-class Mechanism(ABC):
-    """Base of the mechanisms that pay with a width of the shared model.
+class Mechanism:
+    """Base of all mechanisms: those that pay with a width in the end, and those that pay with a model in every round.
 
     Attributes:
         contribution: The measure that decides.
+        trains_all_widths: Whether participants train the whole grid of widths, or the full width only.
         resolution: Largest step in accuracy that the curve may keep between neighbouring widths, in [0, 1].
     """
 
     contribution: Measure = "standalone"
+    trains_all_widths: bool = True
     resolution: float = 0.005
+
+    def frontier(self, standalone: Sequence[float], accuracy_by_width: Mapping[float, float]) -> Frontier:
+        """Return what could have been chosen: mean gain against spread, over what everybody reaches alone.
+
+        Args:
+            standalone: Validation accuracy in [0, 1] that each participant reaches alone, (N,).
+            accuracy_by_width: Validation accuracy in [0, 1] of every measured width.
+        """
+        return pareto_front(standalone, accuracy_by_width)
+
+    def resample(
+        self, contributions: Sequence[float], correct: Sequence[Sequence[bool]], widths: Sequence[float], *, seed: int
+    ) -> Resampled | None:
+        """Choose again for resampled validation parts; None where that says nothing.
+
+        Args:
+            contributions: By the mechanism's measure, (N,).
+            correct: Whether each width gets each validation sample right, (M, S).
+            widths: The offered widths, (M,).
+            seed: Source of all randomness.
+        """
+        return None
+
+
+class PaidByWidth(Mechanism, ABC):
+    """Base of the mechanisms that pay with a width of the shared model."""
 
     def hold(
         self, contributions: Sequence[float], accuracy_by_width: Mapping[float, float], *, smallest: float
@@ -56,24 +90,50 @@ class Mechanism(ABC):
             held: Width that each participant held in the last round, (N,).
         """
 
-    def frontier(self, standalone: Sequence[float], accuracy_by_width: Mapping[float, float]) -> Frontier:
-        """Return what could have been chosen: mean gain against spread, over what everybody reaches alone.
 
-        Args:
-            standalone: Validation accuracy in [0, 1] that each participant reaches alone, (N,).
-            accuracy_by_width: Validation accuracy in [0, 1] of every measured width.
-        """
-        return pareto_front(standalone, accuracy_by_width)
+class PaidInRounds(Mechanism, ABC):
+    """Base of the mechanisms that send everybody a model of its own in every round; the last one is the reward.
 
-    def resample(
-        self, contributions: Sequence[float], correct: Sequence[Sequence[bool]], widths: Sequence[float], *, seed: int
-    ) -> Resampled | None:
-        """Choose again for resampled validation parts; None where that says nothing.
+    They train the full width only: the shared network need not be slimmable. Every process keeps the models of all
+    participants.
+    """
 
-        Args:
-            contributions: By the mechanism's measure, (N,).
-            correct: Whether each width gets each validation sample right, (M, S).
-            widths: The offered widths, (M,).
-            seed: Source of all randomness.
-        """
-        return None
+    trains_all_widths = False
+
+    @abstractmethod
+    def parts(self) -> tuple[Target, Means]:
+        """Return what share of the reward a contribution deserves, and how the share becomes a model."""
+
+
+def held_allocation(
+    contributions: Sequence[float],
+    widths: Sequence[float],
+    accuracies: Sequence[float],
+    *,
+    accuracy_by_width: Mapping[float, float],
+) -> Allocation:
+    """Describe what everybody holds as an allocation, with the figures that say how fair it is.
+
+    Args:
+        contributions: By the mechanism's measure, (N,).
+        widths: Width of what each holds, in (0, 1], (N,).
+        accuracies: Validation accuracy of what each holds, in [0, 1], (N,).
+        accuracy_by_width: Validation accuracy in [0, 1] of every measured width of the shared model.
+
+    Example:
+        >>> held_allocation([0.5, 0.75], [0.5, 1.0], [0.75, 1.0], accuracy_by_width={0.5: 0.75, 1.0: 1.0}).mcg
+        0.25
+    """
+    return Allocation(
+        widths=np.array(widths, dtype=np.float64),
+        accuracies=np.array(accuracies, dtype=np.float64),
+        mcg=fairness.mean_gain(contributions, accuracies),
+        cgs=fairness.gain_spread(contributions, accuracies),
+        pearson=fairness.pearson(contributions, accuracies),
+        minimum_gain=fairness.minimum_gain(contributions, accuracies),
+        objective="held in the last round",
+        objective_value=0.0,
+        slope=1.0,
+        certificate={"kind": "held", "remarks": ["rewards follow the contributions of each round"]},
+        curve=offered_widths(accuracy_by_width),
+    )

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from aequa_lightning.mechanisms.mechanism import Mechanism
+from aequa_lightning.mechanisms.mechanism import PaidByWidth
 from aequa_lightning.rewards.allocation import Allocation, allocate_widths
 
 
 @dataclass(frozen=True)
-class SharedModel(Mechanism):
+class SharedModel(PaidByWidth):
     """Everybody receives the full width, as in federated averaging (McMahan et al. 2017)."""
 
     def allocate(

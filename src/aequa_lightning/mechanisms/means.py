@@ -1,0 +1,264 @@
+"""Means of payment: how a participant's share of the reward becomes a model of its own."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a round has left its participants, the same on all processes. N counts those whose update was accepted.
+
+    Attributes:
+        round: Number of the round, from 1.
+        seeds: One for each of them and this round, for whatever is drawn for it, (N,).
+        weights: Their weights in the average, float64 of shape (N,), summing to 1.
+        contributions: By the mechanism's measure, negative ones as 0, float64 of shape (N,).
+        shares: What each deserves, in [0, 1], float64 of shape (N,).
+        norms: Euclidean length of each whole update, float64 of shape (N,).
+    """
+
+    round: int
+    seeds: Sequence[int]
+    weights: Tensor
+    contributions: Tensor
+    shares: Tensor
+    norms: Tensor
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One parameter of the network in a round, flat, for the participants of a :class:`Standing`.
+
+    Attributes:
+        name: Of the parameter.
+        place: Position counted from the last layer (module) of the network, which is 0.
+        shape: Of the parameter.
+        models: What each started the round from, (N, size).
+        updates: What each changed, (N, size).
+        server: The server's value after averaging, (size,).
+    """
+
+    name: str
+    place: int
+    shape: tuple[int, ...]
+    models: Tensor
+    updates: Tensor
+    server: Tensor
+
+
+class Means(ABC):
+    """Delivers to every participant the model from which it starts the next round; the last one is its reward.
+
+    Attributes:
+        final_epochs: Passes over its own data by which each participant adapts its reward in the end.
+    """
+
+    final_epochs: int = 0
+
+    @abstractmethod
+    def deliver(self, layer: Layer, standing: Standing) -> Tensor:
+        """Return a layer of everybody's next model, (N, size); called once for each parameter, in all processes."""
+
+
+@dataclass(frozen=True)
+class OwnModel(Means):
+    """Nobody receives anything: each goes on with what it trained."""
+
+    def deliver(self, layer: Layer, standing: Standing) -> Tensor:
+        """Return each participant's trained model."""
+        return layer.models + layer.updates
+
+
+@dataclass(frozen=True)
+class ServerModel(Means):
+    """Everybody receives the average.
+
+    Args:
+        final_epochs: Passes over its own data by which each participant adapts it in the end.
+    """
+
+    final_epochs: int = 0
+
+    def deliver(self, layer: Layer, standing: Standing) -> Tensor:
+        """Return the server's model for all."""
+        return layer.server.expand_as(layer.models)
+
+
+@dataclass(frozen=True)
+class LastLayers(Means):
+    """Only the last layers are averaged; the others stay each participant's own.
+
+    Args:
+        layers: How many are shared, counted from the output.
+    """
+
+    layers: int = 3
+
+    def deliver(self, layer: Layer, standing: Standing) -> Tensor:
+        """Return the server's layer if it is among the last, else each participant's own."""
+        shared = layer.place < self.layers
+        return layer.server.expand_as(layer.models) if shared else layer.models + layer.updates
+
+
+@dataclass(frozen=True)
+class Masking(Means):
+    """Each takes the step of the aggregate, but only its largest entries, as many in each layer as its share.
+
+    Args:
+        length: Length to which every update is scaled before it is averaged by contribution; None: the updates as
+            they are, averaged by their weights.
+    """
+
+    length: float | None = None
+
+    def deliver(self, layer: Layer, standing: Standing) -> Tensor:
+        """Return what each started from, moved by its part of the aggregate."""
+        if self.length is None:
+            factors = standing.weights
+        else:
+            factors = self.length * normalised(standing.contributions) / standing.norms.clamp(min=1e-12)
+        aggregate = factors.to(layer.updates) @ layer.updates
+        return layer.models + largest(aggregate, standing.shares.tolist())
+
+
+@dataclass(frozen=True)
+class SubsetAveraging(Means):
+    """Each averages its own update with those of some others, drawn at random, as many as its share says.
+
+    Args:
+        kappa: 0: in proportion to the share; towards 1: all others for everybody, in [0, 1).
+        reset: Probability that a participant is given the server's model instead, in [0, 1].
+    """
+
+    kappa: float = 0.0
+    reset: float = 0.0
+
+    def deliver(self, layer: Layer, standing: Standing) -> Tensor:
+        """Return what each started from, moved by the mean of its subset, or the server's model."""
+        mixing, reset = subsets(standing, kappa=self.kappa, reset=self.reset)
+        moved = layer.models + torch.from_numpy(mixing).to(layer.updates) @ layer.updates
+        return torch.where(torch.from_numpy(reset)[:, None].to(moved.device), layer.server, moved)
+
+
+@dataclass(frozen=True)
+class Ranked(Means):
+    """Each takes the mean update of all who contributed no more than itself."""
+
+    def deliver(self, layer: Layer, standing: Standing) -> Tensor:
+        """Return what each started from, moved by the mean of those ranked at or below it."""
+        below = (standing.contributions[None] <= standing.contributions[:, None]).double()
+        mixing = below / below.sum(dim=1, keepdim=True)
+        return layer.models + mixing.to(layer.updates) @ layer.updates
+
+
+@dataclass(frozen=True)
+class Mixing(Means):
+    """Each keeps its trained model and moves towards an average by contribution, as far as its share says."""
+
+    def deliver(self, layer: Layer, standing: Standing) -> Tensor:
+        """Return ``(1 - share) own + share average``."""
+        own = layer.models + layer.updates
+        average = normalised(standing.contributions).to(own) @ own
+        shares = standing.shares.to(own)[:, None]
+        return (1 - shares) * own + shares * average
+
+
+@dataclass(frozen=True)
+class Neurons(Means):
+    """Each receives the server's values of part of every layer's neurons and keeps its own of the others.
+
+    Args:
+        rolling: Whether the part is a window that moves on by one neuron a round, so that in time everybody sees all;
+            else it holds the most important neurons, those whose weights are longest.
+    """
+
+    rolling: bool = False
+
+    def deliver(self, layer: Layer, standing: Standing) -> Tensor:
+        """Return the server's rows where a neuron is received, each participant's own elsewhere."""
+        own = layer.models + layer.updates
+        rows = layer.server.view(layer.shape[0], -1)
+        # All participants must receive what the output is made of, or classes would be missing rather than worse.
+        if layer.place == 0:
+            return layer.server.expand_as(own)
+        order = (
+            torch.arange(len(rows)).roll(-standing.round)
+            if self.rolling
+            else rows.norm(dim=1).cpu().argsort(descending=True, stable=True)
+        )
+        delivered = own.view(len(own), *rows.shape).clone()
+        for place, share in enumerate(standing.shares.tolist()):
+            received = order[: int(np.ceil(share * len(rows)))].to(rows.device)
+            delivered[place, received] = rows[received]
+        return delivered.view_as(own)
+
+
+def largest(values: Tensor, shares: Sequence[float]) -> Tensor:
+    """Return copies of a vector of which only a share of the entries, the largest in magnitude, is kept.
+
+    Args:
+        values: Shape (size,).
+        shares: Of each copy, in [0, 1], (N,); numbers of entries are rounded up.
+
+    Returns:
+        Shape (N, size), zero where an entry is not kept; of equal entries the first ones stay.
+
+    Example:
+        >>> largest(torch.tensor([1.0, -3.0, 2.0]), [1.0, 0.5, 0.0]).tolist()
+        [[1.0, -3.0, 2.0], [0.0, -3.0, 2.0], [0.0, 0.0, 0.0]]
+    """
+    order = values.abs().argsort(descending=True, stable=True)
+    kept = torch.zeros(len(shares), len(values), device=values.device, dtype=values.dtype)
+    for row, share in zip(kept, shares, strict=True):
+        chosen = order[: int(np.ceil(share * len(values)))]
+        row[chosen] = values[chosen]
+    return kept
+
+
+def subsets(standing: Standing, *, kappa: float, reset: float) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Draw whose updates everybody averages.
+
+    Participant i averages its own with ``ceil(share_i ** (1 - kappa) (N - 1))`` others.
+
+    Args:
+        standing: The round.
+        kappa: In [0, 1).
+        reset: Probability of a reset, in [0, 1].
+
+    Returns:
+        The mixing matrix, (N, N), rows summing to 1, and who is reset, (N,).
+
+    Example:
+        >>> ones = torch.ones(3, dtype=torch.float64)
+        >>> standing = Standing(1, [4, 5, 6], ones / 3, ones, torch.tensor([1.0, 0.5, 0.0]), ones)
+        >>> (subsets(standing, kappa=0.0, reset=0.0)[0] > 0).sum(axis=1).tolist()
+        [3, 2, 1]
+    """
+    count = len(standing.seeds)
+    mixing, resets = np.zeros((count, count)), np.zeros(count, dtype=bool)
+    for place, (seed, share) in enumerate(zip(standing.seeds, standing.shares.tolist(), strict=True)):
+        generator = np.random.default_rng(seed)
+        others = [other for other in range(count) if other != place]
+        # A share of exactly 1/3 must not be rounded up for the sake of its last bit.
+        size = int(np.ceil(share ** (1 - kappa) * len(others) - 1e-9))
+        chosen = [place, *generator.choice(others, size, replace=False)] if size else [place]
+        mixing[place, chosen] = 1 / len(chosen)
+        resets[place] = generator.random() < reset
+    return mixing, resets
+
+
+def normalised(values: Tensor) -> Tensor:
+    """Return values that sum to 1; equal ones where all are 0.
+
+    Example:
+        >>> normalised(torch.tensor([1.0, 3.0])).tolist(), normalised(torch.zeros(2)).tolist()
+        ([0.25, 0.75], [0.5, 0.5])
+    """
+    total = values.sum()
+    return values / total if total > 0 else torch.full_like(values, 1 / len(values))

@@ -1,0 +1,152 @@
+"""What share of the reward a contribution deserves: the middle part of a mechanism."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from aequa_lightning.errors import InputError
+
+
+class Target(ABC):
+    """Maps contributions to shares in [0, 1]; the top contributor's is 1."""
+
+    @abstractmethod
+    def shares(
+        self, contributions: Sequence[float], *, round: int, class_counts: Sequence[Sequence[int]]
+    ) -> NDArray[np.float64]:
+        """Return the share of each participant, (N,).
+
+        Args:
+            contributions: By the mechanism's measure, (N,); negative ones count as 0.
+            round: Number of the round, from 1.
+            class_counts: Training samples of each participant by class, (N, K).
+        """
+
+
+@dataclass(frozen=True)
+class Everything(Target):
+    """The same for all."""
+
+    def shares(
+        self, contributions: Sequence[float], *, round: int, class_counts: Sequence[Sequence[int]]
+    ) -> NDArray[np.float64]:
+        """Return ones."""
+        return np.ones(len(contributions))
+
+
+@dataclass(frozen=True)
+class Relative(Target):
+    """``(c_i / c_max) ** power``: the ratio to the top contributor.
+
+    Args:
+        power: 1 is proportional, 0 the same for all (the rho of Sim et al., ICML 2020), >= 0.
+
+    Raises:
+        InputError: The power is negative.
+    """
+
+    power: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.power >= 0:
+            raise InputError(f"trainer.mechanism.target.power={self.power} must be at least 0.")
+
+    def shares(
+        self, contributions: Sequence[float], *, round: int, class_counts: Sequence[Sequence[int]]
+    ) -> NDArray[np.float64]:
+        """Return the ratios, raised to the power."""
+        ratios: NDArray[np.float64] = relative(contributions) ** self.power
+        return ratios
+
+
+@dataclass(frozen=True)
+class Tanh(Target):
+    """``tanh(beta c_i) / max_j tanh(beta c_j)`` (CGSV, Xu et al., NeurIPS 2021, eq. 6).
+
+    Args:
+        beta: Altruism: large values bring everybody close to 1, small ones give ratios; > 0.
+        imbalance: Whether scores are first multiplied by the squared divergence of a participant's classes from the
+            classes of all, as FedAVE does to prize unusual data.
+
+    Raises:
+        InputError: Beta is not positive.
+    """
+
+    beta: float = 1.0
+    imbalance: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.beta > 0:
+            raise InputError(f"trainer.mechanism.beta={self.beta} must be above 0.")
+
+    def shares(
+        self, contributions: Sequence[float], *, round: int, class_counts: Sequence[Sequence[int]]
+    ) -> NDArray[np.float64]:
+        """Return the squashed ratios."""
+        scores = np.maximum(np.asarray(contributions, dtype=np.float64), 0)
+        if self.imbalance:
+            scores = scores * class_divergence(class_counts) ** 2
+        return relative(np.tanh(self.beta * scores))
+
+
+@dataclass(frozen=True)
+class Surviving(Target):
+    """Ratios, but nothing for whoever falls below a threshold once the first rounds are over (RFFL, CFFL).
+
+    Args:
+        threshold: Whoever has less than this part of an equal share of all contributions receives nothing, in [0, 1).
+        after: Rounds in which nobody is left out, >= 0.
+
+    Raises:
+        InputError: A value is out of range.
+    """
+
+    threshold: float = 1 / 3
+    after: int = 10
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.threshold < 1 and self.after >= 0):
+            raise InputError(f"threshold={self.threshold} must lie in [0, 1), after={self.after} at or above 0.")
+
+    def shares(
+        self, contributions: Sequence[float], *, round: int, class_counts: Sequence[Sequence[int]]
+    ) -> NDArray[np.float64]:
+        """Return the ratios of those who stay, 0 for the others."""
+        brought = np.maximum(np.asarray(contributions, dtype=np.float64), 0)
+        if round > self.after and brought.sum() > 0:
+            brought = np.where(brought < self.threshold * brought.mean(), 0.0, brought)
+        return relative(brought)
+
+
+def relative(values: ArrayLike) -> NDArray[np.float64]:
+    """Return values divided by the largest; ones where none is positive, so that nobody is paid before others.
+
+    Example:
+        >>> relative([1.0, 4.0, -2.0]).tolist(), relative([0.0, 0.0]).tolist()
+        ([0.25, 1.0, 0.0], [1.0, 1.0])
+    """
+    positive = np.maximum(np.asarray(values, dtype=np.float64), 0)
+    top = positive.max()
+    ratios: NDArray[np.float64] = positive / top if top > 0 else np.ones_like(positive)
+    return ratios
+
+
+def class_divergence(class_counts: Sequence[Sequence[int]]) -> NDArray[np.float64]:
+    """Return the Kullback-Leibler divergence of each participant's classes from the classes of all, in nats.
+
+    Args:
+        class_counts: (N, K), each row with at least one sample.
+
+    Example:
+        >>> class_divergence([[2, 2], [4, 0]]).round(3).tolist()
+        [0.144, 0.288]
+    """
+    counts = np.asarray(class_counts, dtype=np.float64)
+    own, overall = counts / counts.sum(axis=1, keepdims=True), counts.sum(axis=0) / counts.sum()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        terms = np.where(own > 0, own * np.log(own / overall), 0.0)
+    divergence: NDArray[np.float64] = terms.sum(axis=1)
+    return divergence

@@ -1,0 +1,205 @@
+"""Each rival's means of payment against the formula or the behaviour that its source states."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from aequa_lightning.errors import InputError
+from aequa_lightning.mechanisms import CFFL, CGSV, IAFL, RFFL, FedAVE, FineTuning, LGFedAvg
+from aequa_lightning.mechanisms.means import (
+    LastLayers,
+    Layer,
+    Masking,
+    Mixing,
+    Neurons,
+    OwnModel,
+    Ranked,
+    ServerModel,
+    Standing,
+    SubsetAveraging,
+    largest,
+    subsets,
+)
+from aequa_lightning.mechanisms.targets import Surviving, Tanh, class_divergence
+
+
+def standing(shares: list[float], contributions: list[float] | None = None, **changes: object) -> Standing:
+    count = len(shares)
+    fields: dict[str, object] = {
+        "round": 1,
+        "seeds": range(count),
+        "weights": torch.full((count,), 1 / count, dtype=torch.float64),
+        "contributions": torch.tensor(contributions or shares, dtype=torch.float64),
+        "shares": torch.tensor(shares, dtype=torch.float64),
+        "norms": torch.ones(count, dtype=torch.float64),
+    }
+    return Standing(**(fields | changes))  # type: ignore[arg-type]
+
+
+def layer(models: list[list[float]], updates: list[list[float]], server: list[float], **changes: object) -> Layer:
+    fields: dict[str, object] = {
+        "name": "layer.weight",
+        "place": 1,
+        "shape": (len(server),),
+        "models": torch.tensor(models),
+        "updates": torch.tensor(updates),
+        "server": torch.tensor(server),
+    }
+    return Layer(**(fields | changes))  # type: ignore[arg-type]
+
+
+TWO = layer([[0.0, 0.0], [10.0, 10.0]], [[3.0, 4.0], [0.0, -2.0]], [1.5, 1.0])
+
+
+def test_cgsv_on_two_parameters() -> None:
+    # Scaled to length .5 the updates are (.3, .4) and (0, -.5); by reputations 3/4 and 1/4 their sum is (.225, .175).
+    norms = torch.tensor([5.0, 2.0], dtype=torch.float64)
+    delivered = Masking(length=0.5).deliver(TWO, standing([1.0, 0.5], [0.75, 0.25], norms=norms))
+    torch.testing.assert_close(delivered, torch.tensor([[0.225, 0.175], [10.225, 10.0]]))
+
+
+def test_the_top_contributor_of_cgsv_takes_the_whole_aggregate() -> None:
+    reputations = [0.1, 0.6, 0.3]
+    shares = Tanh(beta=2.0).shares(reputations, round=1, class_counts=[[1]] * 3)
+    np.testing.assert_allclose(shares, np.tanh([0.2, 1.2, 0.6]) / np.tanh(1.2))
+    aggregate = torch.randn(40, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(largest(aggregate, shares.tolist())[1], aggregate)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.31, 0.5, 1.0])
+def test_masks_keep_what_topk_keeps(share: float) -> None:
+    values = torch.randn(37, generator=torch.Generator().manual_seed(1))
+    kept = largest(values, [share])[0]
+    expected = torch.zeros(37)
+    places = values.abs().topk(int(np.ceil(share * 37))).indices
+    expected[places] = values[places]
+    assert torch.equal(kept, expected)
+
+
+def test_rffl_drops_those_below_a_third_of_an_equal_share_after_ten_rounds() -> None:
+    target, _ = RFFL().parts()
+    reputations = [0.5, 0.4, 0.09, 0.01]  # a third of an equal share is .083
+    early = target.shares(reputations, round=10, class_counts=[[1]] * 4)
+    np.testing.assert_allclose(early, [1.0, 0.8, 0.18, 0.02])
+    late = target.shares(reputations, round=11, class_counts=[[1]] * 4)
+    np.testing.assert_allclose(late, [1.0, 0.8, 0.18, 0.0])
+    # Whoever has no share is left where it was.
+    assert torch.equal(Masking(0.5).deliver(TWO, standing([1.0, 0.0]))[1], TWO.models[1])
+
+
+@pytest.mark.parametrize("kappa", [0.0, 0.5])
+def test_iafl_averages_as_many_others_as_the_source_says(kappa: float) -> None:
+    shares = [1.0, 0.75, 0.3, 0.0, 1 / 3]
+    for seed in range(50):
+        mixing, reset = subsets(standing(shares, seeds=range(seed, seed + 5)), kappa=kappa, reset=0.0)
+        others = [int(np.ceil(round(share ** (1 - kappa) * 4, 9))) for share in shares]
+        assert ((mixing > 0).sum(axis=1) - 1).tolist() == others
+        np.testing.assert_allclose(mixing.sum(axis=1), 1)
+        assert (np.diag(mixing) > 0).all()
+        assert not reset.any()
+
+
+def test_iafl_draws_all_others_alike_and_resets_as_often_as_told() -> None:
+    seen, resets = Counter[int](), 0
+    for seed in range(2000):
+        mixing, reset = subsets(standing([0.25, 1.0, 1.0, 1.0, 1.0], seeds=range(seed, seed + 5)), kappa=0.0, reset=0.3)
+        seen.update(np.flatnonzero(mixing[0][1:]) + 1)
+        resets += int(reset[0])
+    assert sum(seen.values()) == 2000
+    # Four standard deviations of a binomial count.
+    assert all(abs(count - 500) < 4 * np.sqrt(2000 * 0.25 * 0.75) for count in seen.values())
+    assert abs(resets - 600) < 4 * np.sqrt(2000 * 0.3 * 0.7)
+
+
+def test_iafl_with_everybody_is_federated_averaging() -> None:
+    same = layer([[1.0, 1.0]] * 2, [[3.0, 4.0], [0.0, -2.0]], [0.0, 0.0])
+    delivered = SubsetAveraging().deliver(same, standing([1.0, 1.0]))
+    torch.testing.assert_close(delivered, torch.tensor([[2.5, 2.0]] * 2))
+    certain = SubsetAveraging(reset=1.0).deliver(same, standing([1.0, 1.0]))
+    assert torch.equal(certain, torch.zeros(2, 2))
+
+
+def test_rank_is_the_mean_of_those_at_or_below() -> None:
+    random = np.random.default_rng(0)
+    contributions = [0.3, 0.1, 0.3, 0.9]
+    models, updates = random.normal(size=(2, 4, 3))
+    delivered = Ranked().deliver(
+        layer(models.tolist(), updates.tolist(), [0.0] * 3), standing([1.0] * 4, contributions)
+    )
+    for place, own in enumerate(contributions):
+        chosen = [update for update, other in zip(updates, contributions, strict=True) if other <= own]
+        np.testing.assert_allclose(delivered[place], models[place] + np.mean(chosen, axis=0), rtol=1e-5)
+
+
+def test_lg_fedavg_shares_the_last_layers_only() -> None:
+    for place, shared in ((0, True), (2, True), (3, False)):
+        part = layer([[0.0], [8.0]], [[1.0], [1.0]], [5.0], place=place)
+        expected = [[5.0], [5.0]] if shared else [[1.0], [9.0]]
+        assert LastLayers(3).deliver(part, standing([1.0, 1.0])).tolist() == expected
+
+
+def test_shapfed_mixes_own_and_average() -> None:
+    # Trained models are (3, 4) and (10, 8); by contributions 1 : 3 their average is (8.25, 7).
+    delivered = Mixing().deliver(TWO, standing([1 / 3, 1.0], [0.2, 0.6]))
+    torch.testing.assert_close(delivered, torch.tensor([[3 + 5.25 / 3, 5.0], [8.25, 7.0]]))
+
+
+def test_own_and_server_s_model() -> None:
+    assert OwnModel().deliver(TWO, standing([1.0, 1.0])).tolist() == [[3.0, 4.0], [10.0, 8.0]]
+    assert ServerModel().deliver(TWO, standing([1.0, 1.0])).tolist() == [[1.5, 1.0]] * 2
+
+
+def neurons(means: Neurons, rows: Tensor, shares: list[float], round: int = 1) -> Tensor:
+    """Return which rows come from the server, (N, rows)."""
+    count = len(shares)
+    own = [[0.0] * rows.numel()] * count
+    part = layer(own, own, rows.flatten().tolist(), shape=tuple(rows.shape))
+    return means.deliver(part, standing(shares, round=round)).view(count, *rows.shape).any(dim=-1)
+
+
+def test_fedsac_hands_out_the_longest_rows_first() -> None:
+    rows = torch.tensor([[1.0, 0.0], [3.0, 3.0], [0.1, 0.1], [2.0, 2.0]])
+    assert neurons(Neurons(), rows, [0.5, 0.25, 1.0, 0.0]).int().tolist() == [
+        [0, 1, 0, 1],
+        [0, 1, 0, 0],
+        [1, 1, 1, 1],
+        [0, 0, 0, 0],
+    ]
+
+
+def test_fedrac_hands_out_every_neuron_in_turn() -> None:
+    rows = torch.ones(5, 2)
+    seen = torch.stack([neurons(Neurons(rolling=True), rows, [0.4], round=number)[0] for number in range(1, 6)])
+    assert seen.sum(dim=1).tolist() == [2] * 5
+    assert seen.sum(dim=0).tolist() == [2] * 5
+
+
+def test_fedave_prizes_unusual_classes() -> None:
+    counts = [[10, 10], [19, 1]]
+    assert class_divergence([[5, 5], [5, 5]]).tolist() == [0.0, 0.0]
+    own = np.array(counts) / np.sum(counts, axis=1, keepdims=True)
+    divergence = (own * np.log(own / [29 / 40, 11 / 40])).sum(axis=1)
+    np.testing.assert_allclose(class_divergence(counts), divergence)
+    shares = FedAVE().parts()[0].shares([0.5, 0.5], round=1, class_counts=counts)
+    np.testing.assert_allclose(shares, np.tanh(0.5 * divergence**2) / np.tanh(0.5 * divergence.max() ** 2))
+    assert shares[0] < shares[1] == 1
+
+
+def test_what_is_out_of_range_is_refused() -> None:
+    for mechanism, options in (
+        (CGSV, {"beta": 0.0}),
+        (CGSV, {"length": 0.0}),
+        (RFFL, {"threshold": 1.0}),
+        (CFFL, {"threshold": -0.1}),
+        (FedAVE, {"beta": -1.0}),
+        (IAFL, {"kappa": 1.0}),
+        (IAFL, {"reset": 1.5}),
+        (LGFedAvg, {"layers": 0}),
+        (FineTuning, {"epochs": 0}),
+        (Surviving, {"after": -1}),
+    ):
+        with pytest.raises(InputError):
+            mechanism(**options)
