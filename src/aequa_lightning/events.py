@@ -98,20 +98,38 @@ def latest_rounds(events: Iterable[Event]) -> list[Event]:
 
 
 def write_metrics(path: Path, events: Iterable[Event]) -> None:
-    """Write ``metrics.csv``, one row a round, from the events.
+    """Write ``metrics.csv`` anew, one row a round, from the events.
 
     Args:
-        path: The file.
-        events: All events of the run.
+        path: The file; without a round there is none.
+        events: Events of the run.
     """
-    rows = []
-    for event in latest_rounds(events):
-        row = {"round": event["round"], "train_loss": event["train_loss"], "seconds": event["seconds"]}
-        row |= {f"validation_accuracy/{width}": value for width, value in event["validation_accuracy"].items()}
-        rows.append(row)
-    columns = list(dict.fromkeys(column for row in rows for column in row))
+    rows = [_metrics_row(event) for event in latest_rounds(events)]
+    if not rows:
+        path.unlink(missing_ok=True)
+        return
     text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     write_atomically(path, text.getvalue().encode())
+
+
+def append_metrics(path: Path, event: Event) -> None:
+    """Add a round's row to ``metrics.csv``, at a cost that does not grow with the rounds before it.
+
+    Args:
+        path: The file; made when missing.
+        event: The round's event, with the accuracies of the same widths as all rounds of the file.
+    """
+    if not path.is_file():
+        write_metrics(path, [{"event": "round", **event}])
+        return
+    row = _metrics_row(event)
+    with naming(path), path.open("a", newline="") as file:
+        csv.DictWriter(file, list(row), lineterminator="\n").writerow(row)
+
+
+def _metrics_row(event: Event) -> dict[str, float]:
+    row = {"round": event["round"], "train_loss": event["train_loss"], "seconds": event["seconds"]}
+    return row | {f"validation_accuracy/{width}": value for width, value in event["validation_accuracy"].items()}

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from aequa_lightning.events import EventLog, latest_rounds, read_events, write_metrics
+from aequa_lightning.events import EventLog, append_metrics, latest_rounds, read_events, write_metrics
 
 
 def test_a_torn_line_is_skipped_and_not_glued_to_the_next(tmp_path: Path) -> None:
@@ -44,9 +44,18 @@ def test_metrics_hold_one_row_a_round_the_last_record_wins(tmp_path: Path) -> No
         log.append("round", round=number, train_loss=loss, seconds=1.0, validation_accuracy={"1": 0.5, "0.5": 0.4})
     events = read_events(log.path)
     assert [event["train_loss"] for event in latest_rounds(events)] == [3.0, 1.5, 1.0]
-    write_metrics(tmp_path / "metrics.csv", events)
+    write_metrics(tmp_path / "metrics.csv", [event for event in events if event["round"] < 3])
+    append_metrics(tmp_path / "metrics.csv", events[-1])
     with (tmp_path / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["round"] for row in rows] == ["1", "2", "3"]
     assert rows[1]["train_loss"] == "1.5"
     assert rows[0]["validation_accuracy/0.5"] == "0.4"
+
+
+def test_the_first_row_makes_the_table_and_no_row_unmakes_it(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    append_metrics(path, {"round": 1, "train_loss": 3.0, "seconds": 1.0, "validation_accuracy": {"1": 0.5}})
+    assert path.read_text() == "round,train_loss,seconds,validation_accuracy/1\n1,3.0,1.0,0.5\n"
+    write_metrics(path, [])
+    assert not path.exists()

@@ -31,7 +31,7 @@ from aequa_lightning.collaboration.stopwatch import Stopwatch
 from aequa_lightning.collaboration.topology import Topology
 from aequa_lightning.collaboration.whereabouts import Whereabouts
 from aequa_lightning.data import CollaborativeData
-from aequa_lightning.events import EventLog, read_events, write_metrics
+from aequa_lightning.events import EventLog, append_metrics, latest_rounds, read_events, write_metrics
 from aequa_lightning.training import SlimmableClassifier
 
 
@@ -136,7 +136,12 @@ class Collaboration:
         with self.stop.listening():
             try:
                 self._call("on_fit_start")
-                self.record("resume" if read_events(self._events.path) else "start", **self._description())
+                events = read_events(self._events.path)
+                self.record("resume" if events else "start", **self._description())
+                if self.is_global_zero:
+                    # What an interrupted session did after its last checkpoint will be done, and written, again.
+                    kept = [event for event in latest_rounds(events) if event["round"] <= self.round]
+                    write_metrics(self.plan.run_dir / "metrics.csv", kept)
                 finished = self._train_standalone() and self._train_rounds()
                 if finished:
                     self.load_server_parameters()
@@ -364,7 +369,7 @@ class Collaboration:
         self.fabric.log_dict({"round": self.round, "train_loss": record["train_loss"], **accuracies}, step=self.round)
         if not self.is_global_zero:
             return
-        write_metrics(self.plan.run_dir / "metrics.csv", read_events(self._events.path))
+        append_metrics(self.plan.run_dir / "metrics.csv", record)
         if record["rejected"]:
             warnings.warn(
                 f"Round {self.round}: the updates of {', '.join(record['rejected'])} are not finite or exploded and "

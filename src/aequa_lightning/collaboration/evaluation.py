@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
+from aequa_lightning.collaboration.layout import channels_last
 from aequa_lightning.collaboration.topology import Topology
 from aequa_lightning.slimmable import SlimmableModel
 
@@ -16,7 +17,7 @@ EVALUATION_BATCH = 500
 def input_batches(dataset: TensorDataset, device: torch.device) -> Iterator[Tensor]:
     """Yield the inputs of a data set in evaluation batches on the device."""
     for batch in dataset.tensors[0].split(EVALUATION_BATCH):
-        yield batch.to(device)
+        yield channels_last(batch.to(device))
 
 
 @torch.no_grad()
@@ -32,9 +33,8 @@ def mark_correct(network: torch.nn.Module, dataset: TensorDataset, *, device: to
         bool of shape (samples,), on the device.
     """
     network.eval()
-    inputs, targets = dataset.tensors
-    batches = zip(inputs.split(EVALUATION_BATCH), targets.split(EVALUATION_BATCH), strict=True)
-    return torch.cat([network(batch.to(device)).argmax(-1) == classes.to(device) for batch, classes in batches])
+    batches = zip(input_batches(dataset, device), dataset.tensors[1].split(EVALUATION_BATCH), strict=True)
+    return torch.cat([network(batch).argmax(-1) == classes.to(device) for batch, classes in batches])
 
 
 def count_correct(network: torch.nn.Module, dataset: TensorDataset, *, device: torch.device) -> int:

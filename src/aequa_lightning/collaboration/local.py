@@ -1,19 +1,21 @@
 """Training on one participant's data, with the process's one model and one optimizer in turn for everybody."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import torch
 from lightning.fabric import Fabric
+from lightning.fabric.plugins import Precision
 from lightning.fabric.wrappers import _FabricModule, _FabricOptimizer
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from aequa_lightning.collaboration.seeding import derive_generator, derive_seed
+from aequa_lightning.collaboration.layout import channels_last
+from aequa_lightning.collaboration.seeding import derive_generator, derive_seed, seed_global_generators
 from aequa_lightning.collaboration.topology import Topology
 from aequa_lightning.errors import InputError
 from aequa_lightning.training import SlimmableClassifier
@@ -26,18 +28,21 @@ class LocalWork:
     Args:
         epochs: Passes; ignored when ``steps`` is given.
         steps: Batches.
+        shuffle: Whether each pass has an order of its own; else the samples come as they lie.
     """
 
     epochs: int = 1
     steps: int | None = None
+    shuffle: bool = True
 
     def times(self, rounds: int) -> "LocalWork":
         """Return the work of as many rounds in one go."""
-        return LocalWork(self.epochs * rounds, None if self.steps is None else self.steps * rounds)
+        steps = None if self.steps is None else self.steps * rounds
+        return replace(self, epochs=self.epochs * rounds, steps=steps)
 
 
 def batches(samples: int, work: LocalWork, batch_size: int, *, seed: int) -> Iterator[Tensor]:
-    """Yield shuffled batches of indices for one participant's work.
+    """Yield batches of indices for one participant's work.
 
     Args:
         samples: Number of samples, >= 1.
@@ -57,7 +62,10 @@ def batches(samples: int, work: LocalWork, batch_size: int, *, seed: int) -> Ite
     """
     left, epoch = work.steps, 0
     while (left is None and epoch < work.epochs) or (left is not None and left > 0):
-        order = torch.randperm(samples, generator=derive_generator(seed, "epoch", epoch))
+        if work.shuffle:
+            order = torch.randperm(samples, generator=derive_generator(seed, "epoch", epoch))
+        else:
+            order = torch.arange(samples)
         chunks = list(order.split(batch_size))
         if len(chunks) > 1 and len(chunks[-1]) == 1:
             chunks[-2:] = [torch.cat(chunks[-2:])]
@@ -115,6 +123,15 @@ class LocalTrainer:
         wrapped = fabric.setup_optimizers(optimizer)
         assert isinstance(wrapped, _FabricOptimizer)
         self.optimizer = wrapped
+        self._parts = list(classifier.modules())
+        self._forward: Callable[..., Tensor] = self.module
+        self._backward: Callable[[Tensor], Any] = partial(fabric.backward, model=self.module)
+        self._no_sync: Callable[[], AbstractContextManager[Any]] = partial(fabric.no_backward_sync, self.module)
+        if self.topology.replicas == 1:
+            self._no_sync = nullcontext
+            if type(fabric.strategy.precision) is Precision:
+                # Nothing to convert and nobody to wait for: Fabric's wrappers would only take a tenth of a small step.
+                self._forward, self._backward = classifier, Tensor.backward
 
     def train(
         self,
@@ -139,10 +156,10 @@ class LocalTrainer:
         """
         # The optimizer is the same object for all, so what one participant left in it must go.
         self.optimizer.optimizer.state.clear()
-        self.module.train()
+        if not all(part.training for part in self._parts):
+            self.module.train()
         seed = derive_seed(self.seed, *keys)
-        # Dropout and the like draw from the global generator.
-        torch.manual_seed(derive_seed(seed, "replica", self.topology.replica))
+        seed_global_generators(derive_seed(seed, "replica", self.topology.replica), self.fabric.device)
         total, count = torch.zeros((), device=self.fabric.device), 0
         first_step = derive_seed(seed, "widths")
         for step, batch in enumerate(batches(len(targets), work, self.batch_size, seed=seed)):
@@ -154,12 +171,12 @@ class LocalTrainer:
                 step=first_step + step,
                 grid=grid,
                 scale=scale,
-                forward=self.module,
-                backward=partial(self.fabric.backward, model=self.module),
-                no_sync=partial(self.fabric.no_backward_sync, self.module, enabled=self.topology.replicas > 1),
+                forward=self._forward,
+                backward=self._backward,
+                no_sync=self._no_sync,
             )
             self.optimizer.step()
-            total += torch.stack(list(losses.values())).mean()
+            total += sum(losses.values()) / len(losses)
             count += 1
         return float(total) / max(count, 1)
 
@@ -183,21 +200,6 @@ class LocalTrainer:
         scale = len(share) * replicas / len(batch)
         # Every replica must take part in the backward pass, so one without a sample repeats one at no weight.
         return (share if len(share) else batch[:1]).to(self.fabric.device), scale
-
-
-def channels_last(inputs: Tensor) -> Tensor:
-    """Lay images out with the channels last, for which convolutions are faster on CPU and GPU alike.
-
-    Weights keep their layout, which is that of the flat vector; the library turns them as it needs.
-
-    Args:
-        inputs: Any shape; what has not the four dimensions of images is returned as it is.
-
-    Example:
-        >>> channels_last(torch.zeros(2, 3, 4, 4)).stride()
-        (48, 1, 12, 3)
-    """
-    return inputs.contiguous(memory_format=torch.channels_last) if inputs.ndim == 4 else inputs
 
 
 def unpack_optimizers(configured: Any) -> tuple[Optimizer, LRScheduler | None]:

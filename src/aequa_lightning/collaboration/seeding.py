@@ -36,3 +36,19 @@ def derive_generator(seed: int, *keys: int | str) -> torch.Generator:
         tensor([True])
     """
     return torch.Generator().manual_seed(derive_seed(seed, *keys))
+
+
+def seed_global_generators(seed: int, device: torch.device) -> None:
+    """Seed the generators that dropout and the like draw from, on the CPU and on the process's own device.
+
+    ``torch.manual_seed`` would seed all GPUs of the machine; and where torch can use GPUs but this process does not, it
+    puts every call down for later, with a stack trace: a fifth of a millisecond each, and memory that never returns.
+
+    Example:
+        >>> seed_global_generators(0, torch.device("cpu"))
+        >>> torch.rand(1)
+        tensor([0.4963])
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type != "cpu":
+        torch.get_device_module(device).manual_seed(seed)

@@ -20,6 +20,7 @@ from typing_extensions import override
 
 from aequa_lightning.collaboration.failure import speaking_for_all
 from aequa_lightning.collaboration.forking import ForkLauncher
+from aequa_lightning.collaboration.machine import keep_freed_memory
 from aequa_lightning.collaboration.whereabouts import forget_places
 from aequa_lightning.errors import InputError
 
@@ -195,6 +196,7 @@ def launch(fabric: Fabric, work: Callable[[Fabric], Any], *, threads: int, run_d
 
     def body(fabric: Fabric) -> Any:
         torch.set_num_threads(threads)
+        keep_freed_memory()
         with _process_group():
             return work(fabric)
 

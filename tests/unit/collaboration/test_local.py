@@ -27,6 +27,11 @@ def test_the_order_comes_from_the_seed_alone() -> None:
     assert first == second != other
 
 
+def test_without_shuffling_the_samples_come_as_they_lie() -> None:
+    seen = torch.cat(list(batches(5, LocalWork(epochs=2, shuffle=False), 2, seed=0)))
+    assert seen.tolist() == [*range(5), *range(5)]
+
+
 def test_parameters_are_views_of_one_vector() -> None:
     module = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Linear(2, 1))
     before = [parameter.clone() for parameter in module.parameters()]
