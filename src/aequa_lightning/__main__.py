@@ -15,6 +15,9 @@ train and evaluate (the options of LightningCLI; see `aequa VERB --help`)
   test      accuracy on the test part, of the shared model or of one reward
   predict   predictions as a CSV file
 
+many runs
+  sweep     a matrix of data, partitions, networks, mechanisms and seeds, ending in one table
+
 look after a finished run
   allocate  choose the widths again and write the rewards again; trains nothing
   audit     prove of each reward file what it holds and what it does not
@@ -44,7 +47,7 @@ def main(args: Sequence[str] | None = None) -> int:
         print(f"aequa-lightning {__version__}")
         return 0
     try:
-        if words[0] in ("allocate", "audit", "report"):
+        if words[0] in ("allocate", "audit", "report", "sweep"):
             # Imported here: torch and lightning take seconds, and `report` needs neither.
             from aequa_lightning.commands import run_command
 

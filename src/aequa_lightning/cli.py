@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from typing import Any
 
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from typing_extensions import override
@@ -18,7 +19,7 @@ class AequaCLI(LightningCLI):
     """``fit``, ``validate``, ``test`` and ``predict`` as Lightning users know them.
 
     Args:
-        args: Words of the command line after ``aequa``.
+        args: Words of the command line after ``aequa``, or a verb with its configuration.
         execute: Whether to run the verb, or only to build model, data and trainer.
     """
 
@@ -26,7 +27,7 @@ class AequaCLI(LightningCLI):
     model: SlimmableClassifier
     datamodule: CollaborativeData
 
-    def __init__(self, args: list[str], *, execute: bool = True) -> None:
+    def __init__(self, args: list[str] | dict[str, Any], *, execute: bool = True) -> None:
         self._execute = execute
         # One summary at the end says more than the banners of every process at the start.
         for name in ("lightning.fabric", "lightning.pytorch"):
@@ -68,8 +69,12 @@ class AequaCLI(LightningCLI):
     @override
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         # Lightning warns when words are given while the process has its own; here they are always given.
-        assert isinstance(args, list)
-        self.config = parser.parse_args(args)
+        if isinstance(args, dict):
+            ((verb, configuration),) = args.items()
+            self.config = parser.parse_object({"subcommand": verb, verb: configuration})
+        else:
+            assert isinstance(args, list)
+            self.config = parser.parse_args(args)
 
     @override
     def _parse_ckpt_path(self) -> None:

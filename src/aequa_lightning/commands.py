@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 def run_command(words: Sequence[str]) -> None:
-    """Run ``allocate``, ``audit`` or ``report``.
+    """Run ``allocate``, ``audit``, ``report`` or ``sweep``.
 
     Args:
         words: The verb and its options.
     """
-    {"allocate": _allocate, "audit": _audit, "report": _report}[words[0]](list(words[1:]))
+    {"allocate": _allocate, "audit": _audit, "report": _report, "sweep": _sweep}[words[0]](list(words[1:]))
 
 
 def _parser(verb: str, description: str, *, example: str) -> ArgumentParser:
@@ -86,3 +86,10 @@ def _report(words: list[str]) -> None:
         [Path(folder) for folder in options.run_dir], output=Path(options.output) if options.output else None
     )
     print(page)
+
+
+def _sweep(words: list[str]) -> None:
+    # Imported here: torch and lightning take seconds, which the other verbs need not wait for.
+    from aequa_lightning.sweep.command import sweep
+
+    sweep(words)

@@ -14,7 +14,7 @@ from aequa_lightning.backbones import build_backbone
 from aequa_lightning.errors import InputError
 from aequa_lightning.slimmable import Distillation, SlimmableModel, sandwich_step, sandwich_widths
 
-Options = dict[str, int | float | str | bool]
+Options = dict[str, int | float | str | bool | list[int]]
 
 
 class SlimmableClassifier(LightningModule):

@@ -95,7 +95,7 @@ class ForkLauncher(_Launcher):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> None:
-        _die_with(parent)
+        die_with(parent)
         os.environ["LOCAL_RANK"] = str(local_rank)
         try:
             result = function(*args, **kwargs)
@@ -129,7 +129,7 @@ def _join(children: Sequence[ForkProcess]) -> list[int | None]:
     return statuses
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
     """Let this process end when its parent does, however that ends; the run folder must not have two writers."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,14 +1,11 @@
 """The HTML page of one run, or of several side by side, with its figures."""
 
-import io
 import json
 from collections.abc import Sequence
 from os.path import relpath
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from matplotlib.figure import Figure
 from scipy.stats import pearsonr
 
 from aequa_lightning.errors import InputError
@@ -17,12 +14,11 @@ from aequa_lightning.report import words
 from aequa_lightning.report.comparison import COMPARISONS, run_names
 from aequa_lightning.report.reward_figures import accuracy_by_width, contributions, fairness, gains
 from aequa_lightning.report.run import Run, read_run
-from aequa_lightning.report.style import Picture, house_style
+from aequa_lightning.report.style import Picture, drawn, house_style
 from aequa_lightning.report.training_figures import partition, time, training
 from aequa_lightning.report.vector import css_variables, inline_svg
 
 FIGURES = (fairness, gains, accuracy_by_width, training, partition, contributions, time)
-_DOTS_PER_INCH = 220
 
 
 def build_report(run_dirs: Sequence[Path], *, output: Path | None = None) -> Path:
@@ -57,7 +53,7 @@ def build_report(run_dirs: Sequence[Path], *, output: Path | None = None) -> Pat
         try:
             for picture in pictures:
                 for format in ("png", "pdf"):
-                    write_atomically(figures / f"{picture.name}.{format}", _drawn(picture.figure, format))
+                    write_atomically(figures / f"{picture.name}.{format}", drawn(picture.figure, format))
             write_atomically(page, content.encode())
         except OSError as error:
             raise InputError(f"The report cannot be written to {page} ({error}); give another --output.") from error
@@ -102,14 +98,6 @@ def _environment() -> Environment:
     environment.filters["json"] = lambda value: json.dumps(value, indent=2)
     environment.globals.update(light=css_variables("light"), dark=css_variables("dark"))
     return environment
-
-
-def _drawn(figure: Figure, format: str) -> bytes:
-    buffer = io.BytesIO()
-    # Without a date the same run gives the same bytes.
-    metadata: dict[str, Any] = {"CreationDate": None} if format == "pdf" else {}
-    figure.savefig(buffer, format=format, dpi=_DOTS_PER_INCH, metadata=metadata)
-    return buffer.getvalue()
 
 
 def _interruption(run: Run) -> str | None:

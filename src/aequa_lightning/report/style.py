@@ -4,6 +4,7 @@ A colour has a role, and a role has a value on light and one on dark ground. Fig
 page swaps each for a CSS variable (`report/vector.py`), so that one drawing serves both.
 """
 
+import io
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from matplotlib.figure import Figure
 
 COLUMN = 3.4  # inches, the width of a column of a two-column paper
 POINTS = 72  # points per inch
+DOTS_PER_INCH = 220  # of PNG files
 
 LIGHT = {
     "paper": "#ffffff",
@@ -122,3 +124,17 @@ def width_role(position: float) -> str:
         ('width0', 'width6')
     """
     return f"width{round(position * (WIDTH_STEPS - 1))}"
+
+
+def drawn(figure: Figure, format: str) -> bytes:
+    """Return a figure as the bytes of a file; the same figure gives the same bytes.
+
+    Args:
+        figure: Made within :func:`house_style`, in which this is called, too.
+        format: ``png`` or ``pdf``.
+    """
+    buffer = io.BytesIO()
+    # Without a date, by which the bytes would differ.
+    metadata: dict[str, Any] = {"CreationDate": None} if format == "pdf" else {}
+    figure.savefig(buffer, format=format, dpi=DOTS_PER_INCH, metadata=metadata)
+    return buffer.getvalue()

@@ -1,0 +1,115 @@
+"""Running cells one after another in one process, and looking at all of them before the first one runs."""
+
+import json
+import time
+from collections.abc import Iterable
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+from aequa_lightning.cli import AequaCLI
+from aequa_lightning.data import CollaborativeData
+from aequa_lightning.errors import InputError
+from aequa_lightning.files import write_json
+from aequa_lightning.sweep.matrix import Cell, Matrix
+from aequa_lightning.sweep.results import forget_failure, write_failure, write_result
+
+
+class CellRunner:
+    """Runs cells; data that the next cell shares stay loaded.
+
+    Args:
+        matrix: The sweep.
+        keep_models: Whether finished cells keep their checkpoints and reward files.
+    """
+
+    def __init__(self, matrix: Matrix, *, keep_models: bool) -> None:
+        self.matrix, self.keep_models = matrix, keep_models
+        self._loaded: tuple[dict[str, Any], CollaborativeData] | None = None
+
+    def run(self, cell: Cell) -> str | None:
+        """Run a cell, or go on with it where it was stopped.
+
+        Returns:
+            Why it failed, in one line; None when it has finished.
+
+        Raises:
+            RunInterrupted: A signal stopped it after its state was saved.
+        """
+        folder, began = self.matrix.run_folder(cell), time.perf_counter()
+        forget_failure(folder)
+        write_json(folder / "cell.json", self.matrix.configuration(cell))
+        try:
+            with (folder / "log.txt").open("a") as log, redirect_stdout(log), redirect_stderr(log):
+                cli = AequaCLI({"fit": self.matrix.runnable(cell)}, execute=False)
+                cli.before_fit()
+                cli.trainer.fit(cli.model, self._data(cli), ckpt_path="last")
+            seconds = time.perf_counter() - began
+            write_result(folder, cell, seconds=seconds, keep_models=self.keep_models)
+        except Exception as error:
+            return write_failure(folder, error)
+        return None
+
+    def _data(self, cli: AequaCLI) -> CollaborativeData:
+        """Return the data of a cell: those of the cell before if they are the same."""
+        description = cli.config["fit"]["data"].as_dict()
+        if self._loaded is None or self._loaded[0] != description:
+            self._loaded = description, cli.datamodule
+        return self._loaded[1]
+
+
+def check_cells(matrix: Matrix, cells: Iterable[Cell]) -> None:
+    """Parse the configuration of every cell, and build model, data and trainer of one cell of each data and network.
+
+    Args:
+        matrix: The sweep.
+        cells: The cells that are to run.
+
+    Raises:
+        InputError: A configuration cannot be used, or a cell was run with another one; the cell and the key are named.
+    """
+    cli: AequaCLI | None = None
+    parsed: set[tuple[str, ...]] = set()
+    built: set[tuple[str, str]] = set()
+    for cell in cells:
+        _check_unchanged(matrix, cell)
+        alike = (*cell.setting, cell.mechanism)
+        if alike in parsed:
+            continue  # seeds are numbers already
+        parsed.add(alike)
+        configuration = matrix.runnable(cell)
+        try:
+            if cli is None or (cell.data, cell.network) not in built:
+                cli = AequaCLI({"fit": configuration}, execute=False)
+                built.add((cell.data, cell.network))
+            else:
+                cli.parser.parse_object({"subcommand": "fit", "fit": configuration})
+        except Exception as error:
+            raise InputError(f"cell {cell.name}: {_reason(error)}") from error
+
+
+def _check_unchanged(matrix: Matrix, cell: Cell) -> None:
+    path = matrix.run_folder(cell) / "cell.json"
+    if path.is_file() and json.loads(path.read_text()) != json.loads(json.dumps(matrix.configuration(cell))):
+        raise InputError(
+            f"cell {cell.name} was run with another configuration, which {path} holds; choose another sweep_dir, or "
+            f"remove {path.parent} to run it anew."
+        )
+
+
+def _reason(error: BaseException) -> str:
+    """Return what is wrong with a configuration: the first bad input among an error's causes."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, InputError):
+        cause = cause.__cause__ or cause.__context__
+    return str(cause or error)
+
+
+def failures(matrix: Matrix, cells: Iterable[Cell]) -> dict[Cell, str]:
+    """Return why cells failed, in one line each."""
+    found = {}
+    for cell in cells:
+        path: Path = matrix.run_folder(cell) / "failure.json"
+        if path.is_file():
+            found[cell] = json.loads(path.read_text())["error"].splitlines()[0]
+    return found

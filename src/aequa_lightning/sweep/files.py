@@ -1,0 +1,131 @@
+"""The files that a sweep ends with: tables as CSV, Markdown and LaTeX."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from aequa_lightning.files import write_atomically
+from aequa_lightning.sweep.matrix import AXES, UNNAMED
+from aequa_lightning.sweep.results import METRICS, Metric, Result
+from aequa_lightning.sweep.table import Comparison, Entry, Row
+
+PLACES = AXES[:3]
+
+
+def write_tables(
+    folder: Path,
+    results: Sequence[Result],
+    rows: Sequence[Row],
+    ranks: Mapping[str, Mapping[str, float]],
+    comparisons: Sequence[Comparison],
+) -> None:
+    """Write ``results.csv``, ``table.csv``, ``table.md``, ``table.tex``, ``ranks.csv`` and ``comparison.csv``.
+
+    Args:
+        folder: The sweep's folder.
+        results: Of all finished cells.
+        rows: See :func:`~aequa_lightning.sweep.table.summarise`.
+        ranks: See :func:`~aequa_lightning.sweep.table.rank`.
+        comparisons: See :func:`~aequa_lightning.sweep.table.compare`.
+    """
+    keys = [metric.key for metric in METRICS]
+    _csv(folder / "results.csv", [{**asdict(r.cell), **r.metrics, "seconds": r.seconds} for r in results])
+    _csv(folder / "table.csv", [_plain(row) for row in rows])
+    _csv(folder / "ranks.csv", [{"mechanism": name, **{key: own[key] for key in keys}} for name, own in ranks.items()])
+    _csv(folder / "comparison.csv", [_compared(comparison) for comparison in comparisons])
+    write_atomically(folder / "table.md", markdown(rows).encode())
+    write_atomically(folder / "table.tex", latex(rows).encode())
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """Return the table as Markdown; the best of each setting is bold."""
+    places = _places(rows)
+    lines = [
+        "| " + " | ".join([*places, "mechanism", *(metric.title for metric in METRICS)]) + " |",
+        "|" + "---|" * (len(places) + 1) + "--:|" * len(METRICS),
+    ]
+    for row in rows:
+        cells = [figure(row.entries[metric.key], metric) for metric in METRICS]
+        bold = [
+            f"**{cell}**" if row.entries[metric.key].best else cell for cell, metric in zip(cells, METRICS, strict=True)
+        ]
+        lines.append("| " + " | ".join([*_of(row, places), row.mechanism, *bold]) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def latex(rows: Sequence[Row]) -> str:
+    """Return the table as LaTeX (``longtable`` and ``booktabs``); a rule divides settings, the best is bold."""
+    places = _places(rows)
+    head = " & ".join([*places, "mechanism", *(metric.title for metric in METRICS)])
+    lines = [rf"\begin{{longtable}}{{{'l' * (len(places) + 1)}{'r' * len(METRICS)}}}", r"\toprule", rf"{head} \\"]
+    lines.append(r"\midrule \endhead")
+    before: tuple[str, str, str] | None = None
+    for row in rows:
+        if before not in (None, row.setting):
+            lines.append(r"\midrule")
+        before = row.setting
+        cells = []
+        for metric in METRICS:
+            text = figure(row.entries[metric.key], metric).replace("-", "$-$").replace("±", r"$\pm$")
+            cells.append(rf"\textbf{{{text}}}" if row.entries[metric.key].best else text)
+        names = [name.replace("_", r"\_") for name in [*_of(row, places), row.mechanism]]
+        lines.append(" & ".join([*names, *cells]) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{longtable}"]) + "\n"
+
+
+def figure(entry: Entry, metric: Metric) -> str:
+    """Return mean and standard deviation for readers.
+
+    Example:
+        >>> figure(Entry(0.8126, 0.0149), METRICS[0]), figure(Entry(0.9951, None), METRICS[2])
+        ('81.3±1.5', '0.995')
+    """
+    if entry.mean is None:
+        return "-"
+    mean = f"{entry.mean * metric.scale:.{metric.digits}f}"
+    return mean if entry.deviation is None else f"{mean}±{entry.deviation * metric.scale:.{metric.digits}f}"
+
+
+def _places(rows: Sequence[Row]) -> list[str]:
+    """Return the axes that the sweep has, of those that make a setting."""
+    return [axis for place, axis in enumerate(PLACES) if any(row.setting[place] != UNNAMED for row in rows)]
+
+
+def _of(row: Row, places: Sequence[str]) -> list[str]:
+    return [row.setting[PLACES.index(axis)] for axis in places]
+
+
+def _plain(row: Row) -> dict[str, Any]:
+    content: dict[str, Any] = dict(zip(PLACES, row.setting, strict=True))
+    content |= {"mechanism": row.mechanism, "seeds": row.seeds}
+    for key, entry in row.entries.items():
+        content |= {key: entry.mean, f"{key}_std": entry.deviation}
+    return content
+
+
+def _compared(comparison: Comparison) -> dict[str, Any]:
+    low, high = comparison.interval
+    return {
+        "metric": comparison.metric.key,
+        "mechanism": comparison.mechanism,
+        "pairs": comparison.pairs,
+        "difference": comparison.difference,
+        "low": low,
+        "high": high,
+        "wins": comparison.wins,
+        "losses": comparison.losses,
+        "p": comparison.p_value,
+        "p_holm": comparison.adjusted,
+    }
+
+
+def _csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows as CSV; what is undefined stays empty."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(path, text.getvalue().encode())

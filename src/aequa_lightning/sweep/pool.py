@@ -1,0 +1,130 @@
+"""Processes that run cells side by side. One that dies takes nothing with it but its cell."""
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+
+import torch
+
+from aequa_lightning.collaboration.forking import die_with
+from aequa_lightning.collaboration.signals import passing_on_signals
+from aequa_lightning.errors import RunInterrupted
+from aequa_lightning.sweep.cells import CellRunner
+from aequa_lightning.sweep.matrix import Cell
+from aequa_lightning.sweep.results import write_failure
+from aequa_lightning.sweep.schedule import Schedule
+
+OF_A_JOB = ("SLURM_", "TORCHELASTIC_")
+
+
+class Worker:
+    """A process of the pool, and the cell that it has.
+
+    Args:
+        runner: Runs its cells.
+        number: Which worker it is.
+        device: The GPU that it alone may use; None: it computes on the CPU.
+    """
+
+    def __init__(self, runner: CellRunner, number: int, device: int | None) -> None:
+        self.number, self.device = number, device
+        self.cell: Cell | None = None
+        self._runner = runner
+        self.connection, other = multiprocessing.Pipe()
+        # CUDA cannot be used in forked processes. On a CPU forking saves the seconds that the imports take.
+        context = multiprocessing.get_context("fork" if device is None else "spawn")
+        self.process: BaseProcess = context.Process(target=_serve, args=(other, runner, os.getpid()))  # type: ignore[attr-defined]
+        if device is not None:
+            os.environ["CUDA_VISIBLE_DEVICES"] = str(device)
+        self.process.start()
+        other.close()
+
+    def give(self, cell: Cell) -> None:
+        """Hand over the next cell."""
+        self.cell = cell
+        self.connection.send(cell)
+
+    def outcome(self) -> tuple[bool, str | None]:
+        """Return whether the cell has ended, and why it failed if it did; the process may have died over it."""
+        assert self.cell is not None
+        try:
+            return True, self.connection.recv()
+        except EOFError:
+            self.process.join()
+        if self.process.exitcode == RunInterrupted().code:
+            return False, None
+        reason = f"its process ended with status {self.process.exitcode}"
+        return True, write_failure(self._runner.matrix.run_folder(self.cell), reason)
+
+    def dismiss(self) -> None:
+        """End the process; it has no cell."""
+        if self.process.is_alive():
+            self.connection.send(None)
+        self.process.join()
+
+
+def run_cells(
+    runner: CellRunner,
+    cells: Sequence[Cell],
+    *,
+    workers: int,
+    devices: Sequence[int] = (),
+    on_end: Callable[[Cell, str | None], None],
+) -> None:
+    """Run cells side by side.
+
+    Args:
+        runner: Runs them.
+        cells: The cells, those of a group in order.
+        workers: How many processes there are at most, without ``devices``.
+        devices: GPUs; with them there is one process for each.
+        on_end: Called with each cell that has ended, and why if it failed.
+
+    Raises:
+        RunInterrupted: A signal stopped the cells; those that were running can go on.
+    """
+    schedule = Schedule(cells)
+    # Forked processes must not inherit a pool of threads.
+    torch.set_num_threads(1)
+    places: list[int | None] = list(devices) if devices else [None] * max(1, min(workers, len(cells)))
+    crew = [Worker(runner, number, device) for number, device in enumerate(places)]
+    pids = [worker.process.pid or 0 for worker in crew]
+    with passing_on_signals(pids) as stop:
+        while True:
+            for worker in crew:
+                if worker.cell is None and stop.received is None and (cell := schedule.take(worker.number)):
+                    worker.give(cell)
+            busy = {worker.connection: worker for worker in crew if worker.cell is not None}
+            if not busy:
+                break
+            for connection in wait(list(busy)):
+                worker = busy[connection]  # type: ignore[index]  # wait returns what it was given
+                ended, failure = worker.outcome()
+                cell, worker.cell = worker.cell, None
+                assert cell is not None
+                schedule.done(cell)
+                if ended:
+                    on_end(cell, failure)
+                if worker.process.exitcode is not None and stop.received is None:
+                    crew[worker.number] = Worker(runner, worker.number, worker.device)
+                    pids[worker.number] = crew[worker.number].process.pid or 0
+        for worker in crew:
+            worker.dismiss()
+    if stop.received is not None:
+        raise RunInterrupted
+
+
+def _serve(connection: Connection, runner: CellRunner, parent: int) -> None:
+    """Run the cells that the pool hands over, until it hands over None."""
+    die_with(parent)
+    # A cell is a run of its own, whatever job the sweep itself is a part of.
+    for name in [name for name in os.environ if name.startswith(OF_A_JOB)]:
+        del os.environ[name]
+    # Between cells there is nothing to save. Within one the engine listens, and saves before it ends.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, lambda *_: os._exit(RunInterrupted().code))  # type: ignore[arg-type]
+    while (cell := connection.recv()) is not None:
+        connection.send(runner.run(cell))

@@ -1,0 +1,92 @@
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from aequa_lightning.sweep.files import latex, markdown, write_tables
+from aequa_lightning.sweep.matrix import Cell
+from aequa_lightning.sweep.results import METRICS, Result
+from aequa_lightning.sweep.statistics import bootstrap_interval, holm, signed_rank_test
+from aequa_lightning.sweep.table import compare, overall, rank, summarise
+
+SEEDS = range(3)
+# Best accuracy by setting, mechanism and seed.
+BEST = {
+    "even": {"ours": [0.80, 0.82, 0.84], "one": [0.80, 0.80, 0.80], "two": [0.70, 0.71, 0.72]},
+    "skew": {"ours": [0.60, 0.61, 0.62], "one": [0.70, 0.70, 0.70], "two": [0.50, 0.55, 0.51]},
+}
+
+
+def results() -> list[Result]:
+    found = []
+    for partition, by_mechanism in BEST.items():
+        for mechanism, values in by_mechanism.items():
+            for seed, best in zip(SEEDS, values, strict=True):
+                metrics: dict[str, float | None] = dict.fromkeys((metric.key for metric in METRICS), 0.1)
+                metrics |= {"best": best, "cgs": 1 - best, "pearson": None if mechanism == "one" else best}
+                found.append(Result(Cell("digits", partition, "-", mechanism, seed), metrics, seconds=1.0))
+    return found
+
+
+def test_means_and_deviations_are_numpys_and_the_best_is_marked() -> None:
+    rows = {(row.setting[1], row.mechanism): row for row in summarise(results())}
+    for (partition, mechanism), row in rows.items():
+        entry, values = row.entries["best"], BEST[partition][mechanism]
+        assert (entry.mean, entry.deviation) == pytest.approx((np.mean(values), np.std(values, ddof=1)))
+        assert row.seeds == 3
+    assert [name for name, row in rows.items() if row.entries["best"].best] == [("even", "ours"), ("skew", "one")]
+    assert [name for name, row in rows.items() if row.entries["cgs"].best] == [("even", "ours"), ("skew", "one")]
+    # Undefined is never the best; equal ones all are.
+    assert [name for name, row in rows.items() if row.entries["pearson"].best] == [("even", "ours"), ("skew", "ours")]
+    assert all(row.entries["mean"].best for row in rows.values())
+
+
+def test_ranks_are_averaged_over_the_settings_that_are_complete() -> None:
+    ranks = rank(summarise(results()))
+    assert {name: own["best"] for name, own in ranks.items()} == {"ours": 1.5, "one": 1.5, "two": 3.0}
+    assert {name: own["pearson"] for name, own in ranks.items()} == {"ours": 1.0, "one": 3.0, "two": 2.0}
+    incomplete = [one for one in results() if not (one.cell.partition == "skew" and one.cell.mechanism == "two")]
+    ranks = rank(summarise(incomplete))
+    assert {name: own["best"] for name, own in ranks.items()} == {"ours": 1.0, "one": 2.0, "two": 3.0}
+
+
+def test_the_reference_is_compared_pair_by_pair() -> None:
+    own = np.array([*BEST["even"]["ours"], *BEST["skew"]["ours"]])
+    others = {name: np.array([*BEST["even"][name], *BEST["skew"][name]]) for name in ("one", "two")}
+    p_values = [signed_rank_test(own - other) for other in others.values()]
+    found = {(one.metric.key, one.mechanism): one for one in compare(results(), "ours")}
+    for (name, other), adjusted in zip(others.items(), holm(p_values), strict=True):
+        one = found["best", name]
+        assert (one.pairs, one.wins, one.losses) == (6, (own > other).sum(), (own < other).sum())
+        assert one.difference == pytest.approx((own - other).mean())
+        assert one.interval == bootstrap_interval(own - other)
+        assert one.adjusted == adjusted
+        # A smaller spread is better.
+        assert (found["cgs", name].wins, found["cgs", name].losses) == (one.wins, one.losses)
+    assert ("pearson", "one") not in found  # nowhere defined
+
+
+def test_the_mean_over_settings() -> None:
+    means = overall(summarise(results()))
+    assert means["ours"]["best"] == pytest.approx(0.715)
+    assert means["one"]["pearson"] is None
+
+
+def test_the_files(tmp_path: Path) -> None:
+    rows = summarise(results())
+    write_tables(tmp_path, results(), rows, rank(rows), compare(results(), "ours"))
+    text = markdown(rows)
+    assert text.splitlines()[0] == "| data | partition | mechanism | best | mean | Pearson | MCG | CGS | least |"
+    assert "| digits | even | ours | **82.0±2.0** | **10.0±0.0** | **0.820±0.020** |" in text
+    assert "| digits | even | one | 80.0±0.0 | **10.0±0.0** | - |" in text
+    assert text == (tmp_path / "table.md").read_text()
+    tex = latex(rows)
+    assert r"digits & even & ours & \textbf{82.0$\pm$2.0}" in tex
+    assert tex.count(r"\midrule") == 2  # below the head and between the settings
+    with (tmp_path / "results.csv").open() as file:
+        read = list(csv.DictReader(file))
+    assert [float(row["best"]) for row in read] == [one.metrics["best"] for one in results()]
+    assert {row["pearson"] for row in read if row["mechanism"] == "one"} == {""}
+    with (tmp_path / "comparison.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == len(compare(results(), "ours"))
