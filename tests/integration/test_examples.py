@@ -16,6 +16,7 @@ from aequa_lightning.callbacks.wandb import _history
 from tests.helpers.command import DIGITS, REPOSITORY, events, fit
 
 EXAMPLES = REPOSITORY / "examples"
+RUNS = {"aequa", "fedavg", "cgsv"}
 
 
 def run(monkeypatch: pytest.MonkeyPatch, script: str, *words: object) -> None:
@@ -64,6 +65,16 @@ def test_every_plot_of_the_wandb_workspace_shows_something(monkeypatch: pytest.M
     for plot in plots:
         assert plot.x in keys
         assert any(re.fullmatch(plot.metric_regex, key) for key in keys), plot.title
+
+
+def test_compare_mechanisms(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    run(monkeypatch, "compare_mechanisms.py", "--folder=runs", "--rounds=2", "--participants=3")
+    rows = {line.split()[1]: line.split("│")[1:-1] for line in capsys.readouterr().out.splitlines() if "│" in line}
+    alone = [events(Path("runs") / name, "contributions")[0]["measures"]["standalone"] for name in rows.keys() & RUNS]
+    assert len(alone) == 3
+    assert alone[0] == alone[1] == alone[2]
+    assert rows["fedavg"][2].strip() == "undefined"
+    assert Path("runs/comparison.html").is_file()
 
 
 def _mean_contribution(paid: dict[str, list[dict[str, float]]]) -> float:
