@@ -58,6 +58,7 @@ class CollaborativeTrainer:
         logger: Lightning loggers besides the run folder's own ``metrics.csv`` and ``events.jsonl``.
         callbacks: Further callbacks of the engine.
         checkpoint_every: Rounds between checkpoints, >= 1.
+        keep_checkpoints: How many of them stay, >= 1. Of two, one may be damaged.
         threads: CPU threads of a process, >= 1. Processes are the better use of cores, and a fixed number keeps the
             result independent of the number of processes.
         timeout_minutes: Longest wait for another process before the run stops with an error.
@@ -89,6 +90,7 @@ class CollaborativeTrainer:
         logger: Logger | list[Logger] | None = None,
         callbacks: list[CollaborationCallback] | None = None,
         checkpoint_every: int = 1,
+        keep_checkpoints: int = 2,
         threads: int = 1,
         timeout_minutes: float = 30.0,
         seed: int = 0,
@@ -101,6 +103,7 @@ class CollaborativeTrainer:
             "local_steps": local_steps,
             "participants_per_round": participants_per_round,
             "checkpoint_every": checkpoint_every,
+            "keep_checkpoints": keep_checkpoints,
             "threads": threads,
         }
         for key, value in limits.items():
@@ -116,6 +119,7 @@ class CollaborativeTrainer:
             seed=seed,
             run_dir=Path(run_dir),
             mechanism=repr(self.mechanism),
+            keep_checkpoints=keep_checkpoints,
             standalone_dir=None if standalone_dir is None else Path(standalone_dir),
         )
         self.threads, self.report, self.programs = threads, report, programs

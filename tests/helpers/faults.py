@@ -1,24 +1,29 @@
-"""Making a run fail: `aequa` in a forked process that has everything imported, with one fault planted in it."""
+"""Making a run fail: in a forked process that has everything imported, with one fault planted in it."""
 
 import os
+import resource
 import signal
 import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from unittest.mock import patch
 
-from aequa_lightning import cli  # noqa: F401  imported before forking, so that each run does not
+import torch
+
 from aequa_lightning.__main__ import main
 from aequa_lightning.collaboration import forking
-from aequa_lightning.collaboration.whereabouts import Whereabouts
+from aequa_lightning.collaboration.whereabouts import SIZE, Whereabouts
+from aequa_lightning.data import DigitsData
+from aequa_lightning.mechanisms import Aequa
+from aequa_lightning.trainer import CollaborativeTrainer
+from aequa_lightning.training import SlimmableClassifier
 
-Action = Callable[[], None]
+Action = Callable[[], object]
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,7 @@ class Fault:
         phase: Phase of a run, as its whereabouts name it.
         rank: Which process.
         round: Of the phase; None: whichever comes first.
-        participant: Whom the phase serves; None: whoever comes first, or nobody.
+        served: Whether a participant must be in training there, by name in the note.
         file: Instead of a phase: name of a file that is just about to take its place.
     """
 
@@ -38,7 +43,7 @@ class Fault:
     phase: str = ""
     rank: int = 0
     round: int | None = None
-    participant: str | None = None
+    served: bool = False
     file: str = ""
 
 
@@ -47,9 +52,14 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def ask_to_stop(number: signal.Signals) -> Action:
-    """Return the action of a scheduler that sends this process a signal."""
-    return lambda: os.kill(os.getpid(), number)
+def end_everything() -> None:
+    """End the command and all its processes."""
+    os.killpg(os.getpgrp(), signal.SIGKILL)
+
+
+def tell(number: signal.Signals, *, parent: bool = False) -> Action:
+    """Return the action of a scheduler that sends a signal to this process, or to the command itself."""
+    return lambda: os.kill(os.getppid() if parent else os.getpid(), number)
 
 
 def hang() -> None:
@@ -66,30 +76,69 @@ def throw(error: Exception) -> Action:
     return action
 
 
-def run_with(fault: Fault | None, words: list[str], *, before: Action = lambda: None) -> tuple[int, str]:
-    """Run `aequa` with a fault planted, and return its exit status and what it wrote to standard error.
+def limit_files() -> None:
+    """Let no file of this process grow beyond the size of a note, as a quota would."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (SIZE, SIZE))
+
+
+def fill(folder: Path) -> Action:
+    """Return the action that fills the disk that a folder is on."""
+
+    def action() -> None:
+        with (folder / "filling").open("wb", buffering=0) as file, suppress(OSError):
+            while True:
+                file.write(bytes(512))
+
+    return action
+
+
+def run_small(run_dir: Path, data: type[DigitsData] = DigitsData, *, devices: int = 2, minutes: float = 1.0) -> None:
+    """Train for two rounds and pay, in a fraction of a second; go on where the folder holds a run."""
+    torch.manual_seed(0)
+    trainer = CollaborativeTrainer(
+        accelerator="cpu",
+        devices=devices,
+        max_rounds=2,
+        mechanism=Aequa(resolution=0.2),
+        run_dir=str(run_dir),
+        report=False,
+        programs=False,
+        timeout_minutes=minutes,
+    )
+    trainer.configuration = "seed_everything: 0\n"
+    trainer.fit(
+        SlimmableClassifier(10, (1, 8, 8), backbone="mlp", widths=[1.0, 0.5]),
+        data(participants=3, train_samples=120),
+        ckpt_path="last",
+    )
+
+
+def run_with(fault: Fault | None, work: Callable[[], None]) -> tuple[int, str]:
+    """Do some work as `aequa fit` would, in a process of its own with a fault planted in it.
 
     Args:
         fault: The fault; None: none.
-        words: Of the command line.
-        before: Called in the process before it begins.
+        work: What `aequa fit` is to do.
+
+    Returns:
+        The exit status, negative for a signal, and what was written to standard error.
     """
     with tempfile.TemporaryFile() as errors:
         child = os.fork()
         if child == 0:
-            os.setsid()
             status = 99
             try:
+                os.setsid()
                 os.dup2(errors.fileno(), 2)
                 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-                # pytest has put its own in their places.
+                # pytest has put its own in the places of these, and turns warnings into errors.
                 sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w", buffering=1)
-                # The tests turn warnings into errors; a user sees them.
                 warnings.resetwarnings()
                 warnings.simplefilter("ignore", DeprecationWarning)
-                before()
-                with patch.object(forking, "GRACE", 0.5), _planted(fault), _no_page():
-                    status = main(words)
+                warnings.showwarning = _show
+                command = patch("aequa_lightning.cli.AequaCLI", side_effect=lambda words: work())
+                with command, patch.object(forking, "GRACE", 0.3), _planted(fault):
+                    status = main(["fit"])
             except SystemExit as exit_:
                 status = exit_.code if isinstance(exit_.code, int) else 98
             finally:
@@ -100,12 +149,11 @@ def run_with(fault: Fault | None, words: list[str], *, before: Action = lambda: 
         return os.waitstatus_to_exitcode(status), errors.read().decode()
 
 
-def _no_page() -> Any:
-    # Its pictures take longer than the run.
-    return patch("aequa_lightning.trainer.build_report", return_value=Path("report.html"))
+def _show(message: Warning | str, category: type[Warning], *where: object) -> None:
+    print(f"{category.__name__}: {message}", file=sys.stderr)
 
 
-def _planted(fault: Fault | None) -> Any:
+def _planted(fault: Fault | None) -> AbstractContextManager[object]:
     if fault is None:
         return nullcontext()
     left = [fault.action]
@@ -120,15 +168,11 @@ def _planted(fault: Fault | None) -> Any:
         return patch.object(Path, "replace", replaced)
     note = Whereabouts.note
 
-    def noted(self: Whereabouts, **changes: Any) -> None:
+    def noted(self: Whereabouts, **changes: object) -> None:
         note(self, **changes)
-        here, wanted = self.place, fault
-        if (
-            (here.rank, here.phase) == (wanted.rank, wanted.phase)
-            and wanted.round in (None, here.round)
-            and wanted.participant in (None, here.participant)
-            and left
-        ):
+        here = self.place
+        is_there = (here.rank, here.phase) == (fault.rank, fault.phase) and fault.round in (None, here.round)
+        if is_there and left and (here.participant is not None or not fault.served):
             left.pop()()
 
     return patch.object(Whereabouts, "note", noted)

@@ -15,12 +15,13 @@ FORMAT = 2
 
 
 def save_checkpoint(folder: Path, state: dict[str, Any], *, keep: int = 2) -> Path:
-    """Write ``round-NNNN.ckpt`` with its hash beside it, point ``last.ckpt`` at it, and prune older ones.
+    """Write ``round-NNNN.ckpt`` with its hash beside it, point ``last.ckpt`` at it, and prune others.
 
     Args:
         folder: The run's ``checkpoints`` folder.
         state: Plain values and tensors; ``state["round"]`` names the file.
-        keep: How many rounds' checkpoints stay; two, so that a damaged one leaves another.
+        keep: How many rounds' checkpoints stay, >= 1; two, so that a damaged one leaves another. Those of later rounds
+            go: they belong to a course that was left by going on from an earlier one.
 
     Returns:
         The new file.
@@ -30,15 +31,32 @@ def save_checkpoint(folder: Path, state: dict[str, Any], *, keep: int = 2) -> Pa
     """
     content = io.BytesIO()
     torch.save({"format": FORMAT, **state}, content)
-    path = folder / f"round-{state['round']:04d}.ckpt"
+    path = _path(folder, state["round"])
     _hash_file(path).unlink(missing_ok=True)
     write_atomically(path, content.getvalue())
-    write_atomically(_hash_file(path), f"{sha256(path)}  {path.name}\n".encode())
-    _link_last(path)
-    for old in _rounds(folder)[:-keep]:
-        old.unlink()
-        _hash_file(old).unlink(missing_ok=True)
+    point_last_at(folder, state["round"])
+    rounds = _rounds(folder)
+    newest = rounds.index(path) + 1
+    for other in [*rounds[newest:], *rounds[: max(0, newest - keep)]]:
+        other.unlink()
+        _hash_file(other).unlink(missing_ok=True)
     return path
+
+
+def point_last_at(folder: Path, number: int) -> None:
+    """Let ``last.ckpt`` be the checkpoint of a round, and have its hash beside it.
+
+    A run that goes on does so too: it may have been killed between the checkpoint and these.
+
+    Args:
+        folder: The run's ``checkpoints`` folder.
+        number: The round; nothing is done when it has no checkpoint there.
+    """
+    path = _path(folder, number)
+    if path.is_file():
+        if not _hash_file(path).is_file():
+            write_atomically(_hash_file(path), f"{sha256(path)}  {path.name}\n".encode())
+        _link_last(path)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -91,6 +109,10 @@ def load_last(folder: Path) -> dict[str, Any] | None:
     if rounds:
         raise InputError(f"Every checkpoint in {folder} is damaged; start again in another trainer.run_dir.")
     return None
+
+
+def _path(folder: Path, number: int) -> Path:
+    return folder / f"round-{number:04d}.ckpt"
 
 
 def _rounds(folder: Path) -> list[Path]:

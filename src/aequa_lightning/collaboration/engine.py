@@ -18,7 +18,7 @@ from torch import Tensor
 from aequa_lightning import __version__
 from aequa_lightning.collaboration.aggregation import ExactSum, FedAvg, is_acceptable
 from aequa_lightning.collaboration.assignment import assign
-from aequa_lightning.collaboration.checkpoint import save_checkpoint
+from aequa_lightning.collaboration.checkpoint import point_last_at, save_checkpoint
 from aequa_lightning.collaboration.evaluation import EVALUATION_BATCH, AtWidth, Evaluator, count_correct
 from aequa_lightning.collaboration.holdings import Holdings
 from aequa_lightning.collaboration.hooks import CollaborationCallback, RoundResult
@@ -48,6 +48,7 @@ class Plan:
         seed: Decides everything random.
         run_dir: The run folder.
         mechanism: Description of how participants are paid, for the record.
+        keep_checkpoints: How many rounds' checkpoints stay.
         standalone_dir: Folder in which runs share what participants reach alone; None: they do not.
     """
 
@@ -59,6 +60,7 @@ class Plan:
     seed: int
     run_dir: Path
     mechanism: str
+    keep_checkpoints: int = 2
     standalone_dir: Path | None = None
 
 
@@ -104,6 +106,7 @@ class Collaboration:
             work = plan.work.times(plan.max_rounds)
             alone = plan.standalone_dir / standalone_key(self.local, data, work=work)
         self.standalone = StandaloneRecords(alone, data.names)
+        self._checkpoints = plan.run_dir / "checkpoints"
         self._events = EventLog(plan.run_dir / "events.jsonl")
         self.widths = [1.0] * data.participants
         # What participants train: the grid of the model, unless the mechanism pays with whole models.
@@ -135,6 +138,8 @@ class Collaboration:
         """
         with self.stop.listening():
             try:
+                if self.is_global_zero:
+                    point_last_at(self._checkpoints, self.round)
                 self._call("on_fit_start")
                 events = read_events(self._events.path)
                 self.record("resume" if events else "start", **self._description())
@@ -256,7 +261,7 @@ class Collaboration:
                 with self.whereabouts.at("checkpoint", round=self.round):
                     state = self.state_dict()
                     if self.is_global_zero:
-                        save_checkpoint(self.plan.run_dir / "checkpoints", state)
+                        save_checkpoint(self._checkpoints, state, keep=self.plan.keep_checkpoints)
             if stopping and self.round < self.plan.max_rounds:
                 return False
         return True

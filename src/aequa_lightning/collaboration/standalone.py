@@ -45,11 +45,20 @@ class StandaloneRecords:
 
     def save(self, result: Standalone) -> None:
         """Write one result, atomically."""
-        write_json(self._path(result.participant), asdict(result))
+        write_json(self._path(result.participant), {**asdict(result), "sha256": _digest(result)})
 
     def load(self, index: int) -> Standalone:
-        """Read the result of a participant that has finished."""
-        return Standalone(**json.loads(self._path(self.names[index]).read_text()))
+        """Read the result of a participant that has finished.
+
+        Raises:
+            ValueError: The file is damaged.
+        """
+        content = json.loads(self._path(self.names[index]).read_text())
+        digest = content.pop("sha256", None)
+        result = Standalone(**content)
+        if digest != _digest(result):
+            raise ValueError(f"{self._path(self.names[index])} is damaged.")
+        return result
 
     def missing(self) -> list[int]:
         """Return the indices of participants without a result; one that cannot be read is trained again."""
@@ -57,9 +66,10 @@ class StandaloneRecords:
 
     def _is_sound(self, index: int) -> bool:
         try:
-            return self.load(index).participant == self.names[index]
-        except (FileNotFoundError, ValueError, TypeError):
+            self.load(index)
+        except (FileNotFoundError, ValueError, TypeError, AttributeError):
             return False
+        return True
 
     def all(self) -> list[Standalone]:
         """Read everybody's result, in order of participants."""
@@ -67,6 +77,10 @@ class StandaloneRecords:
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.json"
+
+
+def _digest(result: Standalone) -> str:
+    return hashlib.sha256(json.dumps(asdict(result)).encode()).hexdigest()
 
 
 def standalone_key(local: LocalTrainer, data: CollaborativeData, *, work: LocalWork) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from weakref import finalize
 
 # Bytes of a note; it has its full size from the beginning, so that later ones need no room on a disk that is full.
-SIZE = 4096
+SIZE = 2048
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from aequa_lightning.collaboration.checkpoint import load_checkpoint, load_last, save_checkpoint
+from aequa_lightning.collaboration.checkpoint import load_checkpoint, load_last, point_last_at, save_checkpoint
 from aequa_lightning.errors import InputError
 
 
@@ -26,6 +26,37 @@ def test_last_is_the_newest_and_older_ones_are_pruned(tmp_path: Path) -> None:
     state = load_last(tmp_path)
     assert state is not None
     assert state["round"] == 4
+
+
+@pytest.mark.parametrize(("keep", "rounds"), [(1, [4]), (3, [2, 3, 4])])
+def test_as_many_stay_as_are_wanted(tmp_path: Path, keep: int, rounds: list[int]) -> None:
+    for number in range(1, 5):
+        save_checkpoint(tmp_path, {"round": number}, keep=keep)
+    assert [path.name for path in sorted(tmp_path.glob("*.ckpt"))][1:] == [f"round-{n:04d}.ckpt" for n in rounds]
+
+
+def test_a_course_that_was_left_does_not_outlive_the_new_one(tmp_path: Path) -> None:
+    for number in (1, 2, 3, 4):
+        save_checkpoint(tmp_path, {"round": number, "course": "old"}, keep=4)
+    save_checkpoint(tmp_path, {"round": 2, "course": "new"}, keep=4)
+    state = load_last(tmp_path)
+    assert state is not None
+    assert (state["round"], state["course"]) == (2, "new")
+    assert [path.name for path in sorted(tmp_path.glob("round-*.ckpt"))] == ["round-0001.ckpt", "round-0002.ckpt"]
+
+
+def test_what_a_kill_left_undone_is_done(tmp_path: Path) -> None:
+    _save(tmp_path, 1)
+    newest = _save(tmp_path, 2)
+    newest.with_name(newest.name + ".sha256").unlink()
+    (tmp_path / "last.ckpt").unlink()
+    point_last_at(tmp_path, 2)
+    assert load_checkpoint(tmp_path / "last.ckpt")["round"] == 2
+    newest.write_bytes(newest.read_bytes() + b"x")
+    with pytest.raises(InputError, match="SHA-256"):
+        load_checkpoint(newest)
+    point_last_at(tmp_path / "nowhere", 2)
+    assert not (tmp_path / "nowhere").exists()
 
 
 @pytest.mark.parametrize("damage", ["truncate", "flip", "empty"])

@@ -1,9 +1,11 @@
+from pathlib import Path
+
 import pytest
 import torch
 from lightning.fabric import Fabric
 
 from aequa_lightning.collaboration.local import LocalTrainer, LocalWork
-from aequa_lightning.collaboration.standalone import standalone_key
+from aequa_lightning.collaboration.standalone import Standalone, StandaloneRecords, standalone_key
 from aequa_lightning.data import DigitsData, Dirichlet
 from aequa_lightning.training import SlimmableClassifier
 
@@ -47,3 +49,15 @@ def test_the_key_is_that_of_the_content() -> None:
 )
 def test_whatever_decides_the_result_is_in_the_key(change: dict[str, object]) -> None:
     assert key(**change) != key()
+
+
+def test_a_record_that_is_damaged_is_missing(tmp_path: Path) -> None:
+    records = StandaloneRecords(tmp_path, ("a", "b", "c", "d"))
+    results = [Standalone(name, 9, 0.5, 0.25, seconds=1.0) for name in "abc"]
+    for result in results:
+        records.save(result)
+    assert records.missing() == [3]
+    assert records.load(0) == results[0]
+    (tmp_path / "a.json").write_text((tmp_path / "a.json").read_text().replace("0.5", "0.7"))
+    (tmp_path / "b.json").write_text("[]")
+    assert records.missing() == [0, 1, 3]

@@ -1,0 +1,344 @@
+"""Whatever happens to a run, it ends soon, says why in one message, and goes on to the very result of one left alone.
+
+Every case is a run of two processes that are forked from this one, so that deaths and signals are real.
+"""
+
+import functools
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from aequa_lightning.data import DigitsData
+from aequa_lightning.errors import InputError
+from aequa_lightning.events import read_events
+from tests.helpers.command import events, largest_difference
+from tests.helpers.faults import (
+    Fault,
+    die,
+    end_everything,
+    fill,
+    hang,
+    limit_files,
+    run_small,
+    run_with,
+    tell,
+    throw,
+)
+
+pytestmark = [pytest.mark.fault, pytest.mark.distributed]
+RESULT = ("contributions.csv", "allocation.json", "frontier.json", "rewards/manifest.json")
+PHASES = ("training alone", "training", "reduction", "evaluation", "callbacks", "record", "checkpoint", "payout")
+
+
+def _run(run_dir: Path, fault: Fault | None = None, **options: object) -> tuple[int, str]:
+    """Run, and return the exit status and the one message on standard error, if there is one."""
+    status, errors = run_with(fault, functools.partial(run_small, run_dir, **options))  # type: ignore[arg-type]
+    said = [line for line in errors.splitlines() if not line.startswith("round ")]
+    assert len(said) <= 1, errors
+    return status, "".join(said)
+
+
+def _assert_goes_on(run_dir: Path, reference: Path, *, devices: int = 2, warning: str = "") -> None:
+    """Go on with a run and compare its result, to the bit, with that of one that nothing has happened to."""
+    status, errors = run_with(None, functools.partial(run_small, run_dir, devices=devices))
+    assert status == 0, errors
+    assert re.search(warning, errors) if warning else "Warning" not in errors
+    assert largest_difference(run_dir, reference) == 0
+    for name in RESULT:
+        assert (run_dir / name).read_bytes() == (reference / name).read_bytes(), name
+    # What a session told half is told again.
+    (recorded, expected) = (
+        {event["participant"] for event in read_events(folder / "events.jsonl") if event["event"] == "standalone"}
+        for folder in (run_dir, reference)
+    )
+    assert recorded == expected
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run_dir = tmp_path_factory.mktemp("uninterrupted") / "run"
+    assert _run(run_dir) == (0, "")
+    return run_dir
+
+
+# --- deaths ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("phase", PHASES)
+def test_the_death_of_a_process(tmp_path: Path, uninterrupted: Path, phase: str, rank: int) -> None:
+    number = 2 if phase in PHASES[1:-1] else None
+    fault = Fault(die, phase, rank, number, served="training" in phase)
+    status, message = _run(tmp_path / "run", fault)
+    assert status == 1
+    where = f"round {number}, {phase}" if number else phase
+    whom = r" of participant-0\d" if fault.served else ""
+    assert re.match(
+        rf"aequa: error: rank {rank} was killed by SIGKILL \(.*\) in {where}{whom}\. .*--ckpt_path last", message
+    )
+    _assert_goes_on(tmp_path / "run", uninterrupted)
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        *("config.yaml", "participant-00.json", "metrics.csv"),
+        *("round-0001.ckpt", "round-0002.ckpt", "round-0002.ckpt.sha256", "last.ckpt"),
+        *("participant-00.ckpt", "contributions.csv", "manifest.json", "allocation.json", "frontier.json"),
+    ],
+)
+def test_death_in_the_middle_of_writing(tmp_path: Path, uninterrupted: Path, file: str) -> None:
+    status, message = _run(tmp_path / "run", Fault(die, file=file))
+    assert status == 1
+    assert "was killed by SIGKILL" in message
+    assert list((tmp_path / "run").rglob(f".{file}.*tmp"))
+    _assert_goes_on(tmp_path / "run", uninterrupted)
+
+
+@pytest.mark.parametrize("devices", [1, 3])
+def test_going_on_with_another_number_of_processes(tmp_path: Path, uninterrupted: Path, devices: int) -> None:
+    assert _run(tmp_path / "run", Fault(die, "reduction", 1, 2))[0] == 1
+    _assert_goes_on(tmp_path / "run", uninterrupted, devices=devices)
+
+
+@pytest.mark.parametrize("action", [end_everything, tell(signal.SIGKILL, parent=True)])
+def test_the_death_of_the_command(tmp_path: Path, uninterrupted: Path, action: Callable[[], object]) -> None:
+    assert _run(tmp_path / "run", Fault(action, "evaluation", 1, 2)) == (-signal.SIGKILL, "")
+    _assert_goes_on(tmp_path / "run", uninterrupted)
+
+
+def test_the_death_of_a_run_in_one_process(tmp_path: Path, uninterrupted: Path) -> None:
+    assert _run(tmp_path / "run", Fault(die, "callbacks", 0, 2), devices=1) == (-signal.SIGKILL, "")
+    _assert_goes_on(tmp_path / "run", uninterrupted)
+
+
+# --- errors and hangs ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("phase", ["training", "callbacks"])
+def test_an_error_in_a_process(tmp_path: Path, uninterrupted: Path, phase: str, rank: int) -> None:
+    status, message = _run(tmp_path / "run", Fault(throw(ValueError("no")), phase, rank, 2, served=phase == "training"))
+    assert status == 1
+    whom = r" of participant-0\d" if phase == "training" else ""
+    assert re.match(rf"aequa: error: rank {rank}, round 2, {phase}{whom}: ValueError: no\. .*--ckpt_path last", message)
+    assert "raise error\nValueError: no" in (tmp_path / "run" / "failure.log").read_text()
+    _assert_goes_on(tmp_path / "run", uninterrupted)
+
+
+def test_out_of_memory(tmp_path: Path, uninterrupted: Path) -> None:
+    error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
+    status, message = _run(tmp_path / "run", Fault(throw(error), "training", 1, 2, served=True))
+    assert status == 1
+    assert re.search(r"rank 1, round 2, training of participant-0\d: out of memory with data.batch_size=32", message)
+    _assert_goes_on(tmp_path / "run", uninterrupted)
+
+
+def test_bad_input_that_shows_late(tmp_path: Path, uninterrupted: Path) -> None:
+    fault = Fault(throw(InputError("data.root is empty")), "training alone", 1)
+    assert _run(tmp_path / "run", fault) == (2, "aequa: error: data.root is empty")
+    _assert_goes_on(tmp_path / "run", uninterrupted)
+
+
+@pytest.mark.parametrize(("rank", "phase"), [(0, "training"), (1, "training"), (0, "payout")])
+def test_a_hang(tmp_path: Path, uninterrupted: Path, rank: int, phase: str) -> None:
+    fault = Fault(hang, phase, rank, served=phase == "training")
+    status, message = _run(tmp_path / "run", fault, minutes=0.025)
+    assert status == 1
+    assert f"rank {1 - rank} waited for rank {rank} longer than trainer.timeout_minutes" in message
+    assert re.search(rf"rank {rank} was last seen in .*{phase}", message)
+    _assert_goes_on(tmp_path / "run", uninterrupted)
+
+
+# --- signals ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+def test_a_signal_to_any_process(tmp_path: Path, uninterrupted: Path, number: signal.Signals, rank: int) -> None:
+    assert _run(tmp_path / "run", Fault(tell(number), "training", rank, 1)) == (75, "")
+    (stop,) = events(tmp_path / "run", "stop")
+    assert stop["round"] == 1
+    _assert_goes_on(tmp_path / "run", uninterrupted)
+
+
+@pytest.mark.parametrize("phase", ["set-up", "training alone", "training"])
+def test_a_signal_to_the_command(tmp_path: Path, uninterrupted: Path, phase: str) -> None:
+    assert _run(tmp_path / "run", Fault(tell(signal.SIGTERM, parent=True), phase, 1)) == (75, "")
+    _assert_goes_on(tmp_path / "run", uninterrupted)
+
+
+def test_a_second_interrupt(tmp_path: Path, uninterrupted: Path) -> None:
+    def insist() -> None:
+        tell(signal.SIGINT)()
+        tell(signal.SIGINT)()
+
+    status, message = _run(tmp_path / "run", Fault(insist, "training", 1, 2))
+    assert (status, "interrupted" in message) == (130, True)
+    _assert_goes_on(tmp_path / "run", uninterrupted)
+
+
+# --- full disks ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", disk], capture_output=True, text=True)
+    if mounted.returncode != 0:
+        pytest.skip(f"a disk of its own cannot be mounted here: {mounted.stderr.strip()}")
+    yield disk
+    subprocess.run(["umount", disk], check=True)
+
+
+@pytest.mark.parametrize(
+    ("phase", "number", "file"),
+    [
+        ("training alone", None, r"standalone/participant-0\d.json"),
+        ("record", 1, "(events.jsonl|metrics.csv)"),
+        ("checkpoint", 1, "checkpoints/round-0001.ckpt"),
+        ("checkpoint", 2, "checkpoints/round-0002.ckpt"),
+        ("payout", None, r"rewards/participant-0\d.ckpt"),
+    ],
+)
+def test_a_full_disk(small_disk: Path, uninterrupted: Path, phase: str, number: int | None, file: str) -> None:
+    run_dir = small_disk / "run"
+    status, message = _run(run_dir, Fault(fill(small_disk), phase, 0, number))
+    assert status == 1
+    where = f"round {number}, {phase}" if number else phase
+    assert re.match(rf"aequa: error: rank \d, {where}.*: {run_dir}/{file} cannot be written: No space left", message)
+    (small_disk / "filling").unlink()
+    _assert_goes_on(run_dir, uninterrupted)
+
+
+@pytest.mark.parametrize(
+    ("phase", "number", "file"),
+    [
+        ("record", 2, "events.jsonl"),
+        ("checkpoint", 1, "checkpoints/round-0001.ckpt"),
+        ("payout", None, r"rewards/participant-0\d.ckpt"),
+    ],
+)
+def test_a_quota(tmp_path: Path, uninterrupted: Path, phase: str, number: int | None, file: str) -> None:
+    status, message = _run(tmp_path / "run", Fault(limit_files, phase, 0, number))
+    assert status == 1
+    assert re.search(rf"rank 0, .*{phase}: {tmp_path}/run/{file} cannot be written: File too large", message)
+    _assert_goes_on(tmp_path / "run", uninterrupted)
+
+
+# --- damaged files ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def nearly_finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a run that died when all was trained and nothing paid."""
+    run_dir = tmp_path_factory.mktemp("nearly_finished") / "run"
+    assert _run(run_dir, Fault(die, "payout", 0))[0] == 1
+    return run_dir
+
+
+def _truncate(path: Path) -> None:
+    content = path.read_bytes()
+    path.unlink()  # a hard link stays whole
+    path.write_bytes(content[: len(content) // 2])
+
+
+def _flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.unlink()
+    path.write_bytes(content)
+
+
+def _empty(path: Path) -> None:
+    path.unlink()
+    path.touch()
+
+
+@pytest.mark.parametrize("damage", [_truncate, _flip, _empty, Path.unlink])
+@pytest.mark.parametrize(
+    ("file", "warning"),
+    [
+        ("checkpoints/round-0002.ckpt", "round-0002.ckpt.* is damaged"),
+        ("checkpoints/last.ckpt", ""),
+        ("standalone/participant-01.json", ""),
+        ("processes/rank-1.json", ""),
+    ],
+)
+def test_a_damaged_file(
+    tmp_path: Path,
+    uninterrupted: Path,
+    nearly_finished: Path,
+    file: str,
+    warning: str,
+    damage: Callable[[Path], None],
+) -> None:
+    run_dir = tmp_path / "run"
+    shutil.copytree(nearly_finished, run_dir)
+    damage(run_dir / file)
+    _assert_goes_on(run_dir, uninterrupted, warning="" if damage is Path.unlink else warning)
+
+
+@pytest.mark.parametrize(
+    ("file", "damage", "warning"),
+    [
+        ("checkpoints/round-0002.ckpt.sha256", _flip, "round-0002.ckpt.* is damaged"),
+        ("checkpoints/round-0002.ckpt.sha256", Path.unlink, ""),
+        ("events.jsonl", _truncate, ""),
+        ("events.jsonl", Path.unlink, ""),
+        ("metrics.csv", _truncate, ""),
+        ("config.yaml", _empty, ""),
+    ],
+)
+def test_another_damaged_file(
+    tmp_path: Path,
+    uninterrupted: Path,
+    nearly_finished: Path,
+    file: str,
+    warning: str,
+    damage: Callable[[Path], None],
+) -> None:
+    test_a_damaged_file(tmp_path, uninterrupted, nearly_finished, file, warning, damage)
+
+
+def test_nothing_is_left_to_go_on_from(tmp_path: Path, nearly_finished: Path) -> None:
+    run_dir = tmp_path / "run"
+    shutil.copytree(nearly_finished, run_dir)
+    record = (run_dir / "events.jsonl").read_bytes()
+    for path in (run_dir / "checkpoints").glob("round-*.ckpt"):
+        _truncate(path)
+    status, errors = run_with(None, functools.partial(run_small, run_dir))
+    assert status == 2
+    assert "Every checkpoint" in errors.splitlines()[-1]
+    assert (run_dir / "events.jsonl").read_bytes() == record
+
+
+# --- bad updates -----------------------------------------------------------------------------------------------------
+
+
+class Poisoned(DigitsData):
+    """One participant's inputs are no numbers."""
+
+    def participant(self, number: int) -> torch.utils.data.TensorDataset:
+        inputs, targets = super().participant(number).tensors
+        return torch.utils.data.TensorDataset(inputs * float("nan") if number == 1 else inputs, targets)
+
+
+def test_a_poisoned_update_is_told_and_left_out_also_after_a_death(tmp_path: Path) -> None:
+    whole, run_dir = tmp_path / "whole", tmp_path / "run"
+    for folder, fault in ((whole, None), (run_dir, Fault(die, "reduction", 1, 2)), (run_dir, None)):
+        status, errors = run_with(fault, functools.partial(run_small, folder, Poisoned))
+        assert status == (0 if fault is None else 1), errors
+        assert "the updates of participant-01 are not finite or exploded" in errors
+    assert [event["rejected"] for event in events(run_dir, "round")] == [["participant-01"]] * 2
+    parameters = torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    assert all(value.isfinite().all() for value in parameters.values())
+    assert largest_difference(run_dir, whole) == 0
+    assert (run_dir / "allocation.json").read_bytes() == (whole / "allocation.json").read_bytes()
