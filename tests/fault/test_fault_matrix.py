@@ -26,6 +26,7 @@ from tests.helpers.faults import (
     hang,
     limit_files,
     run_small,
+    run_tasks,
     run_with,
     tell,
     throw,
@@ -181,6 +182,45 @@ def test_a_second_interrupt(tmp_path: Path, uninterrupted: Path) -> None:
 
     status, message = _run(tmp_path / "run", Fault(insist, "training", 1, 2))
     assert (status, "interrupted" in message) == (130, True)
+    _assert_goes_on(tmp_path / "run", uninterrupted)
+
+
+# --- processes that a cluster starts ---------------------------------------------------------------------------------
+
+
+def _run_tasks(run_dir: Path, fault: Fault | None = None) -> tuple[list[int], list[str]]:
+    """Run two tasks of a job, and return their statuses and what they said besides their progress."""
+    ends = run_tasks(fault, functools.partial(run_small, run_dir))
+    said = [line for _, errors in ends for line in errors.splitlines() if not line.startswith("round ")]
+    return [status for status, _ in ends], said
+
+
+def test_tasks_of_a_job_are_a_run(tmp_path: Path, uninterrupted: Path) -> None:
+    assert _run_tasks(tmp_path / "run") == ([0, 0], [])
+    _assert_goes_on(tmp_path / "run", uninterrupted)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_signal_to_a_task_stops_all(tmp_path: Path, uninterrupted: Path, rank: int) -> None:
+    assert _run_tasks(tmp_path / "run", Fault(tell(signal.SIGUSR1), "training", rank, 1)) == ([75, 75], [])
+    assert _run_tasks(tmp_path / "run") == ([0, 0], [])
+    _assert_goes_on(tmp_path / "run", uninterrupted)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_one_task_speaks_for_all(tmp_path: Path, uninterrupted: Path, rank: int) -> None:
+    fault = Fault(throw(ValueError("no")), "training", rank, 2, served=True)
+    statuses, (message,) = _run_tasks(tmp_path / "run", fault)
+    assert statuses == [1, 1]
+    assert re.match(rf"aequa: error: rank {rank}, round 2, training of participant-0\d: ValueError: no\.", message)
+    _assert_goes_on(tmp_path / "run", uninterrupted)
+
+
+def test_a_task_that_is_gone_is_named_by_another(tmp_path: Path, uninterrupted: Path) -> None:
+    statuses, (message,) = _run_tasks(tmp_path / "run", Fault(die, "training", 1, 2, served=True))
+    assert statuses == [1, -signal.SIGKILL]
+    assert "rank 0 lost contact with rank 1 in round 2, reduction" in message
+    assert re.search(r"rank 1 was last seen in round 2, training of participant-0\d", message)
     _assert_goes_on(tmp_path / "run", uninterrupted)
 
 

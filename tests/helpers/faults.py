@@ -3,9 +3,11 @@
 import os
 import resource
 import signal
+import socket
 import sys
 import tempfile
 import time
+import traceback
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -123,30 +125,66 @@ def run_with(fault: Fault | None, work: Callable[[], None]) -> tuple[int, str]:
     Returns:
         The exit status, negative for a signal, and what was written to standard error.
     """
-    with tempfile.TemporaryFile() as errors:
-        child = os.fork()
-        if child == 0:
+    return _Forked(fault, work, {}).wait()
+
+
+def run_tasks(fault: Fault | None, work: Callable[[], None]) -> list[tuple[int, str]]:
+    """Do some work in two processes as `srun` starts them, and return what :func:`run_with` does of each."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    job = {"JOB_NAME": "aequa", "JOB_ID": "17", "NODELIST": "127.0.0.1", "NODEID": "0"}
+    job |= {"NTASKS": "2", "NTASKS_PER_NODE": "2"}
+    tasks = [
+        _Forked(
+            fault,
+            work,
+            {f"SLURM_{key}": value for key, value in (job | {"PROCID": rank, "LOCALID": rank}).items()}
+            | {"MASTER_PORT": str(port)},
+        )
+        for rank in ("0", "1")
+    ]
+    return [task.wait() for task in tasks]
+
+
+class _Forked:
+    """A process that believes to be `aequa fit`."""
+
+    def __init__(self, fault: Fault | None, work: Callable[[], None], environment: dict[str, str]) -> None:
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  closed by `wait`
+        self._pid = os.fork()
+        if self._pid == 0:
             status = 99
             try:
                 os.setsid()
-                os.dup2(errors.fileno(), 2)
-                os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-                # pytest has put its own in the places of these, and turns warnings into errors.
-                sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w", buffering=1)
-                warnings.resetwarnings()
-                warnings.simplefilter("ignore", DeprecationWarning)
-                warnings.showwarning = _show
+                os.environ |= environment
+                self._redirect()
                 command = patch("aequa_lightning.cli.AequaCLI", side_effect=lambda words: work())
                 with command, patch.object(forking, "GRACE", 0.3), _planted(fault):
                     status = main(["fit"])
             except SystemExit as exit_:
                 status = exit_.code if isinstance(exit_.code, int) else 98
+            except BaseException:
+                traceback.print_exc()
             finally:
                 sys.stderr.flush()
                 os._exit(status)
-        _, status = os.waitpid(child, 0)
-        errors.seek(0)
-        return os.waitstatus_to_exitcode(status), errors.read().decode()
+
+    def _redirect(self) -> None:
+        os.dup2(self._errors.fileno(), 2)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        # pytest has put its own in the places of these, and turns warnings into errors.
+        sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w", buffering=1)
+        warnings.resetwarnings()
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.showwarning = _show
+
+    def wait(self) -> tuple[int, str]:
+        """Return the exit status and what was written to standard error."""
+        _, status = os.waitpid(self._pid, 0)
+        with self._errors as errors:
+            errors.seek(0)
+            return os.waitstatus_to_exitcode(status), errors.read().decode()
 
 
 def _show(message: Warning | str, category: type[Warning], *where: object) -> None:
