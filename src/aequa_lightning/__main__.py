@@ -18,6 +18,9 @@ train and evaluate (the options of LightningCLI; see `aequa VERB --help`)
 many runs
   sweep     a matrix of data, partitions, networks, mechanisms and seeds, ending in one table
 
+on a cluster
+  slurm     the script of a job that saves in time and goes on by itself; submits it on request
+
 look after a finished run
   allocate  choose the widths again and write the rewards again; trains nothing
   audit     prove of each reward file what it holds and what it does not
@@ -47,7 +50,7 @@ def main(args: Sequence[str] | None = None) -> int:
         print(f"aequa-lightning {__version__}")
         return 0
     try:
-        if words[0] in ("allocate", "audit", "report", "sweep"):
+        if words[0] in ("allocate", "audit", "report", "slurm", "sweep"):
             # Imported here: torch and lightning take seconds, and `report` needs neither.
             from aequa_lightning.commands import run_command
 

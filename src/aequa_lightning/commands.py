@@ -1,5 +1,6 @@
-"""The verbs that look after a finished run."""
+"""The verbs besides those of training."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,12 +15,13 @@ if TYPE_CHECKING:
 
 
 def run_command(words: Sequence[str]) -> None:
-    """Run ``allocate``, ``audit``, ``report`` or ``sweep``.
+    """Run ``allocate``, ``audit``, ``report``, ``slurm`` or ``sweep``.
 
     Args:
         words: The verb and its options.
     """
-    {"allocate": _allocate, "audit": _audit, "report": _report, "sweep": _sweep}[words[0]](list(words[1:]))
+    verbs = {"allocate": _allocate, "audit": _audit, "report": _report, "slurm": _slurm, "sweep": _sweep}
+    verbs[words[0]](list(words[1:]))
 
 
 def _parser(verb: str, description: str, *, example: str) -> ArgumentParser:
@@ -86,6 +88,25 @@ def _report(words: list[str]) -> None:
         [Path(folder) for folder in options.run_dir], output=Path(options.output) if options.output else None
     )
     print(page)
+
+
+def _slurm(words: list[str]) -> None:
+    from aequa_lightning.slurm import Job, job_script, submit
+
+    parser = _parser(
+        "slurm",
+        "Write the script of a SLURM job that runs `aequa fit` or `aequa sweep`, or submit it. What stands after `--` "
+        "goes to that command.",
+        example="--config configs/digits.yaml --processes_per_node 4 --submit -- --trainer.max_rounds 50",
+    )
+    parser.add_class_arguments(Job, as_group=False)
+    parser.add_argument("--submit", action="store_true", help="hand the script to sbatch instead of printing it")
+    place = words.index("--") if "--" in words else len(words)
+    options = parser.parse_args(words[:place])
+    submits = options.pop("submit")
+    written_by = shlex.join(["aequa", "slurm", *words])
+    script = job_script(Job(**options.as_dict()), words[place + 1 :], written_by=written_by)
+    print(submit(script) if submits else script, end="\n" if submits else "")
 
 
 def _sweep(words: list[str]) -> None:

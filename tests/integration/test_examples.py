@@ -1,11 +1,8 @@
 """The scripts in examples/ run, and say something true."""
 
 import json
-import os
 import re
 import runpy
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 from unittest.mock import MagicMock
@@ -13,7 +10,7 @@ from unittest.mock import MagicMock
 import pytest
 
 from aequa_lightning.callbacks.wandb import _history
-from tests.helpers.command import DIGITS, REPOSITORY, events, fit
+from tests.helpers.command import REPOSITORY, events, fit
 
 EXAMPLES = REPOSITORY / "examples"
 RUNS = {"aequa", "fedavg", "cgsv"}
@@ -80,53 +77,3 @@ def test_compare_mechanisms(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 def _mean_contribution(paid: dict[str, list[dict[str, float]]]) -> float:
     contributions = [person["contribution"] for person in paid["participants"]]
     return sum(contributions) / len(contributions)
-
-
-def _commands(folder: Path, **scripts: str) -> str:
-    """Return a PATH on which the named commands are ours."""
-    folder.mkdir()
-    for name, text in scripts.items():
-        (folder / name).write_text(f"#!/bin/bash\n{text}\n")
-        (folder / name).chmod(0o755)
-    return f"{folder}{os.pathsep}{os.environ['PATH']}"
-
-
-# One task a process, as srun starts them on one machine.
-SRUN = """
-for task in 0 1; do
-    SLURM_PROCID=$task SLURM_LOCALID=$task SLURM_NODEID=0 SLURM_NTASKS=2 "$@" &
-done
-wait %1 && wait %2
-"""
-JOB = {"SLURM_NTASKS_PER_NODE": "2", "SLURM_NNODES": "1", "SLURM_NODELIST": "127.0.0.1", "SLURM_JOB_NAME": "aequa"}
-
-
-@pytest.mark.slow
-@pytest.mark.distributed
-def test_the_slurm_job_is_a_run_of_its_tasks() -> None:
-    shutil.copy(DIGITS, "digits.yaml")
-    # The job takes everything from the file, so the file is made small.
-    for key, value in {"max_rounds": 1, "local_epochs": 1, "participants": 3}.items():
-        Path("digits.yaml").write_text(re.sub(rf"{key}: \d+", f"{key}: {value}", Path("digits.yaml").read_text()))
-    text = re.sub(r"widths: \[.*\]", "widths: [1.0, 0.5]", Path("digits.yaml").read_text())
-    Path("digits.yaml").write_text(text)
-    path = _commands(Path("bin").absolute(), srun=SRUN, aequa=f'exec {sys.executable} -m aequa_lightning "$@"')
-    job = ["bash", str(EXAMPLES / "slurm.sbatch"), "digits.yaml", "run"]
-    done = subprocess.run(
-        job, env=os.environ | JOB | {"PATH": path, "SLURM_JOB_ID": str(os.getpid())}, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    start, *_ = map(json.loads, Path("run/events.jsonl").read_text().splitlines())
-    assert start["processes"] == 2
-    assert Path("run/rewards/manifest.json").is_file()
-
-
-@pytest.mark.parametrize(("status", "requeued"), [(75, True), (0, False), (1, False)])
-def test_the_slurm_job_asks_for_more_time_when_it_was_stopped(status: int, requeued: bool) -> None:
-    path = _commands(Path("bin").absolute(), srun=f"exit {status}", scontrol='echo "$@" > requeued.txt')
-    job = ["bash", str(EXAMPLES / "slurm.sbatch"), "digits.yaml", "run"]
-    done = subprocess.run(job, env=os.environ | JOB | {"PATH": path, "SLURM_JOB_ID": "17"}, check=False)
-    assert done.returncode == status
-    assert Path("requeued.txt").exists() == requeued
-    if requeued:
-        assert Path("requeued.txt").read_text() == "requeue 17\n"
