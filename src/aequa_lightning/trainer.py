@@ -15,11 +15,12 @@ from rich.table import Table
 from aequa_lightning.callbacks import Progress, Rewards
 from aequa_lightning.callbacks.measures import Assessment
 from aequa_lightning.checks import check_parameters, check_state, check_writable, state_to_resume
-from aequa_lightning.collaboration.aggregation import FedAvg
 from aequa_lightning.collaboration.checkpoint import load_last
 from aequa_lightning.collaboration.engine import Collaboration, Plan
 from aequa_lightning.collaboration.hooks import CollaborationCallback
 from aequa_lightning.collaboration.local import LocalWork
+from aequa_lightning.collaboration.robust import RobustAggregator
+from aequa_lightning.collaboration.server import Aggregator, FedAvg
 from aequa_lightning.collaboration.topology import build_fabric, launch
 from aequa_lightning.data import CollaborativeData
 from aequa_lightning.errors import InputError, RunInterrupted
@@ -80,7 +81,7 @@ class CollaborativeTrainer:
         local_epochs: int = 1,
         local_steps: int | None = None,
         participants_per_round: int | None = None,
-        aggregator: FedAvg | None = None,
+        aggregator: Aggregator | None = None,
         mechanism: Mechanism | None = None,
         assessment: Assessment | None = None,
         run_dir: str = "runs/latest",
@@ -110,6 +111,11 @@ class CollaborativeTrainer:
             if value is not None and value < 1:
                 raise InputError(f"trainer.{key}={value} must be at least 1.")
         self.mechanism, self.assessment = mechanism or Aequa(), assessment
+        if self.mechanism.holds_widths and isinstance(aggregator, RobustAggregator):
+            raise InputError(
+                f"trainer.aggregator={type(aggregator).__name__} compares whole updates, but with "
+                f"trainer.mechanism={type(self.mechanism).__name__} participants hold parts; choose another aggregator."
+            )
         self.plan = Plan(
             max_rounds=max_rounds,
             work=LocalWork(local_epochs, local_steps),

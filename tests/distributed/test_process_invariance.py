@@ -27,3 +27,9 @@ def test_two_replicas_give_the_result_of_one(tmp_path: Path) -> None:
     alone = fit(tmp_path / "alone", *plain, devices=1)
     together = fit(tmp_path / "together", *plain, "--trainer.replicas=2", devices=2)
     assert largest_difference(alone, together) < 1e-5
+
+
+def test_a_robust_average_does_not_depend_on_who_hosts_whom(tmp_path: Path) -> None:
+    options = ("--trainer.aggregator=MultiKrum", "--trainer.assessment.gates=false", "--trainer.report=false")
+    one, two = (fit(tmp_path / str(devices), *options, devices=devices, rounds=1) for devices in (1, 2))
+    assert largest_difference(one, two) == 0

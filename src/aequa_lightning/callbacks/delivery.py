@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from aequa_lightning.callbacks.exchange import gather
 from aequa_lightning.collaboration.assignment import assign
 from aequa_lightning.collaboration.engine import Collaboration
+from aequa_lightning.collaboration.exchange import gather
 from aequa_lightning.collaboration.hooks import RoundResult
 from aequa_lightning.collaboration.local import LocalWork
 from aequa_lightning.collaboration.seeding import derive_seed

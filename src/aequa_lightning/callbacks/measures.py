@@ -8,7 +8,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from aequa_lightning.callbacks.exchange import gram_matrix
 from aequa_lightning.callbacks.scores import (
     COALITION_MEASURES,
     Products,
@@ -22,6 +21,7 @@ from aequa_lightning.callbacks.scores import (
 from aequa_lightning.callbacks.screening import Screened, let_pass, screen
 from aequa_lightning.callbacks.valuation import validation_gradient
 from aequa_lightning.collaboration.engine import Collaboration
+from aequa_lightning.collaboration.exchange import gram_matrix
 from aequa_lightning.collaboration.hooks import RoundResult
 from aequa_lightning.contributions import CosineReputation, MovingAverage, RunningSum, data_shares
 from aequa_lightning.contributions.games import EXACT_UP_TO

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from aequa_lightning.callbacks.exchange import gather
 from aequa_lightning.callbacks.screening import Screened
 from aequa_lightning.callbacks.valuation import coalition_table
 from aequa_lightning.collaboration.engine import Collaboration
+from aequa_lightning.collaboration.exchange import gather
 from aequa_lightning.collaboration.hooks import RoundResult
 from aequa_lightning.contributions import utilities
 from aequa_lightning.contributions.alignment import class_cosines, gradient_alignment

@@ -4,9 +4,6 @@ Floating-point sums depend on their order, and the order depends on which proces
 summed as 64-bit fixed-point numbers: integers add associatively, so one, two or a hundred processes give the same bits.
 """
 
-from dataclasses import dataclass
-from typing import Literal
-
 import torch
 from torch import Tensor
 
@@ -93,36 +90,3 @@ class ExactSum:
             float64 of shape (size,).
         """
         return torch.where(weight > 0, from_fixed_point(self.total) / weight, 0.0)
-
-
-@dataclass(frozen=True)
-class FedAvg:
-    """Federated averaging (McMahan et al. 2017): the server moves by the weighted mean of the updates.
-
-    Args:
-        weighting: ``samples``: proportional to the participants' numbers of samples; ``uniform``: all equal.
-    """
-
-    weighting: Literal["samples", "uniform"] = "samples"
-
-    def weights(self, samples: list[int]) -> list[float]:
-        """Return the participants' weights, which add up to 1.
-
-        Args:
-            samples: Number of training samples of each participant of the round.
-
-        Example:
-            >>> FedAvg().weights([1, 3]), FedAvg("uniform").weights([1, 3])
-            ([0.25, 0.75], [0.5, 0.5])
-        """
-        counts = samples if self.weighting == "samples" else [1] * len(samples)
-        return [count / sum(counts) for count in counts]
-
-    def step(self, parameters: Tensor, mean_update: Tensor) -> None:
-        """Move the server's parameters, in place.
-
-        Args:
-            parameters: Shape (size,), float32.
-            mean_update: Shape (size,), float64.
-        """
-        parameters += mean_update.to(parameters.dtype)

@@ -16,7 +16,7 @@ from lightning.fabric import Fabric
 from torch import Tensor
 
 from aequa_lightning import __version__
-from aequa_lightning.collaboration.aggregation import ExactSum, FedAvg, is_acceptable
+from aequa_lightning.collaboration.aggregation import ExactSum, is_acceptable
 from aequa_lightning.collaboration.assignment import assign
 from aequa_lightning.collaboration.checkpoint import point_last_at, save_checkpoint
 from aequa_lightning.collaboration.evaluation import EVALUATION_BATCH, AtWidth, Evaluator, count_correct
@@ -24,7 +24,9 @@ from aequa_lightning.collaboration.holdings import Holdings
 from aequa_lightning.collaboration.hooks import CollaborationCallback, RoundResult
 from aequa_lightning.collaboration.local import LocalTrainer, LocalWork
 from aequa_lightning.collaboration.machine import describe_machine
+from aequa_lightning.collaboration.robust import RobustAggregator
 from aequa_lightning.collaboration.seeding import derive_seed
+from aequa_lightning.collaboration.server import Aggregator, Server
 from aequa_lightning.collaboration.signals import StopRequest
 from aequa_lightning.collaboration.standalone import Standalone, StandaloneRecords, standalone_key
 from aequa_lightning.collaboration.stopwatch import Stopwatch
@@ -55,7 +57,7 @@ class Plan:
     max_rounds: int
     work: LocalWork
     participants_per_round: int | None
-    aggregator: FedAvg
+    aggregator: Aggregator
     checkpoint_every: int
     seed: int
     run_dir: Path
@@ -93,6 +95,7 @@ class Collaboration:
             fabric, classifier, batch_size=data.batch_size, seed=plan.seed, augmentation=data.augmentation
         )
         self.parameters = self.local.parameters.clone()
+        self.server = Server(self.parameters, plan.aggregator)
         # Training alone starts where the first round started, also after a resume.
         self._initial = self.parameters.clone()
         self.evaluator = Evaluator(classifier.network, self.topology, calibration=data.validation())
@@ -170,6 +173,7 @@ class Collaboration:
             "participants": self.data.participants,
             "seed": self.plan.seed,
             "seconds": self.seconds,
+            "server": self.server.state_dict(),
             "widths": self.widths,
             "models": self.models,
             # Statistics are left out: they are taken anew for whatever width is evaluated.
@@ -183,6 +187,7 @@ class Collaboration:
         """Continue where :meth:`state_dict` was taken."""
         self.classifier.load_state_dict(state["state_dict"], strict=False)
         self.parameters.copy_(self.local.parameters)
+        self.server.load_state_dict(state["server"])
         self.round = state["round"]
         self.widths = state["widths"]
         if self.models is not None:
@@ -295,8 +300,12 @@ class Collaboration:
             accepted = [index for index in present if not outcome[index, 1]]
             accepted_weights = {index: weights[index] for index in accepted}
             coverage = self.holdings.coverage(accepted_weights, self.widths)
-            mean_update = self._sum.mean(coverage)
-            self.plan.aggregator.step(self.parameters, mean_update)
+            if isinstance(self.plan.aggregator, RobustAggregator):
+                size = len(self.parameters)
+                mean_update = self.plan.aggregator.combine(updates, accepted, self.topology, size=size)
+            else:
+                mean_update = self._sum.mean(coverage)
+            self.server.step(mean_update, coverage)
         self._step_scheduler()
         self.round = number
         with watch.phase("evaluation"), at("evaluation"):

@@ -31,6 +31,8 @@ class AequaTraining(PaidByWidth):
         InputError: A value is out of range.
     """
 
+    holds_widths = True
+
     contribution: Measure = "standalone"
     slope: float = 1.0
     resolution: float = 0.005

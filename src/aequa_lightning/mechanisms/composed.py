@@ -37,6 +37,8 @@ class Slimming(PaidByWidth):
         target: What share of the full width a contribution deserves.
     """
 
+    holds_widths = True
+
     contribution: Measure = "standalone"
     target: Target = field(default_factory=Relative)
 

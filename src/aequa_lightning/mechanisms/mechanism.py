@@ -26,12 +26,14 @@ class Mechanism:
 
     Attributes:
         contribution: The measure that decides.
+        holds_widths: Whether participants may hold less than the full width in training.
         trains_all_widths: Whether participants train the whole grid of widths, or the full width only.
         resolution: Largest step in accuracy that the curve may keep between neighbouring widths, in [0, 1].
     """
 
     contribution: Measure = "standalone"
     trains_all_widths: bool = True
+    holds_widths: bool = False
     resolution: float = 0.005
 
     def frontier(self, standalone: Sequence[float], accuracy_by_width: Mapping[float, float]) -> Frontier:

@@ -6,10 +6,10 @@ import torch
 from lightning.fabric import Fabric
 from torch import Tensor
 
-from aequa_lightning.collaboration.aggregation import FedAvg
 from aequa_lightning.collaboration.engine import Collaboration, Plan
 from aequa_lightning.collaboration.hooks import RoundResult
 from aequa_lightning.collaboration.local import LocalWork
+from aequa_lightning.collaboration.server import FedAvg
 from aequa_lightning.data import DigitsData
 from aequa_lightning.training import SlimmableClassifier
 
@@ -57,7 +57,7 @@ def finish(run: Collaboration) -> Callable[..., RoundResult]:
         coverage = run.holdings.coverage(weights, run.widths)
         total = sum(weights[index] * updates[index].double() for index in present)
         mean_update = torch.where(coverage > 0, total / coverage, 0.0)
-        run.plan.aggregator.step(run.parameters, mean_update)
+        run.server.step(mean_update, torch.tensor(1.0))
         run.round += 1
         people = [{"name": name} for name in run.data.names]
         record = {"participants": people, "rejected": [run.data.names[index] for index in refused]}

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from aequa_lightning.callbacks import exchange
 from aequa_lightning.callbacks.measures import Assessment, Measures
+from aequa_lightning.collaboration import exchange
 from aequa_lightning.collaboration.engine import Collaboration
 from aequa_lightning.collaboration.hooks import RoundResult
 from aequa_lightning.contributions import accuracy, update_cosines

@@ -4,7 +4,8 @@ from fractions import Fraction
 import pytest
 import torch
 
-from aequa_lightning.collaboration.aggregation import ExactSum, FedAvg, is_acceptable
+from aequa_lightning.collaboration.aggregation import ExactSum, is_acceptable
+from aequa_lightning.collaboration.server import FedAvg, Server
 
 
 def test_the_mean_is_the_rational_mean() -> None:
@@ -55,6 +56,6 @@ def test_a_rejected_update_leaves_the_mean_of_the_others() -> None:
 
 
 def test_no_update_moves_nothing() -> None:
-    parameters = torch.ones(3)
-    FedAvg().step(parameters, ExactSum(3, torch.device("cpu")).mean(torch.tensor(0.0)))
+    parameters, nobody = torch.ones(3), torch.tensor(0.0)
+    Server(parameters, FedAvg()).step(ExactSum(3, torch.device("cpu")).mean(nobody), nobody)
     assert parameters.tolist() == [1.0, 1.0, 1.0]
