@@ -5,6 +5,7 @@ from argparse import ArgumentError
 from collections.abc import Sequence
 
 from aequa_lightning.errors import InputError, RunFailed
+from aequa_lightning.files import is_full_disk
 
 USAGE = """\
 usage: aequa VERB [options]
@@ -64,6 +65,10 @@ def main(args: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as error:
         return _end(130, error)
     except Exception as error:
+        if is_full_disk(error):
+            return _end(
+                1, f"{error.filename or 'a file'} cannot be written: {error.strerror}. Make room and try again."
+            )
         bad_input = _bad_input(error)
         if bad_input is None:
             raise
@@ -71,7 +76,7 @@ def main(args: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _end(status: int, error: BaseException) -> int:
+def _end(status: int, error: BaseException | str) -> int:
     print(f"aequa: error: {str(error) or 'interrupted'}", file=sys.stderr)
     return status
 

@@ -1,12 +1,15 @@
 """Files that are either old or new, never half: written aside, synced, then renamed."""
 
+import errno
 import hashlib
 import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -48,6 +51,16 @@ def naming(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def is_full_disk(error: BaseException) -> TypeGuard[OSError]:
+    """Tell whether an error says that there is no room for a file.
+
+    Example:
+        >>> is_full_disk(OSError(errno.ENOSPC, "No space left on device")), is_full_disk(OSError("other"))
+        (True, False)
+    """
+    return isinstance(error, OSError) and error.errno in NO_ROOM
 
 
 def write_json(path: Path, content: Any) -> None:

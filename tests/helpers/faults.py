@@ -180,11 +180,25 @@ class _Forked:
         warnings.showwarning = _show
 
     def wait(self) -> tuple[int, str]:
-        """Return the exit status and what was written to standard error."""
+        """Return the exit status and what was written to standard error, and see that nothing of it lives on."""
         _, status = os.waitpid(self._pid, 0)
+        deadline = time.monotonic() + 10
+        while _lives(self._pid) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert not _lives(self._pid), "a process outlived the command"
         with self._errors as errors:
             errors.seek(0)
             return os.waitstatus_to_exitcode(status), errors.read().decode()
+
+
+def _lives(group: int) -> bool:
+    """Tell whether a process of a group runs; one that has ended and is not waited for does not."""
+    for process in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, _, its_group = process.read_text().rpartition(")")[2].split()[:3]
+            if its_group == str(group) and state != "Z":
+                return True
+    return False
 
 
 def _show(message: Warning | str, category: type[Warning], *where: object) -> None:

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from aequa_lightning.__main__ import main
 from aequa_lightning.files import write_atomically, write_json
 
 
@@ -25,3 +26,14 @@ def test_json_refuses_what_other_readers_do_not_take(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="Out of range float"):
         write_json(tmp_path / "x.json", {"x": float("inf")})
     assert not (tmp_path / "x.json").exists()
+
+
+def test_a_command_on_a_full_disk_says_so(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def draw(words: list[str]) -> None:
+        Path("/dev/full").write_text("a picture")
+
+    monkeypatch.setattr("aequa_lightning.commands.run_command", draw)
+    assert main(["report", "--run_dir", "run"]) == 1
+    assert capsys.readouterr().err == (
+        "aequa: error: a file cannot be written: No space left on device. Make room and try again.\n"
+    )

@@ -1,6 +1,5 @@
 """What ended a run: one message that says who, where, why and what to do, whichever process it happened in."""
 
-import errno
 import sys
 import time
 import traceback
@@ -9,16 +8,15 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from signal import Signals
-from typing import TypeGuard
 
 import torch
 import torch.distributed as dist
 
 from aequa_lightning.collaboration.whereabouts import Place, Whereabouts, claim_word, read_places
 from aequa_lightning.errors import InputError, RunFailed
+from aequa_lightning.files import is_full_disk
 
 GO_ON = "What was saved is sound: go on with --ckpt_path last."
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # Seconds that a process waits for the word of the one that it has lost.
 PATIENCE = 1.0
 # A note has little room for a message, and so has a terminal.
@@ -60,7 +58,7 @@ def note_failure(error: BaseException, run_dir: Path, rank: int) -> Failure:
     whereabouts = Whereabouts(run_dir, rank)
     failure = describe(error, whereabouts.place)
     # With a full disk there is no room for a traceback, and the file that is named says it all.
-    if failure.kind == "fault" and not _is_full_disk(error):
+    if failure.kind == "fault" and not is_full_disk(error):
         log, text = run_dir / "failure.log", "".join(traceback.format_exception(error))
         try:
             with log.open("a") as file:
@@ -123,7 +121,7 @@ def describe(error: BaseException, place: Place) -> Failure:
             f"{where}: out of memory{batch} ({_first_line(error)}). Lower data.batch_size, let processes share a "
             f"participant with trainer.replicas, or start fewer of them on a machine. {GO_ON}"
         )
-    elif _is_full_disk(error):
+    elif is_full_disk(error):
         message = f"{where}: {error.filename} cannot be written: {error.strerror}. Make room. {GO_ON}"
     else:
         message = f"{where}: {type(error).__name__}: {_first_line(error)}. {GO_ON}"
@@ -184,10 +182,6 @@ def _is_lost_contact(error: BaseException) -> bool:
 def _is_out_of_memory(error: BaseException) -> bool:
     # The allocator for the CPU raises plain RuntimeErrors.
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
-
-
-def _is_full_disk(error: BaseException) -> TypeGuard[OSError]:
-    return isinstance(error, OSError) and error.errno in NO_ROOM
 
 
 def _first_line(error: BaseException) -> str:
