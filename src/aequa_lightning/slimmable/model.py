@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from aequa_lightning.errors import InputError
 from aequa_lightning.slimmable import norm
+from aequa_lightning.slimmable.lending import lend
 from aequa_lightning.slimmable.operations import RULES
 from aequa_lightning.slimmable.plan import SlicePlan
 from aequa_lightning.slimmable.skeleton import Borrower, filled_copy, meta_copy, narrow_copy
@@ -302,8 +303,7 @@ class SlimmableModel(nn.Module):
     def _lend(self, narrow: _Narrow, statistics: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the tensors that a skeleton computes with: parts of the full ones, and statistics."""
         own = self._own_tensors()
-        parts = self._plan(narrow.sizes).take(own)
-        tensors = {name: _as_owned(part, own[name]) for name, part in parts.items()}
+        tensors = lend(self._plan(narrow.sizes), own)
         if narrow.buffers.indices:
             tensors.update(narrow.buffers.take(own))
         tensors.update(statistics)
@@ -367,13 +367,3 @@ class SlimmableModel(nn.Module):
         if self._derived.blank is None:
             self._derived.blank = meta_copy(self.full)
         return self._derived.blank
-
-
-def _as_owned(part: Tensor, whole: Tensor) -> Tensor:
-    """Return a part that computes to the bit as a parameter of its own would.
-
-    Matrix products may round differently on strided weights, and are slower on them; and they choose their path by
-    whether a weight requires a gradient, even where none is computed.
-    """
-    owned = part.contiguous()
-    return owned if owned.requires_grad == whole.requires_grad else owned.requires_grad_(whole.requires_grad)

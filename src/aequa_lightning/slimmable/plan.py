@@ -7,6 +7,7 @@ cannot disagree.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -41,7 +42,7 @@ class SlicePlan:
         Args:
             full: The full network's parameters, by name.
         """
-        return {name: self._cut(name, full[name]) for name in self.indices}
+        return {name: self.cut(name, full[name]) for name in self.indices}
 
     def extract(self, full: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return this width's part of every parameter, for giving it away.
@@ -71,23 +72,54 @@ class SlicePlan:
             else:
                 target[self._mesh(name, target)] = narrow[name].to(target)
 
+    def cut(self, name: str, whole: Tensor) -> Tensor:
+        """Return this width's part of one parameter, or the parameter itself where the width takes all of it."""
+        shape = self.shapes[name]
+        if whole.shape == shape:
+            return whole
+        if name not in self._segmented:
+            # One view, and one step backwards, where indexing makes one for every dimension.
+            return whole.as_strided(shape, whole.stride())
+        part, segments = self._segments(name, whole)
+        for dim, positions in segments:
+            part = part.index_select(dim, positions)
+        return part
+
+    def add(self, name: str, whole: Tensor, part: Tensor) -> None:
+        """Add this width's part to its place in one tensor; everything outside the place stays as it is.
+
+        Args:
+            name: The parameter's name.
+            whole: Shaped like the full network's parameter, without history; changed in place.
+            part: Shaped like this width's.
+        """
+        if name not in self._segmented:
+            whole.as_strided(part.shape, whole.stride()).add_(part)
+            return
+        prefix, segments = self._segments(name, whole)
+        if len(segments) == 1:
+            prefix.index_add_(*segments[0], part)
+        else:
+            prefix[self._mesh(name, prefix)] += part
+
     def numel(self) -> int:
         """Return the number of parameters at this width."""
         return sum(math.prod(shape) for shape in self.shapes.values())
 
-    def _cut(self, name: str, tensor: Tensor) -> Tensor:
-        if tensor.shape == self.shapes[name]:
-            return tensor
-        prefix = [
-            full if isinstance(positions, Tensor) else positions.stop
-            for positions, full in zip(self.indices[name], tensor.shape, strict=True)
-        ]
-        # One view, and one step backwards, where indexing makes one for every dimension.
-        cut = tensor.as_strided(prefix, tensor.stride())
+    @cached_property
+    def _segmented(self) -> frozenset[str]:
+        """The parameters of which not just a prefix is taken."""
+        return frozenset(n for n, index in self.indices.items() if any(isinstance(part, Tensor) for part in index))
+
+    def _segments(self, name: str, whole: Tensor) -> tuple[Tensor, list[tuple[int, Tensor]]]:
+        """Return the prefix of the dimensions cut by a slice, and for each other dimension the positions kept."""
+        shape, segments = list(whole.shape), []
         for dim, positions in enumerate(self.indices[name]):
             if isinstance(positions, Tensor):
-                cut = cut.index_select(dim, self._on_device(name, dim, positions, tensor.device))
-        return cut
+                segments.append((dim, self._on_device(name, dim, positions, whole.device)))
+            else:
+                shape[dim] = positions.stop
+        return whole.as_strided(shape, whole.stride()), segments
 
     def _mesh(self, name: str, tensor: Tensor) -> tuple[Tensor, ...]:
         """Return an index per dimension that broadcasts to the whole block, as ``numpy.ix_`` does."""

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from aequa_lightning.errors import InputError
+from aequa_lightning.slimmable.lending import accumulating
 
 
 def sandwich_widths(grid: Sequence[float], *, sampled: int, seed: int, step: int) -> tuple[float, ...]:
@@ -99,7 +100,7 @@ def sandwich_step(
 
     Each width has its own backward, so that the activations of one width at a time are in memory; the gradients are
     synchronised between processes with the last one only. The caller zeroes the gradients before, and clips and
-    steps after.
+    steps after. What a narrow width adds goes into ``grad`` directly, past hooks that are registered on parameters.
 
     Args:
         forward: Called as ``forward(inputs, width=...)``; under DDP or Fabric the wrapped model.
@@ -136,7 +137,7 @@ def sandwich_step(
     for number, width in enumerate(widths):
         last = number == len(widths) - 1
         # The forward belongs inside too: DDP prepares the synchronisation of a backward in the forward before it.
-        with nullcontext() if last else no_sync():
+        with accumulating(), nullcontext() if last else no_sync():
             outputs = forward(inputs, width=width)
             value = loss(outputs, targets)
             if distillation is not None and teacher is not None:
