@@ -108,9 +108,11 @@ def test_going_on_with_another_number_of_processes(tmp_path: Path, uninterrupted
     _assert_goes_on(tmp_path / "run", uninterrupted, devices=devices)
 
 
-@pytest.mark.parametrize("action", [end_everything, tell(signal.SIGKILL, parent=True)])
+@pytest.mark.parametrize("action", [end_everything, tell(signal.SIGKILL, parent=True)], ids=["all", "alone"])
 def test_the_death_of_the_command(tmp_path: Path, uninterrupted: Path, action: Callable[[], object]) -> None:
     assert _run(tmp_path / "run", Fault(action, "evaluation", 1, 2)) == (-signal.SIGKILL, "")
+    # The processes did not go on without it.
+    assert not (tmp_path / "run" / "allocation.json").exists()
     _assert_goes_on(tmp_path / "run", uninterrupted)
 
 
