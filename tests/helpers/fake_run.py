@@ -191,12 +191,29 @@ def _pay(
         "minimum_gain": float(gains.min()),
         "certificate": {"kind": "cuts", "lam": 0.5, "cuts": [0.18, 0.19], "remarks": ["a remark of the allocator"]},
     }
+    allocation["uncertainty"] = {
+        "level": 0.9,
+        "repeats": 300,
+        "mcg": [float(gains.mean()) - 0.01, float(gains.mean()) + 0.01],
+        "cgs": [0.004, 0.021],
+        "pearson": None if constant else [0.95, 0.99],
+        "participants": [
+            {"name": name, "width": [0.9 * float(measured[place]), float(measured[place])]}
+            for name, place in zip(names, chosen, strict=True)
+        ],
+    }
     (folder / "allocation.json").write_text(json.dumps(allocation, indent=2))
+    front = [
+        {"mcg": float(gains.mean()) + 0.02 * step, "cgs": 0.01 + 0.004 * step**2, "widths": []} for step in range(-4, 4)
+    ]
+    chosen_pair = {"mcg": allocation["mcg"], "cgs": allocation["cgs"]}
+    (folder / "frontier.json").write_text(json.dumps({"chosen": chosen_pair, "front": front}))
     cosine = np.clip(0.3 + 0.6 * alone + random.normal(0, 0.06, len(names)), 0, 1)
     with (folder / "contributions.csv").open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["participant", "samples", "standalone_accuracy", "cosine"])
-        writer.writerows(zip(names, samples.tolist(), alone.tolist(), cosine.tolist(), strict=True))
+        writer.writerow(["participant", "samples", "standalone_accuracy", "cosine", "gates"])
+        caught = ["replay in 3 rounds", *[""] * (len(names) - 1)]
+        writer.writerows(zip(names, samples.tolist(), alone.tolist(), cosine.tolist(), caught, strict=True))
     manifest = {
         "rewards": [
             {

@@ -74,6 +74,15 @@ def test_compare_mechanisms(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     assert Path("runs/comparison.html").is_file()
 
 
+def test_training_time_rewards(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    run(monkeypatch, "training_time_rewards.py", "--run_dir=run", "--rounds=2", "--participants=3")
+    paid = json.loads(Path("run/allocation.json").read_text())["participants"]
+    rows = [line.split("│")[1:-1] for line in capsys.readouterr().out.splitlines() if "│ participant-" in line]
+    assert [row[0].strip() for row in rows] == [person["name"] for person in paid]
+    for row, person in zip(rows, paid, strict=True):
+        assert float(row[2].split()[-1]) == pytest.approx(person["width"], abs=0.005)
+
+
 def _mean_contribution(paid: dict[str, list[dict[str, float]]]) -> float:
     contributions = [person["contribution"] for person in paid["participants"]]
     return sum(contributions) / len(contributions)

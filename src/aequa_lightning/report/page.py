@@ -12,13 +12,13 @@ from aequa_lightning.errors import InputError
 from aequa_lightning.files import write_atomically
 from aequa_lightning.report import words
 from aequa_lightning.report.comparison import COMPARISONS, run_names
-from aequa_lightning.report.reward_figures import accuracy_by_width, contributions, fairness, gains
+from aequa_lightning.report.reward_figures import accuracy_by_width, contributions, fairness, front, gains
 from aequa_lightning.report.run import Run, read_run
 from aequa_lightning.report.style import Picture, drawn, house_style
 from aequa_lightning.report.training_figures import partition, time, training
 from aequa_lightning.report.vector import css_variables, inline_svg
 
-FIGURES = (fairness, gains, accuracy_by_width, training, partition, contributions, time)
+FIGURES = (fairness, gains, accuracy_by_width, training, partition, contributions, front, time)
 
 
 def build_report(run_dirs: Sequence[Path], *, output: Path | None = None) -> Path:
@@ -93,7 +93,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    names = ("percent", "points", "ratio", "coefficient", "duration", "size", "plural", "call")
+    names = ("percent", "points", "ratio", "coefficient", "duration", "size", "plural", "call", "interval")
     environment.filters.update({name: getattr(words, name) for name in names})
     environment.filters["json"] = lambda value: json.dumps(value, indent=2)
     environment.globals.update(light=css_variables("light"), dark=css_variables("dark"))

@@ -138,6 +138,25 @@ def accuracy_by_width(run: Run) -> Picture | None:
     return Picture("accuracy-by-width", figure, alt)
 
 
+def front(run: Run) -> Picture | None:
+    """Draw the Pareto front of mean gain against spread, and where the allocation lies."""
+    if run.front is None or len(run.front.pairs) < 2:
+        return None
+    means, spreads = np.array(run.front.pairs).T
+    figure, axes = new_figure(height=2.2)
+    axes.plot(means, spreads, marker="o", ms=2.2, mew=0, lw=0.8, color=LIGHT["blue"], label="cannot be bettered")
+    axes.plot(*run.front.chosen, marker="D", ms=5, mew=0, ls="", color=LIGHT["orange"], label="chosen", clip_on=False)
+    axes.set(xlabel="mean gain (MCG), percentage points", ylabel="spread (CGS)")
+    in_percent(axes.xaxis, axes.yaxis, unit="")
+    axes.legend(loc="upper left")
+    alt = (
+        f"Pareto front of {len(means)} allocations: spread from {points(spreads.min(), sign=False)} to "
+        f"{points(spreads.max(), sign=False)} points, mean gain from {points(means.min())} to {points(means.max())}. "
+        f"Chosen: mean gain {points(run.front.chosen[0])}, spread {points(run.front.chosen[1], sign=False)}."
+    )
+    return Picture("front", figure, alt)
+
+
 def contributions(run: Run) -> Picture | None:
     """Draw every estimator's score of every participant, as a share of the estimator's largest."""
     if not run.scores:

@@ -62,6 +62,15 @@ class Allocation:
     pearson: float | None
     pearson_test: float | None
     certificate: Mapping[str, Any]
+    uncertainty: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Front:
+    """What could have been chosen: pairs of mean gain and spread, ascending, and the pair that was chosen."""
+
+    pairs: tuple[tuple[float, float], ...]
+    chosen: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -69,8 +78,8 @@ class Run:
     """Everything that a report tells about one run folder.
 
     ``start`` is the record's first event as it stands: versions, machine, data and model. ``scores`` maps a
-    contribution estimator to one value a participant. ``ending`` is the ``finish`` or ``stop`` event, or None for a
-    run that is going on or was killed.
+    contribution estimator to one value a participant, ``gates`` the name of whoever the gates caught to the reason.
+    ``ending`` is the ``finish`` or ``stop`` event, or None for a run that is going on or was killed.
     """
 
     folder: Path
@@ -81,7 +90,9 @@ class Run:
     ending: Mapping[str, Any] | None = None
     paid_by: str | None = None
     scores: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    gates: Mapping[str, str] = field(default_factory=dict)
     allocation: Allocation | None = None
+    front: Front | None = None
     config: str | None = None
 
     @property
@@ -135,6 +146,8 @@ def read_run(folder: Path) -> Run:
         run = _with_scores(run, folder / "contributions.csv")
     with _reading(folder / "allocation.json"):
         run = _with_allocation(run, folder / "allocation.json")
+    with _reading(folder / "frontier.json"):
+        run = _with_front(run, folder / "frontier.json")
     with _reading(folder / "rewards" / "manifest.json"):
         run = _with_rewards(run, folder / "rewards" / "manifest.json")
     config = folder / "config.yaml"
@@ -198,7 +211,8 @@ def _with_scores(run: Run, path: Path) -> Run:
     ordered = [rows[p.name] for p in run.participants]
     columns = [column for column in ordered[0] if column not in {"participant", "samples", "gates"}]
     scores = {c.removesuffix("_accuracy"): tuple(float(row[c]) for row in ordered) for c in columns}
-    return replace(run, scores=scores)
+    caught = {name: row["gates"] for name, row in rows.items() if row.get("gates")}
+    return replace(run, scores=scores, gates=caught)
 
 
 def _with_allocation(run: Run, path: Path) -> Run:
@@ -218,6 +232,7 @@ def _with_allocation(run: Run, path: Path) -> Run:
         pearson=content["pearson"],
         pearson_test=content.get("pearson_test"),
         certificate=content.get("certificate") or {},
+        uncertainty=content.get("uncertainty"),
     )
     people = tuple(
         replace(
@@ -232,6 +247,14 @@ def _with_allocation(run: Run, path: Path) -> Run:
         for p in run.participants
     )
     return replace(run, participants=people, allocation=allocation)
+
+
+def _with_front(run: Run, path: Path) -> Run:
+    if not path.is_file():
+        return run
+    content = json.loads(path.read_text())
+    pairs = sorted((entry["mcg"], entry["cgs"]) for entry in content["front"])
+    return replace(run, front=Front(tuple(pairs), (content["chosen"]["mcg"], content["chosen"]["cgs"])))
 
 
 def _with_rewards(run: Run, path: Path) -> Run:

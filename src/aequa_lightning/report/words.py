@@ -1,7 +1,7 @@
 """Numbers as words: how the report writes an accuracy, a gain, a time, and what happened in five sentences."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from aequa_lightning.report.run import Allocation, Participant, Run
 
@@ -50,6 +50,19 @@ def coefficient(value: float | None) -> str:
         ('0.990', 'undefined')
     """
     return "undefined" if value is None else f"{value:.3f}".replace("-", "−")
+
+
+def interval(bounds: Sequence[float] | None, kind: Literal["points", "coefficient", "ratio"]) -> str:
+    """Write a range of gains in points, of coefficients or of widths; a dash where there is none.
+
+    Example:
+        >>> interval([0.142, 0.16], "points"), interval([0.25, 0.25], "ratio"), interval(None, "coefficient")
+        ('14.2 to 16.0', '0.25', '–')
+    """
+    if bounds is None:
+        return "–"
+    write = {"points": lambda value: points(value, sign=False), "coefficient": coefficient, "ratio": ratio}[kind]
+    return span([write(bound) for bound in bounds])
 
 
 def duration(seconds: float) -> str:

@@ -85,9 +85,9 @@ def test_page_has_every_section_and_figure(demo: Path) -> None:
     assert page.sections == [
         "fairness", "participants", "curves", "partition", "contributions", "allocation", "cost", "repeat",
     ]  # fmt: skip
-    assert len(page.labels) == 7
+    assert len(page.labels) == 8
     assert all(len(label) > 40 for label in page.labels)
-    names = {"fairness", "gains", "accuracy-by-width", "training", "partition", "contributions", "time"}
+    names = {"fairness", "gains", "accuracy-by-width", "training", "partition", "contributions", "front", "time"}
     assert {p.name for p in (demo / "figures").iterdir()} == {f"{n}.{e}" for n in names for e in ("png", "pdf")}
 
 
@@ -104,8 +104,8 @@ def test_page_loads_nothing_and_its_ids_are_its_own(demo: Path) -> None:
 
 def test_figures_and_table_show_the_same_participants(demo: Path) -> None:
     page = Page(demo / "report.html")
-    # In the fairness figure twice, in five others once or twice, in two tables.
-    assert {page.who.count(str(number)) for number in range(10)} == {10}
+    # In the fairness figure twice, in five others once or twice, in three tables.
+    assert {page.who.count(str(number)) for number in range(10)} == {11}
     assert page.source.count('<g class="who"') == page.source.count("<title>participant-")
 
 
@@ -120,6 +120,17 @@ def test_page_tells_the_numbers_of_the_run(demo: Path) -> None:
     assert "Dirichlet(alpha=0.5)" in text
     assert "a remark of the allocator" in text
     assert "aequa fit --config config.yaml" in text
+
+
+def test_page_tells_what_the_gates_found_and_how_sure_the_allocation_is(demo: Path) -> None:
+    run, text = read_run(demo), Page(demo / "report.html").text
+    assert run.gates == {"participant-00": "replay in 3 rounds"}
+    assert "replay in 3 rounds" in text
+    assert "0.950 to 0.990" in text
+    assert "0.4 to 2.1" in text
+    assert run.front is not None
+    label = next(label for label in Page(demo / "report.html").labels if label.startswith("Pareto front"))
+    assert f"{100 * run.front.chosen[0]:+.1f}" in label
 
 
 def test_pdfs_are_as_wide_as_a_column(demo: Path) -> None:
