@@ -29,10 +29,11 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from aequa_lightning.callbacks.measures import Assessment, Measures
-from aequa_lightning.collaboration.engine import Collaboration, Plan
+from aequa_lightning.collaboration.aggregators import FedAvg
+from aequa_lightning.collaboration.engine import Collaboration
 from aequa_lightning.collaboration.hooks import CollaborationCallback, RoundResult
 from aequa_lightning.collaboration.local import LocalWork
-from aequa_lightning.collaboration.server import FedAvg
+from aequa_lightning.collaboration.plan import Plan
 from aequa_lightning.contributions import balanced_accuracy, shapley_values
 from aequa_lightning.contributions.values import Coalitions
 from aequa_lightning.data import DigitsData

@@ -15,12 +15,13 @@ from rich.table import Table
 from aequa_lightning.callbacks import Progress, Rewards
 from aequa_lightning.callbacks.measures import Assessment
 from aequa_lightning.checks import check_parameters, check_state, check_writable, state_to_resume
+from aequa_lightning.collaboration.aggregators import Aggregator, FedAvg
 from aequa_lightning.collaboration.checkpoint import load_last
-from aequa_lightning.collaboration.engine import Collaboration, Plan
+from aequa_lightning.collaboration.engine import Collaboration
 from aequa_lightning.collaboration.hooks import CollaborationCallback
 from aequa_lightning.collaboration.local import LocalWork
+from aequa_lightning.collaboration.plan import Plan
 from aequa_lightning.collaboration.robust import RobustAggregator
-from aequa_lightning.collaboration.server import Aggregator, FedAvg
 from aequa_lightning.collaboration.topology import build_fabric, launch
 from aequa_lightning.data import CollaborativeData
 from aequa_lightning.errors import InputError, RunInterrupted

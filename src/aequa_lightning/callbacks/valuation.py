@@ -7,9 +7,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from aequa_lightning.collaboration.aggregation import ExactSum, from_fixed_point
 from aequa_lightning.collaboration.engine import Collaboration
 from aequa_lightning.collaboration.evaluation import EVALUATION_BATCH
+from aequa_lightning.collaboration.fixed_point import ExactSum, from_fixed_point
 from aequa_lightning.contributions.coalition_models import model_evaluator, round_game
 from aequa_lightning.contributions.semivalues import all_coalitions
 from aequa_lightning.slimmable.norm import cumulative

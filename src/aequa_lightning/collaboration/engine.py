@@ -4,66 +4,35 @@ import math
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import lightning
-import numpy as np
 import torch
 from lightning.fabric import Fabric
 from torch import Tensor
 
-from aequa_lightning import __version__
-from aequa_lightning.collaboration.aggregation import ExactSum, is_acceptable
+from aequa_lightning.collaboration.alone import train_alone
 from aequa_lightning.collaboration.assignment import assign
 from aequa_lightning.collaboration.checkpoint import point_last_at, save_checkpoint
-from aequa_lightning.collaboration.evaluation import EVALUATION_BATCH, AtWidth, Evaluator, count_correct
+from aequa_lightning.collaboration.evaluation import Evaluator
+from aequa_lightning.collaboration.fixed_point import is_acceptable
 from aequa_lightning.collaboration.holdings import Holdings
 from aequa_lightning.collaboration.hooks import CollaborationCallback, RoundResult
 from aequa_lightning.collaboration.local import LocalTrainer, LocalWork
-from aequa_lightning.collaboration.machine import describe_machine
-from aequa_lightning.collaboration.robust import RobustAggregator
-from aequa_lightning.collaboration.seeding import derive_seed
-from aequa_lightning.collaboration.server import Aggregator, Server
+from aequa_lightning.collaboration.participation import draw
+from aequa_lightning.collaboration.plan import Plan
+from aequa_lightning.collaboration.records import describe_round, describe_run, write_round
+from aequa_lightning.collaboration.resident import Resident
+from aequa_lightning.collaboration.server import Server
 from aequa_lightning.collaboration.signals import StopRequest
-from aequa_lightning.collaboration.standalone import Standalone, StandaloneRecords, standalone_key
+from aequa_lightning.collaboration.standalone import StandaloneRecords, standalone_key
 from aequa_lightning.collaboration.stopwatch import Stopwatch
 from aequa_lightning.collaboration.topology import Topology
 from aequa_lightning.collaboration.whereabouts import Whereabouts
 from aequa_lightning.data import CollaborativeData
-from aequa_lightning.events import EventLog, append_metrics, latest_rounds, read_events, write_metrics
+from aequa_lightning.events import EventLog, latest_rounds, read_events, write_metrics
 from aequa_lightning.training import SlimmableClassifier
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a run does, apart from model and data.
-
-    Attributes:
-        max_rounds: Number of rounds.
-        work: A participant's work in one round.
-        participants_per_round: How many take part in a round; None: all.
-        aggregator: How updates become one.
-        checkpoint_every: Rounds between checkpoints.
-        seed: Decides everything random.
-        run_dir: The run folder.
-        mechanism: Description of how participants are paid, for the record.
-        keep_checkpoints: How many rounds' checkpoints stay.
-        standalone_dir: Folder in which runs share what participants reach alone; None: they do not.
-    """
-
-    max_rounds: int
-    work: LocalWork
-    participants_per_round: int | None
-    aggregator: Aggregator
-    checkpoint_every: int
-    seed: int
-    run_dir: Path
-    mechanism: str
-    keep_checkpoints: int = 2
-    standalone_dir: Path | None = None
 
 
 class Collaboration:
@@ -94,8 +63,8 @@ class Collaboration:
         self.local = LocalTrainer(
             fabric, classifier, batch_size=data.batch_size, seed=plan.seed, augmentation=data.augmentation
         )
-        self.parameters = self.local.parameters.clone()
-        self.server = Server(self.parameters, plan.aggregator)
+        self.holdings = Holdings(classifier.network, self.topology.device)
+        self.server = Server(self.local.parameters.clone(), plan.aggregator, self.holdings, self.topology)
         # Training alone starts where the first round started, also after a resume.
         self._initial = self.parameters.clone()
         self.evaluator = Evaluator(classifier.network, self.topology, calibration=data.validation())
@@ -116,15 +85,22 @@ class Collaboration:
         self.grid: tuple[float, ...] = classifier.network.widths
         # Where the mechanism gives everybody a model of its own, they are here, float32 of shape (N, P).
         self.models: Tensor | None = None
-        self.holdings = Holdings(classifier.network, self.topology.device)
-        self._sum = ExactSum(self.parameters.numel(), self.topology.device)
-        self._resident: dict[int, tuple[Tensor, Tensor]] = {}
-        self._call("setup")
+        self._resident = Resident(data, self.topology.device)
+        self.call("setup")
+
+    @property
+    def parameters(self) -> Tensor:
+        """The server's parameters, float32 of shape (P,)."""
+        return self.server.parameters
 
     @property
     def is_global_zero(self) -> bool:
         """Whether this process writes the run's files."""
         return self.topology.rank == 0
+
+    def is_stopping(self) -> bool:
+        """Tell whether any process has been asked to stop; a collective operation."""
+        return self.topology.any(self.stop.received is not None)
 
     @property
     def seconds(self) -> float:
@@ -143,24 +119,24 @@ class Collaboration:
             try:
                 if self.is_global_zero:
                     point_last_at(self._checkpoints, self.round)
-                self._call("on_fit_start")
+                self.call("on_fit_start")
                 events = read_events(self._events.path)
-                self.record("resume" if events else "start", **self._description())
+                self.record("resume" if events else "start", **describe_run(self))
                 if self.is_global_zero:
                     # What an interrupted session did after its last checkpoint will be done, and written, again.
                     kept = [event for event in latest_rounds(events) if event["round"] <= self.round]
                     write_metrics(self.plan.run_dir / "metrics.csv", kept)
-                finished = self._train_standalone() and self._train_rounds()
+                finished = train_alone(self, self._initial) and self._train_rounds()
                 if finished:
                     self.load_server_parameters()
                     with self.whereabouts.at("payout"):
-                        self._call("on_fit_end")
+                        self.call("on_fit_end")
                     self.record("finish", rounds=self.round, seconds=self.seconds)
                 else:
                     name = self.stop.received.name if self.stop.received else "on another process"
                     self.record("stop", round=self.round, signal=name)
             finally:
-                self._call("on_fit_exit")
+                self.call("on_fit_exit")
         return finished
 
     def state_dict(self) -> dict[str, Any]:
@@ -211,57 +187,13 @@ class Collaboration:
         """Put the server's parameters into the model."""
         self.local.parameters.copy_(self.parameters)
 
-    # --- each alone ------------------------------------------------------------------------------------------------
-
-    def _train_standalone(self) -> bool:
-        """Train every participant alone that has no result yet; return False when asked to stop."""
-        missing: list[int] = self.fabric.broadcast(self.standalone.missing())
-        hosted = assign([self.samples[index] for index in missing], self.topology.groups)
-        # Everybody takes part in the question whether to stop, so all go through as many turns as the busiest.
-        for turn in range(max(map(len, hosted))):
-            mine = hosted[self.topology.group]
-            if turn < len(mine):
-                index = missing[mine[turn]]
-                with self.whereabouts.at("training alone", **self._serving(index)):
-                    result = self._standalone(index)
-                    if self.topology.replica == 0:
-                        self.standalone.save(result)
-                    self._call("on_standalone_end", index)
-            if self.topology.any(self.stop.received is not None):
-                return False
-        if self.is_global_zero:
-            events = read_events(self._events.path)
-            recorded = {event["participant"] for event in events if event["event"] == "standalone"}
-            for result in self.standalone.all():
-                if result.participant not in recorded:
-                    self.record("standalone", **vars(result))
-        return True
-
-    def _standalone(self, index: int) -> Standalone:
-        start = time.perf_counter()
-        work = self.plan.work.times(self.plan.max_rounds)
-        with self.local.first_rates():
-            self.train_from(self._initial, index, work, keys=("standalone", index), grid=(1.0,))
-        network = self.classifier.network
-        if network.has_statistics:
-            # Alone there is no server: the statistics come from the participant's own data.
-            inputs, _ = self._participant(index)
-            network.recalibrate(inputs.split(EVALUATION_BATCH), [1.0])
-        validation, test = (
-            count_correct(AtWidth(network, 1.0), part, device=self.topology.device) / len(part)
-            for part in (self.data.validation(), self.data.test())
-        )
-        return Standalone(
-            self.data.names[index], self.samples[index], validation, test, seconds=time.perf_counter() - start
-        )
-
-    # --- together --------------------------------------------------------------------------------------------------
+    # --- the rounds ------------------------------------------------------------------------------------------------
 
     def _train_rounds(self) -> bool:
         """Do the rounds that are left; return False when asked to stop."""
         while self.round < self.plan.max_rounds:
             self._train_round(self.round + 1)
-            stopping = self.topology.any(self.stop.received is not None)
+            stopping = self.is_stopping()
             if stopping or self.round % self.plan.checkpoint_every == 0 or self.round == self.plan.max_rounds:
                 with self.whereabouts.at("checkpoint", round=self.round):
                     state = self.state_dict()
@@ -274,51 +206,46 @@ class Collaboration:
     def _train_round(self, number: int) -> None:
         """One round: everybody trains, one reduction, evaluation. The server moves only when all of it went well."""
         watch, at = Stopwatch(), partial(self.whereabouts.at, round=number)
-        self._call("on_round_start")
-        present = self._select(number)
+        self.call("on_round_start")
+        present = draw(self.data.participants, self.plan.participants_per_round, seed=self.plan.seed, round=number)
         samples = [self.samples[index] for index in present]
         weights = dict(zip(present, self.plan.aggregator.weights(samples), strict=True))
         hosted = [present[place] for place in assign(samples, self.topology.groups)[self.topology.group]]
         # A participant's row: its loss, and whether its update was refused.
-        outcome = torch.zeros(self.data.participants, 2, dtype=torch.float64)
-        updates: dict[int, Tensor] = {}
-        self._sum.reset()
+        row = {index: place for place, index in enumerate(present)}
+        outcome = torch.zeros(len(present), 2, dtype=torch.float64)
+        self.server.start_round()
         with watch.phase("training"), at("training"):
             for index in hosted:
-                self.whereabouts.note(**self._serving(index))
+                self.whereabouts.note(**self.serving(index))
                 loss, update = self._train_participant(number, index)
                 if is_acceptable(update) and math.isfinite(loss):
-                    updates[index] = update
-                    self._sum.add(update, weights[index])
-                    outcome[index, 0] = loss
+                    self.server.receive(index, update, weights[index])
+                    outcome[row[index], 0] = loss
                 else:
-                    outcome[index, 1] = 1
-                self._call("on_participant_end", index)
+                    outcome[row[index], 1] = 1
+                self.call("on_participant_end", index)
         with watch.phase("reduction"), at("reduction"):
-            self.topology.sum_over_groups(self._sum.total)
             outcome = self.topology.share(outcome)
-            accepted = [index for index in present if not outcome[index, 1]]
-            accepted_weights = {index: weights[index] for index in accepted}
-            coverage = self.holdings.coverage(accepted_weights, self.widths)
-            if isinstance(self.plan.aggregator, RobustAggregator):
-                size = len(self.parameters)
-                mean_update = self.plan.aggregator.combine(updates, accepted, self.topology, size=size)
-            else:
-                mean_update = self._sum.mean(coverage)
+            losses = dict(zip(present, outcome[:, 0].tolist(), strict=True))
+            refused = [index for index in present if outcome[row[index], 1]]
+            accepted = {index: weights[index] for index in present if index not in refused}
+            mean_update, coverage = self.server.combine(accepted, self.widths)
             self.server.step(mean_update, coverage)
         self._step_scheduler()
         self.round = number
         with watch.phase("evaluation"), at("evaluation"):
             self.load_server_parameters()
             (accuracy,) = self.evaluator.accuracies(self.grid, [self.data.validation()])
-        record = self._round_record(present, outcome, weights)
+        record = describe_round(self, losses, refused, weights)
         record["validation_accuracy"] = {f"{width:g}": value for width, value in accuracy.items()}
         with watch.phase("callbacks"), at("callbacks"):
-            result = RoundResult(number, updates, accepted_weights, coverage, mean_update, accuracy, record)
-            self._call("on_round_end", result)
+            updates = self.server.updates
+            result = RoundResult(number, updates, accepted, coverage, mean_update, accuracy, record)
+            self.call("on_round_end", result)
         record["seconds"], record["seconds_by_phase"] = watch.lap()
         with at("record"):
-            self._write_round(record)
+            write_round(self, record)
 
     def _train_participant(self, number: int, index: int) -> tuple[float, Tensor]:
         """Train one participant from what it holds; return its loss and its update."""
@@ -352,61 +279,13 @@ class Collaboration:
             The mean loss over steps and widths.
         """
         self.local.parameters.copy_(parameters)
-        return self.local.train(*self._participant(index), work, keys=keys, grid=grid)
+        return self.local.train(*self.participant(index), work, keys=keys, grid=grid)
 
-    def _round_record(self, present: list[int], outcome: Tensor, weights: dict[int, float]) -> dict[str, Any]:
-        losses, refused = outcome[:, 0].tolist(), outcome[:, 1].tolist()
-        accepted_weight = sum(weights[index] for index in present if not refused[index])
-        return {
-            "round": self.round,
-            "train_loss": sum(weights[index] * losses[index] for index in present) / max(accepted_weight, 1e-12),
-            "participants": [
-                {
-                    "name": self.data.names[index],
-                    "samples": self.samples[index],
-                    "width": self.widths[index],
-                    "loss": losses[index],
-                }
-                for index in present
-            ],
-            "rejected": [self.data.names[index] for index in present if refused[index]],
-            # Each participant receives what it holds and sends an update of the same size.
-            "bytes_sent": 2
-            * self.parameters.element_size()
-            * sum(self.holdings.count(self.widths[index]) for index in present),
-        }
-
-    def _write_round(self, record: dict[str, Any]) -> None:
-        """Put a round on record: event, table, loggers, and a warning for every update that was refused."""
-        self.record("round", **record)
-        accuracies = {f"validation_accuracy/{width}": value for width, value in record["validation_accuracy"].items()}
-        self.fabric.log_dict({"round": self.round, "train_loss": record["train_loss"], **accuracies}, step=self.round)
-        if not self.is_global_zero:
-            return
-        append_metrics(self.plan.run_dir / "metrics.csv", record)
-        if record["rejected"]:
-            warnings.warn(
-                f"Round {self.round}: the updates of {', '.join(record['rejected'])} are not finite or exploded and "
-                "were left out of the average; lower the learning rate or look at their data.",
-                stacklevel=2,
-            )
-
-    def _select(self, number: int) -> list[int]:
-        """Choose a round's participants: the same in every process, and after a resume."""
-        count = self.plan.participants_per_round
-        if count is None:
-            return list(range(self.data.participants))
-        generator = np.random.default_rng(derive_seed(self.plan.seed, "selection", number))
-        return sorted(generator.choice(self.data.participants, count, replace=False).tolist())
-
-    def _participant(self, index: int) -> tuple[Tensor, Tensor]:
-        """Return a participant's data on the device, where it stays."""
-        if index not in self._resident:
-            inputs, targets = self.data.participant(index).tensors
-            self._resident[index] = inputs.to(self.topology.device), targets.to(self.topology.device)
+    def participant(self, index: int) -> tuple[Tensor, Tensor]:
+        """Return a participant's inputs and targets on the device."""
         return self._resident[index]
 
-    def _serving(self, index: int) -> dict[str, Any]:
+    def serving(self, index: int) -> dict[str, Any]:
         """Return what to note while a participant trains here."""
         return {"participant": self.data.names[index], "batch_size": self.data.batch_size}
 
@@ -417,33 +296,7 @@ class Collaboration:
                 warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
                 self.local.scheduler.step()
 
-    def _call(self, hook: str, *arguments: Any) -> None:
+    def call(self, hook: str, *arguments: Any) -> None:
+        """Call a hook of all callbacks, in order."""
         for callback in self.callbacks:
             getattr(callback, hook)(self, *arguments)
-
-    def _description(self) -> dict[str, Any]:
-        """What a reader of the record must know about the run."""
-        network = self.classifier.network
-        return {
-            "round": self.round,
-            "version": __version__,
-            "processes": self.topology.processes,
-            "replicas": self.topology.replicas,
-            "device": str(self.topology.device),
-            "machine": describe_machine(self.topology.device),
-            "data": {
-                **self.data.describe(),
-                "participants": list(self.data.names),
-                "samples": self.samples,
-                "class_counts": self.data.class_counts().tolist(),
-                "validation": len(self.data.validation()),
-                "test": len(self.data.test()),
-            },
-            "model": {
-                "backbone": self.classifier.hparams["backbone"],
-                "parameters": self.parameters.numel(),
-                "widths": list(network.widths),
-            },
-            "mechanism": self.plan.mechanism,
-            "max_rounds": self.plan.max_rounds,
-        }

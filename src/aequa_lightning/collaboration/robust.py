@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 from typing_extensions import override
 
+from aequa_lightning.collaboration.aggregators import Aggregator
 from aequa_lightning.collaboration.exchange import TABLE, gather, gram_matrix
-from aequa_lightning.collaboration.server import Aggregator
 from aequa_lightning.collaboration.topology import Topology
 from aequa_lightning.errors import InputError
 

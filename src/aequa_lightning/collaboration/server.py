@@ -1,197 +1,73 @@
-"""The server's step: how the average of a round moves the shared parameters."""
+"""The server: the parameters that all processes hold alike, and how a round's updates move them."""
 
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import SGD, Adagrad, Adam, Optimizer
-from typing_extensions import override
 
-from aequa_lightning.errors import InputError
-
-
-class Aggregator(ABC):
-    """Base: how much each participant counts, and how the server moves.
-
-    Attributes:
-        weighting: ``samples``: proportional to the participants' numbers of samples; ``uniform``: all equal.
-    """
-
-    weighting: Literal["samples", "uniform"] = "samples"
-
-    def weights(self, samples: list[int]) -> list[float]:
-        """Return the participants' weights, which add up to 1.
-
-        Args:
-            samples: Number of training samples of each participant of the round.
-
-        Example:
-            >>> FedAvg().weights([1, 3]), FedAvg("uniform").weights([1, 3])
-            ([0.25, 0.75], [0.5, 0.5])
-        """
-        counts = samples if self.weighting == "samples" else [1] * len(samples)
-        return [count / sum(counts) for count in counts]
-
-    @abstractmethod
-    def optimizer(self, parameters: list[nn.Parameter]) -> Optimizer:
-        """Return what steps along the average as if it were a descent direction (Reddi et al., ICLR 2021)."""
-
-
-@dataclass(frozen=True)
-class FedAvg(Aggregator):
-    """Federated averaging (McMahan et al. 2017): the server moves by the weighted mean of the updates.
-
-    Args:
-        weighting: ``samples``: proportional to the participants' numbers of samples; ``uniform``: all equal.
-    """
-
-    weighting: Literal["samples", "uniform"] = "samples"
-
-    def optimizer(self, parameters: list[nn.Parameter]) -> Optimizer:
-        """Return plain steps of length 1."""
-        return SGD(parameters, lr=1.0, foreach=False)
-
-
-@dataclass(frozen=True)
-class FedAvgM(Aggregator):
-    """Averaging with momentum on the server (Hsu et al. 2019).
-
-    Args:
-        lr: Length of a step relative to the average, > 0.
-        momentum: Share of the last step that is taken again, in [0, 1).
-        weighting: How participants count; see :class:`FedAvg`.
-    """
-
-    lr: float = 1.0
-    momentum: float = 0.9
-    weighting: Literal["samples", "uniform"] = "samples"
-
-    def __post_init__(self) -> None:
-        _check_positive("lr", self.lr)
-        _check_share("momentum", self.momentum)
-
-    def optimizer(self, parameters: list[nn.Parameter]) -> Optimizer:
-        """Return steps with momentum."""
-        return SGD(parameters, lr=self.lr, momentum=self.momentum, foreach=False)
-
-
-@dataclass(frozen=True)
-class FedAdagrad(Aggregator):
-    """Adagrad on the server (Reddi et al., ICLR 2021, algorithm 2).
-
-    Args:
-        lr: Length of a step, > 0.
-        tau: Added to the root of the squares' sum, > 0: the larger, the less adaptive.
-        weighting: How participants count; see :class:`FedAvg`.
-    """
-
-    lr: float = 0.01
-    tau: float = 1e-3
-    weighting: Literal["samples", "uniform"] = "samples"
-
-    def __post_init__(self) -> None:
-        _check_positive("lr", self.lr)
-        _check_positive("tau", self.tau)
-
-    def optimizer(self, parameters: list[nn.Parameter]) -> Optimizer:
-        """Return Adagrad's steps."""
-        return Adagrad(parameters, lr=self.lr, eps=self.tau, foreach=False)
-
-
-@dataclass(frozen=True)
-class FedAdam(Aggregator):
-    """Adam on the server (Reddi et al., ICLR 2021, algorithm 2), with the bias correction that the source leaves out.
-
-    Args:
-        lr: Length of a step, > 0.
-        beta1: Decay of the mean of past averages, in [0, 1).
-        beta2: Decay of the mean of their squares, in [0, 1).
-        tau: Added to the root of the squares' mean, > 0: the larger, the less adaptive.
-        weighting: How participants count; see :class:`FedAvg`.
-    """
-
-    lr: float = 0.01
-    beta1: float = 0.9
-    beta2: float = 0.99
-    tau: float = 1e-3
-    weighting: Literal["samples", "uniform"] = "samples"
-
-    def __post_init__(self) -> None:
-        _check_positive("lr", self.lr)
-        _check_positive("tau", self.tau)
-        _check_share("beta1", self.beta1)
-        _check_share("beta2", self.beta2)
-
-    def optimizer(self, parameters: list[nn.Parameter]) -> Optimizer:
-        """Return Adam's steps."""
-        return Adam(parameters, lr=self.lr, betas=(self.beta1, self.beta2), eps=self.tau, foreach=False)
-
-
-@dataclass(frozen=True)
-class FedYogi(FedAdam):
-    """Yogi on the server (Zaheer et al. 2018; Reddi et al., ICLR 2021, algorithm 2): squares change additively.
-
-    Args:
-        lr: Length of a step, > 0.
-        beta1: Decay of the mean of past averages, in [0, 1).
-        beta2: Decay of the estimate of their squares, in [0, 1).
-        tau: Added to the root of the estimate, > 0; its square is the first estimate.
-        weighting: How participants count; see :class:`FedAvg`.
-    """
-
-    @override
-    def optimizer(self, parameters: list[nn.Parameter]) -> Optimizer:
-        """Return Yogi's steps."""
-        return Yogi(parameters, lr=self.lr, betas=(self.beta1, self.beta2), tau=self.tau)
-
-
-class Yogi(Optimizer):
-    """Yogi without bias correction, as in Reddi et al., ICLR 2021, algorithm 2; torch has none.
-
-    Args:
-        parameters: What to step.
-        lr: Length of a step.
-        betas: Decays of the first and the second moment.
-        tau: Added to the root of the second moment; its square is where that begins.
-    """
-
-    def __init__(self, parameters: list[nn.Parameter], *, lr: float, betas: tuple[float, float], tau: float) -> None:
-        super().__init__(parameters, {"lr": lr, "betas": betas, "tau": tau})
-
-    @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """Take one step along the gradients."""
-        for group in self.param_groups:
-            (first_decay, second_decay), tau = group["betas"], group["tau"]
-            for parameter in group["params"]:
-                state = self.state[parameter]
-                if not state:
-                    state["mean"] = torch.zeros_like(parameter)
-                    state["square"] = torch.full_like(parameter, tau**2)
-                squares = parameter.grad**2
-                state["mean"].lerp_(parameter.grad, 1 - first_decay)
-                state["square"] -= (1 - second_decay) * squares * torch.sign(state["square"] - squares)
-                parameter -= group["lr"] * state["mean"] / (state["square"].sqrt() + tau)
+from aequa_lightning.collaboration.aggregators import Aggregator
+from aequa_lightning.collaboration.fixed_point import ExactSum
+from aequa_lightning.collaboration.holdings import Holdings
+from aequa_lightning.collaboration.robust import RobustAggregator
+from aequa_lightning.collaboration.topology import Topology
 
 
 class Server:
-    """The shared parameters, and the optimizer that moves them once a round; the same in all processes.
+    """The server as every process keeps it: the parameters, and the optimizer that moves them once a round.
 
     Args:
-        parameters: Flat vector, float32 of shape (P,); moved in place.
-        aggregator: How it moves.
+        parameters: The first ones, flat, float32 of shape (P,); moved in place.
+        aggregator: How updates become a step.
+        holdings: Which entries a width holds.
+        topology: Where this process stands.
     """
 
-    def __init__(self, parameters: Tensor, aggregator: Aggregator) -> None:
-        self.parameters = parameters
+    def __init__(self, parameters: Tensor, aggregator: Aggregator, holdings: Holdings, topology: Topology) -> None:
+        self.parameters, self.aggregator = parameters, aggregator
+        self._holdings, self._topology = holdings, topology
         self._leaf = nn.Parameter(parameters)
         self._optimizer = aggregator.optimizer([self._leaf])
+        self._sum = ExactSum(parameters.numel(), parameters.device)
+        self.updates: dict[int, Tensor] = {}
+
+    def start_round(self) -> None:
+        """Forget the updates of the round before."""
+        self.updates = {}
+        self._sum.reset()
+
+    def receive(self, index: int, update: Tensor, weight: float) -> None:
+        """Take in the update of a participant that this process's group hosts.
+
+        Args:
+            index: The participant.
+            update: float32 of shape (P,), acceptable in the sense of
+                :func:`~aequa_lightning.collaboration.fixed_point.is_acceptable`.
+            weight: Its weight in the average.
+        """
+        self.updates[index] = update
+        self._sum.add(update, weight)
+
+    def combine(self, weights: Mapping[int, float], widths: Sequence[float]) -> tuple[Tensor, Tensor]:
+        """Return what all groups have taken in as one update; a collective operation.
+
+        Args:
+            weights: Weight of every participant whose update was taken in, by index, ascending.
+            widths: Width of every participant of the run.
+
+        Returns:
+            The mean update, float64 of shape (P,), and the total weight behind each of its entries, float64 of shape
+            (P,), or () when all hold everything.
+        """
+        coverage = self._holdings.coverage(weights, widths)
+        if isinstance(self.aggregator, RobustAggregator):
+            size = len(self.parameters)
+            return self.aggregator.combine(self.updates, list(weights), self._topology, size=size), coverage
+        self._topology.sum_over_groups(self._sum.total)
+        return self._sum.mean(coverage), coverage
 
     def step(self, mean_update: Tensor, coverage: Tensor) -> None:
-        """Move along the average of a round.
+        """Move along the mean update of a round, as if it were a direction of descent.
 
         Args:
             mean_update: float64 of shape (P,).
@@ -210,13 +86,3 @@ class Server:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take back what :meth:`state_dict` returned."""
         self._optimizer.load_state_dict(dict(state))
-
-
-def _check_positive(key: str, value: float) -> None:
-    if not value > 0:
-        raise InputError(f"trainer.aggregator.{key}={value} must be above 0.")
-
-
-def _check_share(key: str, value: float) -> None:
-    if not 0 <= value < 1:
-        raise InputError(f"trainer.aggregator.{key}={value} must lie in [0, 1).")

@@ -6,10 +6,11 @@ import torch
 from lightning.fabric import Fabric
 from torch import Tensor
 
-from aequa_lightning.collaboration.engine import Collaboration, Plan
+from aequa_lightning.collaboration.aggregators import FedAvg
+from aequa_lightning.collaboration.engine import Collaboration
 from aequa_lightning.collaboration.hooks import RoundResult
 from aequa_lightning.collaboration.local import LocalWork
-from aequa_lightning.collaboration.server import FedAvg
+from aequa_lightning.collaboration.plan import Plan
 from aequa_lightning.data import DigitsData
 from aequa_lightning.training import SlimmableClassifier
 

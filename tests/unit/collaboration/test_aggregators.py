@@ -3,17 +3,29 @@
 import numpy as np
 import pytest
 import torch
+from lightning.fabric import Fabric
 
-from aequa_lightning.collaboration.server import Aggregator, FedAdagrad, FedAdam, FedAvg, FedAvgM, FedYogi, Server
+from aequa_lightning.collaboration.aggregators import Aggregator, FedAdagrad, FedAdam, FedAvg, FedAvgM, FedYogi
+from aequa_lightning.collaboration.holdings import Holdings
+from aequa_lightning.collaboration.server import Server
+from aequa_lightning.collaboration.topology import Topology
 from aequa_lightning.errors import InputError
+from aequa_lightning.slimmable import SlimmableModel
 
 EVERYWHERE = torch.tensor(1.0)
 UPDATES = np.random.default_rng(0).normal(size=(5, 6)) * 0.1
 
 
+def start(parameters: torch.Tensor, aggregator: Aggregator) -> Server:
+    """A server whose parameters are no network's: only its steps are looked at."""
+    topology = Topology(Fabric(accelerator="cpu", devices=1))
+    network = SlimmableModel(torch.nn.Linear(1, 1), [1.0], torch.zeros(1, 1))
+    return Server(parameters, aggregator, Holdings(network, topology.device), topology)
+
+
 def trained(aggregator: Aggregator, updates: np.ndarray = UPDATES) -> np.ndarray:
     parameters = torch.ones(6)
-    server = Server(parameters, aggregator)
+    server = start(parameters, aggregator)
     for update in updates:
         server.step(torch.from_numpy(update), EVERYWHERE)
     return parameters.numpy()
@@ -24,6 +36,15 @@ def test_fedavg_moves_by_the_average_to_the_bit() -> None:
     for update in UPDATES:
         expected += torch.from_numpy(update).float()
     assert (trained(FedAvg()) == expected.numpy()).all()
+
+
+def test_without_an_update_nothing_moves() -> None:
+    for aggregator in (FedAvg(), FedAvgM(), FedYogi()):
+        server = start(torch.ones(3), aggregator)
+        server.step(torch.full((3,), 0.5, dtype=torch.float64), EVERYWHERE)
+        moved = server.parameters.clone()
+        server.step(*server.combine({}, []))
+        assert (server.parameters == moved).all()
 
 
 def test_momentum() -> None:
@@ -62,7 +83,7 @@ def test_yogi() -> None:
 @pytest.mark.parametrize("aggregator", [FedAvgM(), FedAdam(), FedYogi(), FedAdagrad()])
 def test_what_nobody_held_stays(aggregator: Aggregator) -> None:
     parameters = torch.ones(2)
-    server = Server(parameters, aggregator)
+    server = start(parameters, aggregator)
     server.step(torch.tensor([0.5, 0.5], dtype=torch.float64), EVERYWHERE)
     kept = parameters[1].item()
     server.step(torch.tensor([0.5, 0.0], dtype=torch.float64), torch.tensor([1.0, 0.0]))
@@ -73,10 +94,10 @@ def test_what_nobody_held_stays(aggregator: Aggregator) -> None:
 @pytest.mark.parametrize("aggregator", [FedAvgM(), FedAdam(), FedYogi(), FedAdagrad()])
 def test_a_restored_server_goes_on_as_before(aggregator: Aggregator) -> None:
     parameters = torch.ones(6)
-    server = Server(parameters, aggregator)
+    server = start(parameters, aggregator)
     for update in UPDATES[:3]:
         server.step(torch.from_numpy(update), EVERYWHERE)
-    other = Server(parameters.clone(), aggregator)
+    other = start(parameters.clone(), aggregator)
     other.load_state_dict(server.state_dict())
     for update in UPDATES[3:]:
         other.step(torch.from_numpy(update), EVERYWHERE)

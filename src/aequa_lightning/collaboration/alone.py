@@ -1,0 +1,66 @@
+"""Training every participant alone, before the rounds: on its own data, at full width, for as long as the run lasts."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from aequa_lightning.collaboration.assignment import assign
+from aequa_lightning.collaboration.evaluation import EVALUATION_BATCH, AtWidth, count_correct
+from aequa_lightning.collaboration.standalone import Standalone
+from aequa_lightning.events import read_events
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from aequa_lightning.collaboration.engine import Collaboration
+
+
+def train_alone(run: Collaboration, initial: Tensor) -> bool:
+    """Train every participant alone that has no result yet, each process its share; a collective operation.
+
+    Args:
+        run: The run.
+        initial: Parameters to start from, float32 of shape (P,).
+
+    Returns:
+        False when asked to stop.
+    """
+    missing: list[int] = run.fabric.broadcast(run.standalone.missing())
+    hosted = assign([run.samples[index] for index in missing], run.topology.groups)
+    # Everybody takes part in the question whether to stop, so all go through as many turns as the busiest.
+    for turn in range(max(map(len, hosted))):
+        mine = hosted[run.topology.group]
+        if turn < len(mine):
+            index = missing[mine[turn]]
+            with run.whereabouts.at("training alone", **run.serving(index)):
+                result = _train_one(run, index, initial)
+                if run.topology.replica == 0:
+                    run.standalone.save(result)
+                run.call("on_standalone_end", index)
+        if run.is_stopping():
+            return False
+    if run.is_global_zero:
+        events = read_events(run.plan.run_dir / "events.jsonl")
+        recorded = {event["participant"] for event in events if event["event"] == "standalone"}
+        for result in run.standalone.all():
+            if result.participant not in recorded:
+                run.record("standalone", **vars(result))
+    return True
+
+
+def _train_one(run: Collaboration, index: int, initial: Tensor) -> Standalone:
+    start = time.perf_counter()
+    work = run.plan.work.times(run.plan.max_rounds)
+    with run.local.first_rates():
+        run.train_from(initial, index, work, keys=("standalone", index), grid=(1.0,))
+    network = run.classifier.network
+    if network.has_statistics:
+        # Alone there is no server: the statistics come from the participant's own data.
+        inputs, _ = run.participant(index)
+        network.recalibrate(inputs.split(EVALUATION_BATCH), [1.0])
+    validation, test = (
+        count_correct(AtWidth(network, 1.0), part, device=run.topology.device) / len(part)
+        for part in (run.data.validation(), run.data.test())
+    )
+    return Standalone(run.data.names[index], run.samples[index], validation, test, seconds=time.perf_counter() - start)

@@ -1,0 +1,36 @@
+"""What a run does, as its configuration says."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from aequa_lightning.collaboration.aggregators import Aggregator
+from aequa_lightning.collaboration.local import LocalWork
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run does, apart from model and data.
+
+    Attributes:
+        max_rounds: Number of rounds.
+        work: A participant's work in one round.
+        participants_per_round: How many take part in a round; None: all.
+        aggregator: How updates become one.
+        checkpoint_every: Rounds between checkpoints.
+        seed: Decides everything random.
+        run_dir: The run folder.
+        mechanism: Description of how participants are paid, for the record.
+        keep_checkpoints: How many rounds' checkpoints stay.
+        standalone_dir: Folder in which runs share what participants reach alone; None: they do not.
+    """
+
+    max_rounds: int
+    work: LocalWork
+    participants_per_round: int | None
+    aggregator: Aggregator
+    checkpoint_every: int
+    seed: int
+    run_dir: Path
+    mechanism: str
+    keep_checkpoints: int = 2
+    standalone_dir: Path | None = None

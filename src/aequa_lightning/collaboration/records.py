@@ -1,0 +1,96 @@
+"""What a run puts on record: about itself at the start, and about every round."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from aequa_lightning import __version__
+from aequa_lightning.collaboration.machine import describe_machine
+from aequa_lightning.events import append_metrics
+
+if TYPE_CHECKING:
+    from aequa_lightning.collaboration.engine import Collaboration
+
+
+def describe_run(run: Collaboration) -> dict[str, Any]:
+    """Return what a reader of the record must know about the run."""
+    network, data = run.classifier.network, run.data
+    return {
+        "round": run.round,
+        "version": __version__,
+        "processes": run.topology.processes,
+        "replicas": run.topology.replicas,
+        "device": str(run.topology.device),
+        "machine": describe_machine(run.topology.device),
+        "data": {
+            **data.describe(),
+            "participants": list(data.names),
+            "samples": run.samples,
+            "class_counts": data.class_counts().tolist(),
+            "validation": len(data.validation()),
+            "test": len(data.test()),
+        },
+        "model": {
+            "backbone": run.classifier.hparams["backbone"],
+            "parameters": run.parameters.numel(),
+            "widths": list(network.widths),
+        },
+        "mechanism": run.plan.mechanism,
+        "max_rounds": run.plan.max_rounds,
+    }
+
+
+def describe_round(
+    run: Collaboration, losses: Mapping[int, float], refused: Sequence[int], weights: Mapping[int, float]
+) -> dict[str, Any]:
+    """Return the event of a round, before its evaluation.
+
+    Args:
+        run: The run, at the end of the round.
+        losses: Mean training loss of everybody who took part, by index, ascending.
+        refused: Those of them whose update was refused.
+        weights: Weight of everybody who took part, by index.
+    """
+    data, accepted = run.data, [index for index in losses if index not in refused]
+    total = sum(weights[index] for index in accepted)
+    return {
+        "round": run.round,
+        "train_loss": sum(weights[index] * losses[index] for index in accepted) / max(total, 1e-12),
+        "participants": [
+            {
+                "name": data.names[index],
+                "samples": run.samples[index],
+                "width": run.widths[index],
+                "loss": loss,
+            }
+            for index, loss in losses.items()
+        ],
+        "rejected": [data.names[index] for index in refused],
+        # Each participant receives what it holds and sends an update of the same size.
+        "bytes_sent": 2
+        * run.parameters.element_size()
+        * sum(run.holdings.count(run.widths[index]) for index in losses),
+    }
+
+
+def write_round(run: Collaboration, record: dict[str, Any]) -> None:
+    """Put a round on record: event, table, loggers, and a warning for every update that was refused.
+
+    Args:
+        run: The run, at the end of the round.
+        record: The round's event.
+    """
+    run.record("round", **record)
+    accuracies = {f"validation_accuracy/{width}": value for width, value in record["validation_accuracy"].items()}
+    run.fabric.log_dict({"round": run.round, "train_loss": record["train_loss"], **accuracies}, step=run.round)
+    if not run.is_global_zero:
+        return
+    append_metrics(run.plan.run_dir / "metrics.csv", record)
+    if record["rejected"]:
+        warnings.warn(
+            f"Round {run.round}: the updates of {', '.join(record['rejected'])} are not finite or exploded and "
+            "were left out of the average; lower the learning rate or look at their data.",
+            stacklevel=2,
+        )

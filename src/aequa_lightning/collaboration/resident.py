@@ -1,0 +1,43 @@
+"""The participants' samples on the device, as many of them as fit."""
+
+from collections import OrderedDict
+
+import torch
+from torch import Tensor
+
+from aequa_lightning.data import CollaborativeData
+
+# Share of the device's free memory that samples may take.
+SHARE = 0.5
+
+
+class Resident:
+    """Hands out participants' samples on the device and keeps those used last there.
+
+    On the CPU they are where they belong, and nothing is kept.
+
+    Args:
+        data: The participants' data.
+        device: Where the samples are needed.
+        limit: Most bytes to keep; None: half of what is free on the device.
+    """
+
+    def __init__(self, data: CollaborativeData, device: torch.device, *, limit: int | None = None) -> None:
+        self._data, self._device = data, device
+        if limit is None:
+            limit = int(SHARE * torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else 0
+        self._limit, self._bytes = limit, 0
+        self._kept: OrderedDict[int, tuple[Tensor, Tensor]] = OrderedDict()
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        """Return a participant's inputs and targets on the device."""
+        if index in self._kept:
+            self._kept.move_to_end(index)
+            return self._kept[index]
+        inputs, targets = (tensor.to(self._device) for tensor in self._data.participant(index).tensors)
+        self._kept[index] = inputs, targets
+        self._bytes += inputs.nbytes + targets.nbytes
+        while self._bytes > self._limit:
+            _, dropped = self._kept.popitem(last=False)
+            self._bytes -= sum(tensor.nbytes for tensor in dropped)
+        return inputs, targets

@@ -1,0 +1,31 @@
+import pytest
+import torch
+
+from aequa_lightning.collaboration.resident import Resident
+from aequa_lightning.data import DigitsData
+
+BYTES = 64 * 4 + 8  # of a digit with its class
+
+
+class Counted(DigitsData):
+    def __init__(self) -> None:
+        super().__init__(participants=4, train_samples=400)
+        self.asked: list[int] = []
+
+    def participant(self, number: int) -> torch.utils.data.TensorDataset:
+        self.asked.append(number)
+        return super().participant(number)
+
+
+@pytest.mark.parametrize(("room", "asked"), [(0, [0, 1, 0, 2, 0, 1]), (2, [0, 1, 2, 1]), (4, [0, 1, 2])])
+def test_keeps_whom_it_served_last_as_far_as_there_is_room(room: int, asked: list[int]) -> None:
+    data = Counted()
+    size = max(len(data.participant(index)) for index in range(4))
+    data.asked.clear()
+    resident = Resident(data, torch.device("cpu"), limit=room * size * BYTES)
+    for index in (0, 1, 0, 2, 0, 1):
+        inputs, targets = resident[index]
+        expected = DigitsData.participant(data, index).tensors
+        assert torch.equal(inputs, expected[0])
+        assert torch.equal(targets, expected[1])
+    assert data.asked == asked
