@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # One thread a process: several processes share the machine, and forked tests must not inherit a pool of threads.
 export OMP_NUM_THREADS = 1
 
-.PHONY: setup demo test lint types unit system bench docs clean
+.PHONY: setup demo test lint types unit system processes bench docs clean
 
 setup: $(READY)
 
@@ -20,9 +20,9 @@ demo: setup
 	rm -rf runs/demo
 	$(BIN)/aequa fit --config configs/digits.yaml --trainer.run_dir runs/demo
 
-# The two halves of the tests run side by side: the second one waits a lot for processes that it starts.
+# Two at a time: much of the tests' time is waiting for processes that they start.
 test: lint types
-	$(MAKE) --jobs 2 --output-sync=target unit system
+	$(MAKE) --jobs 2 --output-sync=target processes unit system
 
 lint: setup
 	$(BIN)/ruff check .
@@ -35,7 +35,10 @@ unit: setup
 	$(BIN)/python -m pytest src tests/unit
 
 system: setup
-	$(BIN)/python -m pytest tests/integration tests/distributed tests/parity tests/fault
+	$(BIN)/python -m pytest tests/integration tests/parity
+
+processes: setup
+	$(BIN)/python -m pytest tests/distributed tests/fault
 
 bench: setup
 	$(BIN)/python -m benchmarks

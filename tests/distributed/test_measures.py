@@ -111,4 +111,4 @@ def test_too_many_coalitions_are_refused_before_any_training(
     words = small(tmp_path / "run", participants=13)
     assert aequa(*words, "--trainer.assessment.measures=[fedsv]") == 2
     assert "participants_per_round" in capsys.readouterr().err
-    assert not list((tmp_path / "run").rglob("*.json"))
+    assert not list((tmp_path / "run" / "standalone").glob("*.json"))

@@ -118,8 +118,7 @@ def test_offline_a_run_that_failed_goes_on_as_a_new_one_in_the_same_group(monkey
     before = _surroundings()
     with monkeypatch.context() as patch:
         patch.setattr("aequa_lightning.callbacks.Rewards.on_fit_end", MagicMock(side_effect=KeyError("broken")))
-        with pytest.raises(KeyError, match="broken"):
-            aequa(*small(Path("run"), rounds=1), WANDB)
+        assert aequa(*small(Path("run"), rounds=1), WANDB) == 1
     # In a run of one process that process is ours: it is left as it was.
     assert _surroundings() == before
     assert aequa(*small(Path("run"), rounds=2), WANDB, "--trainer.mechanism=SharedModel", "--ckpt_path=last") == 0
