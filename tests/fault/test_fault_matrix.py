@@ -4,6 +4,7 @@ Every case is a run of two processes that are forked from this one, so that deat
 """
 
 import functools
+import json
 import re
 import shutil
 import signal
@@ -65,6 +66,8 @@ def _assert_goes_on(run_dir: Path, reference: Path, *, devices: int = 2, warning
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run_dir = tmp_path_factory.mktemp("uninterrupted") / "run"
     assert _run(run_dir) == (0, "")
+    paid = json.loads((run_dir / "allocation.json").read_text())["participants"]
+    assert len({person["width"] for person in paid}) > 1, "all are paid alike, so little is tested"
     return run_dir
 
 
@@ -139,7 +142,7 @@ def test_out_of_memory(tmp_path: Path, uninterrupted: Path) -> None:
     error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
     status, message = _run(tmp_path / "run", Fault(throw(error), "training", 1, 2, served=True))
     assert status == 1
-    assert re.search(r"rank 1, round 2, training of participant-0\d: out of memory with data.batch_size=32", message)
+    assert re.search(r"rank 1, round 2, training of participant-0\d: out of memory with data.batch_size=8", message)
     _assert_goes_on(tmp_path / "run", uninterrupted)
 
 

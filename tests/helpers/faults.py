@@ -20,7 +20,7 @@ import torch
 from aequa_lightning.__main__ import main
 from aequa_lightning.collaboration import forking
 from aequa_lightning.collaboration.whereabouts import SIZE, Whereabouts
-from aequa_lightning.data import DigitsData
+from aequa_lightning.data import DigitsData, Dirichlet
 from aequa_lightning.mechanisms import Aequa
 from aequa_lightning.trainer import CollaborativeTrainer
 from aequa_lightning.training import SlimmableClassifier
@@ -94,6 +94,14 @@ def fill(folder: Path) -> Action:
     return action
 
 
+class _Classifier(SlimmableClassifier):
+    """Learns something in two rounds, at a rate that a resumed run must remember."""
+
+    def configure_optimizers(self) -> object:
+        optimizer = torch.optim.SGD(self.parameters(), lr=0.2)
+        return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.5)]
+
+
 def run_small(run_dir: Path, data: type[DigitsData] = DigitsData, *, devices: int = 2, minutes: float = 1.0) -> None:
     """Train for two rounds and pay, in a fraction of a second; go on where the folder holds a run."""
     torch.manual_seed(0)
@@ -101,6 +109,7 @@ def run_small(run_dir: Path, data: type[DigitsData] = DigitsData, *, devices: in
         accelerator="cpu",
         devices=devices,
         max_rounds=2,
+        local_epochs=2,
         mechanism=Aequa(resolution=0.2),
         run_dir=str(run_dir),
         report=False,
@@ -109,8 +118,8 @@ def run_small(run_dir: Path, data: type[DigitsData] = DigitsData, *, devices: in
     )
     trainer.configuration = "seed_everything: 0\n"
     trainer.fit(
-        SlimmableClassifier(10, (1, 8, 8), backbone="mlp", widths=[1.0, 0.5]),
-        data(participants=3, train_samples=120),
+        _Classifier(10, (1, 8, 8), backbone="mlp", widths=[1.0, 0.5]),
+        data(participants=3, train_samples=240, batch_size=8, partition=Dirichlet(alpha=1.0)),
         ckpt_path="last",
     )
 
@@ -160,7 +169,9 @@ class _Forked:
                 os.environ |= environment
                 self._redirect()
                 command = patch("aequa_lightning.cli.AequaCLI", side_effect=lambda words: work())
-                with command, patch.object(forking, "GRACE", 0.3), _planted(fault):
+                # Resampled payments take as long as all the rest.
+                few = patch("aequa_lightning.mechanisms.aequa.REPEATS", 20)
+                with command, few, patch.object(forking, "GRACE", 0.3), _planted(fault):
                     status = main(["fit"])
             except SystemExit as exit_:
                 status = exit_.code if isinstance(exit_.code, int) else 98
