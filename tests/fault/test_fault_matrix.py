@@ -124,6 +124,15 @@ def test_the_death_of_a_run_in_one_process(tmp_path: Path, uninterrupted: Path) 
     _assert_goes_on(tmp_path / "run", uninterrupted)
 
 
+def test_the_death_of_a_replica(tmp_path: Path) -> None:
+    whole, run_dir = tmp_path / "whole", tmp_path / "run"
+    assert _run(whole, replicas=2) == (0, "")
+    status, message = _run(run_dir, Fault(die, "training", 1, 2, served=True), replicas=2)
+    assert (status, "rank 1 was killed by SIGKILL" in message) == (1, True)
+    assert _run(run_dir, replicas=2) == (0, "")
+    assert largest_difference(run_dir, whole) == 0
+
+
 # --- errors and hangs ------------------------------------------------------------------------------------------------
 
 

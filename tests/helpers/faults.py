@@ -102,12 +102,20 @@ class _Classifier(SlimmableClassifier):
         return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.5)]
 
 
-def run_small(run_dir: Path, data: type[DigitsData] = DigitsData, *, devices: int = 2, minutes: float = 1.0) -> None:
+def run_small(
+    run_dir: Path,
+    data: type[DigitsData] = DigitsData,
+    *,
+    devices: int = 2,
+    replicas: int = 1,
+    minutes: float = 1.0,
+) -> None:
     """Train for two rounds and pay, in a fraction of a second; go on where the folder holds a run."""
     torch.manual_seed(0)
     trainer = CollaborativeTrainer(
         accelerator="cpu",
         devices=devices,
+        replicas=replicas,
         max_rounds=2,
         local_epochs=2,
         mechanism=Aequa(resolution=0.2),
