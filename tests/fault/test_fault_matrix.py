@@ -272,6 +272,18 @@ def test_a_full_disk(small_disk: Path, uninterrupted: Path, phase: str, number: 
     _assert_goes_on(run_dir, uninterrupted)
 
 
+def test_a_disk_that_is_full_from_the_beginning(small_disk: Path, uninterrupted: Path) -> None:
+    run_dir = small_disk / "run"
+    run_dir.mkdir()
+    fill(small_disk)()
+    status, errors = run_with(None, functools.partial(run_small, run_dir))
+    assert status == 1
+    assert "Traceback" not in errors
+    assert re.search(f"aequa: error: rank 0, set-up: {run_dir}/config.yaml cannot be written: No space left", errors)
+    (small_disk / "filling").unlink()
+    _assert_goes_on(run_dir, uninterrupted)
+
+
 @pytest.mark.parametrize(
     ("phase", "number", "file"),
     [

@@ -19,8 +19,8 @@ from aequa_lightning.files import is_full_disk
 GO_ON = "What was saved is sound: go on with --ckpt_path last."
 # Seconds that a process waits for the word of the one that it has lost.
 PATIENCE = 1.0
-# A note has little room for a message, and so has a terminal.
-LONGEST = 1000
+# Characters of an error's own words; a note has little room, and so has a terminal.
+LONGEST = 500
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,8 @@ def note_failure(error: BaseException, run_dir: Path, rank: int) -> Failure:
             failure = Failure(failure.kind, f"{failure.message} Traceback: {log}", failure.time)
         except OSError:
             print(text, file=sys.stderr)
-    whereabouts.note(failure=asdict(failure))
+    if not whereabouts.note(failure=asdict(failure)):
+        print(f"aequa: error: {failure.message}", file=sys.stderr)
     return failure
 
 
@@ -92,9 +93,9 @@ def speaking_for_all(run_dir: Path, rank: int) -> Iterator[None]:
             time.sleep(PATIENCE)
         if not claim_word(run_dir):
             raise SystemExit(failure.status) from None
-        if isinstance(error, InputError):
+        if failure.kind == "input":
             raise
-        raise judge(run_dir, {}) from error
+        raise (judge(run_dir, {}) if failure.kind == "contact" else RunFailed(failure.message)) from error
 
 
 def describe(error: BaseException, place: Place) -> Failure:
@@ -114,7 +115,7 @@ def describe(error: BaseException, place: Place) -> Failure:
     elif isinstance(error, KeyboardInterrupt):
         kind, message = "interrupt", f"{where}: interrupted. {GO_ON}"
     elif _is_lost_contact(error):
-        kind, message = "contact", str(error)
+        kind, message = "contact", _first_line(error)
     elif _is_out_of_memory(error):
         batch = "" if place.batch_size is None else f" with data.batch_size={place.batch_size}"
         message = (
@@ -125,7 +126,7 @@ def describe(error: BaseException, place: Place) -> Failure:
         message = f"{where}: {error.filename} cannot be written: {error.strerror}. Make room. {GO_ON}"
     else:
         message = f"{where}: {type(error).__name__}: {_first_line(error)}. {GO_ON}"
-    return Failure(kind, message[:LONGEST], time.time())
+    return Failure(kind, message, time.time())
 
 
 def judge(run_dir: Path, statuses: Mapping[int, int | None]) -> BaseException:
@@ -144,6 +145,8 @@ def judge(run_dir: Path, statuses: Mapping[int, int | None]) -> BaseException:
     for rank, status in statuses.items():
         if status and (status < 0 or rank not in failures):
             return RunFailed(f"rank {rank} {_ended(status)} in {places.get(rank, Place(rank))}. {GO_ON}")
+    if not failures:
+        return RunFailed(f"The reason was not noted. {GO_ON}")
     first = min(failures.values(), key=lambda failure: (failure.kind == "contact", failure.time))
     if first.kind == "input":
         return InputError(first.message)
@@ -185,4 +188,4 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [""])[0].rstrip(".")
+    return (str(error).strip().splitlines() or [""])[0].rstrip(".")[:LONGEST]

@@ -60,23 +60,29 @@ class Whereabouts:
 
     def __init__(self, run_dir: Path, rank: int) -> None:
         self.place = read_places(run_dir).get(rank, Place(rank))
-        path = _folder(run_dir) / f"rank-{rank}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Kept open: on a network drive every closing would wait for the server.
-        self._file = os.open(path, os.O_WRONLY | os.O_CREAT)
-        finalize(self, os.close, self._file)
+        self._file: int | None = None
+        # Where notes cannot be written, the work goes on without them.
+        with suppress(OSError):
+            _folder(run_dir).mkdir(parents=True, exist_ok=True)
+            # Kept open: on a network drive every closing would wait for the server.
+            self._file = os.open(_folder(run_dir) / f"rank-{rank}.json", os.O_WRONLY | os.O_CREAT)
+            finalize(self, os.close, self._file)
         self.note()
 
-    def note(self, **changes: Any) -> None:
+    def note(self, **changes: Any) -> bool:
         """Change the place.
 
         Args:
             **changes: Attributes of :class:`Place`; the others stay.
+
+        Returns:
+            Whether others can read it.
         """
         self.place = replace(self.place, **{"since": time.time(), **changes})
-        # Where a note cannot be written, the work goes on without it.
+        content = json.dumps(vars(self.place)).encode().ljust(SIZE)
         with suppress(OSError):
-            os.pwrite(self._file, json.dumps(vars(self.place)).encode().ljust(SIZE), 0)
+            return self._file is not None and os.pwrite(self._file, content, 0) == len(content)
+        return False
 
     @contextmanager
     def at(self, phase: str, **changes: Any) -> Iterator[None]:
