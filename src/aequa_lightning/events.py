@@ -130,6 +130,6 @@ def append_metrics(path: Path, event: Event) -> None:
         csv.DictWriter(file, list(row), lineterminator="\n").writerow(row)
 
 
-def _metrics_row(event: Event) -> dict[str, float]:
+def _metrics_row(event: Event) -> dict[str, float | None]:
     row = {"round": event["round"], "train_loss": event["train_loss"], "seconds": event["seconds"]}
     return row | {f"validation_accuracy/{width}": value for width, value in event["validation_accuracy"].items()}

@@ -20,6 +20,7 @@ from aequa_lightning.collaboration.checkpoint import load_last
 from aequa_lightning.collaboration.engine import Collaboration
 from aequa_lightning.collaboration.hooks import CollaborationCallback
 from aequa_lightning.collaboration.local import LocalWork
+from aequa_lightning.collaboration.participation import Participation
 from aequa_lightning.collaboration.plan import Plan
 from aequa_lightning.collaboration.robust import RobustAggregator
 from aequa_lightning.collaboration.topology import build_fabric, launch
@@ -49,6 +50,7 @@ class CollaborativeTrainer:
         local_epochs: Passes of a participant over its data in a round, >= 1.
         local_steps: Batches of a participant in a round, instead of passes.
         participants_per_round: How many take part in a round, drawn at random; null: all.
+        participation: Who is drawn, who fails to report, who runs out of time; null: all alike, nobody and nobody.
         aggregator: How updates become one; null: FedAvg weighted by samples.
         mechanism: How participants are paid; null: Aequa after training.
         assessment: Which contributions are measured round by round; null: cosine, behind the gates.
@@ -82,6 +84,7 @@ class CollaborativeTrainer:
         local_epochs: int = 1,
         local_steps: int | None = None,
         participants_per_round: int | None = None,
+        participation: Participation | None = None,
         aggregator: Aggregator | None = None,
         mechanism: Mechanism | None = None,
         assessment: Assessment | None = None,
@@ -126,6 +129,7 @@ class CollaborativeTrainer:
             seed=seed,
             run_dir=Path(run_dir),
             mechanism=repr(self.mechanism),
+            participation=participation or Participation(),
             keep_checkpoints=keep_checkpoints,
             standalone_dir=None if standalone_dir is None else Path(standalone_dir),
         )
@@ -158,11 +162,7 @@ class CollaborativeTrainer:
             RunInterrupted: A signal stopped the run after its state was saved.
         """
         state = state_to_resume(self.plan.run_dir, ckpt_path)
-        count = self.plan.participants_per_round
-        if count is not None and count > datamodule.participants:
-            raise InputError(
-                f"trainer.participants_per_round={count} exceeds data.participants={datamodule.participants}."
-            )
+        self.plan.participation.check(datamodule.participants, self.plan.participants_per_round)
         if state is not None:
             check_state(model, datamodule.participants, state)
         datamodule.prepare_data()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.command import fit, largest_difference
+from tests.helpers.command import events, fit, largest_difference
 
 pytestmark = pytest.mark.distributed
 
@@ -33,3 +33,27 @@ def test_a_robust_average_does_not_depend_on_who_hosts_whom(tmp_path: Path) -> N
     options = ("--trainer.aggregator=MultiKrum", "--trainer.assessment.gates=false", "--trainer.report=false")
     one, two = (fit(tmp_path / str(devices), *options, devices=devices, rounds=1) for devices in (1, 2))
     assert largest_difference(one, two) == 0
+
+
+# Whatever a round may be made of: four rounds in which, by the seed, somebody drops out and once nobody is left.
+EVERYTHING = (
+    "--trainer.aggregator=FedYogi",
+    "--trainer.participants_per_round=3",
+    "--trainer.participation.choice=samples",
+    "--trainer.participation.availability=0.45",
+    "--trainer.participation.dropout=0.3",
+    "--trainer.participation.steps_in_time=5",
+    "--trainer.participation.speed=[1.0,0.6,0.3,2.0]",
+    "--trainer.report=false",
+    "--trainer.programs=false",
+)
+
+
+def test_one_and_three_processes_give_the_same_bits_whatever_a_round_is_made_of(tmp_path: Path) -> None:
+    one, three = (fit(tmp_path / str(devices), *EVERYTHING, devices=devices, rounds=4) for devices in (1, 3))
+    assert largest_difference(one, three) == 0
+    assert (one / "contributions.csv").read_text() == (three / "contributions.csv").read_text()
+    rounds = events(one, "round")
+    assert any(event["lost"] for event in rounds)
+    assert any(event["cut"] for event in rounds)
+    assert any(not event["participants"] for event in rounds)

@@ -198,14 +198,13 @@ class Measures:
         if not self.assessment.gates:
             return let_pass(accepted), products.squares[accepted].diag()
         gram = gram_matrix(result.updates, accepted, run.topology, size=len(run.parameters))
-        # With a fixed number of steps everybody does the same work.
-        samples = [1 if run.plan.work.steps else run.samples[index] for index in accepted]
+        steps = [run.work(index).count(run.samples[index], run.data.batch_size) for index in accepted]
         screened = screen(
             gram,
             products.cosines("previous")[accepted] if "previous" in products.along else None,
             accepted=accepted,
             refused=[run.data.names.index(name) for name in result.record["rejected"]],
-            work=torch.tensor(samples, dtype=torch.float64),
+            work=torch.tensor(steps, dtype=torch.float64),
             names=run.data.names,
         )
         return screened, gram

@@ -13,14 +13,13 @@ from lightning.fabric import Fabric
 from torch import Tensor
 
 from aequa_lightning.collaboration.alone import train_alone
-from aequa_lightning.collaboration.assignment import assign
+from aequa_lightning.collaboration.assignment import Placement
 from aequa_lightning.collaboration.checkpoint import point_last_at, save_checkpoint
 from aequa_lightning.collaboration.evaluation import Evaluator
 from aequa_lightning.collaboration.fixed_point import is_acceptable
 from aequa_lightning.collaboration.holdings import Holdings
 from aequa_lightning.collaboration.hooks import CollaborationCallback, RoundResult
 from aequa_lightning.collaboration.local import LocalTrainer, LocalWork
-from aequa_lightning.collaboration.participation import draw
 from aequa_lightning.collaboration.plan import Plan
 from aequa_lightning.collaboration.records import describe_round, describe_run, write_round
 from aequa_lightning.collaboration.resident import Resident
@@ -86,6 +85,7 @@ class Collaboration:
         # Where the mechanism gives everybody a model of its own, they are here, float32 of shape (N, P).
         self.models: Tensor | None = None
         self._resident = Resident(data, self.topology.device)
+        self._placement = Placement(self.samples)
         self.call("setup")
 
     @property
@@ -207,27 +207,33 @@ class Collaboration:
         """One round: everybody trains, one reduction, evaluation. The server moves only when all of it went well."""
         watch, at = Stopwatch(), partial(self.whereabouts.at, round=number)
         self.call("on_round_start")
-        present = draw(self.data.participants, self.plan.participants_per_round, seed=self.plan.seed, round=number)
+        cast = self.plan.participation.cast(
+            self.samples, self.plan.participants_per_round, seed=self.plan.seed, round=number
+        )
+        present = cast.reporting
         samples = [self.samples[index] for index in present]
         weights = dict(zip(present, self.plan.aggregator.weights(samples), strict=True))
-        hosted = [present[place] for place in assign(samples, self.topology.groups)[self.topology.group]]
-        # A participant's row: its loss, and whether its update was refused.
+        hosted = self._placement.assign(present, self.topology.groups)[self.topology.group]
+        # A participant's row: its loss, whether its update was refused, and the seconds it took.
         row = {index: place for place, index in enumerate(present)}
-        outcome = torch.zeros(len(present), 2, dtype=torch.float64)
+        outcome = torch.zeros(len(present), 3, dtype=torch.float64)
         self.server.start_round()
         with watch.phase("training"), at("training"):
             for index in hosted:
                 self.whereabouts.note(**self.serving(index))
+                began = time.perf_counter()
                 loss, update = self._train_participant(number, index)
                 if is_acceptable(update) and math.isfinite(loss):
                     self.server.receive(index, update, weights[index])
                     outcome[row[index], 0] = loss
                 else:
                     outcome[row[index], 1] = 1
+                outcome[row[index], 2] = time.perf_counter() - began
                 self.call("on_participant_end", index)
         with watch.phase("reduction"), at("reduction"):
             outcome = self.topology.share(outcome)
             losses = dict(zip(present, outcome[:, 0].tolist(), strict=True))
+            self._placement.note(dict(zip(present, outcome[:, 2].tolist(), strict=True)))
             refused = [index for index in present if outcome[row[index], 1]]
             accepted = {index: weights[index] for index in present if index not in refused}
             mean_update, coverage = self.server.combine(accepted, self.widths)
@@ -237,7 +243,7 @@ class Collaboration:
         with watch.phase("evaluation"), at("evaluation"):
             self.load_server_parameters()
             (accuracy,) = self.evaluator.accuracies(self.grid, [self.data.validation()])
-        record = describe_round(self, losses, refused, weights)
+        record = describe_round(self, losses, refused, weights, lost=cast.lost)
         record["validation_accuracy"] = {f"{width:g}": value for width, value in accuracy.items()}
         with watch.phase("callbacks"), at("callbacks"):
             updates = self.server.updates
@@ -254,7 +260,9 @@ class Collaboration:
         if width < 1:
             received = received * self.holdings.mask(width)
             grid = (width, *(other for other in grid if other < width))
-        loss = self.train_from(received, index, self.plan.work, keys=("round", number, "participant", index), grid=grid)
+        loss = self.train_from(
+            received, index, self.work(index), keys=("round", number, "participant", index), grid=grid
+        )
         return loss, self.local.parameters - received
 
     def train_from(
@@ -280,6 +288,11 @@ class Collaboration:
         """
         self.local.parameters.copy_(parameters)
         return self.local.train(*self.participant(index), work, keys=keys, grid=grid)
+
+    def work(self, index: int) -> LocalWork:
+        """Return what a participant does in a round."""
+        steps = self.plan.participation.steps(index)
+        return self.plan.work.within(steps, self.samples[index], self.data.batch_size)
 
     def participant(self, index: int) -> tuple[Tensor, Tensor]:
         """Return a participant's inputs and targets on the device."""

@@ -35,6 +35,24 @@ class LocalWork:
     steps: int | None = None
     shuffle: bool = True
 
+    def count(self, samples: int, batch_size: int) -> int:
+        """Return the number of batches that :func:`batches` makes of it.
+
+        Example:
+            >>> LocalWork(epochs=2).count(9, batch_size=4), LocalWork(epochs=2).count(10, batch_size=4)
+            (4, 6)
+        """
+        if self.steps is not None:
+            return self.steps
+        alone = samples > batch_size and samples % batch_size == 1
+        return self.epochs * (-(-samples // batch_size) - alone)
+
+    def within(self, steps: int | None, samples: int, batch_size: int) -> "LocalWork":
+        """Return what can be done of it in some steps; None: all."""
+        if steps is None or steps >= self.count(samples, batch_size):
+            return self
+        return replace(self, steps=steps)
+
     def times(self, rounds: int) -> "LocalWork":
         """Return the work of as many rounds in one go."""
         steps = None if self.steps is None else self.steps * rounds

@@ -1,10 +1,11 @@
 """What a run does, as its configuration says."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from aequa_lightning.collaboration.aggregators import Aggregator
 from aequa_lightning.collaboration.local import LocalWork
+from aequa_lightning.collaboration.participation import Participation
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class Plan:
         seed: Decides everything random.
         run_dir: The run folder.
         mechanism: Description of how participants are paid, for the record.
+        participation: Who takes part in a round, and what may go wrong.
         keep_checkpoints: How many rounds' checkpoints stay.
         standalone_dir: Folder in which runs share what participants reach alone; None: they do not.
     """
@@ -32,5 +34,6 @@ class Plan:
     seed: int
     run_dir: Path
     mechanism: str
+    participation: Participation = field(default_factory=Participation)
     keep_checkpoints: int = 2
     standalone_dir: Path | None = None

@@ -43,21 +43,27 @@ def describe_run(run: Collaboration) -> dict[str, Any]:
 
 
 def describe_round(
-    run: Collaboration, losses: Mapping[int, float], refused: Sequence[int], weights: Mapping[int, float]
+    run: Collaboration,
+    losses: Mapping[int, float],
+    refused: Sequence[int],
+    weights: Mapping[int, float],
+    *,
+    lost: Sequence[int],
 ) -> dict[str, Any]:
     """Return the event of a round, before its evaluation.
 
     Args:
         run: The run, at the end of the round.
-        losses: Mean training loss of everybody who took part, by index, ascending.
+        losses: Mean training loss of everybody who reported, by index, ascending.
         refused: Those of them whose update was refused.
-        weights: Weight of everybody who took part, by index.
+        weights: Weight of everybody who reported, by index.
+        lost: Those who were chosen but did not report.
     """
     data, accepted = run.data, [index for index in losses if index not in refused]
     total = sum(weights[index] for index in accepted)
     return {
         "round": run.round,
-        "train_loss": sum(weights[index] * losses[index] for index in accepted) / max(total, 1e-12),
+        "train_loss": sum(weights[index] * losses[index] for index in accepted) / total if accepted else None,
         "participants": [
             {
                 "name": data.names[index],
@@ -68,6 +74,8 @@ def describe_round(
             for index, loss in losses.items()
         ],
         "rejected": [data.names[index] for index in refused],
+        "lost": [data.names[index] for index in lost],
+        "cut": [data.names[index] for index in losses if run.work(index) != run.plan.work],
         # Each participant receives what it holds and sends an update of the same size.
         "bytes_sent": 2
         * run.parameters.element_size()
@@ -83,8 +91,10 @@ def write_round(run: Collaboration, record: dict[str, Any]) -> None:
         record: The round's event.
     """
     run.record("round", **record)
-    accuracies = {f"validation_accuracy/{width}": value for width, value in record["validation_accuracy"].items()}
-    run.fabric.log_dict({"round": run.round, "train_loss": record["train_loss"], **accuracies}, step=run.round)
+    metrics = {f"validation_accuracy/{width}": value for width, value in record["validation_accuracy"].items()}
+    if record["train_loss"] is not None:
+        metrics["train_loss"] = record["train_loss"]
+    run.fabric.log_dict({"round": run.round, **metrics}, step=run.round)
     if not run.is_global_zero:
         return
     append_metrics(run.plan.run_dir / "metrics.csv", record)

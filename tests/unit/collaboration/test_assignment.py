@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from aequa_lightning.collaboration.assignment import assign
+from aequa_lightning.collaboration.assignment import Placement, assign
 
 
 def _busiest(work: list[float], hosted: list[list[int]]) -> float:
@@ -25,3 +25,24 @@ def test_within_four_thirds_of_the_best(seed: int) -> None:
 
 def test_more_groups_than_participants_leave_some_idle() -> None:
     assert sorted(map(len, assign([1.0, 2.0], 4))) == [0, 0, 1, 1]
+
+
+def test_without_a_measurement_samples_decide() -> None:
+    samples = [50, 10, 30, 30]
+    assert Placement(samples).assign([0, 1, 2, 3], 2) == assign([float(count) for count in samples], 2)
+
+
+def test_measured_seconds_take_the_place_of_samples() -> None:
+    placement = Placement([10, 10, 10, 10, 10])
+    placement.note({0: 1.0, 1: 1.0, 2: 1.0, 4: 3.0})
+    # Nearly all the work lies with participant 4, which samples do not tell.
+    assert placement.assign([0, 1, 2, 4], 2) == [[4], [0, 1, 2]]
+    placement.note({0: 9.0})
+    assert placement.assign([0, 1, 4], 2) == [[0], [4, 1]]
+
+
+def test_whoever_was_never_measured_counts_at_the_pace_of_the_others() -> None:
+    placement = Placement([10, 30, 100])
+    placement.note({0: 2.0, 1: 2.0})
+    # 4 seconds for 40 samples, so 10 seconds for 100.
+    assert placement.assign([0, 1, 2], 2) == [[2], [0, 1]]

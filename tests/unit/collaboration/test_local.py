@@ -51,3 +51,18 @@ def test_a_scheduler_that_waits_for_a_metric_is_refused() -> None:
         unpack_optimizers({"optimizer": optimizer, "lr_scheduler": {"scheduler": plateau, "monitor": "loss"}})
     with pytest.raises(InputError, match="one optimizer"):
         unpack_optimizers(([optimizer, optimizer], []))
+
+
+@pytest.mark.parametrize("samples", [1, 3, 4, 5, 8, 9, 17])
+def test_batches_are_counted_before_they_are_made(samples: int) -> None:
+    for work in (LocalWork(epochs=3), LocalWork(steps=7)):
+        assert work.count(samples, 4) == len(list(batches(samples, work, 4, seed=0)))
+
+
+def test_work_that_is_cut_begins_like_the_whole() -> None:
+    work = LocalWork(epochs=2)
+    part = list(batches(10, work.within(4, 10, 3), 3, seed=1))
+    whole = list(batches(10, work, 3, seed=1))
+    assert len(part) == 4 < len(whole)
+    assert all(torch.equal(a, b) for a, b in zip(part, whole, strict=False))
+    assert work.within(99, 10, 3) == work.within(None, 10, 3) == work
