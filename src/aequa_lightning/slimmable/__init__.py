@@ -1,7 +1,7 @@
 """One network, many widths: run, train and hand out any width of an ordinary PyTorch network."""
 
 from aequa_lightning.slimmable.budget import Cost, cost, width_for
-from aequa_lightning.slimmable.convert import group_norm_from_batch_norm
+from aequa_lightning.slimmable.convert import group_norm_from_batch_norm, without_running_statistics
 from aequa_lightning.slimmable.export import save_onnx, save_safetensors
 from aequa_lightning.slimmable.importance import order_by_importance
 from aequa_lightning.slimmable.model import SlimmableModel
@@ -24,4 +24,5 @@ __all__ = [
     "save_onnx",
     "save_safetensors",
     "width_for",
+    "without_running_statistics",
 ]

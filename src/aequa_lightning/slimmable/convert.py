@@ -1,10 +1,11 @@
-"""From batch norm to group norm: networks of any width without running statistics."""
+"""From batch norm to norms that keep no running statistics, so that a width needs none of its own."""
 
 import copy
 
 from torch import nn
 
 from aequa_lightning.errors import InputError
+from aequa_lightning.slimmable.norm import Stateful
 
 BatchNorm = nn.modules.batchnorm._BatchNorm
 
@@ -35,6 +36,30 @@ def group_norm_from_batch_norm(module: nn.Module, channels_per_group: int = 16) 
             memo[id(part)] = _group_norm(name, part, channels_per_group)
     # What a copy has been remembered for is not copied again, wherever and however often it is referred to.
     return copy.deepcopy(module, memo)
+
+
+def without_running_statistics(module: nn.Module) -> nn.Module:
+    """Return a copy of a network whose batch and instance norms use the statistics of the batch in evaluation too.
+
+    No width needs statistics of its own then. But an output depends on the other inputs of its batch: give batches
+    that are large and mixed as in training. One input alone is normalised by itself, which fails where a layer sees
+    one value per channel. (Static batch norm of Diao et al., "HeteroFL", ICLR 2021, takes running statistics after
+    training; that is what a network with running statistics does when it is recalibrated.)
+
+    Args:
+        module: Any network; it stays as it is.
+
+    Example:
+        >>> without_running_statistics(nn.BatchNorm1d(4)).running_mean is None
+        True
+    """
+    duplicate = copy.deepcopy(module)
+    for part in duplicate.modules():
+        if isinstance(part, Stateful):
+            part.track_running_stats = False
+            for key in list(part._buffers):
+                setattr(part, key, None)
+    return duplicate
 
 
 def _group_norm(name: str, norm: BatchNorm, size: int) -> nn.GroupNorm:

@@ -27,7 +27,7 @@ def order_by_importance(model: SlimmableModel) -> tuple[str, ...]:
 
     The importance of a channel is the L1 norm of the weights that read it. Channels that can only be kept together
     (groups, heads) move together. Do this once, before training: the state of an optimizer is not permuted with it.
-    The running statistics of the narrow widths belong to other channels afterwards and are forgotten.
+    What is private to the narrow widths belongs to other channels afterwards and is forgotten.
 
     Args:
         model: A slimmable model, usually made from a pretrained network.
@@ -49,7 +49,7 @@ def order_by_importance(model: SlimmableModel) -> tuple[str, ...]:
     structure = model.structure
     orders = _invariant_orders(model, channel_importance(structure, _tensors(model.full)))
     _permute(_tensors(model.full), structure, orders)
-    model.banks.forget()
+    model.forget()
     return tuple(axis.name for number, axis in enumerate(structure.axes) if number not in orders)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -54,15 +54,18 @@ class SlimmableModel(nn.Module):
             width that can be asked for; between it and 1 any width can. Wherever a width is asked for, shares of single
             layers can be too: by the names that :meth:`describe` shows, where layers that are not named stay whole.
         example_input: A batch (one sample is enough) of the size that the network is made for.
+        affine: ``"shared"``: all widths share the weights and biases of batch and instance norms, and their parameters
+            are those of ``full``. ``"private"``: every width of the grid has its own, and there are no other widths.
 
     Attributes:
-        full: The full network; its parameters are all parameters there are.
+        full: The full network.
         widths: The grid, descending from 1.
         structure: How widths cut the network.
         has_statistics: Whether any norm layer keeps running statistics.
 
     Raises:
-        InputError: When a width is no share in (0, 1], or the network's structure cannot follow a width of the grid.
+        InputError: When a width is no share in (0, 1], the network's structure cannot follow a width of the grid, or
+            there are no affine parameters to be private.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(4, 10), nn.ReLU(), nn.Linear(10, 3))
@@ -73,7 +76,14 @@ class SlimmableModel(nn.Module):
         Linear(in_features=4, out_features=6, bias=True)
     """
 
-    def __init__(self, full: nn.Module, widths: Sequence[float], example_input: Tensor) -> None:
+    def __init__(
+        self,
+        full: nn.Module,
+        widths: Sequence[float],
+        example_input: Tensor,
+        *,
+        affine: Literal["shared", "private"] = "shared",
+    ) -> None:
         super().__init__()
         self.full = full
         self.widths = grid(widths)
@@ -83,8 +93,18 @@ class SlimmableModel(nn.Module):
         self._statistics_names = frozenset(norm.statistics(full))
         self.has_statistics = bool(self._statistics_names)
         self.structure = resolve(trace(meta_copy(full), self.example_input, RULES))
-        self.banks = norm.Banks()
+        self.banks, self.affines = norm.Banks(), norm.Affines()
+        if affine not in ("shared", "private"):
+            raise InputError(f"affine: {affine!r} is unknown; choose 'shared' or 'private'")
+        self._private = frozenset(norm.affine(full)) if affine == "private" else frozenset()
+        if affine == "private" and not self._private:
+            raise InputError(
+                "affine: 'private' needs batch or instance norms with affine parameters; this network has none"
+            )
         self._derived = _Derived()
+        for sizes in map(self.structure.sizes, self.widths if self._private else ()):
+            if sizes != self.structure.sizes(1.0):
+                self.affines.add(sizes, self._leading_affine(sizes))
         for width in self.widths:
             if not self._is_full(width):
                 narrow = self._narrow(width)
@@ -108,7 +128,7 @@ class SlimmableModel(nn.Module):
         return narrow.skeleton(x, self._lend(narrow, statistics))
 
     def plan(self, width: Width) -> SlicePlan:
-        """Return what a width takes of each parameter of ``full``.
+        """Return what a width takes of each parameter of ``full``; nothing of those that it has of its own.
 
         Args:
             width: Share of the channels, or of each layer's, between the smallest width of the grid and 1.
@@ -134,6 +154,7 @@ class SlimmableModel(nn.Module):
         narrow = self._narrow(width)
         own = self._own_tensors()
         owned = self._plan(narrow.sizes).extract(own) | narrow.buffers.extract(own)
+        owned |= {name: t.detach().clone() for name, t in self.affines.get(narrow.sizes).items()}
         if fresh_statistics:
             owned |= self._fresh_statistics(narrow)
         elif self._is_full(width):
@@ -153,7 +174,8 @@ class SlimmableModel(nn.Module):
         """
         start = self.widths[-1] if low is None else low
         self._check(start)
-        return tuple(point for point in self.structure.breakpoints if point >= start)
+        points = reversed(self.widths) if self._private else self.structure.breakpoints
+        return tuple(point for point in points if point >= start)
 
     def widths_between(self, narrow: float, wide: float) -> dict[float, dict[str, float]]:
         """Return the shares of layers on the way from one width to a wider one, which widens one layer after another.
@@ -164,7 +186,7 @@ class SlimmableModel(nn.Module):
 
         Returns:
             What lies between the two and is no width of all layers. All of it nests, and each has a number between
-            ``narrow`` and ``wide`` that grows with it.
+            ``narrow`` and ``wide`` that grows with it. With private affine parameters there is nothing between.
 
         Example:
             >>> net = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
@@ -173,7 +195,7 @@ class SlimmableModel(nn.Module):
         """
         self._check(narrow)
         self._check(wide)
-        return self.structure.between(narrow, wide)
+        return {} if self._private else self.structure.between(narrow, wide)
 
     def describe(self) -> str:
         """Return a table of what can become narrower: the channels of each axis at each width of the grid."""
@@ -183,7 +205,7 @@ class SlimmableModel(nn.Module):
             [axis.name, str(axis.unit), *(str(column[number]) for column in columns)]
             for number, axis in enumerate(self.structure.axes)
         ]
-        rows.append(["parameters", "", *(f"{self.plan(width).numel():,}" for width in self.widths)])
+        rows.append(["parameters", "", *(f"{self._numel(width):,}" for width in self.widths)])
         spans = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
         lines = []
         for row in [header, *rows]:
@@ -226,6 +248,15 @@ class SlimmableModel(nn.Module):
                 for part, own in zip(narrow, statistics, strict=True):
                     part.skeleton(batch, self._lend(part, own))
 
+    @torch.no_grad()
+    def forget(self) -> None:
+        """Let all that is private to the narrow widths start anew, as after construction, from the full network."""
+        self.banks.forget()
+        for sizes in map(self._sizes, self.widths):
+            own = self.affines.get(sizes)
+            for name, tensor in self._leading_affine(sizes).items() if own else ():
+                own[name].copy_(tensor)
+
     # ---- what is made on demand -----------------------------------------------------------------------------------
 
     def __getstate__(self) -> dict[str, Any]:
@@ -243,20 +274,30 @@ class SlimmableModel(nn.Module):
 
     def _sizes(self, width: Width) -> tuple[int, ...]:
         """Return what a width keeps of each axis; all that is made for a width is found by it."""
-        if isinstance(width, Mapping):
-            self._check(width)
-            return self.structure.sizes(width)
-        if width not in self._derived.sizes:
-            self._check(width)
-            self._derived.sizes[width] = self.structure.sizes(width)
-        return self._derived.sizes[width]
+        if not isinstance(width, Mapping) and width in self._derived.sizes:
+            return self._derived.sizes[width]
+        self._check(width)
+        sizes = self.structure.sizes(width)
+        if self._private and sizes != self.structure.sizes(1.0) and not self.affines.get(sizes):
+            raise InputError(
+                f"width: {width} has no affine parameters of its own, only the grid {list(self.widths)} has; "
+                "ask for one of these, or make the model with affine='shared'"
+            )
+        if not isinstance(width, Mapping):
+            self._derived.sizes[width] = sizes
+        return sizes
 
     def _is_full(self, width: Width) -> bool:
         return self._sizes(width) == self._sizes(1.0)
 
+    def _numel(self, width: Width) -> int:
+        own = self.affines.get(self._sizes(width)).values()
+        return self.plan(width).numel() + sum(tensor.numel() for tensor in own)
+
     def _plan(self, sizes: tuple[int, ...]) -> SlicePlan:
         if sizes not in self._derived.plans:
-            shapes = {name: shape for name, shape in self._shapes.items() if name in self._parameter_names}
+            names = self._parameter_names - self.affines.get(sizes).keys()
+            shapes = {name: shape for name, shape in self._shapes.items() if name in names}
             self._derived.plans[sizes] = self.structure.plan(sizes, shapes)
         return self._derived.plans[sizes]
 
@@ -301,12 +342,13 @@ class SlimmableModel(nn.Module):
         return f"Widths nearby that it can have: {', '.join(legal) or 'only 1'}."
 
     def _lend(self, narrow: _Narrow, statistics: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the tensors that a skeleton computes with: parts of the full ones, and statistics."""
+        """Return the tensors that a skeleton computes with: parts of the full ones, and what is private to a width."""
         own = self._own_tensors()
         tensors = lend(self._plan(narrow.sizes), own)
         if narrow.buffers.indices:
             tensors.update(narrow.buffers.take(own))
         tensors.update(statistics)
+        tensors.update(self.affines.get(narrow.sizes))
         return tensors
 
     def _training_statistics(self, narrow: _Narrow) -> Mapping[str, Tensor]:
@@ -349,6 +391,12 @@ class SlimmableModel(nn.Module):
         fresh = {name: own[name].new_empty(shape) for name, shape in narrow.statistics.shapes.items()}
         norm.reset(fresh)
         return fresh
+
+    def _leading_affine(self, sizes: tuple[int, ...]) -> dict[str, nn.Parameter]:
+        """Return copies of the leading part of the full network's affine parameters, which private ones start as."""
+        own = {name: self.full.get_parameter(name) for name in sorted(self._private)}
+        parts = self.structure.plan(sizes, {name: self._shapes[name] for name in own}).extract(own)
+        return {name: nn.Parameter(part, own[name].requires_grad) for name, part in parts.items()}
 
     def _own_tensors(self) -> dict[str, Tensor]:
         """Return the full network's parameters and buffers by name, through references made once."""

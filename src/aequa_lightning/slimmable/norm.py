@@ -1,8 +1,9 @@
-"""Running statistics of the norm layers, private to each width.
+"""What the norm layers have of each width: running statistics, and affine parameters where those are not shared.
 
 A narrow layer sees other activations than the full one, so its mean and variance differ; sharing them ruins the
-narrow widths. The affine parameters are shared. Source: Yu and Huang, "Universally Slimmable Networks and Improved
-Training Techniques", ICCV 2019, section 3 (statistics after training).
+narrow widths. Sources: Yu et al., "Slimmable Neural Networks", ICLR 2019 (switchable batch normalization: all private);
+Yu and Huang, "Universally Slimmable Networks and Improved Training Techniques", ICCV 2019, section 3 (statistics after
+training).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +22,16 @@ def statistics(module: nn.Module) -> dict[str, Tensor]:
         for name, part in module.named_modules()
         if isinstance(part, Stateful) and part.running_mean is not None
         for key, buffer in part.named_buffers(recurse=False)
+    }
+
+
+def affine(module: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the weights and biases of all batch and instance norms in a module, by name."""
+    return {
+        f"{name}.{key}" if name else key: parameter
+        for name, part in module.named_modules()
+        if isinstance(part, Stateful)
+        for key, parameter in part.named_parameters(recurse=False)
     }
 
 
@@ -61,14 +72,14 @@ class Bank(nn.Module):
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         super().__init__()
         for name, tensor in tensors.items():
-            self.register_buffer(name.replace(".", "/"), tensor)  # a buffer's name must not have dots
+            self.register_buffer(_flat(name), tensor)
         counts = [tensor for name, tensor in tensors.items() if name.endswith("num_batches_tracked")]
         self.seen = any(int(count) > 0 for count in counts)
 
     @property
     def named(self) -> dict[str, Tensor]:
         """The statistics by the names that they have in the network."""
-        return {name.replace("/", "."): tensor for name, tensor in self._buffers.items() if tensor is not None}
+        return {_dotted(name): tensor for name, tensor in self._buffers.items() if tensor is not None}
 
 
 class Banks(nn.Module):
@@ -97,7 +108,7 @@ class Banks(nn.Module):
         for name, tensor in state_dict.items():
             if name.startswith(prefix):
                 key, _, buffer = name.removeprefix(prefix).partition(".")
-                found.setdefault(key, {})[buffer.replace("/", ".")] = tensor
+                found.setdefault(key, {})[_dotted(buffer)] = tensor
         device = next((buffer.device for buffer in self.buffers()), None)
         self._modules.clear()
         for key, tensors in found.items():
@@ -105,5 +116,26 @@ class Banks(nn.Module):
             self.add_module(key, Bank({name: tensor.to(device, copy=True) for name, tensor in tensors.items()}))
 
 
+class Affines(nn.Module):
+    """Weights and biases of the norm layers that are private to a narrow sub-network of the grid."""
+
+    def add(self, sizes: Sequence[int], tensors: Mapping[str, nn.Parameter]) -> None:
+        """Add those of a sub-network, by the names that they have in the network."""
+        self.add_module(_key(sizes), nn.ParameterDict({_flat(name): tensor for name, tensor in tensors.items()}))
+
+    def get(self, sizes: Sequence[int]) -> dict[str, Tensor]:
+        """Return those of a sub-network, none where it has none."""
+        own = self._modules.get(_key(sizes))
+        return {} if own is None else {_dotted(name): tensor for name, tensor in own.named_parameters()}
+
+
 def _key(sizes: Sequence[int]) -> str:
     return "_".join(map(str, sizes))
+
+
+def _flat(name: str) -> str:
+    return name.replace(".", "/")  # names of parameters and buffers must not have dots
+
+
+def _dotted(name: str) -> str:
+    return name.replace("/", ".")

@@ -3,7 +3,14 @@ import torch
 from torch import nn
 
 from aequa_lightning.errors import InputError
-from aequa_lightning.slimmable import SlimmableModel
+from aequa_lightning.slimmable import (
+    SlimmableModel,
+    order_by_importance,
+    sandwich_step,
+    without_running_statistics,
+)
+
+from .networks import Residual
 
 
 def make() -> tuple[SlimmableModel, list[torch.Tensor]]:
@@ -87,3 +94,80 @@ def test_recalibration_without_data_is_refused() -> None:
         model.recalibrate([])
     assert torch.equal(model(batches[0], width=0.5), before)
     assert SlimmableModel(nn.Sequential(nn.Linear(2, 2)), [1], torch.zeros(1, 2)).has_statistics is False
+
+
+def private(widths: tuple[float, ...] = (1.0, 0.5, 0.25)) -> tuple[SlimmableModel, torch.Tensor]:
+    torch.manual_seed(0)
+    model = SlimmableModel(Residual(), widths, torch.zeros(1, 3, 8, 8), affine="private")
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))  # no two widths alike
+    return model, torch.randn(6, 3, 8, 8)
+
+
+def test_private_affine_parameters_are_trained_and_handed_out_with_their_width_alone() -> None:
+    model, x = private()
+    narrow = model.extract(0.5, fresh_statistics=True)
+    names = {name for name, _ in model.full.named_parameters()}
+    affine = {f"{path}.{key}" for path, part in norms(model.full) for key, _ in part.named_parameters()}
+    assert names - affine == model.plan(0.5).indices.keys()
+    sandwich_step(model, x, torch.arange(6) % 4, [0.5], loss=lambda outputs, _: outputs.square().sum())
+    narrow(x).square().sum().backward()
+    alone = {name: parameter.grad for name, parameter in narrow.named_parameters()}
+    expected = {name: torch.zeros_like(model.full.get_parameter(name)) for name in names - affine}
+    model.plan(0.5).put(expected, alone)
+    for name, parameter in model.full.named_parameters():
+        torch.testing.assert_close(parameter.grad, expected.get(name))  # None for the affine ones of the full width
+    own, other = (model.affines.get(model.structure.sizes(width)) for width in (0.5, 0.25))
+    assert own.keys() == other.keys() == affine
+    for name in affine:
+        torch.testing.assert_close(own[name].grad, alone[name])
+        assert other[name].grad is None
+    model.eval()
+    assert torch.equal(model(x, width=0.5), model.extract(0.5)(x))
+    assert f"{sum(p.numel() for p in narrow.parameters()):,}" in model.describe()
+
+
+def test_private_affine_parameters_exist_for_the_grid_only() -> None:
+    model, x = private()
+    assert model.distinct_widths() == (0.25, 0.5, 1.0)
+    assert model.widths_between(0.5, 1.0) == {}
+    for call in (lambda: model(x, width=0.6), lambda: model.extract(0.6), lambda: model.recalibrate([x], [0.6])):
+        with pytest.raises(InputError, match=r"0\.6 has no affine parameters.*\[1\.0, 0\.5, 0\.25\].*shared"):
+            call()
+    with pytest.raises(InputError, match=r"affine.*has none"):
+        SlimmableModel(nn.Sequential(nn.Linear(2, 2)), [1], torch.zeros(1, 2), affine="private")
+
+
+def test_private_affine_parameters_are_stored_and_start_anew_after_an_ordering() -> None:
+    model, x = private()
+    other = private()[0]
+    sandwich_step(other, x, torch.zeros(6, dtype=torch.long), other.widths)
+    torch.optim.SGD(other.parameters(), lr=0.1).step()
+    model.load_state_dict(other.state_dict())
+    model.recalibrate([x])
+    other.recalibrate([x])
+    assert torch.equal(model.eval()(x, width=0.25), other.eval()(x, width=0.25))
+    order_by_importance(model)
+    shared = SlimmableModel(model.full, model.widths, x[:1])
+    for each in (model, shared):
+        each.recalibrate([x])
+    assert torch.equal(model(x, width=0.25), shared(x, width=0.25))
+
+
+def norms(module: nn.Module) -> list[tuple[str, nn.Module]]:
+    return [(name, part) for name, part in module.named_modules() if isinstance(part, nn.BatchNorm2d)]
+
+
+def test_without_running_statistics_evaluation_normalises_by_the_batch() -> None:
+    torch.manual_seed(0)
+    network = Residual()
+    static = without_running_statistics(network)
+    assert set(static.state_dict()) == {name for name, _ in network.named_parameters()}
+    model, x = SlimmableModel(static, [1, 0.5], torch.zeros(1, 3, 8, 8)), torch.randn(6, 3, 8, 8)
+    assert not model.has_statistics
+    model.recalibrate([])  # nothing to do
+    assert torch.equal(model.eval()(x, width=0.5), model.extract(0.5)(x))
+    network.load_state_dict(static.state_dict(), strict=False)
+    torch.testing.assert_close(model(x), network.train()(x))
+    assert not torch.allclose(model(x)[:3], model(x[:3]))
