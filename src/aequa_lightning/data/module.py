@@ -49,6 +49,7 @@ class CollaborativeData(LightningDataModule):
         min_samples: The fewest samples a participant may hold, at least 1.
         partition_seed: Seed of the validation part, the partition and the noise; training has its own seed.
         train_samples: Use only about this many training samples, drawn stratified by class; None uses all.
+        test_samples: Likewise of the test part.
         augment: Shift the images of training batches at random by an eighth of their side, and mirror them where the
             data set allows it; see `augmentation`.
         feature_noise: Standard deviation of Gaussian noise on a participant's normalised inputs: one level each, or
@@ -85,6 +86,7 @@ class CollaborativeData(LightningDataModule):
         min_samples: int = 10,
         partition_seed: int = 0,
         train_samples: int | None = None,
+        test_samples: int | None = None,
         augment: bool = False,
         feature_noise: float | list[float] = 0.0,
         label_noise: float | list[float] = 0.0,
@@ -94,8 +96,9 @@ class CollaborativeData(LightningDataModule):
         for key, value in counts.items():
             if value < 1:
                 raise InputError(f"data.{key} is {value}; it must be at least 1")
-        if train_samples is not None and train_samples < 1:
-            raise InputError(f"data.train_samples is {train_samples}; it must be at least 1, or null for all")
+        for key, samples in {"train_samples": train_samples, "test_samples": test_samples}.items():
+            if samples is not None and samples < 1:
+                raise InputError(f"data.{key} is {samples}; it must be at least 1, or null for all")
         if not 0 < validation_share < 1:
             raise InputError(
                 f"data.validation_share is {validation_share}; it must lie between 0 and 1, for contributions and"
@@ -110,6 +113,7 @@ class CollaborativeData(LightningDataModule):
         self.min_samples = min_samples
         self.partition_seed = partition_seed
         self.train_samples = train_samples
+        self.test_samples = test_samples
         self.augment = augment
         self.feature_noise = noise_levels(feature_noise, participants, "data.feature_noise")
         self.label_noise = noise_levels(label_noise, participants, "data.label_noise")
@@ -134,7 +138,7 @@ class CollaborativeData(LightningDataModule):
         train, test = self.load()
         self._check_options(train.inputs)
         labels = train.targets.numpy()
-        rows = self._used_rows(labels)
+        rows = self._used_rows("train_samples", labels, stream=2)
         # The second number keeps the streams apart: the partition starts from the seed alone.
         kept, left = (rows[i] for i in stratified_split(labels[rows], self.validation_share, [self.partition_seed, 1]))
         parts = self.partition.split(
@@ -146,12 +150,13 @@ class CollaborativeData(LightningDataModule):
             groups=None if train.groups is None else train.groups[left],
         )
         if train.inputs.dtype != torch.int64 and self.mean is None:
-            self.mean, self.std = channel_statistics(train.inputs)
+            self.mean, self.std = channel_statistics(train.inputs[rows])
         # The samples lie in the order of their holders, so that a participant's data are a slice and no copy.
         order = left[np.concatenate(parts)]
         self._offsets = np.cumsum([0] + [len(part) for part in parts])
         self._validation = self._dataset(train.inputs[kept], train.targets[kept])
-        self._test = self._dataset(test.inputs, test.targets)
+        tested = self._used_rows("test_samples", test.targets.numpy(), stream=4)
+        self._test = self._dataset(test.inputs[tested], test.targets[tested])
         self._pooled = self._dataset(train.inputs[order], train.targets[order])
         self._add_noise()
 
@@ -242,15 +247,14 @@ class CollaborativeData(LightningDataModule):
         if max(self.feature_noise) > 0 and inputs.dtype == torch.int64:
             raise InputError(f"data.feature_noise is added to numbers, but {kind}; set it to 0")
 
-    def _used_rows(self, labels: IntArray) -> IntArray:
-        """Return the rows of the training part that are used at all."""
-        if self.train_samples is None:
+    def _used_rows(self, key: str, labels: IntArray, *, stream: int) -> IntArray:
+        """Return the rows of a part that are used at all, of which ``key`` says how many."""
+        wanted: int | None = getattr(self, key)
+        if wanted is None:
             return np.arange(len(labels))
-        if self.train_samples > len(labels):
-            raise InputError(
-                f"data.train_samples is {self.train_samples}, but there are {len(labels)}; use fewer or null"
-            )
-        return stratified_split(labels, self.train_samples / len(labels), [self.partition_seed, 2])[0]
+        if wanted > len(labels):
+            raise InputError(f"data.{key} is {wanted}, but there are {len(labels)}; use fewer or null")
+        return stratified_split(labels, wanted / len(labels), [self.partition_seed, stream])[0]
 
     def _add_noise(self) -> None:
         """Worsen the participants' samples in place; everybody's noise depends on the seed and its number only."""

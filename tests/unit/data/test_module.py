@@ -152,6 +152,16 @@ def test_train_samples_takes_a_stratified_part():
     assert len(data.test()) == 30
 
 
+def test_test_samples_takes_a_stratified_part():
+    whole, part = DigitsData(participants=2), DigitsData(participants=2, test_samples=100)
+    counts = torch.bincount(part.test().tensors[1])
+    assert counts.sum() == 100
+    assert torch.equal(counts, (torch.bincount(whole.test().tensors[1]) * 100 / 359).round().long())
+    assert set(map(tuple, part.test().tensors[0].flatten(1).tolist())) <= set(
+        map(tuple, whole.test().tensors[0].flatten(1).tolist())
+    )
+
+
 def test_noise_worsens_participants_and_nothing_else():
     clean = DigitsData(participants=3)
     noisy = DigitsData(participants=3, feature_noise=0.5, label_noise=[0.0, 0.2, 0.0])
@@ -232,6 +242,7 @@ def test_augmentation_follows_the_kind_of_images():
         ({"validation_share": 1.0}, "data.validation_share is 1.0"),
         ({"partition_seed": -1}, "data.partition_seed is -1"),
         ({"train_samples": 0}, "data.train_samples is 0"),
+        ({"test_samples": 0}, "data.test_samples is 0"),
         ({"feature_noise": -0.5}, "data.feature_noise is -0.5"),
         ({"label_noise": [0.1]}, "data.label_noise has 1 levels for 10 participants"),
         ({"label_noise": 1.5}, "data.label_noise is 1.5"),
@@ -247,3 +258,5 @@ def test_more_participants_than_the_data_allow():
         Numbered(participants=30).setup()
     with pytest.raises(InputError, match=r"data.train_samples is 301, but there are 300"):
         Numbered(train_samples=301).setup()
+    with pytest.raises(InputError, match=r"data.test_samples is 31, but there are 30"):
+        Numbered(test_samples=31).setup()
