@@ -110,7 +110,17 @@ def _slurm(words: list[str]) -> None:
 
 
 def _sweep(words: list[str]) -> None:
-    # Imported here: torch and lightning take seconds, which the other verbs need not wait for.
+    from aequa_lightning.sweep.options import add_options
+
+    parser = _parser(
+        "sweep",
+        "Run a matrix of data, partitions, networks, mechanisms and seeds side by side; the same command goes on.",
+        example="--config configs/paper/small.yaml --only '{data: digits, seed: 0}'",
+    )
+    add_options(parser)
+    options = parser.parse_args(words)
+
+    # Imported here: torch and lightning take seconds, which mistakes in the options need not wait for.
     from aequa_lightning.sweep.command import sweep
 
-    sweep(words)
+    sweep(options)
