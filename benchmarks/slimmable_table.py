@@ -2,8 +2,9 @@
 
 Usage: python -m benchmarks.slimmable_table [NAME ...]
 
-Without names, all networks of torchvision that the package promises, and ShuffleNet, which it refuses. Each row is one
-network at one width; the exit status is 1 if a row fails that is not among the refused.
+Without names, all networks of ``benchmarks/networks.py``: torchvision's that the package promises and ShuffleNet, which
+it refuses, torch's own layers, and timm's where it is installed. Each row is one network at one width; the exit status
+is 1 if a row fails that is not among the refused.
 
 - equal: the extracted network's output equals the slimmable model's to the bit, in evaluation.
 - nested: weights that hold their own position are, at each width, among those of the next larger width.
@@ -16,28 +17,13 @@ import warnings
 
 import torch
 from torch import Tensor, nn
-from torchvision import models
 
 from aequa_lightning.errors import InputError
 from aequa_lightning.slimmable import SlimmableModel, cost
+from benchmarks.networks import all_names, build
 
 WIDTHS = (1.0, 0.75, 0.61, 0.5, 0.3, 0.25)
-NETWORKS = """
-    resnet18 resnet34 resnet50 resnet101 wide_resnet50_2 resnext50_32x4d alexnet mobilenet_v2 mobilenet_v3_small
-    mobilenet_v3_large densenet121 googlenet squeezenet1_1 efficientnet_b0 mnasnet1_0 regnet_y_400mf convnext_tiny
-    swin_t shufflenet_v2_x1_0 inception_v3 vit_b_16 vgg11 vgg11_bn vgg16 vgg16_bn
-""".split()  # noqa: SIM905
 REFUSED = {"shufflenet_v2_x1_0"}
-SIDE = {"inception_v3": 299, "vit_b_16": 224}
-
-
-def build(name: str) -> nn.Module:
-    options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
-    network: nn.Module = getattr(models, name)(num_classes=10, **options)
-    for parameter in network.parameters():
-        if parameter.ndim > 1:  # wide enough that nothing dies on the way, and quicker than truncated normals
-            nn.init.normal_(parameter, std=(2 / parameter[0].numel()) ** 0.5)
-    return network
 
 
 def without_dropout(network: nn.Module) -> None:
@@ -89,12 +75,11 @@ def nested(model: SlimmableModel, width: float, larger: float) -> bool:
 def rows(name: str) -> bool:
     """Print the rows of one network and return whether all passed."""
     torch.manual_seed(0)
-    network = build(name)
-    x = torch.randn(2, 3, SIDE.get(name, 64), SIDE.get(name, 64))
+    network, x = build(name)
     try:
         model = SlimmableModel(network, WIDTHS, x[:1])
     except InputError as error:
-        print(f"{name:19} refused: {error}", flush=True)
+        print(f"{name:26} refused: {error}", flush=True)
         return name in REFUSED
     model.recalibrate([x])
     passed = True
@@ -105,11 +90,11 @@ def rows(name: str) -> bool:
         spent = cost(model, width)
         inside = nested(model, width, WIDTHS[max(number - 1, 0)])
         model.double()
-        agree = gradients_agree(model, x.double(), width)
+        agree = gradients_agree(model, x.double() if x.is_floating_point() else x, width)
         model.float()
         passed &= equal and inside and agree
         print(
-            f"{name:19} {width:5.2f} {spent.parameters:12,d} {spent.multiply_adds:15,d} {spent.bytes:12,d} "
+            f"{name:26} {width:5.2f} {spent.parameters:12,d} {spent.multiply_adds:15,d} {spent.bytes:12,d} "
             f"{equal!s:>6} {inside!s:>7} {agree!s:>10}",
             flush=True,
         )
@@ -120,9 +105,9 @@ def main(names: list[str]) -> int:
     """Print the table; return 0 if every network did what is promised of it."""
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    head = f"{'network':19} {'width':>5} {'parameters':>12} {'multiply-adds':>15} {'bytes':>12}"
+    head = f"{'network':26} {'width':>5} {'parameters':>12} {'multiply-adds':>15} {'bytes':>12}"
     print(f"{head} {'equal':>6} {'nested':>7} {'gradients':>10}")
-    passed = [rows(name) for name in names or NETWORKS]
+    passed = [rows(name) for name in names or all_names()]
     return int(not all(passed))
 
 

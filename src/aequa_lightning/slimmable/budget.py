@@ -4,6 +4,8 @@ from bisect import bisect_right
 from dataclasses import dataclass
 
 import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from aequa_lightning.errors import InputError
@@ -17,7 +19,7 @@ class Cost:
 
     Attributes:
         parameters: Number of parameters.
-        multiply_adds: Those of convolutions, linear layers and attention, for the example input.
+        multiply_adds: Those of convolutions, linear layers, attention and recurrences, for the example input.
         bytes: Size of parameters and buffers.
     """
 
@@ -39,14 +41,18 @@ def cost(model: SlimmableModel, width: Width) -> Cost:
         Cost(parameters=43, multiply_adds=35, bytes=172)
     """
     network = model.extract(width, fresh_statistics=True).eval()
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network(model.example_input.to(next(network.parameters()).device))
     tensors = [*network.parameters(), *network.buffers()]
-    return Cost(
-        parameters=sum(parameter.numel() for parameter in network.parameters()),
-        multiply_adds=counter.get_total_flops() // 2,
-        bytes=sum(tensor.numel() * tensor.element_size() for tensor in tensors),
-    )
+    size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    return Cost(sum(parameter.numel() for parameter in network.parameters()), _multiply_adds(network, model), size)
+
+
+def _multiply_adds(network: nn.Module, model: SlimmableModel) -> int:
+    x = model.example_input.double() if model.example_input.is_floating_point() else model.example_input
+    # In double precision and with gradients, attention and recurrences avoid the fused paths, which go uncounted.
+    network.cpu().double().requires_grad_()
+    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        network(x)
+    return int(counter.get_total_flops()) // 2
 
 
 def width_for(model: SlimmableModel, *, measure: str, budget: float, per_layer: bool = False) -> Width:

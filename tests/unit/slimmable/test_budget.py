@@ -25,6 +25,22 @@ def test_costs_equal_the_hand_count() -> None:
         assert counted.bytes == 4 * parameters + 4 * 2 * kept + 8
 
 
+def test_attention_and_recurrences_are_counted() -> None:
+    class Last(nn.Module):
+        def forward(self, x: tuple[torch.Tensor, object]) -> torch.Tensor:
+            return x[0][:, -1]
+
+    layer = nn.TransformerEncoderLayer(32, 4, 64, batch_first=True)
+    recurrent = nn.Sequential(nn.LSTM(6, 16, 2, bidirectional=True, batch_first=True), Last(), nn.Linear(32, 3))
+    for width in (1.0, 0.5):
+        encoder = SlimmableModel(layer, [1, 0.5], torch.zeros(1, 10, 32))
+        hidden, units = int(64 * width), int(16 * width)
+        assert cost(encoder, width).multiply_adds == 10 * 32 * (4 * 32 + 2 * hidden) + 2 * 10 * 10 * 32
+        first, second = 4 * units * (6 + units), 4 * units * (2 * units + units)
+        found = cost(SlimmableModel(recurrent, [1, 0.5], torch.zeros(1, 10, 6)), width).multiply_adds
+        assert found == 10 * 2 * (first + second) + 2 * units * 3
+
+
 @pytest.mark.parametrize("measure", ["parameters", "multiply_adds", "bytes"])
 def test_the_widest_that_fits_is_found(measure: str) -> None:
     model = make()
