@@ -239,11 +239,12 @@ def _planted(fault: Fault | None) -> AbstractContextManager[object]:
         return patch.object(Path, "replace", replaced)
     note = Whereabouts.note
 
-    def noted(self: Whereabouts, **changes: object) -> None:
-        note(self, **changes)
+    def noted(self: Whereabouts, **changes: object) -> bool:
+        told = note(self, **changes)
         here = self.place
         is_there = (here.rank, here.phase) == (fault.rank, fault.phase) and fault.round in (None, here.round)
         if is_there and left and (here.participant is not None or not fault.served):
             left.pop()()
+        return told
 
     return patch.object(Whereabouts, "note", noted)
