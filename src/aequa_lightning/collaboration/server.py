@@ -46,7 +46,8 @@ class Server:
             weight: Its weight in the average.
         """
         self.updates[index] = update
-        self._sum.add(update, weight)
+        if not isinstance(self.aggregator, RobustAggregator):
+            self._sum.add(update, weight)
 
     def combine(self, weights: Mapping[int, float], widths: Sequence[float]) -> tuple[Tensor, Tensor]:
         """Return what all groups have taken in as one update; a collective operation.

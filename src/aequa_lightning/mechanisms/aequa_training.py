@@ -6,13 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from aequa_lightning.errors import InputError
-from aequa_lightning.mechanisms.mechanism import Measure, PaidByWidth, held_allocation
-from aequa_lightning.rewards.allocation import Allocation
+from aequa_lightning.mechanisms.mechanism import Measure, PaidByHeldWidth
 from aequa_lightning.rewards.curve import offered_widths
 
 
 @dataclass(frozen=True)
-class AequaTraining(PaidByWidth):
+class AequaTraining(PaidByHeldWidth):
     """Training-time rewards (Tastan et al., ICML 2025, Algorithm 2).
 
     Every round a participant receives, trains and returns only the sub-network of its width; each weight is averaged
@@ -31,8 +30,6 @@ class AequaTraining(PaidByWidth):
         InputError: A value is out of range.
     """
 
-    holds_widths = True
-
     contribution: Measure = "standalone"
     slope: float = 1.0
     resolution: float = 0.005
@@ -50,18 +47,6 @@ class AequaTraining(PaidByWidth):
         if not accuracy_by_width:
             return proportional_widths(contributions, smallest=smallest)
         return anchored_widths(contributions, accuracy_by_width, slope=self.slope)
-
-    def allocate(
-        self,
-        contributions: Sequence[float],
-        accuracy_by_width: dict[float, float],
-        *,
-        standalone: Sequence[float],
-        held: Sequence[float],
-    ) -> Allocation:
-        """Leave everybody what it holds, and say how fair that is."""
-        accuracies = [accuracy_by_width[width] for width in held]
-        return held_allocation(contributions, held, accuracies, accuracy_by_width=accuracy_by_width)
 
 
 def proportional_widths(contributions: Sequence[float], *, smallest: float) -> list[float]:

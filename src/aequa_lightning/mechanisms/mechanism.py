@@ -93,6 +93,29 @@ class PaidByWidth(Mechanism, ABC):
         """
 
 
+class PaidByHeldWidth(PaidByWidth, ABC):
+    """Base of the mechanisms whose reward is the width that a participant held in the last round.
+
+    Attributes:
+        slope: Accuracy that one more unit of contribution deserves, >= 0.
+    """
+
+    holds_widths = True
+    slope: float = 1.0
+
+    def allocate(
+        self,
+        contributions: Sequence[float],
+        accuracy_by_width: dict[float, float],
+        *,
+        standalone: Sequence[float],
+        held: Sequence[float],
+    ) -> Allocation:
+        """Leave everybody what it holds, and say how fair that is."""
+        accuracies = [accuracy_by_width[width] for width in held]
+        return held_allocation(contributions, held, accuracies, accuracy_by_width=accuracy_by_width, slope=self.slope)
+
+
 class PaidInRounds(Mechanism, ABC):
     """Base of the mechanisms that send everybody a model of its own in every round; the last one is the reward.
 
@@ -113,6 +136,7 @@ def held_allocation(
     accuracies: Sequence[float],
     *,
     accuracy_by_width: Mapping[float, float],
+    slope: float = 1.0,
 ) -> Allocation:
     """Describe what everybody holds as an allocation, with the figures that say how fair it is.
 
@@ -121,6 +145,7 @@ def held_allocation(
         widths: Width of what each holds, in (0, 1], (N,).
         accuracies: Validation accuracy of what each holds, in [0, 1], (N,).
         accuracy_by_width: Validation accuracy in [0, 1] of every measured width of the shared model.
+        slope: Accuracy that one more unit of contribution deserves, >= 0.
 
     Example:
         >>> held_allocation([0.5, 0.75], [0.5, 1.0], [0.75, 1.0], accuracy_by_width={0.5: 0.75, 1.0: 1.0}).mcg
@@ -135,7 +160,7 @@ def held_allocation(
         minimum_gain=fairness.minimum_gain(contributions, accuracies),
         objective="held in the last round",
         objective_value=0.0,
-        slope=1.0,
+        slope=slope,
         certificate={"kind": "held", "remarks": ["rewards follow the contributions of each round"]},
         curve=offered_widths(accuracy_by_width),
     )

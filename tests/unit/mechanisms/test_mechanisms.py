@@ -29,6 +29,8 @@ def test_what_was_held_is_what_is_received() -> None:
     allocation = AequaTraining().allocate([0.3, 0.8, 0.5], CURVE, standalone=[0.3, 0.8, 0.5], held=held)
     assert allocation.widths.tolist() == held
     assert allocation.mcg == pytest.approx(np.mean([0.2, 0.1, 0.2]))
+    steep = AequaTraining(slope=1.5).allocate([0.3, 0.8, 0.5], CURVE, standalone=[0.3, 0.8, 0.5], held=held)
+    assert steep.slope == 1.5
 
 
 def test_the_shared_model_is_full_for_all_and_its_correlation_undefined() -> None:
