@@ -170,7 +170,7 @@ class LocalTrainer:
             grid: Widths that the steps draw from instead of the model's own.
 
         Returns:
-            The mean loss over steps and widths, of this replica.
+            The mean loss over steps and widths.
         """
         # The optimizer is the same object for all, so what one participant left in it must go.
         self.optimizer.optimizer.state.clear()
@@ -194,9 +194,9 @@ class LocalTrainer:
                 no_sync=self._no_sync,
             )
             self.optimizer.step()
-            total += sum(losses.values()) / len(losses)
+            total += scale * sum(losses.values()) / len(losses)
             count += 1
-        return float(total) / max(count, 1)
+        return float(self.topology.mean_over_replicas(total)) / max(count, 1)
 
     @contextmanager
     def first_rates(self) -> Iterator[None]:

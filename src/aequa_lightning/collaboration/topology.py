@@ -93,14 +93,21 @@ class Topology:
         """Merge a table that each group has filled in for its own participants and left zero elsewhere.
 
         Args:
-            values: Any shape, on the CPU or the device.
+            values: Any shape, on the CPU or the device. Of a group's replicas the first one's counts, so that what
+                is not the same on all of them (a time, for instance) is so afterwards.
 
         Returns:
             The complete table, on the CPU, the same on all processes.
         """
-        table = values.to(self.device, copy=True)
-        self.sum_over_groups(table)
-        return table.cpu()
+        return self.share_over_processes(torch.zeros_like(values) if self.replica else values)
+
+    def mean_over_replicas(self, value: Tensor) -> Tensor:
+        """Return the mean of a value over the replicas of this group, the same on each of them."""
+        if self.mesh is None or self.replicas == 1:
+            return value
+        total = value.clone()
+        dist.all_reduce(total, group=self.mesh.get_group("replica"))
+        return total / self.replicas
 
     def share_over_processes(self, values: Tensor) -> Tensor:
         """Like :meth:`share`, for a table that single processes have filled in."""
