@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from aequa_lightning.callbacks import Progress, Rewards
+from aequa_lightning.callbacks.measurement import Measurement
 from aequa_lightning.callbacks.measures import Assessment
 from aequa_lightning.checks import check_parameters, check_state, check_writable, state_to_resume
 from aequa_lightning.collaboration.aggregators import Aggregator, FedAvg
@@ -212,7 +213,7 @@ class CollaborativeTrainer:
             raise InputError(
                 f"run_dir={str(self.plan.run_dir)!r} holds no finished run; finish it with --ckpt_path last."
             )
-        curve = json.loads(curve_file.read_text())["accuracy_by_width"]
+        measured = Measurement.of_allocation(json.loads(curve_file.read_text()))
         check_state(model, datamodule.participants, state)
         datamodule.prepare_data()
         rewards = Rewards(mechanism, self.assessment, programs=self.programs)
@@ -220,7 +221,7 @@ class CollaborativeTrainer:
         def pay(fabric: Fabric) -> None:
             run = Collaboration(fabric, model, datamodule, plan=self.plan, callbacks=[rewards])
             run.load_state_dict(state)
-            rewards.pay(run, {float(width): accuracy for width, accuracy in curve.items()})
+            rewards.pay(run, measured)
 
         self._launch(pay)
         self._report()

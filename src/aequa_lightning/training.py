@@ -164,10 +164,10 @@ class SlimmableClassifier(LightningModule):
         """Adam at 1e-3; ``--optimizer`` and ``--lr_scheduler`` on the command line replace it."""
         return torch.optim.Adam(self.parameters(), lr=1e-3)
 
-    def reward_hparams(self, width: float) -> dict[str, Any]:
+    def reward_hparams(self, width: float, layers: dict[str, float] | None) -> dict[str, Any]:
         """Return the arguments of the :class:`RewardClassifier` that holds one width of this model, plain values."""
         kept = ("num_classes", "vocabulary_size", "backbone", "backbone_options")
-        return {"width": width, "input_shape": list(self.hparams["input_shape"])} | {
+        return {"width": width, "layers": layers, "input_shape": list(self.hparams["input_shape"])} | {
             key: self.hparams[key] for key in kept
         }
 
@@ -186,6 +186,7 @@ class RewardClassifier(LightningModule):
         num_classes: Number of classes.
         input_shape: Shape of one input without the batch.
         width: The width it was cut at, in (0, 1].
+        layers: The share of each layer, in (0, 1], where they differ; the width is then but a number for them.
         vocabulary_size: As of :class:`SlimmableClassifier`.
         backbone: As of :class:`SlimmableClassifier`.
         backbone_options: As of :class:`SlimmableClassifier`.
@@ -197,6 +198,7 @@ class RewardClassifier(LightningModule):
         input_shape: Sequence[int],
         *,
         width: float,
+        layers: dict[str, float] | None = None,
         vocabulary_size: int | None = None,
         backbone: str,
         backbone_options: Options | None = None,
@@ -205,8 +207,8 @@ class RewardClassifier(LightningModule):
         self.save_hyperparameters()
         full, example = _full_network(num_classes, input_shape, vocabulary_size, backbone, backbone_options)
         # Only the narrow shapes matter here; the values come from the checkpoint.
-        slimmable = SlimmableModel(full, (1.0, width), example)
-        self.network = slimmable.extract(width, fresh_statistics=True)
+        slimmable = SlimmableModel(full, (1.0, min(layers.values()) if layers else width), example)
+        self.network = slimmable.extract(layers or width, fresh_statistics=True)
 
     @override
     def forward(self, inputs: Tensor) -> Tensor:

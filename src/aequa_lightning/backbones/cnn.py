@@ -65,12 +65,13 @@ def cnn(num_classes: int, input_shape: tuple[int, ...]) -> nn.Module:
     )
 
 
-def cnn3(num_classes: int, input_shape: tuple[int, ...], *, norm: str = "batch") -> nn.Module:
-    """Return a CNN of three 3x3 convolutions with 16, 32 and 64 channels, for images from 8x8 on.
+def cnn3(num_classes: int, input_shape: tuple[int, ...], *, channels: int = 16, norm: str = "batch") -> nn.Module:
+    """Return a CNN of three 3x3 convolutions, each with twice the channels of the one before, for images from 8x8 on.
 
     Args:
         num_classes: Outputs.
         input_shape: (channels, height, width); height and width of at least 4.
+        channels: Channels of the first convolution.
         norm: ``"batch"`` for BatchNorm after each convolution, ``"none"`` for none.
 
     Raises:
@@ -86,14 +87,14 @@ def cnn3(num_classes: int, input_shape: tuple[int, ...], *, norm: str = "batch")
     if norm not in ("batch", "none"):
         raise InputError(f"norm: {norm!r} is unknown to 'cnn3'; choose 'batch' or 'none'")
     layers: list[nn.Module] = []
-    for inputs, outputs in ((planes, 16), (16, 32), (32, 64)):
+    for inputs, outputs in pairwise((planes, channels, 2 * channels, 4 * channels)):
         layers.append(nn.Conv2d(inputs, outputs, 3, padding=1, bias=norm == "none"))
         if norm == "batch":
             layers.append(nn.BatchNorm2d(outputs))
         layers.append(nn.ReLU())
-        if outputs < 64:
+        if outputs < 4 * channels:
             layers.append(nn.MaxPool2d(2))
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, num_classes))
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4 * channels, num_classes))
 
 
 def image_shape(name: str, input_shape: tuple[int, ...]) -> tuple[int, int, int]:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from aequa_lightning.callbacks.measurement import Measurement
 from aequa_lightning.collaboration.engine import Collaboration
 from aequa_lightning.collaboration.evaluation import AtWidth, count_correct
 from aequa_lightning.files import sha256, write_atomically
@@ -21,13 +22,18 @@ from aequa_lightning.rewards.uncertainty import Resampled
 # Level of the intervals of resampled figures.
 LEVEL = 0.9
 
+Layers = Mapping[float, dict[str, float]]
 
-def write_rewards(run: Collaboration, widths: Sequence[float], *, programs: bool) -> tuple[list[float], list[float]]:
+
+def write_rewards(
+    run: Collaboration, widths: Sequence[float], *, layers: Layers, programs: bool
+) -> tuple[list[float], list[float]]:
     """Measure and write everybody's network, each process its part; a collective operation.
 
     Args:
         run: The run; in the end its model holds the server's parameters.
         widths: Width of each participant, (N,).
+        layers: The shares of each layer behind those widths that are no share of all layers.
         programs: Whether each network is written as a program besides the checkpoint.
 
     Returns:
@@ -36,12 +42,14 @@ def write_rewards(run: Collaboration, widths: Sequence[float], *, programs: bool
     network, parts = run.classifier.network, (run.data.validation(), run.data.test())
     correct = torch.zeros(len(parts), len(widths), dtype=torch.int64)
     packages = _packages(run, widths)
-    for parameters, width, owners in packages[run.topology.rank :: run.topology.processes]:
+    for parameters, number, owners in packages[run.topology.rank :: run.topology.processes]:
+        width = layers.get(number, number)
         run.local.parameters.copy_(parameters)
         run.evaluator.calibrate(width)
         for row, part in enumerate(parts):
             correct[row, owners] = count_correct(AtWidth(network, width), part, device=run.topology.device)
-        _write_network(run, network.extract(width).cpu(), width, owners, programs=programs)
+        hyper_parameters = run.classifier.reward_hparams(number, layers.get(number))
+        _write_network(run, network.extract(width).cpu(), hyper_parameters, owners, programs=programs)
     correct = run.topology.share_over_processes(correct)
     run.load_server_parameters()
     validation, test = (
@@ -61,7 +69,12 @@ def _packages(run: Collaboration, widths: Sequence[float]) -> list[tuple[Tensor,
 
 
 def _write_network(
-    run: Collaboration, network: nn.Module, width: float, owners: Sequence[int], *, programs: bool
+    run: Collaboration,
+    network: nn.Module,
+    hyper_parameters: Mapping[str, Any],
+    owners: Sequence[int],
+    *,
+    programs: bool,
 ) -> None:
     folder, data = run.plan.run_dir / "rewards", run.data
     program = export_program(network, run.classifier.network.example_input) if programs else None
@@ -69,7 +82,7 @@ def _write_network(
         save_reward(
             folder / f"{name}.ckpt",
             network,
-            hyper_parameters=run.classifier.reward_hparams(width),
+            hyper_parameters=hyper_parameters,
             about={"participant": name, "mean": data.mean, "std": data.std},
         )
         if program is not None:
@@ -80,6 +93,7 @@ def describe_rewards(
     run: Collaboration,
     widths: Sequence[float],
     *,
+    layers: Layers,
     validation: Sequence[float],
     test: Sequence[float],
     programs: bool,
@@ -89,6 +103,7 @@ def describe_rewards(
     Args:
         run: The run, whose rewards all processes have written.
         widths: Width of each participant, (N,).
+        layers: The shares of each layer behind those widths that are no share of all layers.
         validation: Validation accuracy of each participant's network, (N,).
         test: Test accuracy of each participant's network, (N,).
         programs: Whether each network was written as a program besides the checkpoint.
@@ -98,7 +113,7 @@ def describe_rewards(
         {
             "file": f"{name}.ckpt",
             "participant": name,
-            "width": width,
+            **_width(width, layers),
             "validation_accuracy": validation_accuracy,
             "test_accuracy": test_accuracy,
             "bytes": (folder / f"{name}.ckpt").stat().st_size,
@@ -118,7 +133,7 @@ def describe_allocation(
     names: Sequence[str],
     contributions: Sequence[float],
     allocation: Allocation,
-    accuracy_by_width: Mapping[float, float],
+    measured: Measurement,
     *,
     standalone: Sequence[float],
     standalone_test: Sequence[float],
@@ -130,7 +145,7 @@ def describe_allocation(
         names: The participants, N of them.
         contributions: What they were paid for, (N,).
         allocation: What they receive.
-        accuracy_by_width: Validation accuracy of every measured width.
+        measured: Validation accuracy of every measured width.
         standalone: Validation accuracy of each participant alone, (N,).
         standalone_test: Test accuracy of each participant alone, (N,).
         received_test: Test accuracy of each reward, (N,).
@@ -149,7 +164,8 @@ def describe_allocation(
         "objective": allocation.objective,
         "slope": allocation.slope,
         "widths": allocation.curve.widths.tolist(),
-        "accuracy_by_width": {repr(width): accuracy_by_width[width] for width in sorted(accuracy_by_width)},
+        "accuracy_by_width": {repr(width): accuracy for width, accuracy in sorted(measured.accuracy.items())},
+        "layers": {repr(width): measured.layers[width] for width in sorted(measured.accuracy.keys() & measured.layers)},
         "inversions": [
             {"width": width, "accuracy": accuracy, "reason": reason}
             for width, accuracy, reason in allocation.curve.inversions
@@ -158,7 +174,7 @@ def describe_allocation(
             {
                 "name": name,
                 "contribution": contribution,
-                "width": width,
+                **_width(width, measured.layers),
                 "accuracy": accuracy,
                 "gain": accuracy - alone,
                 "standalone_test": alone_test,
@@ -173,6 +189,10 @@ def describe_allocation(
         "minimum_gain": minimum_gain(standalone, allocation.accuracies),
         "certificate": allocation.certificate,
     }
+
+
+def _width(width: float, layers: Layers) -> dict[str, Any]:
+    return {"width": width, "layers": layers[width]} if width in layers else {"width": width}
 
 
 def describe_uncertainty(drawn: Resampled | None, names: Sequence[str]) -> dict[str, Any] | None:

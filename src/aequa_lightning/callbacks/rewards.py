@@ -1,11 +1,9 @@
 """Contributions, allocation and reward files at the end of a run."""
 
-from collections.abc import Sequence
 from typing import Any
 
-from torch import Tensor
-
 from aequa_lightning.callbacks.delivery import deliver
+from aequa_lightning.callbacks.measurement import Measurement, fill_gaps, measure_curve
 from aequa_lightning.callbacks.measures import Assessment, Measures
 from aequa_lightning.callbacks.payout import (
     describe_allocation,
@@ -21,7 +19,6 @@ from aequa_lightning.files import write_json
 from aequa_lightning.mechanisms import Mechanism, PaidByWidth, PaidInRounds
 from aequa_lightning.mechanisms.mechanism import held_allocation
 from aequa_lightning.rewards.allocation import Allocation
-from aequa_lightning.rewards.curve import refine
 
 
 class Rewards(CollaborationCallback):
@@ -40,7 +37,6 @@ class Rewards(CollaborationCallback):
         """Make room for what is measured."""
         self.measures = Measures(run, self.assessment, paid_by=self.mechanism.contribution)
         self._curve: dict[float, float] = {}
-        self._correct: dict[float, Tensor] = {}
         if not self.mechanism.trains_all_widths:
             run.grid = (1.0,)
         if isinstance(self.mechanism, PaidInRounds):
@@ -65,14 +61,17 @@ class Rewards(CollaborationCallback):
 
     def on_fit_end(self, run: Collaboration) -> None:
         """Measure the curve, allocate, write the rewards."""
-        self.pay(run, self._measure_curve(run))
+        measured = measure_curve(run, resolution=self.mechanism.resolution)
+        if self.mechanism.fill_gaps:
+            fill_gaps(run, measured, resolution=self.mechanism.resolution)
+        self.pay(run, measured)
 
-    def pay(self, run: Collaboration, accuracy_by_width: dict[float, float]) -> Allocation:
+    def pay(self, run: Collaboration, measured: Measurement) -> Allocation:
         """Write ``contributions.csv``, ``allocation.json``, ``frontier.json`` and ``rewards/`` from a measured curve.
 
         Args:
             run: A run whose model holds the server's parameters.
-            accuracy_by_width: Validation accuracy in [0, 1] of every measured width.
+            measured: Validation accuracy of widths; those that the allocation is to choose from.
 
         Returns:
             The allocation, the same on all processes.
@@ -81,24 +80,26 @@ class Rewards(CollaborationCallback):
         contributions, standalone = measures[self.mechanism.contribution], measures["standalone"]
         if isinstance(self.mechanism, PaidByWidth):
             allocation = self.mechanism.allocate(
-                contributions, accuracy_by_width, standalone=standalone, held=run.widths
+                contributions, measured.accuracy, standalone=standalone, held=run.widths
             )
             given = allocation.widths.tolist()
-            validation, test = write_rewards(run, given, programs=self.programs)
+            validation, test = write_rewards(run, given, layers=measured.layers, programs=self.programs)
         else:
             given = run.widths
-            validation, test = write_rewards(run, given, programs=self.programs)
-            allocation = held_allocation(contributions, given, validation, accuracy_by_width=accuracy_by_width)
+            validation, test = write_rewards(run, given, layers=measured.layers, programs=self.programs)
+            allocation = held_allocation(contributions, given, validation, accuracy_by_width=measured.accuracy)
         widths = allocation.curve.widths.tolist()
-        self._mark_correct(run, [width for width in widths if width not in self._correct])
+        correct = measured.correct(run, widths)
         run.fabric.barrier()
         if run.is_global_zero:
-            manifest = describe_rewards(run, given, validation=validation, test=test, programs=self.programs)
+            manifest = describe_rewards(
+                run, given, layers=measured.layers, validation=validation, test=test, programs=self.programs
+            )
             write_contributions(run, measures, self.measures.remarks())
             write_json(run.plan.run_dir / "rewards" / "manifest.json", {"rewards": manifest})
             drawn = self.mechanism.resample(
                 contributions,
-                [self._correct[width].tolist() for width in widths],
+                [right.tolist() for right in correct],
                 widths,
                 seed=run.plan.seed,
             )
@@ -106,14 +107,14 @@ class Rewards(CollaborationCallback):
                 run.data.names,
                 contributions,
                 allocation,
-                accuracy_by_width,
+                measured,
                 standalone=standalone,
                 standalone_test=[result.test_accuracy for result in run.standalone.all()],
                 received_test=test,
             )
             content["uncertainty"] = describe_uncertainty(drawn, run.data.names)
             write_json(run.plan.run_dir / "allocation.json", content)
-            front = self.mechanism.frontier(standalone, accuracy_by_width)
+            front = self.mechanism.frontier(standalone, measured.accuracy)
             write_json(run.plan.run_dir / "frontier.json", describe_frontier(front, content))
             run.record("contributions", measures=measures, paid_by=self.mechanism.contribution)
         return allocation
@@ -126,20 +127,3 @@ class Rewards(CollaborationCallback):
         """Take back what :meth:`state_dict` returned."""
         self.measures.load_state_dict(state["measures"])
         self._curve = state["curve"]
-
-    def _measure_curve(self, run: Collaboration) -> dict[float, float]:
-        """Measure the validation accuracy of the grid and of what is held, then of widths between where it is steep."""
-        network = run.classifier.network
-        curve: dict[float, float] = {}
-        distinct, wanted = network.distinct_widths(), sorted({*run.grid, *run.widths})
-        while wanted:
-            self._mark_correct(run, wanted)
-            samples = len(run.data.validation())
-            curve |= {width: int(self._correct[width].sum()) / samples for width in wanted}
-            wanted = refine(curve, distinct, self.mechanism.resolution)
-        return curve
-
-    def _mark_correct(self, run: Collaboration, widths: Sequence[float]) -> None:
-        """Remember which validation samples each width gets right; a collective operation."""
-        correct = run.evaluator.correct(widths, run.data.validation())
-        self._correct |= dict(zip(widths, correct, strict=True))

@@ -8,7 +8,7 @@ from torch.utils.data import TensorDataset
 
 from aequa_lightning.collaboration.layout import channels_last
 from aequa_lightning.collaboration.topology import Topology
-from aequa_lightning.slimmable import SlimmableModel
+from aequa_lightning.slimmable import SlimmableModel, Width
 
 # One size everywhere, so that an accuracy measured twice is the same to the last digit.
 EVALUATION_BATCH = 500
@@ -47,10 +47,10 @@ class AtWidth(torch.nn.Module):
 
     Args:
         model: The slimmable model.
-        width: In [smallest width, 1].
+        width: In [smallest width, 1], of all layers or of each.
     """
 
-    def __init__(self, model: SlimmableModel, width: float) -> None:
+    def __init__(self, model: SlimmableModel, width: Width) -> None:
         super().__init__()
         self.model, self.width = model, width
 
@@ -72,7 +72,7 @@ class Evaluator:
     def __init__(self, model: SlimmableModel, topology: Topology, *, calibration: TensorDataset) -> None:
         self.model, self.topology, self.calibration = model, topology, calibration
 
-    def calibrate(self, width: float) -> None:
+    def calibrate(self, width: Width) -> None:
         """Give a width its own normalisation statistics for the present parameters."""
         if self.model.has_statistics:
             self.model.recalibrate(input_batches(self.calibration, self.topology.device), [width])
@@ -97,7 +97,7 @@ class Evaluator:
             for dataset, counts in zip(datasets, correct, strict=True)
         ]
 
-    def correct(self, widths: Sequence[float], dataset: TensorDataset) -> Tensor:
+    def correct(self, widths: Sequence[Width], dataset: TensorDataset) -> Tensor:
         """Tell which samples each width gets right; a collective operation.
 
         Args:
@@ -112,7 +112,7 @@ class Evaluator:
             correct[index] = mark_correct(network, dataset, device=self.topology.device)
         return self.topology.share_over_processes(correct).bool()
 
-    def _own_part(self, widths: Sequence[float]) -> Iterator[tuple[int, AtWidth]]:
+    def _own_part(self, widths: Sequence[Width]) -> Iterator[tuple[int, AtWidth]]:
         """Yield the place and the calibrated network of each width that this process measures."""
         for index in range(self.topology.rank, len(widths), self.topology.processes):
             self.calibrate(widths[index])

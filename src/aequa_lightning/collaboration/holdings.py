@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from aequa_lightning.slimmable import SlimmableModel
+from aequa_lightning.slimmable import SlimmableModel, Width
 
 
 class Holdings:
@@ -53,12 +53,12 @@ class Holdings:
         return total
 
 
-def held_entries(network: SlimmableModel, width: float) -> Tensor:
+def held_entries(network: SlimmableModel, width: Width) -> Tensor:
     """Mark the entries of the flat parameter vector that a width keeps, as its ``SlicePlan`` says.
 
     Args:
         network: The shared model.
-        width: In [smallest width, 1].
+        width: In [smallest width, 1], of all layers or of each.
 
     Returns:
         bool of shape (size,).

@@ -33,6 +33,8 @@ class Aequa(PaidByWidth):
             brought nothing by the measure, be it that the gates caught it, has no such claim.
         pin_top: Whether the top contributor receives the full width.
         resolution: The accuracy curve is refined until neighbouring widths differ by no more, in [0, 1].
+        fill_gaps: Whether larger steps than that, between widths that have no other between them, are filled with
+            widths whose layers differ.
 
     Raises:
         InputError: The resolution is out of range, or the objective does not fit the contribution measure.
@@ -44,6 +46,7 @@ class Aequa(PaidByWidth):
     individually_rational: bool = True
     pin_top: bool = True
     resolution: float = 0.005
+    fill_gaps: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.resolution <= 1:

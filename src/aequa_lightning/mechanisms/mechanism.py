@@ -29,12 +29,14 @@ class Mechanism:
         holds_widths: Whether participants may hold less than the full width in training.
         trains_all_widths: Whether participants train the whole grid of widths, or the full width only.
         resolution: Largest step in accuracy that the curve may keep between neighbouring widths, in [0, 1].
+        fill_gaps: Whether widths whose layers differ are offered where the curve still has larger steps.
     """
 
     contribution: Measure = "standalone"
     trains_all_widths: bool = True
     holds_widths: bool = False
     resolution: float = 0.005
+    fill_gaps: bool = False
 
     def frontier(self, standalone: Sequence[float], accuracy_by_width: Mapping[float, float]) -> Frontier:
         """Return what could have been chosen: mean gain against spread, over what everybody reaches alone.

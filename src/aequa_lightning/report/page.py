@@ -93,7 +93,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    names = ("percent", "points", "ratio", "coefficient", "duration", "size", "plural", "call", "interval")
+    names = ("percent", "points", "ratio", "width_of", "coefficient", "duration", "size", "plural", "call", "interval")
     environment.filters.update({name: getattr(words, name) for name in names})
     environment.filters["json"] = lambda value: json.dumps(value, indent=2)
     environment.globals.update(light=css_variables("light"), dark=css_variables("dark"))

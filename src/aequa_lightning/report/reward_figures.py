@@ -94,13 +94,15 @@ def accuracy_by_width(run: Run) -> Picture | None:
     if allocation is None:
         return None
     curve = allocation.accuracy_by_width
-    offered = [w for w in curve if w in set(allocation.widths)]
+    offered = [w for w in curve if w in set(allocation.widths) - allocation.by_layer]
+    filled = [w for w in curve if w in allocation.by_layer]
     passed = [w for w in curve if w not in set(allocation.widths)]
     trained = [w for w in run.start["model"]["widths"] if w in curve]
     figure, axes = new_figure(height=2.7)
     axes.plot(list(curve), list(curve.values()), color=LIGHT["blue"], lw=0.8, alpha=0.45, zorder=1)
     series: list[tuple[list[float], str, _Look]] = [
         (offered, "on offer", {"marker": "o", "ms": 2.8, "mew": 0, "color": LIGHT["blue"], "zorder": 3}),
+        (filled, "on offer, layers differ", {"marker": "D", "ms": 2.2, "mew": 0, "color": LIGHT["green"], "zorder": 3}),
         (passed, "measured only", {"marker": "x", "ms": 2.8, "mew": 0.7, "color": LIGHT["grey"]}),
         (trained, "trained", {"marker": "o", "ms": 6, "mew": 0.7, "mfc": "none", "mec": LIGHT["ink"]}),
     ]
@@ -133,7 +135,7 @@ def accuracy_by_width(run: Run) -> Picture | None:
     alt = (
         f"Curve of validation accuracy against width: {percent(curve[min(curve)])} at width {ratio(min(curve))}, "
         f"{percent(curve[max(curve)])} at width {ratio(max(curve))}; {len(curve)} widths measured, "
-        f"{len(offered)} on offer."
+        f"{len(allocation.widths)} on offer."
     )
     return Picture("accuracy-by-width", figure, alt)
 

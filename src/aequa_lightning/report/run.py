@@ -17,7 +17,8 @@ class Participant:
     """One participant: what it held, what it reached alone and what it received; accuracies in 0..1.
 
     What the run has not reached yet is None. ``standalone``, ``contribution``, ``received`` and ``gain`` are measured
-    on the validation part, the names that end in ``test`` on the test part.
+    on the validation part, the names that end in ``test`` on the test part. ``by_layer`` says whether the layers of
+    what it received have different widths; ``width`` is then but a number for them.
     """
 
     number: int
@@ -29,6 +30,7 @@ class Participant:
     standalone_seconds: float = 0.0
     contribution: float | None = None
     width: float | None = None
+    by_layer: bool = False
     received: float | None = None
     received_test: float | None = None
     gain: float | None = None
@@ -49,12 +51,16 @@ class Round:
 
 @dataclass(frozen=True)
 class Allocation:
-    """The allocation of widths; ``pearson`` is None where a constant vector leaves it undefined."""
+    """The allocation of widths; ``pearson`` is None where a constant vector leaves it undefined.
+
+    ``by_layer`` are the widths that are but numbers for networks whose layers have different ones.
+    """
 
     objective: str
     slope: float
     widths: tuple[float, ...]
     accuracy_by_width: Mapping[float, float]
+    by_layer: frozenset[float]
     inversions: tuple[Mapping[str, Any], ...]
     mcg: float
     cgs: float
@@ -225,6 +231,7 @@ def _with_allocation(run: Run, path: Path) -> Run:
         slope=float(content["slope"]),
         widths=tuple(content["widths"]),
         accuracy_by_width=_by_width(content["accuracy_by_width"]),
+        by_layer=frozenset(map(float, content.get("layers", ()))),
         inversions=tuple(content.get("inversions", ())),
         mcg=content["mcg"],
         cgs=content["cgs"],
@@ -239,6 +246,7 @@ def _with_allocation(run: Run, path: Path) -> Run:
             p,
             contribution=paid[p.name]["contribution"],
             width=paid[p.name]["width"],
+            by_layer="layers" in paid[p.name],
             received=paid[p.name]["accuracy"],
             gain=paid[p.name]["gain"],
             standalone_test=_first(paid[p.name].get("standalone_test"), p.standalone_test),

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from aequa_lightning.report.run import Run, read_run
-from aequa_lightning.report.words import coefficient, percent, plural, points, ratio
+from aequa_lightning.report.words import coefficient, percent, plural, points, width_of
 
 
 def summary_table(run_dir: Path) -> Table:
@@ -36,7 +36,7 @@ def summary_table(run_dir: Path) -> Table:
             f"{p.samples:,}",
             percent(p.standalone),
             percent(p.contribution),
-            ratio(p.width),
+            width_of(p),
             percent(p.received),
             percent(p.received_test),
             Text(points(p.gain), style="red" if lost else ""),
@@ -48,8 +48,9 @@ def _caption(run: Run) -> str:
     if run.allocation is None:
         return f"{plural(len(run.rounds), 'round')}, nothing allocated yet"
     a = run.allocation
+    star = "\n* layers have different widths, see allocation.json" * any(p.by_layer for p in run.participants)
     return (
         f"full width {percent(run.full_accuracy)} · "
         f"Pearson {coefficient(a.pearson)} (test {coefficient(a.pearson_test)}) · mean gain {points(a.mcg)} (MCG), "
-        f"spread {points(a.cgs, sign=False)} (CGS), least {points(a.minimum_gain)}"
+        f"spread {points(a.cgs, sign=False)} (CGS), least {points(a.minimum_gain)}{star}"
     )

@@ -42,6 +42,16 @@ def ratio(value: float | None, *, digits: int = 3) -> str:
     return "–" if value is None else f"{value:.{digits}f}".rstrip("0").rstrip(".").replace("-", "−")
 
 
+def width_of(participant: Participant) -> str:
+    """Write the width that a participant received; a star marks a network whose layers have different widths.
+
+    Example:
+        >>> width_of(Participant(0, "Lyon", 90, width=0.61, by_layer=True))
+        '0.61*'
+    """
+    return ratio(participant.width) + ("*" if participant.by_layer else "")
+
+
 def coefficient(value: float | None) -> str:
     """Write a correlation with three decimals; None, that of a constant vector, as "undefined".
 
@@ -148,7 +158,7 @@ def describe(participant: Participant) -> str:
     if participant.received is None:
         return text
     return (
-        f"{text}, received {percent(participant.received)} at width {ratio(participant.width)}, "
+        f"{text}, received {percent(participant.received)} at width {width_of(participant)}, "
         f"gain {points(participant.gain)} points"
     )
 

@@ -26,12 +26,14 @@ class Finding:
     Attributes:
         participant: Name.
         width: Width according to the manifest.
+        layers: The share of each layer, where they differ.
         parameters: Number of parameters in the file.
         faults: What is wrong, in words; empty when the files hold exactly what was earned.
     """
 
     participant: str
     width: float
+    layers: Mapping[str, float] | None
     parameters: int
     faults: tuple[str, ...]
 
@@ -47,8 +49,9 @@ def audit_reward(folder: Path, row: Mapping[str, Any], *, network: SlimmableMode
     Returns:
         The finding; a file that cannot be read is a fault, not an error.
     """
-    plan, full = network.plan(row["width"]), dict(network.full.named_parameters())
-    narrow = network.extract(row["width"], fresh_statistics=True)
+    layers = row.get("layers")
+    plan, full = network.plan(layers or row["width"]), dict(network.full.named_parameters())
+    narrow = network.extract(layers or row["width"], fresh_statistics=True)
     statistics = {name: tuple(buffer.shape) for name, buffer in narrow.named_buffers()}
     checkpoint = folder / row["file"]
     digests = {checkpoint: row["sha256"]}
@@ -74,7 +77,7 @@ def audit_reward(folder: Path, row: Mapping[str, Any], *, network: SlimmableMode
             faults += [f"{checkpoint.name} holds {key!r}" for key in sorted(content.keys() - CHECKPOINT_KEYS)]
             faults += _compare(checkpoint.name, held, plan.extract(full), statistics)
             parameters = sum(value.numel() for name, value in held.items() if name not in statistics)
-    return Finding(row["participant"], row["width"], parameters, tuple(faults))
+    return Finding(row["participant"], row["width"], layers, parameters, tuple(faults))
 
 
 def _compare(
@@ -171,7 +174,7 @@ def describe_audit(findings: Sequence[Finding], network: SlimmableModel, held: M
         held: Widest sub-network that each participant received in any round.
     """
     united: dict[str, Tensor] = {}
-    for width in {finding.width for finding in findings}:
+    for width in {finding.width: finding.layers or finding.width for finding in findings}.values():
         plan = network.plan(width)
         marks = {
             name: torch.zeros(parameter.shape, dtype=torch.bool) for name, parameter in network.full.named_parameters()
@@ -197,10 +200,12 @@ def audit_table(findings: Sequence[Finding], held: Mapping[str, float]) -> Table
         held: Widest sub-network that each participant received in any round.
     """
     table = Table("participant", "width", "parameters", "widest held in a round", "files")
+    if any(finding.layers for finding in findings):
+        table.caption = "* layers have different widths, see manifest.json"
     for finding in findings:
         table.add_row(
             finding.participant,
-            f"{finding.width:g}",
+            f"{finding.width:g}{'*' if finding.layers else ''}",
             f"{finding.parameters:,}",
             f"{held.get(finding.participant, 0.0):g}",
             "; ".join(finding.faults) or "exactly what was earned",

@@ -25,6 +25,10 @@ class Curve:
     accuracies: NDArray[np.float64]
     inversions: tuple[tuple[float, float, str], ...]
 
+    def by_width(self) -> dict[float, float]:
+        """Return the accuracy of each width on offer, ascending."""
+        return dict(zip(self.widths.tolist(), self.accuracies.tolist(), strict=True))
+
 
 def offered_widths(accuracy_by_width: Mapping[float, float]) -> Curve:
     """Choose the widths that may be handed out, so that a narrower width that is better is never paid less.
@@ -103,6 +107,23 @@ def refine(curve_so_far: Mapping[float, float], distinct_widths: Sequence[float]
         if between and abs(curve_so_far[wide] - curve_so_far[narrow]) > resolution:
             chosen.append(between[(len(between) - 1) // 2])
     return chosen
+
+
+def fills_a_gap(accuracy_by_width: Mapping[float, float], width: float, accuracy: float) -> bool:
+    """Tell whether one more width would be on offer without taking any other off it.
+
+    Args:
+        accuracy_by_width: Accuracy (0..1) of each measured width (0..1].
+        width: Another width, in (0, 1].
+        accuracy: Its accuracy, 0..1.
+
+    Example:
+        >>> curve = {0.5: 0.6, 1.0: 0.9}
+        >>> [fills_a_gap(curve, 0.75, accuracy) for accuracy in (0.5, 0.6, 0.7, 0.9, 0.95)]
+        [False, False, True, False, False]
+    """
+    before, after = offered_widths(accuracy_by_width), offered_widths({**accuracy_by_width, width: accuracy})
+    return after.by_width().keys() == before.by_width().keys() | {width}
 
 
 def _check(accuracy_by_width: Mapping[float, float]) -> None:

@@ -166,6 +166,15 @@ class SlimmableModel(nn.Module):
             part.training = twin.training
         return module
 
+    def has(self, width: Width) -> bool:
+        """Return whether the network can have a width, which is proven by a dry run.
+
+        Args:
+            width: Share of the channels, or of each layer's, between the smallest width of the grid and 1.
+        """
+        sizes = self._sizes(width)
+        return self._is_full(width) or sizes in self._derived.narrow or self._build(sizes) is None
+
     def distinct_widths(self, low: float | None = None) -> tuple[float, ...]:
         """Return one width per distinct sub-network, ascending, each the largest of its sub-network.
 

@@ -27,7 +27,7 @@ def _sample(count: int = 40) -> tuple[torch.Tensor, torch.Tensor]:
 def test_the_held_entries_are_those_of_the_extracted_network() -> None:
     network = _classifier().network
     flat = FlatParameters(network).vector
-    for width in (0.25, 0.3, 0.61, 1.0):
+    for width in (0.25, 0.3, 0.61, {"0": 0.25, "3": 0.61}, 1.0):
         held = flat[held_entries(network, width)]
         extracted = torch.cat([value.reshape(-1) for value in network.extract(width).parameters()])
         assert torch.equal(held, extracted)
