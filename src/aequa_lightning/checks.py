@@ -6,8 +6,31 @@ from pathlib import Path
 from typing import Any
 
 from aequa_lightning.collaboration.checkpoint import FORMAT, load_checkpoint, load_last
+from aequa_lightning.collaboration.corrections import Scaffold
+from aequa_lightning.collaboration.plan import Plan
+from aequa_lightning.collaboration.robust import RobustAggregator
 from aequa_lightning.errors import InputError
+from aequa_lightning.mechanisms import Mechanism, PaidInRounds
 from aequa_lightning.training import SlimmableClassifier
+
+
+def check_parts(mechanism: Mechanism, plan: Plan) -> None:
+    """Prove that the parts a run is put together from go together.
+
+    Raises:
+        InputError: Two of them do not.
+    """
+    paid = f"with trainer.mechanism={type(mechanism).__name__} participants"
+    if isinstance(plan.aggregator, RobustAggregator) and mechanism.holds_widths:
+        raise InputError(
+            f"trainer.aggregator={type(plan.aggregator).__name__} compares whole updates, but {paid} hold parts; "
+            "choose another aggregator."
+        )
+    if isinstance(plan.correction, Scaffold) and (mechanism.holds_widths or isinstance(mechanism, PaidInRounds)):
+        raise InputError(
+            f"trainer.correction=Scaffold compares gradients of one model, but {paid} hold different ones; choose "
+            "FedProx."
+        )
 
 
 def check_writable(folder: Path) -> None:

@@ -15,15 +15,15 @@ from rich.table import Table
 from aequa_lightning.callbacks import Progress, Rewards
 from aequa_lightning.callbacks.measurement import Measurement
 from aequa_lightning.callbacks.measures import Assessment
-from aequa_lightning.checks import check_parameters, check_state, check_writable, state_to_resume
+from aequa_lightning.checks import check_parameters, check_parts, check_state, check_writable, state_to_resume
 from aequa_lightning.collaboration.aggregators import Aggregator, FedAvg
 from aequa_lightning.collaboration.checkpoint import load_last
+from aequa_lightning.collaboration.corrections import LocalCorrection, NoCorrection
 from aequa_lightning.collaboration.engine import Collaboration
 from aequa_lightning.collaboration.hooks import CollaborationCallback
 from aequa_lightning.collaboration.local import LocalWork
 from aequa_lightning.collaboration.participation import Participation
 from aequa_lightning.collaboration.plan import Plan
-from aequa_lightning.collaboration.robust import RobustAggregator
 from aequa_lightning.collaboration.topology import build_fabric, launch
 from aequa_lightning.data import CollaborativeData
 from aequa_lightning.errors import InputError, RunInterrupted
@@ -53,6 +53,10 @@ class CollaborativeTrainer:
         participants_per_round: How many take part in a round, drawn at random; null: all.
         participation: Who is drawn, who fails to report, who runs out of time; null: all alike, nobody and nobody.
         aggregator: How updates become one; null: FedAvg weighted by samples.
+        correction: What is added to the participants' gradients against their drifting apart; null: nothing.
+        participant_state: ``keep``: a participant's optimizer goes on with what it remembers, such as momentum, from
+            its last round; ``reset``: it begins anew in every round. Norm statistics are never kept: those of a width
+            are taken anew.
         mechanism: How participants are paid; null: Aequa after training.
         assessment: Which contributions are measured round by round; null: cosine, behind the gates.
         run_dir: The run folder.
@@ -87,6 +91,8 @@ class CollaborativeTrainer:
         participants_per_round: int | None = None,
         participation: Participation | None = None,
         aggregator: Aggregator | None = None,
+        correction: LocalCorrection | None = None,
+        participant_state: Literal["reset", "keep"] = "reset",
         mechanism: Mechanism | None = None,
         assessment: Assessment | None = None,
         run_dir: str = "runs/latest",
@@ -116,11 +122,6 @@ class CollaborativeTrainer:
             if value is not None and value < 1:
                 raise InputError(f"trainer.{key}={value} must be at least 1.")
         self.mechanism, self.assessment = mechanism or Aequa(), assessment
-        if self.mechanism.holds_widths and isinstance(aggregator, RobustAggregator):
-            raise InputError(
-                f"trainer.aggregator={type(aggregator).__name__} compares whole updates, but with "
-                f"trainer.mechanism={type(self.mechanism).__name__} participants hold parts; choose another aggregator."
-            )
         self.plan = Plan(
             max_rounds=max_rounds,
             work=LocalWork(local_epochs, local_steps),
@@ -131,9 +132,12 @@ class CollaborativeTrainer:
             run_dir=Path(run_dir),
             mechanism=repr(self.mechanism),
             participation=participation or Participation(),
+            correction=correction or NoCorrection(),
+            participant_state=participant_state,
             keep_checkpoints=keep_checkpoints,
             standalone_dir=None if standalone_dir is None else Path(standalone_dir),
         )
+        check_parts(self.mechanism, self.plan)
         self.threads, self.report, self.programs = threads, report, programs
         self.callbacks = [Rewards(self.mechanism, assessment, programs=programs), Progress(), *(callbacks or [])]
         self.configuration: str | None = None

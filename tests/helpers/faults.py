@@ -19,6 +19,8 @@ import torch
 
 from aequa_lightning.__main__ import main
 from aequa_lightning.collaboration import forking
+from aequa_lightning.collaboration.aggregators import FedAvgM
+from aequa_lightning.collaboration.corrections import Scaffold
 from aequa_lightning.collaboration.whereabouts import SIZE, Whereabouts
 from aequa_lightning.data import DigitsData, Dirichlet
 from aequa_lightning.mechanisms import Aequa
@@ -95,10 +97,10 @@ def fill(folder: Path) -> Action:
 
 
 class _Classifier(SlimmableClassifier):
-    """Learns something in two rounds, at a rate that a resumed run must remember."""
+    """Learns something in two rounds, at a rate and with a momentum that a resumed run must remember."""
 
     def configure_optimizers(self) -> object:
-        optimizer = torch.optim.SGD(self.parameters(), lr=0.2)
+        optimizer = torch.optim.SGD(self.parameters(), lr=0.1, momentum=0.5)
         return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.5)]
 
 
@@ -110,7 +112,10 @@ def run_small(
     replicas: int = 1,
     minutes: float = 1.0,
 ) -> None:
-    """Train for two rounds and pay, in a fraction of a second; go on where the folder holds a run."""
+    """Train for two rounds and pay, in a fraction of a second; go on where the folder holds a run.
+
+    Everything that can remember does: the server's optimizer, the participants' and their corrections.
+    """
     torch.manual_seed(0)
     trainer = CollaborativeTrainer(
         accelerator="cpu",
@@ -118,6 +123,9 @@ def run_small(
         replicas=replicas,
         max_rounds=2,
         local_epochs=2,
+        aggregator=FedAvgM(momentum=0.5),
+        correction=Scaffold(),
+        participant_state="keep",
         mechanism=Aequa(resolution=0.2),
         run_dir=str(run_dir),
         report=False,

@@ -11,7 +11,7 @@ import torch
 from aequa_lightning.errors import InputError
 from aequa_lightning.files import sha256, write_atomically
 
-FORMAT = 2
+FORMAT = 3
 
 
 def save_checkpoint(folder: Path, state: dict[str, Any], *, keep: int = 2) -> Path:
@@ -109,6 +109,11 @@ def load_last(folder: Path) -> dict[str, Any] | None:
     if rounds:
         raise InputError(f"Every checkpoint in {folder} is damaged; start again in another trainer.run_dir.")
     return None
+
+
+def oldest_round(folder: Path) -> int:
+    """Return the round of the oldest checkpoint of a folder that has some."""
+    return int(_rounds(folder)[0].stem.removeprefix("round-"))
 
 
 def _path(folder: Path, number: int) -> Path:

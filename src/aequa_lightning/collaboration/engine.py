@@ -14,12 +14,14 @@ from torch import Tensor
 
 from aequa_lightning.collaboration.alone import train_alone
 from aequa_lightning.collaboration.assignment import Placement
-from aequa_lightning.collaboration.checkpoint import point_last_at, save_checkpoint
+from aequa_lightning.collaboration.checkpoint import oldest_round, point_last_at, save_checkpoint
+from aequa_lightning.collaboration.corrections import GradientCorrection
 from aequa_lightning.collaboration.evaluation import Evaluator
 from aequa_lightning.collaboration.fixed_point import is_acceptable
 from aequa_lightning.collaboration.holdings import Holdings
 from aequa_lightning.collaboration.hooks import CollaborationCallback, RoundResult
-from aequa_lightning.collaboration.local import LocalTrainer, LocalWork
+from aequa_lightning.collaboration.local import LocalTrainer, LocalWork, OptimizerState
+from aequa_lightning.collaboration.memory import ParticipantMemory
 from aequa_lightning.collaboration.plan import Plan
 from aequa_lightning.collaboration.records import describe_round, describe_run, write_round
 from aequa_lightning.collaboration.resident import Resident
@@ -86,6 +88,8 @@ class Collaboration:
         self.models: Tensor | None = None
         self._resident = Resident(data, self.topology.device)
         self._placement = Placement(self.samples)
+        self._memory = ParticipantMemory(plan.run_dir / "participants", data.names, deletes=self.is_global_zero)
+        self._corrector = plan.correction.build(self.parameters, data.participants)
         self.call("setup")
 
     @property
@@ -117,6 +121,8 @@ class Collaboration:
         """
         with self.stop.listening():
             try:
+                if self.plan.participants_remember:
+                    self._memory.check()
                 if self.is_global_zero:
                     point_last_at(self._checkpoints, self.round)
                 self.call("on_fit_start")
@@ -150,6 +156,8 @@ class Collaboration:
             "seed": self.plan.seed,
             "seconds": self.seconds,
             "server": self.server.state_dict(),
+            "correction": self._corrector.state_dict(),
+            "memory": self._memory.state_dict(),
             "widths": self.widths,
             "models": self.models,
             # Statistics are left out: they are taken anew for whatever width is evaluated.
@@ -164,6 +172,8 @@ class Collaboration:
         self.classifier.load_state_dict(state["state_dict"], strict=False)
         self.parameters.copy_(self.local.parameters)
         self.server.load_state_dict(state["server"])
+        self._corrector.load_state_dict(state["correction"])
+        self._memory.load_state_dict(state["memory"])
         self.round = state["round"]
         self.widths = state["widths"]
         if self.models is not None:
@@ -199,6 +209,7 @@ class Collaboration:
                     state = self.state_dict()
                     if self.is_global_zero:
                         save_checkpoint(self._checkpoints, state, keep=self.plan.keep_checkpoints)
+                        self._memory.prune(oldest_round(self._checkpoints))
             if stopping and self.round < self.plan.max_rounds:
                 return False
         return True
@@ -223,21 +234,21 @@ class Collaboration:
                 self.whereabouts.note(**self.serving(index))
                 began = time.perf_counter()
                 loss, update = self._train_participant(number, index)
-                if is_acceptable(update) and math.isfinite(loss):
-                    self.server.receive(index, update, weights[index])
-                    outcome[row[index], 0] = loss
-                else:
-                    outcome[row[index], 1] = 1
-                outcome[row[index], 2] = time.perf_counter() - began
+                accepted = self._accept(number, index, loss, update, weights[index])
+                seconds = time.perf_counter() - began
+                outcome[row[index]] = torch.tensor([loss if accepted else 0.0, not accepted, seconds])
                 self.call("on_participant_end", index)
         with watch.phase("reduction"), at("reduction"):
             outcome = self.topology.share(outcome)
             losses = dict(zip(present, outcome[:, 0].tolist(), strict=True))
             self._placement.note(dict(zip(present, outcome[:, 2].tolist(), strict=True)))
             refused = [index for index in present if outcome[row[index], 1]]
-            accepted = {index: weights[index] for index in present if index not in refused}
-            mean_update, coverage = self.server.combine(accepted, self.widths)
+            taken = {index: weights[index] for index in present if index not in refused}
+            mean_update, coverage = self.server.combine(taken, self.widths)
             self.server.step(mean_update, coverage)
+            self._corrector.reduce(self.topology)
+            if self.plan.participants_remember:
+                self._memory.note(taken, number)
         self._step_scheduler()
         self.round = number
         with watch.phase("evaluation"), at("evaluation"):
@@ -247,23 +258,45 @@ class Collaboration:
         record["validation_accuracy"] = {f"{width:g}": value for width, value in accuracy.items()}
         with watch.phase("callbacks"), at("callbacks"):
             updates = self.server.updates
-            result = RoundResult(number, updates, accepted, coverage, mean_update, accuracy, record)
+            result = RoundResult(number, updates, taken, coverage, mean_update, accuracy, record)
             self.call("on_round_end", result)
         record["seconds"], record["seconds_by_phase"] = watch.lap()
         with at("record"):
             write_round(self, record)
 
     def _train_participant(self, number: int, index: int) -> tuple[float, Tensor]:
-        """Train one participant from what it holds; return its loss and its update."""
+        """Train one participant from what it holds and remembers; return its loss and its update."""
         width, grid = self.widths[index], self.grid
         received = self.parameters if self.models is None else self.models[index]
         if width < 1:
             received = received * self.holdings.mask(width)
             grid = (width, *(other for other in grid if other < width))
+        kept = self._memory.load(index) if self.plan.participants_remember else {}
+        self._corrector.begin(received, kept.get("variate"))
         loss = self.train_from(
-            received, index, self.work(index), keys=("round", number, "participant", index), grid=grid
+            received,
+            index,
+            self.work(index),
+            keys=("round", number, "participant", index),
+            grid=grid,
+            correction=self._corrector,
+            optimizer_state=kept.get("optimizer"),
         )
-        return loss, self.local.parameters - received
+        update = self.local.parameters - received
+        # A kept momentum may stem from a round in which the participant held more.
+        return loss, update if width == 1 else update * self.holdings.mask(width)
+
+    def _accept(self, number: int, index: int, loss: float, update: Tensor, weight: float) -> bool:
+        """Take in what a participant has sent and let it remember, unless that would poison the average."""
+        variate = self._corrector.end()
+        if not (math.isfinite(loss) and is_acceptable(update) and (variate is None or is_acceptable(variate))):
+            return False
+        self.server.receive(index, update, weight)
+        self._corrector.accept()
+        if self.plan.participants_remember and self.topology.replica == 0:
+            kept = self.local.optimizer_state() if self.plan.participant_state == "keep" else None
+            self._memory.save(index, number, {"optimizer": kept, "variate": variate})
+        return True
 
     def train_from(
         self,
@@ -273,6 +306,8 @@ class Collaboration:
         *,
         keys: tuple[int | str, ...],
         grid: tuple[float, ...],
+        correction: GradientCorrection | None = None,
+        optimizer_state: OptimizerState | None = None,
     ) -> float:
         """Train a participant from given parameters; what it reaches is in the model.
 
@@ -282,12 +317,21 @@ class Collaboration:
             work: How much to train.
             keys: What this work is; with the seed they decide everything random in it.
             grid: Widths that the steps draw from.
+            correction: What is added to the gradients before each step.
+            optimizer_state: What the optimizer remembers of the participant; None: nothing.
 
         Returns:
             The mean loss over steps and widths.
         """
         self.local.parameters.copy_(parameters)
-        return self.local.train(*self.participant(index), work, keys=keys, grid=grid)
+        return self.local.train(
+            *self.participant(index),
+            work,
+            keys=keys,
+            grid=grid,
+            correction=correction,
+            optimizer_state=optimizer_state,
+        )
 
     def work(self, index: int) -> LocalWork:
         """Return what a participant does in a round."""

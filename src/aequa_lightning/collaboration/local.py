@@ -14,11 +14,14 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
+from aequa_lightning.collaboration.corrections import GradientCorrection
 from aequa_lightning.collaboration.layout import channels_last
 from aequa_lightning.collaboration.seeding import derive_generator, derive_seed, seed_global_generators
 from aequa_lightning.collaboration.topology import Topology
 from aequa_lightning.errors import InputError
 from aequa_lightning.training import SlimmableClassifier
+
+OptimizerState = dict[int, dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -142,6 +145,7 @@ class LocalTrainer:
         assert isinstance(wrapped, _FabricOptimizer)
         self.optimizer = wrapped
         self._parts = list(classifier.modules())
+        self._trainable = [parameter for parameter in classifier.parameters() if parameter.requires_grad]
         self._forward: Callable[..., Tensor] = self.module
         self._backward: Callable[[Tensor], Any] = partial(fabric.backward, model=self.module)
         self._no_sync: Callable[[], AbstractContextManager[Any]] = partial(fabric.no_backward_sync, self.module)
@@ -159,8 +163,10 @@ class LocalTrainer:
         *,
         keys: tuple[int | str, ...],
         grid: Sequence[float] | None = None,
+        correction: GradientCorrection | None = None,
+        optimizer_state: OptimizerState | None = None,
     ) -> float:
-        """Train from the parameters that the model holds now, with a fresh optimizer.
+        """Train from the parameters that the model holds now.
 
         Args:
             inputs: The participant's samples, on the device.
@@ -168,12 +174,13 @@ class LocalTrainer:
             work: How much to train.
             keys: What this work is; with the seed they decide everything random in it.
             grid: Widths that the steps draw from instead of the model's own.
+            correction: What is added to the gradients before each step.
+            optimizer_state: What :meth:`optimizer_state` returned when the participant trained before; None: nothing.
 
         Returns:
             The mean loss over steps and widths.
         """
-        # The optimizer is the same object for all, so what one participant left in it must go.
-        self.optimizer.optimizer.state.clear()
+        self._load_optimizer_state(optimizer_state or {})
         if not all(part.training for part in self._parts):
             self.module.train()
         seed = derive_seed(self.seed, *keys)
@@ -193,10 +200,29 @@ class LocalTrainer:
                 backward=self._backward,
                 no_sync=self._no_sync,
             )
+            if correction is not None:
+                self.fabric.strategy.precision.unscale_gradients(self.optimizer.optimizer)
+                correction(self._trainable)
             self.optimizer.step()
             total += scale * sum(losses.values()) / len(losses)
             count += 1
         return float(self.topology.mean_over_replicas(total)) / max(count, 1)
+
+    def optimizer_state(self) -> OptimizerState:
+        """Return what the optimizer remembers, by the position of the parameter; not copied."""
+        state = self.optimizer.optimizer.state
+        return {place: state[parameter] for place, parameter in enumerate(self._trainable) if parameter in state}
+
+    def _load_optimizer_state(self, kept: OptimizerState) -> None:
+        # The optimizer is the same object for all, so what one participant left in it must go.
+        state = self.optimizer.optimizer.state
+        state.clear()
+        for place, values in kept.items():
+            # Numbers such as a count of steps stay on the CPU, where torch keeps them.
+            state[self._trainable[place]] = {
+                name: value.to(self.fabric.device) if isinstance(value, Tensor) and value.ndim else value
+                for name, value in values.items()
+            }
 
     @contextmanager
     def first_rates(self) -> Iterator[None]:

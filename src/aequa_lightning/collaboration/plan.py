@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from aequa_lightning.collaboration.aggregators import Aggregator
+from aequa_lightning.collaboration.corrections import LocalCorrection, NoCorrection
 from aequa_lightning.collaboration.local import LocalWork
 from aequa_lightning.collaboration.participation import Participation
 
@@ -22,6 +24,8 @@ class Plan:
         run_dir: The run folder.
         mechanism: Description of how participants are paid, for the record.
         participation: Who takes part in a round, and what may go wrong.
+        correction: What is added to the participants' gradients.
+        participant_state: Whether participants keep their optimizer's memory from round to round.
         keep_checkpoints: How many rounds' checkpoints stay.
         standalone_dir: Folder in which runs share what participants reach alone; None: they do not.
     """
@@ -35,5 +39,12 @@ class Plan:
     run_dir: Path
     mechanism: str
     participation: Participation = field(default_factory=Participation)
+    correction: LocalCorrection = field(default_factory=NoCorrection)
+    participant_state: Literal["reset", "keep"] = "reset"
     keep_checkpoints: int = 2
     standalone_dir: Path | None = None
+
+    @property
+    def participants_remember(self) -> bool:
+        """Whether participants keep anything at all between their rounds."""
+        return self.participant_state == "keep" or self.correction.remembers

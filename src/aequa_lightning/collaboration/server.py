@@ -11,6 +11,7 @@ from aequa_lightning.collaboration.fixed_point import ExactSum
 from aequa_lightning.collaboration.holdings import Holdings
 from aequa_lightning.collaboration.robust import RobustAggregator
 from aequa_lightning.collaboration.topology import Topology
+from aequa_lightning.errors import InputError
 
 
 class Server:
@@ -82,8 +83,18 @@ class Server:
 
     def state_dict(self) -> dict[str, Any]:
         """Return what the optimizer remembers."""
-        return self._optimizer.state_dict()
+        return {"aggregator": type(self.aggregator).__name__, "optimizer": self._optimizer.state_dict()["state"]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take back what :meth:`state_dict` returned."""
-        self._optimizer.load_state_dict(dict(state))
+        """Take back what :meth:`state_dict` returned; learning rates and the like are those of the configuration.
+
+        Raises:
+            InputError: It is the memory of another optimizer.
+        """
+        if state["aggregator"] != type(self.aggregator).__name__:
+            raise InputError(
+                f"ckpt_path was saved with trainer.aggregator={state['aggregator']}; what that remembers is of no use "
+                f"to {type(self.aggregator).__name__}. Go on with {state['aggregator']}, or begin a new run."
+            )
+        groups = self._optimizer.state_dict()["param_groups"]
+        self._optimizer.load_state_dict({"state": state["optimizer"], "param_groups": groups})
