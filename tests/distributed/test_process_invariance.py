@@ -24,6 +24,7 @@ def test_one_two_three_and_four_processes_give_the_same_bits(tmp_path: Path) -> 
 def test_two_replicas_give_the_result_of_one(tmp_path: Path) -> None:
     # Without batch normalisation: with it each replica normalises over its own half of the batch.
     plain = ["--model.backbone=mlp", "--model.sampled_widths=1"]
+    plain += ["--trainer.correction=Scaffold", "--trainer.participant_state=keep"]
     alone = fit(tmp_path / "alone", *plain, devices=1)
     together = fit(tmp_path / "together", *plain, "--trainer.replicas=2", devices=2)
     assert largest_difference(alone, together) < 1e-5
