@@ -80,6 +80,7 @@ class SlimmableClassifier(LightningModule):
         *,
         step: int,
         grid: Sequence[float] | None = None,
+        distillation: Distillation | None = None,
         scale: float = 1.0,
         forward: Callable[..., Tensor],
         backward: Callable[[Tensor], None],
@@ -92,6 +93,7 @@ class SlimmableClassifier(LightningModule):
             targets: Classes, int64 of shape (batch,).
             step: Number of the step; with the seed it decides the random widths.
             grid: Widths to draw from instead of the model's own.
+            distillation: In the place of the model's own.
             scale: Factor of every loss, for replicas with unequal shares of a batch.
             forward: Called as ``forward(inputs, width=...)``; the wrapped module when there is one.
             backward: Called once per width.
@@ -109,7 +111,7 @@ class SlimmableClassifier(LightningModule):
             widths,
             backward=backward if scale == 1 else lambda loss: backward(loss * scale),
             no_sync=no_sync,
-            distillation=self.distillation,
+            distillation=distillation or self.distillation,
         )
 
     @override

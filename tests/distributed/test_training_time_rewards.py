@@ -1,26 +1,83 @@
+"""Training-time rewards where not everybody takes part in every round."""
+
 import json
+import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
+from aequa_lightning.mechanisms.aequa_training import earned_widths
 from tests.helpers.command import events, fit, largest_difference
 
 pytestmark = pytest.mark.distributed
 
-TRAINING_TIME = ("--trainer.mechanism=AequaTraining", "--trainer.mechanism.resolution=1.0")
+ROUNDS, SLOPE = 5, 3.0
+WORDS = (
+    "--trainer.mechanism=AequaTraining",
+    f"--trainer.mechanism.slope={SLOPE}",
+    "--trainer.mechanism.resolution=1.0",
+    "--trainer.participants_per_round=2",
+    f"--trainer.keep_checkpoints={ROUNDS}",
+    "--trainer.report=false",
+    "--trainer.programs=false",
+)
 
 
-def test_participants_hold_what_they_earned_in_every_round(tmp_path: Path) -> None:
-    run_dir = fit(tmp_path / "run", *TRAINING_TIME, devices=2, rounds=4)
-    held = [[row["width"] for row in event["participants"]] for event in events(run_dir, "round")]
-    (contributions,) = (event["measures"]["standalone"] for event in events(run_dir, "contributions"))
-    top = contributions.index(max(contributions))
-    assert all(widths[top] == 1.0 for widths in held)
-    assert min(min(widths) for widths in held) < 1.0
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return fit(tmp_path_factory.mktemp("training-time") / "run", *WORDS, devices=2, rounds=ROUNDS)
+
+
+def held_after(run_dir: Path, number: int) -> list[float]:
+    path = run_dir / "checkpoints" / f"round-{number:04d}.ckpt"
+    held: list[float] = torch.load(path, weights_only=True)["widths"]
+    return held
+
+
+def test_who_takes_part_receives_what_it_has_earned_and_who_is_absent_keeps_what_it_holds(run_dir: Path) -> None:
+    people = json.loads((run_dir / "allocation.json").read_text())["participants"]
+    names, standalone = [row["name"] for row in people], [row["contribution"] for row in people]
+    before, curve, kept = [1.0] * 4, {}, 0
+    for event in events(run_dir, "round"):
+        earned = [1.0] * 4
+        if curve:
+            earned, _ = earned_widths(standalone, curve, slope=SLOPE, standalone=standalone)
+        present = {row["name"]: row["width"] for row in event["participants"]}
+        after = held_after(run_dir, event["round"])
+        for index, name in enumerate(names):
+            assert after[index] == (earned[index] if name in present else before[index])
+            assert present.get(name, after[index]) == after[index]
+            # Whoever is away while others are given something else.
+            kept += name not in present and earned[index] != before[index]
+        before, curve = after, {float(width): value for width, value in event["validation_accuracy"].items()}
+    assert kept
+    assert min(before) < 1.0
+    top = standalone.index(max(standalone))
+    assert all(held_after(run_dir, number)[top] == 1.0 for number in range(1, ROUNDS + 1))
+
+
+def test_fewer_bytes_are_sent_where_less_is_held(run_dir: Path) -> None:
+    first, *_, last = events(run_dir, "round")
+    assert len(first["participants"]) == len(last["participants"])
+    assert last["bytes_sent"] < first["bytes_sent"]
+
+
+def test_the_reward_is_what_everybody_receives_after_the_last_round(run_dir: Path) -> None:
+    allocation = json.loads((run_dir / "allocation.json").read_text())
+    curve = {float(width): accuracy for width, accuracy in allocation["accuracy_by_width"].items()}
+    contributions = [row["contribution"] for row in allocation["participants"]]
+    earned, _ = earned_widths(contributions, curve, slope=SLOPE, standalone=contributions)
     manifest = json.loads((run_dir / "rewards" / "manifest.json").read_text())["rewards"]
-    assert [row["width"] for row in manifest] == held[-1]
-    # Less is sent than when all hold everything.
-    full = fit(tmp_path / "full", "--trainer.mechanism=SharedModel", rounds=1)
-    assert events(run_dir, "round")[0]["bytes_sent"] < events(full, "round")[0]["bytes_sent"]
-    alone = fit(tmp_path / "alone", *TRAINING_TIME, devices=1, rounds=4)
-    assert largest_difference(run_dir, alone) == 0
+    assert [row["width"] for row in manifest] == earned
+
+
+def test_one_process_goes_on_from_any_round_of_two_to_the_same_bits(run_dir: Path, tmp_path: Path) -> None:
+    resumed = tmp_path / "run"
+    shutil.copytree(run_dir, resumed)
+    (resumed / "allocation.json").unlink()
+    fit(resumed, *WORDS, f"--ckpt_path={resumed}/checkpoints/round-0002.ckpt", devices=1, rounds=ROUNDS)
+    assert len(events(resumed, "round")) == ROUNDS + 3
+    assert largest_difference(resumed, run_dir) == 0
+    assert held_after(resumed, ROUNDS) == held_after(run_dir, ROUNDS)
+    assert (resumed / "allocation.json").read_text() == (run_dir / "allocation.json").read_text()

@@ -43,12 +43,9 @@ class Rewards(CollaborationCallback):
             run.models = run.parameters.repeat(run.data.participants, 1)
 
     def on_round_start(self, run: Collaboration) -> None:
-        """Let the mechanism say what everybody holds in the round."""
+        """Let the mechanism say what everybody who takes part receives in the round."""
         if isinstance(self.mechanism, PaidByWidth):
-            contributions = self.measures.values(run)[self.mechanism.contribution]
-            held = self.mechanism.hold(contributions, self._curve, smallest=run.classifier.network.widths[-1])
-            if held is not None:
-                run.widths = held
+            self._hand_out(run, self.mechanism)
         self.measures.start_round(run)
 
     def on_round_end(self, run: Collaboration, result: RoundResult) -> None:
@@ -127,3 +124,16 @@ class Rewards(CollaborationCallback):
         """Take back what :meth:`state_dict` returned."""
         self.measures.load_state_dict(state["measures"])
         self._curve = state["curve"]
+
+    def _hand_out(self, run: Collaboration, mechanism: PaidByWidth) -> None:
+        measures = self.measures.values(run)
+        held = mechanism.hold(
+            measures[mechanism.contribution],
+            self._curve,
+            standalone=measures["standalone"],
+            smallest=run.classifier.network.widths[-1],
+        )
+        receiving = {*run.cast.reporting, *run.cast.lost}
+        if held is not None and receiving:
+            run.widths = [held[index] if index in receiving else width for index, width in enumerate(run.widths)]
+            run.distillation = mechanism.distil([held[index] for index in receiving])

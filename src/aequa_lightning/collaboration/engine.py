@@ -22,6 +22,7 @@ from aequa_lightning.collaboration.holdings import Holdings
 from aequa_lightning.collaboration.hooks import CollaborationCallback, RoundResult
 from aequa_lightning.collaboration.local import LocalTrainer, LocalWork, OptimizerState
 from aequa_lightning.collaboration.memory import ParticipantMemory
+from aequa_lightning.collaboration.participation import Cast
 from aequa_lightning.collaboration.plan import Plan
 from aequa_lightning.collaboration.records import describe_round, describe_run, write_round
 from aequa_lightning.collaboration.resident import Resident
@@ -33,6 +34,7 @@ from aequa_lightning.collaboration.topology import Topology
 from aequa_lightning.collaboration.whereabouts import Whereabouts
 from aequa_lightning.data import CollaborativeData
 from aequa_lightning.events import EventLog, latest_rounds, read_events, write_metrics
+from aequa_lightning.slimmable import Distillation
 from aequa_lightning.training import SlimmableClassifier
 
 
@@ -81,9 +83,14 @@ class Collaboration:
         self.standalone = StandaloneRecords(alone, data.names)
         self._checkpoints = plan.run_dir / "checkpoints"
         self._events = EventLog(plan.run_dir / "events.jsonl")
+        # Who takes part in the round.
+        self.cast = Cast([])
+        # What everybody holds; whoever is absent keeps what it received last.
         self.widths = [1.0] * data.participants
         # What participants train: the grid of the model, unless the mechanism pays with whole models.
         self.grid: tuple[float, ...] = classifier.network.widths
+        # Which of these widths learn from another one, where the mechanism says so for the round.
+        self.distillation: Distillation | None = None
         # Where the mechanism gives everybody a model of its own, they are here, float32 of shape (N, P).
         self.models: Tensor | None = None
         self._resident = Resident(data, self.topology.device)
@@ -217,10 +224,10 @@ class Collaboration:
     def _train_round(self, number: int) -> None:
         """One round: everybody trains, one reduction, evaluation. The server moves only when all of it went well."""
         watch, at = Stopwatch(), partial(self.whereabouts.at, round=number)
-        self.call("on_round_start")
-        cast = self.plan.participation.cast(
+        cast = self.cast = self.plan.participation.cast(
             self.samples, self.plan.participants_per_round, seed=self.plan.seed, round=number
         )
+        self.call("on_round_start")
         present = cast.reporting
         samples = [self.samples[index] for index in present]
         weights = dict(zip(present, self.plan.aggregator.weights(samples), strict=True))
@@ -279,6 +286,7 @@ class Collaboration:
             self.work(index),
             keys=("round", number, "participant", index),
             grid=grid,
+            distillation=self.distillation,
             correction=self._corrector,
             optimizer_state=kept.get("optimizer"),
         )
@@ -306,6 +314,7 @@ class Collaboration:
         *,
         keys: tuple[int | str, ...],
         grid: tuple[float, ...],
+        distillation: Distillation | None = None,
         correction: GradientCorrection | None = None,
         optimizer_state: OptimizerState | None = None,
     ) -> float:
@@ -317,6 +326,7 @@ class Collaboration:
             work: How much to train.
             keys: What this work is; with the seed they decide everything random in it.
             grid: Widths that the steps draw from.
+            distillation: Which of them learn from another one too, in the place of the model's own.
             correction: What is added to the gradients before each step.
             optimizer_state: What the optimizer remembers of the participant; None: nothing.
 
@@ -329,6 +339,7 @@ class Collaboration:
             work,
             keys=keys,
             grid=grid,
+            distillation=distillation,
             correction=correction,
             optimizer_state=optimizer_state,
         )

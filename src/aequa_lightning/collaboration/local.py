@@ -19,6 +19,7 @@ from aequa_lightning.collaboration.layout import channels_last
 from aequa_lightning.collaboration.seeding import derive_generator, derive_seed, seed_global_generators
 from aequa_lightning.collaboration.topology import Topology
 from aequa_lightning.errors import InputError
+from aequa_lightning.slimmable import Distillation
 from aequa_lightning.training import SlimmableClassifier
 
 OptimizerState = dict[int, dict[str, Any]]
@@ -163,6 +164,7 @@ class LocalTrainer:
         *,
         keys: tuple[int | str, ...],
         grid: Sequence[float] | None = None,
+        distillation: Distillation | None = None,
         correction: GradientCorrection | None = None,
         optimizer_state: OptimizerState | None = None,
     ) -> float:
@@ -174,6 +176,7 @@ class LocalTrainer:
             work: How much to train.
             keys: What this work is; with the seed they decide everything random in it.
             grid: Widths that the steps draw from instead of the model's own.
+            distillation: Which of them learn from another one too, in the place of the model's own.
             correction: What is added to the gradients before each step.
             optimizer_state: What :meth:`optimizer_state` returned when the participant trained before; None: nothing.
 
@@ -195,6 +198,7 @@ class LocalTrainer:
                 targets[share],
                 step=first_step + step,
                 grid=grid,
+                distillation=distillation,
                 scale=scale,
                 forward=self._forward,
                 backward=self._backward,

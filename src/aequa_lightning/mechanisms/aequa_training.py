@@ -1,87 +1,134 @@
-"""Aequa with rewards in every round: nobody ever holds more than it has earned."""
+"""Aequa with rewards in every round: nobody ever receives a model that is better than it deserves."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from aequa_lightning.errors import InputError
-from aequa_lightning.mechanisms.mechanism import Measure, PaidByHeldWidth
+from aequa_lightning.mechanisms.mechanism import Measure, PaidByWidth, held_allocation
+from aequa_lightning.rewards.allocation import Allocation
 from aequa_lightning.rewards.curve import offered_widths
+from aequa_lightning.slimmable import Distillation
 
 
 @dataclass(frozen=True)
-class AequaTraining(PaidByHeldWidth):
+class AequaTraining(PaidByWidth):
     """Training-time rewards (Tastan et al., ICML 2025, Algorithm 2).
 
     Every round a participant receives, trains and returns only the sub-network of its width; each weight is averaged
-    over those who hold it. The paper does not publish the map from contribution to width. Here the first round gives
-    widths in proportion to contributions; from then on everybody's width is the one whose accuracy, on the curve just
-    measured, lies nearest to ``a(1) - slope * (c_max - c_i)``: the top contributor holds the full width, the others as
-    much less as they contribute less. What a participant held in the last round is its reward.
+    over those who hold it. The paper publishes neither the map from contributions to widths nor a remedy for weights
+    that few hold. Here:
+
+    * One rule chooses all widths, from the first round to the reward: the widest sub-network that is *no better than
+      deserved*. A participant deserves ``A - B (c_max - c_i)``, where A is the accuracy of the full width, and at least
+      the best that anybody reaches alone. With B = 1 that is the same gain for all. While the shared model is worse
+      than what each has of its own, all hold the full width: that gives nothing away, and all weights learn from all.
+    * The narrowest sub-network of a round is trained by all who take part. Those who hold more let it teach the wider
+      ones on their data, since weights that few hold forget what these few have no data of. The teacher is part of what
+      they hold, so nobody receives more for it.
+
+    After the last round everybody receives once more, by the same rule on the refined curve, and that is its reward.
 
     Args:
         contribution: The measure that is paid for, as it stands before each round.
-        slope: Accuracy that one more unit of contribution deserves, >= 0; ``standalone`` counts in accuracies, other
-            measures in units of their own.
-        resolution: The curve in the report is refined until neighbouring widths differ by no more, in [0, 1].
+        slope: B, the accuracy that one more unit of contribution deserves, >= 0; ``auto``: the largest up to 1 at which
+            the least contributor deserves no less than the worst width on offer. ``standalone`` counts in accuracies,
+            other measures in units of their own.
+        distillation: Share of the wider widths' loss that the narrowest teaches, in [0, 1], in the place of the
+            model's own distillation; 0: none, as in the paper.
+        resolution: The last curve is refined until neighbouring widths differ by no more, in [0, 1].
 
     Raises:
         InputError: A value is out of range.
     """
 
+    holds_widths = True
+
     contribution: Measure = "standalone"
-    slope: float = 1.0
+    slope: float | Literal["auto"] = "auto"
+    distillation: float = 0.5
     resolution: float = 0.005
 
     def __post_init__(self) -> None:
-        if not 0 <= self.resolution <= 1:
-            raise InputError(f"trainer.mechanism.resolution={self.resolution} is outside [0, 1].")
-        if not self.slope >= 0:
-            raise InputError(f"trainer.mechanism.slope={self.slope} must be at least 0.")
+        for key in ("distillation", "resolution"):
+            if not 0 <= getattr(self, key) <= 1:
+                raise InputError(f"trainer.mechanism.{key}={getattr(self, key)} is outside [0, 1].")
+        if self.slope != "auto" and not self.slope >= 0:
+            raise InputError(f"trainer.mechanism.slope={self.slope} must be at least 0, or auto.")
 
     def hold(
-        self, contributions: Sequence[float], accuracy_by_width: Mapping[float, float], *, smallest: float
+        self,
+        contributions: Sequence[float],
+        accuracy_by_width: Mapping[float, float],
+        *,
+        standalone: Sequence[float],
+        smallest: float,
     ) -> list[float]:
-        """Choose the widths of the next round; before the first one the curve is empty."""
+        """Choose everybody's width for the next round; before the first one nothing has been learned yet."""
         if not accuracy_by_width:
-            return proportional_widths(contributions, smallest=smallest)
-        return anchored_widths(contributions, accuracy_by_width, slope=self.slope)
+            return [1.0] * len(contributions)
+        return earned_widths(contributions, accuracy_by_width, slope=self.slope, standalone=standalone)[0]
+
+    def distil(self, held: Sequence[float]) -> Distillation | None:
+        """Let the narrowest of the widths that are held teach the wider ones."""
+        return Distillation(hard_weight=1 - self.distillation, teacher=min(held)) if self.distillation else None
+
+    def allocate(
+        self,
+        contributions: Sequence[float],
+        accuracy_by_width: dict[float, float],
+        *,
+        standalone: Sequence[float],
+        held: Sequence[float],
+    ) -> Allocation:
+        """Choose what everybody receives after the last round, and say how fair it is."""
+        widths, slope = earned_widths(contributions, accuracy_by_width, slope=self.slope, standalone=standalone)
+        return held_allocation(
+            contributions,
+            widths,
+            [accuracy_by_width[width] for width in widths],
+            accuracy_by_width=accuracy_by_width,
+            slope=slope,
+            objective="no better than deserved",
+        )
 
 
-def proportional_widths(contributions: Sequence[float], *, smallest: float) -> list[float]:
-    """Return widths in proportion to contributions, the top contributor's being full.
+def earned_widths(
+    contributions: Sequence[float],
+    accuracy_by_width: Mapping[float, float],
+    *,
+    slope: float | Literal["auto"],
+    standalone: Sequence[float],
+) -> tuple[list[float], float]:
+    """Return for each participant the widest offered width that is no better than what it deserves.
+
+    Participant i deserves ``A - B (c_max - c_i)`` with ``A = max(a(1), best standalone)``.
 
     Args:
-        contributions: At least one positive, (N,).
-        smallest: Smallest width, in (0, 1]; nobody receives less.
-
-    Example:
-        >>> proportional_widths([0.4, 0.8, 0.0], smallest=0.25)
-        [0.5, 1.0, 0.25]
-    """
-    top = max(contributions)
-    return [max(smallest, contribution / top) if top > 0 else 1.0 for contribution in contributions]
-
-
-def anchored_widths(
-    contributions: Sequence[float], accuracy_by_width: Mapping[float, float], *, slope: float
-) -> list[float]:
-    """Return for each participant the offered width nearest to ``a(1) - slope * (c_max - c_i)``.
-
-    Args:
-        contributions: In accuracy units, (N,).
+        contributions: In any unit, (N,).
         accuracy_by_width: Accuracy in [0, 1] of each measured width; :func:`offered_widths` says which are handed out.
-        slope: Accuracy that one more unit of contribution deserves, >= 0.
+        slope: B, >= 0; ``auto``: ``min(1, (A - lowest accuracy on offer) / (c_max - c_min))``.
+        standalone: Accuracy in [0, 1] that each participant reaches alone, (N,).
 
     Returns:
-        Widths, (N,); of two equally near ones the narrower.
+        Widths, (N,), and the slope. The narrowest width where all are better than what is deserved; the top contributor
+        always has the full one.
 
     Example:
-        >>> anchored_widths([0.5, 0.7, 0.8], {0.25: 0.6, 0.5: 0.82, 1.0: 0.9}, slope=1.0)
-        [0.25, 0.5, 1.0]
+        >>> curve = {0.25: 0.5, 0.5: 0.75, 1.0: 1.0}
+        >>> earned_widths([0.25, 0.625, 0.75], curve, slope="auto", standalone=[0.25, 0.625, 0.75])
+        ([0.25, 0.5, 1.0], 1.0)
+        >>> # Until the shared model is as good as what the best has alone, it may be held by whoever is as good.
+        >>> earned_widths([0.5, 1.0], {0.5: 0.25, 1.0: 0.5}, slope=1.0, standalone=[0.5, 1.0])
+        ([1.0, 1.0], 1.0)
     """
-    curve = offered_widths(accuracy_by_width)
-    targets = curve.accuracies[-1] - slope * (max(contributions) - np.asarray(contributions, dtype=np.float64))
-    nearest = np.abs(curve.accuracies[None] - targets[:, None]).argmin(axis=1)
-    return [float(width) for width in curve.widths[nearest]]
+    curve, brought = offered_widths(accuracy_by_width), np.asarray(contributions, dtype=np.float64)
+    most = max(float(curve.accuracies[-1]), *standalone)
+    spread, reach = float(np.ptp(brought)), most - float(curve.accuracies[0])
+    factor = slope if slope != "auto" else min(1.0, reach / spread) if spread > 0 else 1.0
+    deserved = most - factor * (brought.max() - brought)
+    # Rounding must not cost a width whose accuracy is exactly what is deserved.
+    places = np.searchsorted(curve.accuracies, deserved + 1e-9, side="right") - 1
+    return [float(width) for width in curve.widths[places.clip(min=0)]], factor

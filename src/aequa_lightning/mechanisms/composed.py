@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from aequa_lightning.mechanisms.means import Means, ServerModel
-from aequa_lightning.mechanisms.mechanism import Measure, PaidByHeldWidth, PaidInRounds
+from aequa_lightning.mechanisms.mechanism import Measure, PaidByWidth, PaidInRounds, held_allocation
 from aequa_lightning.mechanisms.targets import Relative, Target
+from aequa_lightning.rewards.allocation import Allocation
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Composed(PaidInRounds):
 
 
 @dataclass(frozen=True)
-class Slimming(PaidByHeldWidth):
+class Slimming(PaidByWidth):
     """The same composition with widths as the means of payment: in every round the share is the width that is held.
 
     Args:
@@ -36,13 +37,32 @@ class Slimming(PaidByHeldWidth):
         target: What share of the full width a contribution deserves.
     """
 
+    holds_widths = True
+
     contribution: Measure = "standalone"
     target: Target = field(default_factory=Relative)
 
     def hold(
-        self, contributions: Sequence[float], accuracy_by_width: Mapping[float, float], *, smallest: float
+        self,
+        contributions: Sequence[float],
+        accuracy_by_width: Mapping[float, float],
+        *,
+        standalone: Sequence[float],
+        smallest: float,
     ) -> list[float]:
         """Return everybody's share as a width, not below the smallest."""
         # A width is chosen before the round, from contributions alone.
         shares = self.target.shares(contributions, round=1, class_counts=[[1]] * len(contributions))
         return [max(smallest, share) for share in shares.tolist()]
+
+    def allocate(
+        self,
+        contributions: Sequence[float],
+        accuracy_by_width: dict[float, float],
+        *,
+        standalone: Sequence[float],
+        held: Sequence[float],
+    ) -> Allocation:
+        """Leave everybody what it holds, and say how fair that is."""
+        accuracies = [accuracy_by_width[width] for width in held]
+        return held_allocation(contributions, held, accuracies, accuracy_by_width=accuracy_by_width)

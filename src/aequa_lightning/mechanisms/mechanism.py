@@ -13,6 +13,7 @@ from aequa_lightning.rewards.allocation import Allocation
 from aequa_lightning.rewards.curve import offered_widths
 from aequa_lightning.rewards.frontier import Frontier, pareto_front
 from aequa_lightning.rewards.uncertainty import Resampled
+from aequa_lightning.slimmable import Distillation
 
 Measure = Literal["standalone", "data_share", "cosine", "class_cosine", "alignment", "fedsv", "banzhaf"]
 """What may be paid for: a column of ``contributions.csv``."""
@@ -65,14 +66,28 @@ class PaidByWidth(Mechanism, ABC):
     """Base of the mechanisms that pay with a width of the shared model."""
 
     def hold(
-        self, contributions: Sequence[float], accuracy_by_width: Mapping[float, float], *, smallest: float
+        self,
+        contributions: Sequence[float],
+        accuracy_by_width: Mapping[float, float],
+        *,
+        standalone: Sequence[float],
+        smallest: float,
     ) -> list[float] | None:
-        """Choose what every participant holds in the next round; None: everybody the full width, in all rounds.
+        """Choose what every participant receives for the next round; None: the full width, in all rounds.
 
         Args:
             contributions: By the mechanism's measure, as known so far, (N,).
             accuracy_by_width: Validation accuracy in [0, 1] of every width of the grid; empty before the first round.
+            standalone: Validation accuracy in [0, 1] that each participant reaches alone, (N,).
             smallest: Smallest width, in (0, 1].
+        """
+        return None
+
+    def distil(self, held: Sequence[float]) -> Distillation | None:
+        """Choose which widths learn from another one in the next round, besides the targets.
+
+        Args:
+            held: Widths of those who take part, at least one.
         """
         return None
 
@@ -93,29 +108,6 @@ class PaidByWidth(Mechanism, ABC):
             standalone: Validation accuracy in [0, 1] that each participant reaches alone, (N,).
             held: Width that each participant held in the last round, (N,).
         """
-
-
-class PaidByHeldWidth(PaidByWidth, ABC):
-    """Base of the mechanisms whose reward is the width that a participant held in the last round.
-
-    Attributes:
-        slope: Accuracy that one more unit of contribution deserves, >= 0.
-    """
-
-    holds_widths = True
-    slope: float = 1.0
-
-    def allocate(
-        self,
-        contributions: Sequence[float],
-        accuracy_by_width: dict[float, float],
-        *,
-        standalone: Sequence[float],
-        held: Sequence[float],
-    ) -> Allocation:
-        """Leave everybody what it holds, and say how fair that is."""
-        accuracies = [accuracy_by_width[width] for width in held]
-        return held_allocation(contributions, held, accuracies, accuracy_by_width=accuracy_by_width, slope=self.slope)
 
 
 class PaidInRounds(Mechanism, ABC):
@@ -139,6 +131,7 @@ def held_allocation(
     *,
     accuracy_by_width: Mapping[float, float],
     slope: float = 1.0,
+    objective: str = "held in the last round",
 ) -> Allocation:
     """Describe what everybody holds as an allocation, with the figures that say how fair it is.
 
@@ -148,6 +141,7 @@ def held_allocation(
         accuracies: Validation accuracy of what each holds, in [0, 1], (N,).
         accuracy_by_width: Validation accuracy in [0, 1] of every measured width of the shared model.
         slope: Accuracy that one more unit of contribution deserves, >= 0.
+        objective: The rule that chose it, in words.
 
     Example:
         >>> held_allocation([0.5, 0.75], [0.5, 1.0], [0.75, 1.0], accuracy_by_width={0.5: 0.75, 1.0: 1.0}).mcg
@@ -160,7 +154,7 @@ def held_allocation(
         cgs=fairness.gain_spread(contributions, accuracies),
         pearson=fairness.pearson(contributions, accuracies),
         minimum_gain=fairness.minimum_gain(contributions, accuracies),
-        objective="held in the last round",
+        objective=objective,
         objective_value=0.0,
         slope=slope,
         certificate={"kind": "held", "remarks": ["rewards follow the contributions of each round"]},

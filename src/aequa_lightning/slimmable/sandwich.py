@@ -49,15 +49,17 @@ def sandwich_widths(grid: Sequence[float], *, sampled: int, seed: int, step: int
 
 @dataclass(frozen=True)
 class Distillation:
-    """In-place distillation: the narrow widths learn from the full width's outputs of the same step.
+    """In-place distillation: some widths learn from another one's outputs of the same step.
 
     Attributes:
         temperature: Softens the outputs of teacher and student, > 0.
         hard_weight: Share of the loss against the targets, in [0, 1]; 0 leaves the teacher alone.
+        teacher: The width that the wider ones learn from; None: the narrow ones learn from the first of the step.
     """
 
     temperature: float = 1.0
     hard_weight: float = 0.0
+    teacher: float | None = None
 
     def __post_init__(self) -> None:
         if not self.temperature > 0:
@@ -65,13 +67,24 @@ class Distillation:
         if not 0 <= self.hard_weight <= 1:
             raise InputError(f"hard_weight: {self.hard_weight} is not a share in [0, 1]")
 
+    def pupils(self, widths: Sequence[float]) -> tuple[float, ...]:
+        """Return those of a step's widths that learn from the teacher.
+
+        Example:
+            >>> Distillation().pupils([1.0, 0.5, 0.25]), Distillation(teacher=0.25).pupils([1.0, 0.5, 0.25])
+            ((0.5, 0.25), (1.0, 0.5))
+        """
+        if self.teacher is None:
+            return tuple(widths[1:])
+        return tuple(width for width in widths if width > self.teacher)
+
     def __call__(self, student: Tensor, teacher: Tensor, hard: Tensor) -> Tensor:
-        """Return the narrow width's loss.
+        """Return the loss of a width that learns.
 
         Args:
-            student: Logits of the narrow width, (batch, classes, ...).
-            teacher: Logits of the full width, same shape.
-            hard: The narrow width's loss against the targets.
+            student: Its logits, (batch, classes, ...).
+            teacher: Logits of the teacher, same shape.
+            hard: Its loss against the targets.
 
         Returns:
             ``hard_weight * hard + (1 - hard_weight) * T^2 * KL(teacher || student)``, the divergence averaged over
@@ -106,11 +119,11 @@ def sandwich_step(
         forward: Called as ``forward(inputs, width=...)``; under DDP or Fabric the wrapped model.
         inputs: A batch of inputs.
         targets: Its targets.
-        widths: The widths of this step; with distillation the first one is the teacher.
+        widths: The widths of this step.
         backward: Called with each loss: ``Tensor.backward``, ``fabric.backward`` or ``module.manual_backward``.
         no_sync: Makes a context in which backward does not synchronise gradients between processes.
         loss: Loss of outputs against targets.
-        distillation: Lets the narrow widths learn from the first; None: all learn from the targets.
+        distillation: Lets some widths learn from another one too; None: all learn from the targets alone.
         reduction: ``"mean"`` over the widths, so that a learning rate serves any number of them, or their ``"sum"``, as
             in the paper.
 
@@ -134,16 +147,20 @@ def sandwich_step(
     divisor = len(widths) if reduction == "mean" else 1
     losses: dict[float, Tensor] = {}
     teacher: Tensor | None = None
+    pupils = () if distillation is None else distillation.pupils(widths)
+    if distillation is not None and distillation.teacher is not None and pupils:
+        with torch.no_grad():
+            teacher = forward(inputs, width=distillation.teacher)
     for number, width in enumerate(widths):
         last = number == len(widths) - 1
         # The forward belongs inside too: DDP prepares the synchronisation of a backward in the forward before it.
         with accumulating(), nullcontext() if last else no_sync():
             outputs = forward(inputs, width=width)
             value = loss(outputs, targets)
-            if distillation is not None and teacher is not None:
+            if distillation is not None and teacher is not None and width in pupils:
                 value = distillation(outputs, teacher, value)
             backward(value / divisor)
-        if distillation is not None and teacher is None:
+        if pupils and teacher is None:
             teacher = outputs.detach()
         losses[width] = value.detach()
     return losses

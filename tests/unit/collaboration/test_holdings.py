@@ -1,5 +1,6 @@
 """Training-time rewards: what is withheld is neither received, nor read, nor averaged."""
 
+import pytest
 import torch
 from lightning.fabric import Fabric
 from torch.nn import functional
@@ -7,7 +8,7 @@ from torch.nn import functional
 from aequa_lightning.collaboration.holdings import Holdings, held_entries
 from aequa_lightning.collaboration.local import FlatParameters, LocalTrainer, LocalWork, batches
 from aequa_lightning.collaboration.seeding import derive_seed
-from aequa_lightning.slimmable import SlimmableModel, sandwich_widths
+from aequa_lightning.slimmable import Distillation, SlimmableModel, sandwich_widths
 from aequa_lightning.training import SlimmableClassifier
 
 CPU = torch.device("cpu")
@@ -33,19 +34,21 @@ def test_the_held_entries_are_those_of_the_extracted_network() -> None:
         assert torch.equal(held, extracted)
 
 
-def _train(outside: float) -> torch.Tensor:
+def _train(outside: float, distillation: Distillation | None = None) -> torch.Tensor:
     local = LocalTrainer(Fabric(accelerator="cpu", devices=1), _classifier(), batch_size=8, seed=0)
     mask = held_entries(local.classifier.network, 0.5)
     local.parameters[~mask] = outside
-    local.train(*_sample(), LocalWork(epochs=2), keys=("test",), grid=(0.5, 0.25))
+    work = LocalWork(epochs=2)
+    local.train(*_sample(), work, keys=("test",), grid=(0.5, 0.25), distillation=distillation)
     assert (local.parameters[~mask] == outside).all() or torch.isnan(torch.tensor(outside))
     return local.parameters[mask].clone()
 
 
-def test_training_a_sub_network_never_reads_what_is_withheld() -> None:
-    held = _train(0.0)
-    assert torch.equal(held, _train(1e6))
-    assert torch.equal(held, _train(float("nan")))
+@pytest.mark.parametrize("distillation", [None, Distillation(hard_weight=0.5, teacher=0.25)])
+def test_training_a_sub_network_never_reads_what_is_withheld(distillation: Distillation | None) -> None:
+    held = _train(0.0, distillation)
+    assert torch.equal(held, _train(1e6, distillation))
+    assert torch.equal(held, _train(float("nan"), distillation))
 
 
 def test_training_a_sub_network_is_training_the_extracted_network() -> None:

@@ -2,35 +2,71 @@ import numpy as np
 import pytest
 
 from aequa_lightning.errors import InputError
-from aequa_lightning.mechanisms import Aequa, AequaTraining, SharedModel
-from aequa_lightning.mechanisms.aequa_training import anchored_widths, proportional_widths
+from aequa_lightning.mechanisms import Aequa, AequaTraining, SharedModel, Slimming
+from aequa_lightning.mechanisms.aequa_training import earned_widths
 
 CURVE = {0.25: 0.5, 0.5: 0.7, 0.75: 0.8, 1.0: 0.9}
 
 
-def test_anchored_widths_are_the_nearest_by_brute_force() -> None:
+def test_earned_widths_are_the_widest_no_better_than_deserved_by_brute_force() -> None:
     random = np.random.default_rng(0)
-    for _ in range(200):
-        contributions, slope = random.random(5).tolist(), float(random.random() * 2)
-        for contribution, width in zip(contributions, anchored_widths(contributions, CURVE, slope=slope), strict=True):
-            target = CURVE[1.0] - slope * (max(contributions) - contribution)
-            assert abs(CURVE[width] - target) == min(abs(accuracy - target) for accuracy in CURVE.values())
+    for _ in range(300):
+        contributions, standalone = random.random((2, 5)).round(2).tolist()
+        slope = float(random.random() * 2)
+        most = max(CURVE[1.0], *standalone)
+        widths, used = earned_widths(contributions, CURVE, slope=slope, standalone=standalone)
+        assert used == slope
+        for contribution, width in zip(contributions, widths, strict=True):
+            deserved = most - slope * (max(contributions) - contribution)
+            fitting = [other for other, accuracy in CURVE.items() if accuracy <= deserved + 1e-9]
+            assert width == max(fitting, default=0.25)
+
+
+def test_by_itself_the_slope_lets_the_least_contributor_deserve_the_worst_width() -> None:
+    # The least deserves .5 at 0.9 - slope * 0.8.
+    widths, slope = earned_widths([0.0, 0.8, 0.4], CURVE, slope="auto", standalone=[0.0] * 3)
+    assert slope == pytest.approx(0.5)
+    assert widths == [0.25, 1.0, 0.5]
+    # Equal gains where they can be reached, and equal pay for equal contributions.
+    assert earned_widths([0.7, 0.8], CURVE, slope="auto", standalone=[0.7, 0.8]) == ([0.75, 1.0], 1.0)
+    assert earned_widths([0.4, 0.4], CURVE, slope="auto", standalone=[0.4, 0.4]) == ([1.0, 1.0], 1.0)
+
+
+def test_nothing_is_withheld_while_the_shared_model_is_worse_than_what_each_has_of_its_own() -> None:
+    standalone = [0.92, 0.99, 0.95, 0.3]
+    assert earned_widths(standalone, CURVE, slope=1.0, standalone=standalone)[0] == [1.0, 1.0, 1.0, 0.25]
 
 
 def test_the_top_contributor_always_holds_the_full_width() -> None:
-    contributions = [0.3, 0.9, 0.6]
-    assert proportional_widths(contributions, smallest=0.25)[1] == 1.0
+    mechanism, contributions = AequaTraining(), [0.3, 0.9, 0.6]
+    assert mechanism.hold(contributions, {}, standalone=contributions, smallest=0.25) == [1.0] * 3
     # Even where a narrower width measured better.
-    assert anchored_widths(contributions, {0.5: 0.95, 1.0: 0.9}, slope=1.0)[1] == 1.0
+    inverted = {0.5: 0.95, 1.0: 0.9}
+    assert mechanism.hold(contributions, inverted, standalone=contributions, smallest=0.5)[1] == 1.0
 
 
-def test_what_was_held_is_what_is_received() -> None:
+def test_the_reward_follows_the_rule_of_the_rounds() -> None:
+    contributions = [0.3, 0.8, 0.5]
+    mechanism = AequaTraining(slope=1.5)
+    held = mechanism.hold(contributions, CURVE, standalone=contributions, smallest=0.25)
+    allocation = mechanism.allocate(contributions, CURVE, standalone=contributions, held=[1.0] * 3)
+    assert allocation.widths.tolist() == held == [0.25, 1.0, 0.25]
+    assert allocation.mcg == pytest.approx(np.mean([0.2, 0.1, 0.0]))
+    assert allocation.slope == 1.5
+
+
+def test_the_narrowest_width_teaches_unless_it_is_told_not_to() -> None:
+    teaching = AequaTraining(distillation=0.25).distil([1.0, 0.5, 0.75])
+    assert teaching is not None
+    assert (teaching.teacher, teaching.hard_weight) == (0.5, 0.75)
+    assert AequaTraining(distillation=0.0).distil([1.0, 0.5]) is None
+
+
+def test_what_was_held_is_what_slimming_pays() -> None:
     held = [0.25, 1.0, 0.5]
-    allocation = AequaTraining().allocate([0.3, 0.8, 0.5], CURVE, standalone=[0.3, 0.8, 0.5], held=held)
+    allocation = Slimming().allocate([0.3, 0.8, 0.5], CURVE, standalone=[0.3, 0.8, 0.5], held=held)
     assert allocation.widths.tolist() == held
     assert allocation.mcg == pytest.approx(np.mean([0.2, 0.1, 0.2]))
-    steep = AequaTraining(slope=1.5).allocate([0.3, 0.8, 0.5], CURVE, standalone=[0.3, 0.8, 0.5], held=held)
-    assert steep.slope == 1.5
 
 
 def test_the_shared_model_is_full_for_all_and_its_correlation_undefined() -> None:
@@ -53,6 +89,8 @@ def test_what_does_not_fit_is_refused() -> None:
         Aequa(resolution=2)
     with pytest.raises(InputError, match="slope"):
         AequaTraining(slope=-1)
+    with pytest.raises(InputError, match="distillation"):
+        AequaTraining(distillation=1.5)
 
 
 @pytest.mark.parametrize("objective", ["proportional", "pearson"])

@@ -37,18 +37,30 @@ def slim() -> SlimmableModel:
     return SlimmableModel(net, [1, 0.5, 0.25], torch.zeros(1, 5))
 
 
-@pytest.mark.parametrize("distillation", [None, Distillation(), Distillation(temperature=3.0, hard_weight=0.3)])
+@pytest.mark.parametrize(
+    "distillation",
+    [
+        None,
+        Distillation(),
+        Distillation(temperature=3.0, hard_weight=0.3),
+        Distillation(hard_weight=0.3, teacher=0.25),
+        # A teacher that is not among the widths of the step.
+        Distillation(hard_weight=0.3, teacher=0.7),
+        Distillation(teacher=1.0),
+    ],
+)
 def test_gradients_equal_the_hand_summed_ones(distillation: Distillation | None) -> None:
     model = slim()
     x, y = torch.randn(7, 5, dtype=torch.double), torch.arange(7) % 3
     losses = sandwich_step(model, x, y, model.widths, distillation=distillation)
 
-    teacher = model.full(x).detach()
+    wide_teaches = distillation is not None and distillation.teacher is None
+    teacher = model(x, width=(distillation and distillation.teacher) or 1.0).detach()
     total = torch.zeros((), dtype=torch.double)
     for width in model.widths:
         outputs = model(x, width=width)
         hard = functional.cross_entropy(outputs, y)
-        if distillation is None or width == 1.0:
+        if distillation is None or (width == 1.0 if wide_teaches else width <= (distillation.teacher or 1.0)):
             value = hard
         else:
             t, h = distillation.temperature, distillation.hard_weight
