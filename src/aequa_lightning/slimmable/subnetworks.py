@@ -1,0 +1,199 @@
+"""The sub-networks of a network, each made and proven when it is first asked for.
+
+All that is made here follows from the full network and the example input. It is neither stored nor copied with them.
+"""
+
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+from aequa_lightning.errors import InputError
+from aequa_lightning.slimmable import norm
+from aequa_lightning.slimmable.operations import RULES
+from aequa_lightning.slimmable.plan import SlicePlan
+from aequa_lightning.slimmable.skeleton import Borrower, meta_copy, narrow_copy
+from aequa_lightning.slimmable.structure import resolve
+from aequa_lightning.slimmable.trace import trace
+from aequa_lightning.slimmable.widths import Width
+
+
+@dataclass(frozen=True)
+class SubNetwork:
+    """One distinct sub-network.
+
+    Attributes:
+        sizes: What it keeps of each axis; all that belongs to it is found by them.
+        skeleton: Computes with tensors of its shapes.
+        parameters: What it takes of the full network's parameters; nothing of those that are private to it.
+        statistics: The same of the norm layers' running statistics.
+        buffers: The same of all other buffers.
+    """
+
+    sizes: tuple[int, ...]
+    skeleton: Borrower
+    parameters: SlicePlan
+    statistics: SlicePlan
+    buffers: SlicePlan
+
+
+@dataclass
+class _Made:
+    """What has been made so far."""
+
+    blank: nn.Module | None = None
+    references: list[tuple[str, Mapping[str, Any], str]] | None = None
+    sizes: dict[float, tuple[int, ...]] = field(default_factory=dict)
+    plans: dict[tuple[int, ...], SlicePlan] = field(default_factory=dict)
+    networks: dict[tuple[int, ...], SubNetwork] = field(default_factory=dict)
+
+
+class SubNetworks:
+    """Every sub-network that a width names.
+
+    Args:
+        full: The full network.
+        example_input: A batch of the size that it is made for, on the CPU.
+        widths: The grid, descending from 1.
+        private: Names of the parameters of which each width of the grid has its own; if any, there are no other widths.
+
+    Attributes:
+        structure: How widths cut the network.
+
+    Raises:
+        InputError: When the network cannot run on the example input, or has a structure that cannot be followed.
+    """
+
+    def __init__(
+        self, full: nn.Module, example_input: Tensor, widths: Sequence[float], *, private: frozenset[str]
+    ) -> None:
+        self._full, self._example_input, self._widths, self._private = full, example_input, tuple(widths), private
+        self._shapes = {name: tuple(t.shape) for name, t in [*full.named_parameters(), *full.named_buffers()]}
+        self._parameter_names = frozenset(name for name, _ in full.named_parameters())
+        self._statistics_names = frozenset(norm.statistics(full))
+        self.structure = resolve(trace(meta_copy(full), example_input, RULES))
+        self._made = _Made()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_made": _Made()}
+
+    def check(self, width: Width) -> None:
+        """Raise an InputError when a width is out of range, or names a layer that cannot become narrower."""
+        layers = list(dict.fromkeys(axis.name for axis in self.structure.axes))
+        for layer, kept in width.items() if isinstance(width, Mapping) else [(None, width)]:
+            place = "" if layer is None else f" for layer {layer!r}"
+            if layer is not None and layer not in layers:
+                raise InputError(f"width: {kept}{place} names no layer that can become narrower; those are {layers}")
+            if not self._widths[-1] <= kept <= 1.0:
+                least = f"{self._widths[-1]:g}"
+                raise InputError(f"width: {kept}{place} is outside [{least}, 1], the range this network is made for")
+
+    def sizes(self, width: Width) -> tuple[int, ...]:
+        """Return what a width keeps of each axis.
+
+        Raises:
+            InputError: When there is no such width.
+        """
+        if not isinstance(width, Mapping) and width in self._made.sizes:
+            return self._made.sizes[width]
+        self.check(width)
+        sizes = self.structure.sizes(width)
+        if self._private and sizes not in map(self.structure.sizes, self._widths):
+            raise InputError(
+                f"width: {width} has no affine parameters of its own, only the grid {list(self._widths)} has; "
+                "ask for one of these, or make the model with affine='shared'"
+            )
+        if not isinstance(width, Mapping):
+            self._made.sizes[width] = sizes
+        return sizes
+
+    def is_full(self, width: Width) -> bool:
+        """Return whether a width keeps everything."""
+        return self.sizes(width) == self.sizes(1.0)
+
+    def plan(self, width: Width) -> SlicePlan:
+        """Return what a width takes of the full network's parameters; nothing of those that are private to it.
+
+        Raises:
+            InputError: When there is no such width.
+        """
+        return self._parameters(self.sizes(width))
+
+    def has(self, width: Width) -> bool:
+        """Return whether the network can follow a width.
+
+        Raises:
+            InputError: When there is no such width.
+        """
+        return self.is_full(width) or self._make(self.sizes(width)) is None
+
+    def at(self, width: Width) -> SubNetwork:
+        """Return the sub-network of a width.
+
+        Raises:
+            InputError: When there is no such width, or the network cannot follow it.
+        """
+        sizes = self.sizes(width)
+        reason = self._make(sizes)
+        if reason is not None:
+            raise InputError(f"width: this network cannot have {width}: {reason}. {self._nearest(width)}")
+        return self._made.networks[sizes]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the full network's parameters and buffers by name, through references made once."""
+        if self._made.references is None:
+            self._made.references = [
+                (f"{path}.{key}" if path else key, store, key)
+                for path, part in self._full.named_modules()
+                for store in (part._parameters, part._buffers)
+                for key in store
+                if (f"{path}.{key}" if path else key) in self._shapes
+            ]
+        return {name: store[key] for name, store, key in self._made.references}
+
+    def _parameters(self, sizes: tuple[int, ...]) -> SlicePlan:
+        if sizes not in self._made.plans:
+            own = frozenset() if sizes == self.sizes(1.0) else self._private
+            self._made.plans[sizes] = self._plan(sizes, self._parameter_names - own)
+        return self._made.plans[sizes]
+
+    def _plan(self, sizes: tuple[int, ...], names: AbstractSet[str]) -> SlicePlan:
+        return self.structure.plan(sizes, {name: shape for name, shape in self._shapes.items() if name in names})
+
+    def _make(self, sizes: tuple[int, ...]) -> str | None:
+        """Make a sub-network, if there is none yet, and return None, or the reason why it cannot exist."""
+        if sizes in self._made.networks:
+            return None
+        if self._made.blank is None:
+            self._made.blank = meta_copy(self._full)
+        plan, heads = self.structure.plan(sizes, self._shapes), self.structure.heads_at(sizes)
+        skeleton = narrow_copy(self._made.blank, plan, heads)
+        try:
+            reason = self.structure.misaligned(sizes, trace(skeleton, self._example_input, RULES))
+        except InputError as error:
+            shape = tuple(self._example_input.shape)
+            reason = str(error).removeprefix(f"example_input: the network cannot run on shape {shape}; ")
+        if reason is None:
+            self._made.networks[sizes] = SubNetwork(
+                sizes,
+                Borrower(skeleton, self._full),
+                self._parameters(sizes),
+                self._plan(sizes, self._statistics_names),
+                self._plan(sizes, self._shapes.keys() - self._parameter_names - self._statistics_names),
+            )
+        return reason
+
+    def _nearest(self, width: Width) -> str:
+        """Return a sentence with the nearest widths of all layers, below and above, that the network can have."""
+        shares = list(width.values()) if isinstance(width, Mapping) else [width]
+        points = self.structure.breakpoints
+        below = [point for point in reversed(points) if self._widths[-1] <= point < max(shares)]
+        above = [point for point in points if point > max(shares)]
+        legal = []
+        for side in (below, above):
+            some = side[:: 1 + len(side) // 24]  # proving each of them costs a dry run
+            fits = (point for point in some if point == 1.0 or self._make(self.structure.sizes(point)) is None)
+            legal += [f"{point:.6g}" for point in [next(fits, None)] if point is not None]
+        return f"Widths nearby that it can have: {', '.join(legal) or 'only 1'}."
