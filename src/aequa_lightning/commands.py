@@ -55,9 +55,14 @@ def _audit(words: list[str]) -> None:
         "audit", "Prove of each reward file what it holds and what it does not.", example="--run_dir runs/demo"
     )
     parser.add_argument("--run_dir", type=str, required=True, help="the run folder")
+    parser.add_argument("--public_key", type=str | None, help="PEM file of the key that must have signed the manifest")
     options = parser.parse_args(words)
     cli = _finished_run(options.run_dir)
-    if not cli.trainer.audit(cli.model):
+
+    from aequa_lightning.auditing import audit_run
+
+    public_key = None if options.public_key is None else Path(options.public_key)
+    if not audit_run(Path(options.run_dir), cli.model, public_key=public_key):
         raise SystemExit(1)
 
 

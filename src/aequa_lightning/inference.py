@@ -12,14 +12,20 @@ from aequa_lightning.collaboration.evaluation import AtWidth, count_correct, inp
 from aequa_lightning.data import CollaborativeData
 from aequa_lightning.errors import InputError
 from aequa_lightning.files import write_atomically
-from aequa_lightning.rewards.checkpoint import is_reward, verify_reward
+from aequa_lightning.rewards.checkpoint import is_reward
+from aequa_lightning.rewards.manifest import verify_reward
 from aequa_lightning.training import RewardClassifier, SlimmableClassifier
 
 CPU = torch.device("cpu")
 
 
 def load_network(
-    ckpt_path: str | None, model: SlimmableClassifier, data: CollaborativeData, *, run_dir: Path
+    ckpt_path: str | None,
+    model: SlimmableClassifier,
+    data: CollaborativeData,
+    *,
+    run_dir: Path,
+    public_key: str | None = None,
 ) -> SlimmableClassifier | RewardClassifier:
     """Load the shared model into ``model``, or a reward into the network that its own file describes.
 
@@ -28,6 +34,7 @@ def load_network(
         model: The configured model.
         data: Its validation part calibrates the shared model's normalisation statistics, for every width of the grid.
         run_dir: Where ``last`` is looked for.
+        public_key: PEM file of the Ed25519 key that must have signed the manifest of a reward; None: any may have.
 
     Raises:
         InputError: The file is missing, damaged, changed, or does not fit.
@@ -38,7 +45,7 @@ def load_network(
     if state is None:
         raise InputError(f"ckpt_path='last': there is no checkpoint in {run_dir / 'checkpoints'}.")
     if is_reward(state):
-        verify_reward(Path(ckpt_path))
+        verify_reward(Path(ckpt_path), public_key=None if public_key is None else Path(public_key))
         expected = state["hyper_parameters"]["input_shape"]
         if tuple(expected) != tuple(data.input_shape):
             raise InputError(
@@ -48,6 +55,8 @@ def load_network(
         reward = RewardClassifier(**state["hyper_parameters"])
         reward.load_state_dict(state["state_dict"])
         return reward
+    if public_key is not None:
+        raise InputError(f"public_key verifies rewards, but ckpt_path={ckpt_path!r} is none; leave the key out.")
     check_parameters(model, state)
     model.load_state_dict(state["state_dict"], strict=False)
     if model.network.has_statistics:

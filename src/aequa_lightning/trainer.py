@@ -15,7 +15,7 @@ from rich.table import Table
 from aequa_lightning.callbacks import Progress, Rewards
 from aequa_lightning.callbacks.measurement import Measurement
 from aequa_lightning.callbacks.measures import Assessment
-from aequa_lightning.checks import check_parameters, check_parts, check_state, check_writable, state_to_resume
+from aequa_lightning.checks import check_parts, check_state, check_writable, state_to_resume
 from aequa_lightning.collaboration.aggregators import Aggregator, FedAvg
 from aequa_lightning.collaboration.checkpoint import load_last
 from aequa_lightning.collaboration.corrections import LocalCorrection, NoCorrection
@@ -27,12 +27,11 @@ from aequa_lightning.collaboration.plan import Plan
 from aequa_lightning.collaboration.topology import build_fabric, launch
 from aequa_lightning.data import CollaborativeData
 from aequa_lightning.errors import InputError, RunInterrupted
-from aequa_lightning.events import read_events
-from aequa_lightning.files import write_atomically, write_json
+from aequa_lightning.files import write_atomically
 from aequa_lightning.inference import load_network, measure, write_predictions
 from aequa_lightning.mechanisms import Aequa, Mechanism
 from aequa_lightning.report import build_report, summary_table
-from aequa_lightning.rewards.audit import audit_reward, audit_table, describe_audit, held_in_rounds
+from aequa_lightning.rewards.signing import load_private_key
 from aequa_lightning.training import SlimmableClassifier
 
 Precision = Literal["32-true", "16-mixed", "bf16-mixed"]
@@ -64,6 +63,7 @@ class CollaborativeTrainer:
             same data with the same seed finds the result there. null: the run's own folder.
         report: Whether the run ends with its page and figures.
         programs: Whether each reward is written as a ``torch.export`` program besides the checkpoint.
+        signing_key: PEM file of the Ed25519 key that signs ``rewards/manifest.json``; null: it is not signed.
         logger: Lightning loggers besides the run folder's own ``metrics.csv`` and ``events.jsonl``.
         callbacks: Further callbacks of the engine.
         checkpoint_every: Rounds between checkpoints, >= 1.
@@ -99,6 +99,7 @@ class CollaborativeTrainer:
         standalone_dir: str | None = None,
         report: bool = True,
         programs: bool = True,
+        signing_key: str | None = None,
         logger: Logger | list[Logger] | None = None,
         callbacks: list[CollaborationCallback] | None = None,
         checkpoint_every: int = 1,
@@ -139,7 +140,8 @@ class CollaborativeTrainer:
         )
         check_parts(self.mechanism, self.plan)
         self.threads, self.report, self.programs = threads, report, programs
-        self.callbacks = [Rewards(self.mechanism, assessment, programs=programs), Progress(), *(callbacks or [])]
+        self.signing_key = None if signing_key is None else Path(signing_key)
+        self.callbacks = [self._rewards(self.mechanism), Progress(), *(callbacks or [])]
         self.configuration: str | None = None
         loggers = [logger] if isinstance(logger, Logger) else list(logger or [])
         self.fabric = build_fabric(
@@ -173,28 +175,64 @@ class CollaborativeTrainer:
         datamodule.prepare_data()
         datamodule.setup("fit")
         check_writable(self.plan.run_dir)
+        self._check_signing_key()
         finished = self._launch(lambda fabric: self._run(fabric, model, datamodule, state))
         if not finished:
             raise RunInterrupted
         self._report()
 
     def validate(
-        self, model: SlimmableClassifier, datamodule: CollaborativeData, ckpt_path: str | None = None
+        self,
+        model: SlimmableClassifier,
+        datamodule: CollaborativeData,
+        ckpt_path: str | None = None,
+        public_key: str | None = None,
     ) -> list[dict[str, float]]:
-        """Measure the accuracy on the validation part: of the shared model at each width, or of one reward."""
-        return self._evaluate("validation", model, datamodule, ckpt_path)
+        """Measure the accuracy on the validation part: of the shared model at each width, or of one reward.
+
+        Args:
+            model: The run's model.
+            datamodule: The run's data.
+            ckpt_path: ``rewards/NAME.ckpt``, a checkpoint of the run, or ``last``.
+            public_key: PEM file of the Ed25519 key that must have signed the manifest of a reward; null: any may have.
+        """
+        return self._evaluate("validation", model, datamodule, ckpt_path, public_key)
 
     def test(
-        self, model: SlimmableClassifier, datamodule: CollaborativeData, ckpt_path: str | None = None
+        self,
+        model: SlimmableClassifier,
+        datamodule: CollaborativeData,
+        ckpt_path: str | None = None,
+        public_key: str | None = None,
     ) -> list[dict[str, float]]:
-        """Measure the accuracy on the test part: of the shared model at each width, or of one reward."""
-        return self._evaluate("test", model, datamodule, ckpt_path)
+        """Measure the accuracy on the test part: of the shared model at each width, or of one reward.
 
-    def predict(self, model: SlimmableClassifier, datamodule: CollaborativeData, ckpt_path: str | None = None) -> Path:
-        """Write the predictions for the test part as a CSV file: sample, prediction, probability."""
+        Args:
+            model: The run's model.
+            datamodule: The run's data.
+            ckpt_path: ``rewards/NAME.ckpt``, a checkpoint of the run, or ``last``.
+            public_key: PEM file of the Ed25519 key that must have signed the manifest of a reward; null: any may have.
+        """
+        return self._evaluate("test", model, datamodule, ckpt_path, public_key)
+
+    def predict(
+        self,
+        model: SlimmableClassifier,
+        datamodule: CollaborativeData,
+        ckpt_path: str | None = None,
+        public_key: str | None = None,
+    ) -> Path:
+        """Write the predictions for the test part as a CSV file: sample, prediction, probability.
+
+        Args:
+            model: The run's model.
+            datamodule: The run's data.
+            ckpt_path: ``rewards/NAME.ckpt``, a checkpoint of the run, or ``last``.
+            public_key: PEM file of the Ed25519 key that must have signed the manifest of a reward; null: any may have.
+        """
         torch.set_num_threads(self.threads)
         datamodule.prepare_data()
-        network = load_network(ckpt_path, model, datamodule, run_dir=self.plan.run_dir)
+        network = load_network(ckpt_path, model, datamodule, run_dir=self.plan.run_dir, public_key=public_key)
         path = self.plan.run_dir / "predictions" / f"{Path(str(ckpt_path)).stem}.csv"
         count = write_predictions(path, network, datamodule)
         Console().print(f"{count} predictions  {path}", highlight=False, soft_wrap=True)
@@ -220,7 +258,8 @@ class CollaborativeTrainer:
         measured = Measurement.of_allocation(json.loads(curve_file.read_text()))
         check_state(model, datamodule.participants, state)
         datamodule.prepare_data()
-        rewards = Rewards(mechanism, self.assessment, programs=self.programs)
+        self._check_signing_key()
+        rewards = self._rewards(mechanism)
 
         def pay(fabric: Fabric) -> None:
             run = Collaboration(fabric, model, datamodule, plan=self.plan, callbacks=[rewards])
@@ -230,33 +269,12 @@ class CollaborativeTrainer:
         self._launch(pay)
         self._report()
 
-    def audit(self, model: SlimmableClassifier) -> bool:
-        """Prove of each reward file of a finished run what it holds and what it does not; writes ``audit.json``.
+    def _rewards(self, mechanism: Mechanism) -> Rewards:
+        return Rewards(mechanism, self.assessment, programs=self.programs, signing_key=self.signing_key)
 
-        Args:
-            model: The run's model.
-
-        Returns:
-            Whether every file holds exactly what was earned.
-
-        Raises:
-            InputError: The run folder holds no finished run.
-        """
-        state, manifest = load_last(self.plan.run_dir / "checkpoints"), self.plan.run_dir / "rewards" / "manifest.json"
-        if state is None or not manifest.is_file():
-            raise InputError(f"run_dir={str(self.plan.run_dir)!r} holds no rewards; finish the run first.")
-        check_parameters(model, state)
-        model.load_state_dict(state["state_dict"], strict=False)
-        findings = []
-        for index, row in enumerate(json.loads(manifest.read_text())["rewards"]):
-            if state["models"] is not None:
-                trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-                torch.nn.utils.vector_to_parameters(state["models"][index], trainable)
-            findings.append(audit_reward(manifest.parent, row, network=model.network))
-        held = held_in_rounds(read_events(self.plan.run_dir / "events.jsonl"))
-        write_json(self.plan.run_dir / "audit.json", describe_audit(findings, model.network, held))
-        Console().print(audit_table(findings, held))
-        return not any(finding.faults for finding in findings)
+    def _check_signing_key(self) -> None:
+        if self.signing_key is not None:
+            load_private_key(self.signing_key)
 
     def _launch(self, work: Callable[[Fabric], Any]) -> Any:
         return launch(self.fabric, work, threads=self.threads, run_dir=self.plan.run_dir)
@@ -281,11 +299,17 @@ class CollaborativeTrainer:
         return finished
 
     def _evaluate(
-        self, stage: str, model: SlimmableClassifier, data: CollaborativeData, ckpt_path: str | None
+        self,
+        stage: str,
+        model: SlimmableClassifier,
+        data: CollaborativeData,
+        ckpt_path: str | None,
+        public_key: str | None,
     ) -> list[dict[str, float]]:
         torch.set_num_threads(self.threads)
         data.prepare_data()
-        results = measure(load_network(ckpt_path, model, data, run_dir=self.plan.run_dir), stage, data)
+        network = load_network(ckpt_path, model, data, run_dir=self.plan.run_dir, public_key=public_key)
+        results = measure(network, stage, data)
         table = Table("metric", Path(str(ckpt_path)).stem)
         for metric, value in results.items():
             table.add_row(metric, repr(value))

@@ -31,6 +31,7 @@ def _refused(capsys: pytest.CaptureFixture[str], *words: object) -> str:
         ("--trainer.accelerator=cuda", ("trainer.accelerator='cuda'",)),
         ("--trainer.mechanism.resolution=-1", ("resolution",)),
         ("--ckpt_path=nowhere.ckpt", ("nowhere.ckpt", "last")),
+        ("--trainer.signing_key=nowhere.pem", ("trainer.signing_key='nowhere.pem'",)),
         ("--data=FashionMNISTData", ("FashionMNIST", "dataset-fashion-mnist")),
         ("--data.partition.alpha=-1", ("alpha", "-1")),
     ],

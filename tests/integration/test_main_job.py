@@ -170,6 +170,46 @@ def test_a_changed_reward_is_refused(run_dir: Path, capsys: pytest.CaptureFixtur
     assert "SHA-256 differs" in capsys.readouterr().err
 
 
+def test_a_signed_manifest_is_verified_and_no_other_is_accepted(
+    run_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("cryptography", reason="needs the extra 'signing'")
+    openssl("genpkey", "-algorithm", "ed25519", "-out", "private.pem")
+    openssl("pkey", "-in", "private.pem", "-pubout", "-out", "public.pem")
+    shutil.copytree(run_dir, "signed")
+    with_key = ("--public_key", "public.pem")
+    reward = (
+        "test",
+        "--config",
+        run_dir / "config.yaml",
+        "--ckpt_path",
+        "signed/rewards/participant-00.ckpt",
+        *with_key,
+    )
+    for words in (("audit", "--run_dir", "signed", *with_key), reward):
+        assert aequa(*words) == 2
+        assert "manifest.json is not signed" in capsys.readouterr().err
+    config = yaml.safe_load(Path("signed/config.yaml").read_text())
+    config["trainer"]["signing_key"] = "private.pem"
+    Path("signed/config.yaml").write_text(yaml.safe_dump(config))
+    assert aequa("allocate", "--run_dir", "signed") == 0
+    # The owner's own tools agree.
+    signature = ("-sigfile", "signed/rewards/manifest.sig", "-in", "signed/rewards/manifest.json")
+    openssl("pkeyutl", "-verify", "-pubin", "-inkey", "public.pem", "-rawin", *signature)
+    assert aequa("audit", "--run_dir", "signed", *with_key) == 0
+    assert json.loads(Path("signed/audit.json").read_text())["signature"] == "verified"
+    assert aequa(*reward) == 0
+    capsys.readouterr()
+    manifest = Path("signed/rewards/manifest.json")
+    manifest.write_text(manifest.read_text().replace('"width"', '"Width"', 1))
+    assert aequa(*reward) == 2
+    assert "manifest.sig is no signature of manifest.json" in capsys.readouterr().err
+
+
+def openssl(*words: str) -> None:
+    subprocess.run(["openssl", *words], check=True, capture_output=True)
+
+
 def test_allocating_again_gives_the_same_and_another_objective_another(run_dir: Path) -> None:
     shutil.copytree(run_dir, "again")
     before = json.loads(Path("again/allocation.json").read_text())

@@ -1,5 +1,6 @@
 """Contributions, allocation and reward files at the end of a run."""
 
+from pathlib import Path
 from typing import Any
 
 from aequa_lightning.callbacks.delivery import deliver
@@ -19,6 +20,7 @@ from aequa_lightning.files import write_json
 from aequa_lightning.mechanisms import Mechanism, PaidByWidth, PaidInRounds
 from aequa_lightning.mechanisms.mechanism import held_allocation
 from aequa_lightning.rewards.allocation import Allocation
+from aequa_lightning.rewards.manifest import write_manifest
 
 
 class Rewards(CollaborationCallback):
@@ -28,10 +30,19 @@ class Rewards(CollaborationCallback):
         mechanism: How participants are paid.
         assessment: What is measured in every round; None: cosine, behind the gates.
         programs: Whether each network is written as a program besides the checkpoint.
+        signing_key: PEM file of the Ed25519 key that signs the manifest; None: it is not signed.
     """
 
-    def __init__(self, mechanism: Mechanism, assessment: Assessment | None = None, *, programs: bool = True) -> None:
-        self.mechanism, self.assessment, self.programs = mechanism, assessment or Assessment(), programs
+    def __init__(
+        self,
+        mechanism: Mechanism,
+        assessment: Assessment | None = None,
+        *,
+        programs: bool = True,
+        signing_key: Path | None = None,
+    ) -> None:
+        self.mechanism, self.assessment = mechanism, assessment or Assessment()
+        self.programs, self.signing_key = programs, signing_key
 
     def setup(self, run: Collaboration) -> None:
         """Make room for what is measured."""
@@ -93,7 +104,7 @@ class Rewards(CollaborationCallback):
                 run, given, layers=measured.layers, validation=validation, test=test, programs=self.programs
             )
             write_contributions(run, measures, self.measures.remarks())
-            write_json(run.plan.run_dir / "rewards" / "manifest.json", {"rewards": manifest})
+            write_manifest(run.plan.run_dir / "rewards", manifest, signing_key=self.signing_key)
             drawn = self.mechanism.resample(
                 contributions,
                 [right.tolist() for right in correct],

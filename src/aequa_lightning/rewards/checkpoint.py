@@ -1,7 +1,6 @@
 """Reward files: what a participant earned, as a checkpoint and as a program, and nothing more."""
 
 import io
-import json
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from aequa_lightning.errors import InputError
-from aequa_lightning.files import sha256, write_atomically
+from aequa_lightning.files import write_atomically
 
 KIND = "reward"
 
@@ -80,20 +79,3 @@ def export_program(network: nn.Module, example_input: Tensor) -> bytes:
     content = io.BytesIO()
     torch.export.save(program, content)
     return content.getvalue()
-
-
-def verify_reward(path: Path) -> None:
-    """Compare a reward file with the manifest beside it; without a manifest there is nothing to compare.
-
-    Args:
-        path: The reward file.
-
-    Raises:
-        InputError: The file is not the one that the manifest describes.
-    """
-    manifest = path.with_name("manifest.json")
-    if not manifest.is_file():
-        return
-    rows = {row["file"]: row for row in json.loads(manifest.read_text())["rewards"]}
-    if path.name in rows and rows[path.name]["sha256"] != sha256(path):
-        raise InputError(f"ckpt_path={str(path)!r} is not the file that {manifest} describes: its SHA-256 differs.")

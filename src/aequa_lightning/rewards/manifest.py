@@ -1,0 +1,71 @@
+"""``rewards/manifest.json``: what the reward files are, by hash, signed if there is a key."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from aequa_lightning.errors import InputError
+from aequa_lightning.files import sha256, write_json
+from aequa_lightning.rewards.signing import load_private_key, sign_file, signature_of, verify_file
+
+NAME = "manifest.json"
+
+
+def write_manifest(folder: Path, rows: Sequence[dict[str, Any]], *, signing_key: Path | None = None) -> None:
+    """Write the manifest, and its signature if there is a key.
+
+    Args:
+        folder: The ``rewards`` folder.
+        rows: One for each participant.
+        signing_key: PEM file of an Ed25519 key; None: the manifest is not signed.
+
+    Raises:
+        InputError: The key cannot be used; nothing was written.
+    """
+    key = None if signing_key is None else load_private_key(signing_key)
+    # A signature of another content must not outlive it.
+    signature_of(folder / NAME).unlink(missing_ok=True)
+    write_json(folder / NAME, {"rewards": list(rows)})
+    if key is not None:
+        sign_file(folder / NAME, key)
+
+
+def read_manifest(folder: Path, *, public_key: Path | None = None) -> list[dict[str, Any]]:
+    """Return the rows of a manifest, verified if there is a key.
+
+    Args:
+        folder: The ``rewards`` folder.
+        public_key: PEM file of the Ed25519 key that must have signed; None: the signature is not looked at.
+
+    Raises:
+        InputError: The manifest is missing, or is not what the owner of the key signed.
+    """
+    path = folder / NAME
+    if not path.is_file():
+        raise InputError(f"{folder} holds no {NAME}; finish the run first.")
+    if public_key is not None:
+        verify_file(path, public_key)
+    rows: list[dict[str, Any]] = json.loads(path.read_text())["rewards"]
+    return rows
+
+
+def verify_reward(path: Path, *, public_key: Path | None = None) -> None:
+    """Compare a reward file with the manifest beside it; without a key, a manifest need not be there.
+
+    Args:
+        path: The reward file.
+        public_key: PEM file of the Ed25519 key that must have signed the manifest.
+
+    Raises:
+        InputError: The file is not the one that the manifest describes, or the manifest is not what was signed.
+    """
+    if public_key is None and not path.with_name(NAME).is_file():
+        return
+    digests = {row["file"]: row["sha256"] for row in read_manifest(path.parent, public_key=public_key)}
+    if path.name not in digests and public_key is not None:
+        raise InputError(f"ckpt_path={str(path)!r} is none of the files that {path.with_name(NAME)} describes.")
+    if digests.get(path.name, sha256(path)) != sha256(path):
+        raise InputError(
+            f"ckpt_path={str(path)!r} is not the file that {path.with_name(NAME)} describes: its SHA-256 differs."
+        )
