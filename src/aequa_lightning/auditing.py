@@ -1,22 +1,30 @@
 """The audit of a run folder: every file that participants were given, against the run's own state."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
-import torch
 from rich.console import Console
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+from torch.nn.utils import vector_to_parameters
 
 from aequa_lightning.checks import check_parameters
-from aequa_lightning.collaboration.checkpoint import load_last
+from aequa_lightning.collaboration.checkpoint import load_last, load_round
 from aequa_lightning.errors import InputError
-from aequa_lightning.events import read_events
+from aequa_lightning.events import Event, latest_rounds, read_events
 from aequa_lightning.files import write_json
 from aequa_lightning.rewards.audit import audit_reward, audit_table, describe_audit, held_in_rounds
+from aequa_lightning.rewards.downloads import FOLDER, audit_downloads, file_of
 from aequa_lightning.rewards.manifest import read_manifest
 from aequa_lightning.training import SlimmableClassifier
 
+Server = Callable[[int, str], Mapping[str, Tensor] | None]
+
 
 def audit_run(run_dir: Path, model: SlimmableClassifier, *, public_key: Path | None = None) -> bool:
-    """Prove of each reward file of a finished run what it holds and what it does not; writes ``audit.json``.
+    """Prove of each file of a finished run what it holds and what it does not; writes ``audit.json``.
 
     Args:
         run_dir: The run folder.
@@ -29,22 +37,76 @@ def audit_run(run_dir: Path, model: SlimmableClassifier, *, public_key: Path | N
     Raises:
         InputError: The run folder holds no finished run, or its manifest is not what was signed.
     """
-    rows, state = read_manifest(run_dir / "rewards", public_key=public_key), load_last(run_dir / "checkpoints")
+    manifest, state = read_manifest(run_dir / "rewards", public_key=public_key), load_last(run_dir / "checkpoints")
     if state is None:
         raise InputError(f"run_dir={str(run_dir)!r} holds no checkpoint to compare with; finish the run first.")
     check_parameters(model, state)
-    model.load_state_dict(state["state_dict"], strict=False)
+    rounds = [
+        event for event in latest_rounds(read_events(run_dir / "events.jsonl")) if event["round"] <= state["round"]
+    ]
+    names = [row["participant"] for row in manifest["rewards"]]
     findings = []
-    for index, row in enumerate(rows):
-        if state["models"] is not None:
-            trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-            torch.nn.utils.vector_to_parameters(state["models"][index], trainable)
+    for index, row in enumerate(manifest["rewards"]):
+        _load(model, state, index)
         findings.append(audit_reward(run_dir / "rewards", row, network=model.network))
-    held = held_in_rounds(read_events(run_dir / "events.jsonl"))
-    content = describe_audit(findings, model.network, held)
-    write_json(run_dir / "audit.json", {"signature": public_key and "verified", **content})
+    held = held_in_rounds(rounds)
+    content = {"signature": public_key and "verified", **describe_audit(findings, model.network, held)}
     console = Console()
     console.print(audit_table(findings, held))
+    if manifest["downloads"]:
+        server = _server_before(run_dir, rounds, model, names, own=state["models"] is not None)
+        downloads = audit_downloads(run_dir, rounds, manifest["downloads"], network=model.network, server=server)
+        content |= {"downloads": vars(downloads), "sound": content["sound"] and not downloads.faults}
+        console.print(*(downloads.faults or [downloads.summary()]), sep="\n", highlight=False, soft_wrap=True)
     if public_key is not None:
-        console.print(f"signature  verified by {public_key}", highlight=False, soft_wrap=True)
+        console.print(f"signature verified by {public_key}", highlight=False, soft_wrap=True)
+    write_json(run_dir / "audit.json", content)
     return content["sound"] is True
+
+
+def _load(model: SlimmableClassifier, state: Mapping[str, Any], index: int) -> None:
+    """Put into the model what a participant was paid from: the server's parameters, or those of its own model."""
+    model.load_state_dict(state["state_dict"], strict=False)
+    if state["models"] is not None:
+        trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        vector_to_parameters(state["models"][index], trainable)
+
+
+def _server_before(
+    run_dir: Path, rounds: list[Event], model: SlimmableClassifier, names: list[str], *, own: bool
+) -> Server:
+    """Return a function that says of which full parameters a download must be a part; None where nobody knows any more.
+
+    They are in the checkpoint of the round before, or else in the download of whoever held the full width in the round.
+
+    Args:
+        run_dir: The run folder.
+        rounds: The events of the rounds, in their order.
+        model: The run's model, which is changed.
+        names: All participants.
+        own: Whether everybody was sent a model of its own.
+    """
+    whole = {
+        event["round"]: file_of(event["round"], row["name"])
+        for event in rounds
+        for row in event["participants"]
+        if row["width"] == 1 and not own
+    }
+    shapes = {name: parameter.shape for name, parameter in model.network.full.named_parameters()}
+    state: dict[int, Mapping[str, Any] | None] = {}
+
+    def server(number: int, name: str) -> Mapping[str, Tensor] | None:
+        if number not in state:
+            state.clear()  # One round at a time: the rounds come in their order.
+            state[number] = load_round(run_dir / "checkpoints", number - 1)
+        before = state[number]
+        if before is not None:
+            _load(model, before, names.index(name))
+            return dict(model.network.full.named_parameters())
+        try:
+            full = load_file(run_dir / FOLDER / whole[number])
+        except (KeyError, OSError, SafetensorError):
+            return None
+        return full if {name: part.shape for name, part in full.items()} == shapes else None
+
+    return server

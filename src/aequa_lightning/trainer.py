@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from aequa_lightning.callbacks import Progress, Rewards
+from aequa_lightning.callbacks.downloads import Downloads
 from aequa_lightning.callbacks.measurement import Measurement
 from aequa_lightning.callbacks.measures import Assessment
 from aequa_lightning.checks import check_parts, check_state, check_writable, state_to_resume
@@ -66,6 +67,7 @@ class CollaborativeTrainer:
         signing_key: PEM file of the Ed25519 key that signs ``rewards/manifest.json``; null: it is not signed.
         logger: Lightning loggers besides the run folder's own ``metrics.csv`` and ``events.jsonl``.
         callbacks: Further callbacks of the engine.
+        record_downloads: Whether what each participant receives in each round is kept on file, for ``aequa audit``.
         checkpoint_every: Rounds between checkpoints, >= 1.
         keep_checkpoints: How many of them stay, >= 1. Of two, one may be damaged.
         threads: CPU threads of a process, >= 1. Processes are the better use of cores, and a fixed number keeps the
@@ -102,6 +104,7 @@ class CollaborativeTrainer:
         signing_key: str | None = None,
         logger: Logger | list[Logger] | None = None,
         callbacks: list[CollaborationCallback] | None = None,
+        record_downloads: bool = False,
         checkpoint_every: int = 1,
         keep_checkpoints: int = 2,
         threads: int = 1,
@@ -141,7 +144,8 @@ class CollaborativeTrainer:
         check_parts(self.mechanism, self.plan)
         self.threads, self.report, self.programs = threads, report, programs
         self.signing_key = None if signing_key is None else Path(signing_key)
-        self.callbacks = [self._rewards(self.mechanism), Progress(), *(callbacks or [])]
+        recorder = [Downloads()] if record_downloads else []
+        self.callbacks = [self._rewards(self.mechanism), Progress(), *recorder, *(callbacks or [])]
         self.configuration: str | None = None
         loggers = [logger] if isinstance(logger, Logger) else list(logger or [])
         self.fabric = build_fabric(

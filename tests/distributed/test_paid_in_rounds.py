@@ -18,7 +18,7 @@ def models(run_dir: Path) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def iafl(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    options = ("--trainer.mechanism.reset=0.2", "--trainer.assessment.gates=false")
+    options = ("--trainer.mechanism.reset=0.2", "--trainer.assessment.gates=false", "--trainer.record_downloads=true")
     return fit(tmp_path_factory.mktemp("iafl") / "run", "--trainer.mechanism=IAFL", *options, devices=2, rounds=3)
 
 
@@ -43,6 +43,9 @@ def test_everybody_is_given_its_own_full_network(iafl: Path, capsys: pytest.Capt
     assert aequa("test", f"--config={iafl / 'config.yaml'}", f"--ckpt_path={iafl / 'rewards' / rows[1]['file']}") == 0
     assert repr(rows[1]["test_accuracy"]) in capsys.readouterr().out
     assert aequa("audit", f"--run_dir={iafl}") == 0
+    # What was sent in the last round is in the checkpoint before it; older ones are not kept.
+    downloads = json.loads((iafl / "audit.json").read_text())["downloads"]
+    assert downloads == {"files": 12, "compared": 4, "faults": []}
 
 
 def test_fine_tuning_gives_what_one_more_epoch_makes_of_the_average(tmp_path: Path) -> None:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from aequa_lightning.mechanisms.aequa_training import earned_widths
-from tests.helpers.command import events, fit, largest_difference
+from tests.helpers.command import aequa, events, fit, largest_difference
 
 pytestmark = pytest.mark.distributed
 
@@ -19,6 +20,7 @@ WORDS = (
     "--trainer.mechanism.resolution=1.0",
     "--trainer.participants_per_round=2",
     f"--trainer.keep_checkpoints={ROUNDS}",
+    "--trainer.record_downloads=true",
     "--trainer.report=false",
     "--trainer.programs=false",
 )
@@ -81,3 +83,25 @@ def test_one_process_goes_on_from_any_round_of_two_to_the_same_bits(run_dir: Pat
     assert largest_difference(resumed, run_dir) == 0
     assert held_after(resumed, ROUNDS) == held_after(run_dir, ROUNDS)
     assert (resumed / "allocation.json").read_text() == (run_dir / "allocation.json").read_text()
+
+
+def test_what_was_received_is_audited_round_by_round(run_dir: Path, tmp_path: Path) -> None:
+    shutil.copytree(run_dir, tmp_path / "run")
+    assert aequa("audit", "--run_dir", tmp_path / "run") == 0
+    # All rounds but the first started from a checkpoint that is kept; in the first somebody held all.
+    found = json.loads((tmp_path / "run" / "audit.json").read_text())
+    assert found["downloads"] == {"files": 2 * ROUNDS, "compared": 2 * ROUNDS, "faults": []}
+    received = [
+        (row["width"], tmp_path / "run" / "downloads" / f"round-{event['round']:04d}" / f"{row['name']}.safetensors")
+        for event in events(run_dir, "round")
+        for row in event["participants"]
+    ]
+    sizes = {width: sum(value.numel() for value in load_file(path).values()) for width, path in received}
+    assert [sizes[width] for width in sorted(sizes)] == sorted(sizes.values())
+    (_, narrowest), (_, widest) = min(received), max(received)
+    narrowest.write_bytes(widest.read_bytes())
+    with pytest.raises(SystemExit):
+        aequa("audit", "--run_dir", tmp_path / "run")
+    found = json.loads((tmp_path / "run" / "audit.json").read_text())
+    assert not found["sound"]
+    assert any("is not of its width" in fault for fault in found["downloads"]["faults"])

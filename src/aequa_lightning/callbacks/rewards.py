@@ -20,6 +20,7 @@ from aequa_lightning.files import write_json
 from aequa_lightning.mechanisms import Mechanism, PaidByWidth, PaidInRounds
 from aequa_lightning.mechanisms.mechanism import held_allocation
 from aequa_lightning.rewards.allocation import Allocation
+from aequa_lightning.rewards.downloads import digests
 from aequa_lightning.rewards.manifest import write_manifest
 
 
@@ -104,7 +105,8 @@ class Rewards(CollaborationCallback):
                 run, given, layers=measured.layers, validation=validation, test=test, programs=self.programs
             )
             write_contributions(run, measures, self.measures.remarks())
-            write_manifest(run.plan.run_dir / "rewards", manifest, signing_key=self.signing_key)
+            downloads = digests(run.plan.run_dir, rounds=run.round)
+            write_manifest(run.plan.run_dir / "rewards", manifest, downloads, signing_key=self.signing_key)
             drawn = self.mechanism.resample(
                 contributions,
                 [right.tolist() for right in correct],

@@ -116,6 +116,19 @@ def oldest_round(folder: Path) -> int:
     return int(_rounds(folder)[0].stem.removeprefix("round-"))
 
 
+def load_round(folder: Path, number: int) -> dict[str, Any] | None:
+    """Read the checkpoint of a round; None when it was pruned or is damaged.
+
+    Args:
+        folder: The run's ``checkpoints`` folder.
+        number: The round.
+    """
+    try:
+        return load_checkpoint(_path(folder, number))
+    except InputError:
+        return None
+
+
 def _path(folder: Path, number: int) -> Path:
     return folder / f"round-{number:04d}.ckpt"
 

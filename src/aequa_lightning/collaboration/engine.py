@@ -278,6 +278,7 @@ class Collaboration:
         if width < 1:
             received = received * self.holdings.mask(width)
             grid = (width, *(other for other in grid if other < width))
+        self.call("on_participant_start", index, received)
         kept = self._memory.load(index) if self.plan.participants_remember else {}
         self._corrector.begin(received, kept.get("variate"))
         loss = self.train_from(

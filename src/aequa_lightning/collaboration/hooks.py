@@ -50,6 +50,9 @@ class CollaborationCallback:
     def on_standalone_end(self, run: Collaboration, participant: int) -> None:
         """A participant of this group has trained alone."""
 
+    def on_participant_start(self, run: Collaboration, participant: int, received: Tensor) -> None:
+        """A participant of this group has received its parameters, flat, and is about to train in a round."""
+
     def on_participant_end(self, run: Collaboration, participant: int) -> None:
         """A participant of this group has trained in a round."""
 

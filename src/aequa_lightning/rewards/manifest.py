@@ -1,7 +1,7 @@
 """``rewards/manifest.json``: what the reward files are, by hash, signed if there is a key."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,15 @@ from aequa_lightning.rewards.signing import load_private_key, sign_file, signatu
 NAME = "manifest.json"
 
 
-def write_manifest(folder: Path, rows: Sequence[dict[str, Any]], *, signing_key: Path | None = None) -> None:
+def write_manifest(
+    folder: Path, rows: Sequence[dict[str, Any]], downloads: Mapping[str, str], *, signing_key: Path | None = None
+) -> None:
     """Write the manifest, and its signature if there is a key.
 
     Args:
         folder: The ``rewards`` folder.
         rows: One for each participant.
+        downloads: SHA-256 of every recorded download of the rounds, by file.
         signing_key: PEM file of an Ed25519 key; None: the manifest is not signed.
 
     Raises:
@@ -26,13 +29,13 @@ def write_manifest(folder: Path, rows: Sequence[dict[str, Any]], *, signing_key:
     key = None if signing_key is None else load_private_key(signing_key)
     # A signature of another content must not outlive it.
     signature_of(folder / NAME).unlink(missing_ok=True)
-    write_json(folder / NAME, {"rewards": list(rows)})
+    write_json(folder / NAME, {"rewards": list(rows), "downloads": dict(downloads)})
     if key is not None:
         sign_file(folder / NAME, key)
 
 
-def read_manifest(folder: Path, *, public_key: Path | None = None) -> list[dict[str, Any]]:
-    """Return the rows of a manifest, verified if there is a key.
+def read_manifest(folder: Path, *, public_key: Path | None = None) -> dict[str, Any]:
+    """Return the content of a manifest, verified if there is a key.
 
     Args:
         folder: The ``rewards`` folder.
@@ -46,8 +49,8 @@ def read_manifest(folder: Path, *, public_key: Path | None = None) -> list[dict[
         raise InputError(f"{folder} holds no {NAME}; finish the run first.")
     if public_key is not None:
         verify_file(path, public_key)
-    rows: list[dict[str, Any]] = json.loads(path.read_text())["rewards"]
-    return rows
+    content: dict[str, Any] = json.loads(path.read_text())
+    return content
 
 
 def verify_reward(path: Path, *, public_key: Path | None = None) -> None:
@@ -62,7 +65,7 @@ def verify_reward(path: Path, *, public_key: Path | None = None) -> None:
     """
     if public_key is None and not path.with_name(NAME).is_file():
         return
-    digests = {row["file"]: row["sha256"] for row in read_manifest(path.parent, public_key=public_key)}
+    digests = {row["file"]: row["sha256"] for row in read_manifest(path.parent, public_key=public_key)["rewards"]}
     if path.name not in digests and public_key is not None:
         raise InputError(f"ckpt_path={str(path)!r} is none of the files that {path.with_name(NAME)} describes.")
     if digests.get(path.name, sha256(path)) != sha256(path):

@@ -1,0 +1,20 @@
+"""What every participant receives in every round, kept on file so that it can be audited."""
+
+from torch import Tensor
+
+from aequa_lightning.collaboration.engine import Collaboration
+from aequa_lightning.collaboration.hooks import CollaborationCallback
+from aequa_lightning.rewards.downloads import save_download
+
+
+class Downloads(CollaborationCallback):
+    """Writes each download as ``downloads/round-NNNN/NAME.safetensors``, in the process that hosts the participant."""
+
+    def on_participant_start(self, run: Collaboration, participant: int, received: Tensor) -> None:
+        """Keep what was received: the parameters of the participant's width, cut out, and nothing else."""
+        if run.topology.replica == 0:
+            network = run.classifier.network
+            # The model is about to take these parameters up in any case.
+            run.local.parameters.copy_(received)
+            slices = network.plan(run.widths[participant]).extract(dict(network.full.named_parameters()))
+            save_download(run.plan.run_dir, run.round + 1, run.data.names[participant], slices)
