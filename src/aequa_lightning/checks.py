@@ -14,8 +14,13 @@ from aequa_lightning.mechanisms import Mechanism, PaidInRounds
 from aequa_lightning.training import SlimmableClassifier
 
 
-def check_parts(mechanism: Mechanism, plan: Plan) -> None:
+def check_parts(mechanism: Mechanism, plan: Plan, *, keep_out: bool) -> None:
     """Prove that the parts a run is put together from go together.
+
+    Args:
+        mechanism: How participants are paid.
+        plan: What to do.
+        keep_out: Whether gates keep updates out of the average.
 
     Raises:
         InputError: Two of them do not.
@@ -30,6 +35,11 @@ def check_parts(mechanism: Mechanism, plan: Plan) -> None:
         raise InputError(
             f"trainer.correction=Scaffold compares gradients of one model, but {paid} hold different ones; choose "
             "FedProx."
+        )
+    if isinstance(plan.correction, Scaffold) and keep_out:
+        raise InputError(
+            "trainer.assessment.keep_out=true keeps updates out of the average, but with trainer.correction=Scaffold "
+            "what was sent beside them has been used; choose FedProx."
         )
 
 

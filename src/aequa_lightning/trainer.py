@@ -141,7 +141,7 @@ class CollaborativeTrainer:
             keep_checkpoints=keep_checkpoints,
             standalone_dir=None if standalone_dir is None else Path(standalone_dir),
         )
-        check_parts(self.mechanism, self.plan)
+        check_parts(self.mechanism, self.plan, keep_out=assessment is not None and assessment.keep_out)
         self.threads, self.report, self.programs = threads, report, programs
         self.signing_key = None if signing_key is None else Path(signing_key)
         recorder = [Downloads()] if record_downloads else []

@@ -10,7 +10,10 @@ import pytest
 from tests.helpers.command import aequa, events, fit, small
 
 pytestmark = pytest.mark.distributed
-EVERYTHING = ("--trainer.assessment.measures=[cosine,class_cosine,alignment,fedsv,banzhaf]",)
+MEASURES = (
+    *("cosine", "class_cosine", "alignment", "fedsv", "banzhaf", "beta_shapley", "loo", "gtg_shapley", "cffl", "rffl"),
+)
+EVERYTHING = (f"--trainer.assessment.measures=[{','.join(MEASURES)}]", "--trainer.assessment.keep_out=true")
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +56,8 @@ def test_every_measure_is_a_column_and_an_entry_of_the_record(alone: Path) -> No
     for name, values in event["measures"].items():
         column = "standalone_accuracy" if name == "standalone" else name
         assert [float(row[column]) for row in rows] == values
-    assert list(event["measures"]) == [
-        *("standalone", "data_share", "cosine", "class_cosine", "alignment", "fedsv", "banzhaf")
-    ]
+    assert list(event["measures"]) == ["standalone", "data_share", *MEASURES]
+    assert list(event["errors"]) == ["gtg_shapley"]
     assert all(row["gates"] == "" for row in rows)
     # The scores of the rounds add up to the federated Shapley value.
     for place, row in enumerate(rows):
@@ -109,6 +111,6 @@ def test_too_many_coalitions_are_refused_before_any_training(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = small(tmp_path / "run", participants=13)
-    assert aequa(*words, "--trainer.assessment.measures=[fedsv]") == 2
+    assert aequa(*words, "--trainer.assessment.measures=[beta_shapley]") == 2
     assert "participants_per_round" in capsys.readouterr().err
     assert not list((tmp_path / "run" / "standalone").glob("*.json"))

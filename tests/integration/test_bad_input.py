@@ -30,6 +30,7 @@ def _refused(capsys: pytest.CaptureFixture[str], *words: object) -> str:
         ("--trainer.replicas=2", ("trainer.replicas=2", "trainer.devices")),
         ("--trainer.accelerator=cuda", ("trainer.accelerator='cuda'",)),
         ("--trainer.mechanism.resolution=-1", ("resolution",)),
+        ("--trainer.correction=Scaffold --trainer.assessment.keep_out=true", ("Scaffold", "keep_out")),
         ("--ckpt_path=nowhere.ckpt", ("nowhere.ckpt", "last")),
         ("--trainer.signing_key=nowhere.pem", ("trainer.signing_key='nowhere.pem'",)),
         ("--data=FashionMNISTData", ("FashionMNIST", "dataset-fashion-mnist")),

@@ -1,39 +1,39 @@
 """Contribution measures that a run accumulates round by round, in every process alike."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from aequa_lightning.callbacks.coalitions import COALITION_MEASURES, check_coalitions, coalition_scores
 from aequa_lightning.callbacks.scores import (
-    COALITION_MEASURES,
-    Products,
+    accuracy_scores,
     alignment_scores,
     class_cosine_scores,
-    coalition_scores,
     cosine_scores,
     head_positions,
     update_products,
 )
-from aequa_lightning.callbacks.screening import Screened, let_pass, screen
-from aequa_lightning.callbacks.valuation import validation_gradient
+from aequa_lightning.callbacks.screening import let_pass, screen
+from aequa_lightning.callbacks.valuation import own_accuracies, validation_gradient
 from aequa_lightning.collaboration.engine import Collaboration
 from aequa_lightning.collaboration.exchange import gram_matrix
 from aequa_lightning.collaboration.hooks import RoundResult
-from aequa_lightning.contributions import CosineReputation, MovingAverage, RunningSum, data_shares
-from aequa_lightning.contributions.games import EXACT_UP_TO
+from aequa_lightning.contributions import CosineReputation, MovingAverage, Reputation, RunningSum, data_shares
 from aequa_lightning.errors import InputError
 from aequa_lightning.mechanisms.mechanism import ALWAYS_MEASURED, Measure
 
-ACCUMULATORS: dict[str, Callable[[int], CosineReputation | MovingAverage | RunningSum]] = {
+ACCUMULATORS: dict[str, Callable[[int], CosineReputation | MovingAverage | Reputation | RunningSum]] = {
     "cosine": CosineReputation,
     "class_cosine": MovingAverage,
     "alignment": RunningSum,
-    "fedsv": RunningSum,
-    "banzhaf": RunningSum,
+    **dict.fromkeys(COALITION_MEASURES, RunningSum),
+    "cffl": partial(Reputation, decay=0.5, threshold=2 / 3, warm_up=0),
+    "rffl": partial(Reputation, decay=0.95, threshold=1 / 3, warm_up=10),
 }
 
 
@@ -43,21 +43,30 @@ class Assessment:
 
     Args:
         measures: Measures besides ``standalone`` and ``data_share``, which are always there: ``cosine`` (CGSV) and
-            ``class_cosine`` (ShapFed) cost nothing; ``alignment`` (DIG-FL) takes one gradient of the validation loss a
-            round; ``fedsv`` and ``banzhaf`` evaluate the models of all coalitions of a round's participants, 12 at
-            most. Whatever the mechanism pays by is measured in any case.
+            ``class_cosine`` (ShapFed) cost nothing, nor does the reputation ``rffl``; ``alignment`` (DIG-FL) takes one
+            gradient of the validation loss a round; the reputation ``cffl`` evaluates each participant's own model;
+            ``loo`` evaluates the model without each; ``fedsv`` (Shapley), ``banzhaf``, ``beta_shapley`` (4, 1) and
+            ``gtg_shapley`` evaluate models of coalitions of a round's participants. Whatever the mechanism pays by is
+            measured in any case.
         gates: Whether null, replayed and scaled updates are worth nothing, and clones are valued as one participant.
+        keep_out: Whether what the gates catch stays out of the average, too; of clones the first one stays in.
         utility: What a coalition's model is worth on the validation part.
+        budget: Coalitions that a measure evaluates in a round where values are sampled, which ``fedsv`` (by shapiq) and
+            ``banzhaf`` are above 12 participants; null: 75 per participant.
 
     Raises:
-        InputError: A measure is named twice.
+        InputError: A measure is named twice, or nothing can be kept out for want of gates.
     """
 
     measures: Sequence[Measure] = ("cosine",)
     gates: bool = True
+    keep_out: bool = False
     utility: Literal["accuracy", "balanced_accuracy", "negative_log_loss"] = "balanced_accuracy"
+    budget: int | None = None
 
     def __post_init__(self) -> None:
+        if self.keep_out and not self.gates:
+            raise InputError("trainer.assessment.keep_out=true keeps out what gates catch; set gates to true.")
         if len(set(self.measures)) < len(self.measures):
             raise InputError(f"trainer.assessment.measures={list(self.measures)} names a measure twice; name it once.")
 
@@ -80,16 +89,16 @@ class Measures:
         self.names: list[str] = [name for name in chosen if name not in ALWAYS_MEASURED]
         self._totals = {name: ACCUMULATORS[name](run.data.participants) for name in self.names}
         self._of_coalitions = [name for name in self.names if name in COALITION_MEASURES]
+        # Variances of the sums of sampled values.
+        self._variances = {name: RunningSum(run.data.participants) for name in self._of_coalitions}
+        self._screened = let_pass([])
+        self._gram: Tensor | None = None
         self._previous: Tensor | None = None
         self._base: Tensor | None = None
         self._gradient: Tensor | None = None
         self._caught: list[Counter[str]] = [Counter() for _ in range(run.data.participants)]
         players = run.plan.participants_per_round or run.data.participants
-        if self._of_coalitions and players > EXACT_UP_TO:
-            raise InputError(
-                f"measure {self._of_coalitions[0]!r} evaluates all coalitions of a round's {players} participants; "
-                f"that is offered up to {EXACT_UP_TO}: lower trainer.participants_per_round, or measure 'alignment'."
-            )
+        check_coalitions(self._of_coalitions, players=players, budget=assessment.budget)
         if "class_cosine" in self.names:
             head_positions(run.classifier.network.full, run.data.num_classes)
 
@@ -97,22 +106,57 @@ class Measures:
         """Take what must be known of the server's model before the round; a collective operation."""
         if "alignment" in self.names:
             self._gradient = validation_gradient(run)
-        if self._of_coalitions:
+        if self._of_coalitions or "cffl" in self.names:
             self._base = run.parameters.clone()
 
+    def screen_round(self, run: Collaboration, accepted: Sequence[int], refused: Sequence[int]) -> Collection[int]:
+        """Let the gates look at the round's updates before they are averaged; a collective operation.
+
+        Args:
+            run: The run, whose server has taken in the updates of this group.
+            accepted: Indices of those whose update may enter the average, ascending.
+            refused: Indices of those whose update was not finite or exploded.
+
+        Returns:
+            Who is to stay out of the average.
+        """
+        if not self.assessment.gates:
+            self._screened = let_pass(accepted)
+            return ()
+        updates, names = run.server.updates, run.data.names
+        gram = gram_matrix(updates, accepted, run.topology, size=len(run.parameters))
+        along = None
+        if self._previous is not None:
+            products = update_products(run, updates, {"previous": self._previous.double()})
+            along = products.cosines("previous")[accepted]
+        steps = [run.work(index).count(run.samples[index], run.data.batch_size) for index in accepted]
+        work = torch.tensor(steps, dtype=torch.float64)
+        self._screened = screen(gram, along, accepted=accepted, refused=refused, work=work, names=names)
+        places = [accepted.index(index) for index in self._screened.participants]
+        self._gram = gram[places][:, places]
+        if not self.assessment.keep_out:
+            return ()
+        left_out = [index for index in accepted if index not in self._screened.firsts()]
+        self._screened.sentences.extend(f"{names[index]} stayed out of the average" for index in left_out)
+        return left_out
+
     def end_round(self, run: Collaboration, result: RoundResult) -> None:
-        """Screen and value the round's updates, and add to the round's record; a collective operation."""
-        accepted, count = list(result.weights), run.data.participants
-        products = update_products(run, result, self._vectors(result))
-        screened, gram = self._screen(run, result, products)
-        scores = self._score(run, result, screened, gram, products)
+        """Value the round's updates and add to the round's record; a collective operation."""
+        screened, count = self._screened, run.data.participants
+        scores = self._score(run, result)
         # Whoever the gates caught counts with 0; whoever was absent, or refused without gates, keeps its standing.
-        counted = sorted({*accepted, *screened.reasons})
+        counted = sorted({*result.weights, *screened.reasons})
         for name in self.names:
-            shared = screened.share(scores[name], count) if screened.participants else torch.zeros(count)
+            value, error = scores.get(name, (torch.zeros(0), None))
+            shared = screened.share(value, count)
             self._totals[name].update(shared[counted], counted)
             for row in result.record["participants"]:
                 row[name] = shared[run.data.names.index(row["name"])].item()
+            if error is not None:
+                shared = screened.share(error, count)
+                self._variances[name].update(shared[counted] ** 2, counted)
+                for row in result.record["participants"]:
+                    row[f"{name}_error"] = shared[run.data.names.index(row["name"])].item()
         result.record["gates"] = screened.sentences
         for index, reason in screened.reasons.items():
             self._caught[index][reason] += 1
@@ -128,6 +172,11 @@ class Measures:
         }
         return fixed | {name: total.values.nan_to_num().tolist() for name, total in self._totals.items()}
 
+    def standard_errors(self) -> dict[str, list[float]]:
+        """Return the standard errors of measures that were sampled, (N,) each."""
+        errors = {name: total.values.sqrt().tolist() for name, total in self._variances.items()}
+        return {name: values for name, values in errors.items() if any(values)}
+
     def remarks(self) -> list[str]:
         """Return what the gates caught each participant at over the rounds, in words; empty where nothing was."""
         return [
@@ -139,6 +188,7 @@ class Measures:
         """Return what a resumed run needs."""
         return {
             "totals": {name: total.state_dict() for name, total in self._totals.items()},
+            "variances": {name: total.state_dict() for name, total in self._variances.items()},
             "caught": [dict(caught) for caught in self._caught],
             "previous": self._previous,
         }
@@ -157,54 +207,59 @@ class Measures:
             )
         for name, total in self._totals.items():
             total.load_state_dict(state["totals"][name])
+        for name, total in self._variances.items():
+            total.load_state_dict(state["variances"][name])
         self._caught = [Counter(caught) for caught in state["caught"]]
         self._previous = state["previous"]
 
-    def _score(
-        self, run: Collaboration, result: RoundResult, screened: Screened, gram: Tensor, products: Products
-    ) -> dict[str, Tensor]:
-        """Return the value of each player by every measure; nothing where there are no players."""
+    def _score(self, run: Collaboration, result: RoundResult) -> dict[str, tuple[Tensor, Tensor | None]]:
+        """Return value and standard error (None: exact) of each player by every measure; nothing without players."""
+        screened = self._screened
         if not screened.participants:
             return {}
-        accepted = list(result.weights)
-        weights = torch.tensor([result.weights[index] for index in screened.participants], dtype=torch.float64)
-        places = [accepted.index(index) for index in screened.participants]
+        products = update_products(run, result.updates, self._vectors(result))
+        # Clones that stayed out of the average have no weight in what is valued as one.
+        weights = torch.tensor([result.weights.get(index, 0.0) for index in screened.participants], dtype=torch.float64)
         scores: dict[str, Tensor] = {}
-        if "cosine" in self.names:
-            scores["cosine"] = cosine_scores(screened, gram[places][:, places], products, weights)
+        if {"cosine", "rffl"} & set(self.names):
+            gram = products.squares[screened.participants].diag() if self._gram is None else self._gram
+            scores["cosine"] = scores["rffl"] = cosine_scores(screened, gram, products, weights)
         if "class_cosine" in self.names:
             scores["class_cosine"] = class_cosine_scores(run, result, screened, weights)
         if "alignment" in self.names:
             scores["alignment"] = alignment_scores(screened, products, weights)
-        if self._of_coalitions:
+        if "cffl" in self.names:
             assert self._base is not None
-            names, utility = self._of_coalitions, self.assessment.utility
-            scores |= coalition_scores(run, result, screened, base=self._base, utility=utility, measures=names)
-        return scores
+            accuracies = own_accuracies(run, result.updates, self._base)
+            scores["cffl"] = accuracy_scores(screened, accuracies, weights, participants=run.data.participants)
+        exact: dict[str, tuple[Tensor, Tensor | None]] = {name: (score, None) for name, score in scores.items()}
+        return exact | self._score_coalitions(run, result)
+
+    def _score_coalitions(self, run: Collaboration, result: RoundResult) -> dict[str, tuple[Tensor, Tensor | None]]:
+        if not self._of_coalitions:
+            return {}
+        assert self._base is not None
+        found = coalition_scores(
+            run,
+            result,
+            self._screened,
+            base=self._base,
+            utility=self.assessment.utility,
+            measures=self._of_coalitions,
+            budget=self.assessment.budget,
+        )
+        return {
+            name: (
+                torch.from_numpy(values.values),
+                torch.from_numpy(values.standard_errors) if values.standard_errors.any() else None,
+            )
+            for name, values in found.items()
+        }
 
     def _vectors(self, result: RoundResult) -> dict[str, Tensor]:
         """Return the vectors that every update is multiplied with."""
         vectors = {"aggregate": result.mean_update}
-        if self._previous is not None:
-            vectors["previous"] = self._previous.to(result.mean_update)
         if self._gradient is not None:
             # An update counts in the average by its weight over the coverage; the weight comes in later.
             vectors["gradient"] = torch.where(result.coverage > 0, self._gradient / result.coverage, 0.0)
         return vectors
-
-    def _screen(self, run: Collaboration, result: RoundResult, products: Products) -> tuple[Screened, Tensor]:
-        """Return who is valued, and the Gram matrix of all accepted updates, without gates its diagonal only."""
-        accepted = list(result.weights)
-        if not self.assessment.gates:
-            return let_pass(accepted), products.squares[accepted].diag()
-        gram = gram_matrix(result.updates, accepted, run.topology, size=len(run.parameters))
-        steps = [run.work(index).count(run.samples[index], run.data.batch_size) for index in accepted]
-        screened = screen(
-            gram,
-            products.cosines("previous")[accepted] if "previous" in products.along else None,
-            accepted=accepted,
-            refused=[run.data.names.index(name) for name in result.record["rejected"]],
-            work=torch.tensor(steps, dtype=torch.float64),
-            names=run.data.names,
-        )
-        return screened, gram

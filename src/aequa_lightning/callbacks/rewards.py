@@ -1,5 +1,6 @@
 """Contributions, allocation and reward files at the end of a run."""
 
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,10 @@ class Rewards(CollaborationCallback):
         if isinstance(self.mechanism, PaidByWidth):
             self._hand_out(run, self.mechanism)
         self.measures.start_round(run)
+
+    def on_updates(self, run: Collaboration, accepted: Sequence[int], refused: Sequence[int]) -> Collection[int]:
+        """Let the gates say who stays out of the average."""
+        return self.measures.screen_round(run, accepted, refused)
 
     def on_round_end(self, run: Collaboration, result: RoundResult) -> None:
         """Take the measures and pay what is paid in rounds; both need the updates, which are gone afterwards."""
@@ -126,7 +131,8 @@ class Rewards(CollaborationCallback):
             write_json(run.plan.run_dir / "allocation.json", content)
             front = self.mechanism.frontier(standalone, measured.accuracy)
             write_json(run.plan.run_dir / "frontier.json", describe_frontier(front, content))
-            run.record("contributions", measures=measures, paid_by=self.mechanism.contribution)
+            errors = self.measures.standard_errors()
+            run.record("contributions", measures=measures, errors=errors, paid_by=self.mechanism.contribution)
         return allocation
 
     def state_dict(self) -> dict[str, Any]:

@@ -8,16 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from aequa_lightning.callbacks.screening import Screened
-from aequa_lightning.callbacks.valuation import coalition_table
 from aequa_lightning.collaboration.engine import Collaboration
 from aequa_lightning.collaboration.exchange import gather
 from aequa_lightning.collaboration.hooks import RoundResult
-from aequa_lightning.contributions import utilities
 from aequa_lightning.contributions.alignment import class_cosines, gradient_alignment
-from aequa_lightning.contributions.semivalues import banzhaf_weights, semivalues, shapley_weights
+from aequa_lightning.contributions.reputation import validation_reputation
 from aequa_lightning.errors import InputError
-
-COALITION_MEASURES = {"fedsv": shapley_weights, "banzhaf": banzhaf_weights}
 
 
 @dataclass(frozen=True)
@@ -55,17 +51,17 @@ def cosines(products: Tensor, squares: Tensor, others: Tensor) -> Tensor:
     return torch.where(lengths > 0, products / lengths, 0.0).clamp(-1, 1)
 
 
-def update_products(run: Collaboration, result: RoundResult, vectors: Mapping[str, Tensor]) -> Products:
+def update_products(run: Collaboration, updates: Mapping[int, Tensor], vectors: Mapping[str, Tensor]) -> Products:
     """Multiply each update with some vectors, where the update lies; a collective operation.
 
     Args:
-        run: The run, at the end of a round.
-        result: The round.
+        run: The run, in a round.
+        updates: Updates of the participants that this group hosted, by index; float32 of shape (P,).
         vectors: float64 of shape (P,), by name, the same in every process.
     """
     table = torch.zeros(run.data.participants, 1 + 2 * len(vectors), dtype=torch.float64)
     squares: dict[tuple[str, float], float] = {}
-    for index, update in result.updates.items():
+    for index, update in updates.items():
         precise, width = update.double(), run.widths[index]
         table[index, 0] = float(precise @ precise)
         for column, (name, vector) in enumerate(vectors.items()):
@@ -139,38 +135,21 @@ def alignment_scores(screened: Screened, products: Products, weights: Tensor) ->
     return gradient_alignment(mixing @ products.along["gradient"][screened.participants], joint)
 
 
-def coalition_scores(
-    run: Collaboration, result: RoundResult, screened: Screened, *, base: Tensor, utility: str, measures: list[str]
-) -> dict[str, Tensor]:
-    """Return semivalues of the round's game: what the model is worth with the steps of a coalition only.
+def accuracy_scores(screened: Screened, accuracies: Tensor, weights: Tensor, *, participants: int) -> Tensor:
+    """Return the reputation of the round that each player's own model earns (CFFL).
 
     Args:
-        run: The run, at the end of a round.
-        result: The round.
         screened: Who is valued.
-        base: Parameters at the start of the round, float32 of shape (P,).
-        utility: Name of a function of ``contributions.utilities``.
-        measures: Names of ``COALITION_MEASURES``; one table serves them all.
+        accuracies: Validation accuracy in [0, 1] of everybody's own model, (N,).
+        weights: Aggregation weight of each valued participant, (K,).
+        participants: Number of all, N: where not everybody takes part, those who do share their part of the whole.
 
     Returns:
-        (G,), float64, by measure.
+        (G,), float64.
     """
-    steps = {index: _step(result, index) for index in result.updates}
-    moved = gather(steps, screened.participants, run.topology, start=0, end=len(base))
-    players = torch.zeros(len(set(screened.group)), len(base), device=base.device)
-    for player, step in zip(screened.group, moved, strict=True):
-        players[player] += step
-    table = coalition_table(run, base, players, getattr(utilities, utility))
-    return {
-        name: torch.from_numpy(np.asarray(semivalues(table, COALITION_MEASURES[name](len(players)))))
-        for name in measures
-    }
-
-
-def _step(result: RoundResult, index: int) -> Tensor:
-    """Return how far a participant moved the server: its weighted share of the average, float32 of shape (P,)."""
-    weighted = result.updates[index].double() * result.weights[index]
-    return torch.where(result.coverage > 0, weighted / result.coverage, 0.0).float()
+    mixing, _ = screened.merge(weights)
+    earned = validation_reputation(mixing @ accuracies[screened.participants])
+    return earned * len(screened.participants) / participants
 
 
 def head_positions(network: nn.Module, classes: int) -> Tensor:

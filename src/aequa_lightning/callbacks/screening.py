@@ -33,6 +33,10 @@ class Screened:
     reasons: dict[int, str]
     sentences: list[str]
 
+    def firsts(self) -> set[int]:
+        """Return one participant of each player, the one with the lowest index."""
+        return {self.participants[self.group.index(player)] for player in set(self.group)}
+
     def merge(self, weights: Tensor) -> tuple[Tensor, Tensor]:
         """Return the mixing matrix (G, K) and joint weights (G,) of the players; see ``merge_clones``.
 
@@ -56,7 +60,8 @@ class Screened:
             [1.0, 0.0, 2.0, 2.0]
         """
         shared = torch.zeros(count, dtype=torch.float64)
-        shared[self.participants] = share_within(values.double().cpu(), self.group)
+        if self.participants:
+            shared[self.participants] = share_within(values.double().cpu(), self.group)
         return shared
 
 

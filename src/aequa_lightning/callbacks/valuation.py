@@ -1,6 +1,6 @@
 """What a round is worth on the server's validation part, with the work spread over the processes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from aequa_lightning.collaboration.engine import Collaboration
-from aequa_lightning.collaboration.evaluation import EVALUATION_BATCH
+from aequa_lightning.collaboration.evaluation import EVALUATION_BATCH, AtWidth, count_correct
 from aequa_lightning.collaboration.fixed_point import ExactSum, from_fixed_point
 from aequa_lightning.contributions.coalition_models import model_evaluator, round_game
-from aequa_lightning.contributions.semivalues import all_coalitions
+from aequa_lightning.contributions.values import Coalitions, Utility
 from aequa_lightning.slimmable.norm import cumulative
 
 # Models of coalitions that exist at the same time: 64, or as many as fit into 64 MiB.
@@ -44,10 +44,10 @@ def validation_gradient(run: Collaboration) -> Tensor:
     return from_fixed_point(topology.share_over_processes(total.total)).to(topology.device)
 
 
-def coalition_table(
+def coalition_utility(
     run: Collaboration, base: Tensor, steps: Tensor, utility: Callable[[Tensor, Tensor], Tensor]
-) -> NDArray[np.float64]:
-    """Return what the server's model would be worth had only a coalition taken its steps; a collective operation.
+) -> Utility:
+    """Return the game of a round: what the server's model would be worth had only a coalition taken its steps.
 
     An absent step is simply missing and the others keep their weights, so that a step of zero is worth nothing.
 
@@ -58,21 +58,49 @@ def coalition_table(
         utility: (logits, classes) -> worth.
 
     Returns:
-        Worth of all coalitions in the order of ``all_coalitions``, (2^N,); the same in every process.
+        Worth of coalitions; asking is a collective operation, and the answer is the same in every process.
     """
     topology, network = run.topology, run.classifier.network.full
     inputs, targets = (tensor.to(topology.device) for tensor in run.data.validation().tensors)
     evaluate = model_evaluator(_InBatches(network), inputs, targets, utility)
     batch_size = max(1, min(MODELS, MODEL_NUMBERS // len(base)))
     game = round_game(base, steps, torch.ones(len(steps)), evaluate, batch_size=batch_size)
-    coalitions = all_coalitions(len(steps))
-    worth = torch.zeros(len(coalitions), dtype=torch.float64)
-    # Norm layers take the statistics of the batch: a coalition's own, at no extra pass over the data.
-    with cumulative(network):
-        for start in range(topology.rank * batch_size, len(coalitions), topology.processes * batch_size):
-            batch = slice(start, start + batch_size)
-            worth[batch] = torch.from_numpy(game(coalitions[batch]))
-    return topology.share_over_processes(worth).numpy()
+
+    def worth_of(coalitions: Coalitions) -> NDArray[np.float64]:
+        worth = torch.zeros(len(coalitions), dtype=torch.float64)
+        # Norm layers take the statistics of the batch: a coalition's own, at no extra pass over the data.
+        with cumulative(network):
+            for start in range(topology.rank * batch_size, len(coalitions), topology.processes * batch_size):
+                batch = slice(start, start + batch_size)
+                worth[batch] = torch.from_numpy(game(coalitions[batch]))
+        return topology.share_over_processes(worth).numpy()
+
+    return worth_of
+
+
+def own_accuracies(run: Collaboration, updates: Mapping[int, Tensor], base: Tensor) -> Tensor:
+    """Return the validation accuracy that everybody's own model has after its training; a collective operation.
+
+    Args:
+        run: The run, at the end of a round.
+        updates: Updates of the participants that this group hosted, by index; float32 of shape (P,).
+        base: The server's parameters at the start of the round, float32 of shape (P,).
+
+    Returns:
+        float64 of shape (N,), in [0, 1]; 0 without an update.
+    """
+    accuracies = torch.zeros(run.data.participants, dtype=torch.float64)
+    validation, network = run.data.validation(), run.classifier.network
+    for index, update in updates.items():
+        received, width = base if run.models is None else run.models[index], run.widths[index]
+        if width < 1:
+            received = received * run.holdings.mask(width)
+        run.local.parameters.copy_(received + update)
+        run.evaluator.calibrate(width)
+        correct = count_correct(AtWidth(network, width), validation, device=run.topology.device)
+        accuracies[index] = correct / len(validation)
+    run.load_server_parameters()
+    return run.topology.share(accuracies)
 
 
 class _InBatches(nn.Module):

@@ -251,6 +251,9 @@ class Collaboration:
             self._placement.note(dict(zip(present, outcome[:, 2].tolist(), strict=True)))
             refused = [index for index in present if outcome[row[index], 1]]
             taken = {index: weights[index] for index in present if index not in refused}
+            left_out = sorted({index for found in self.call("on_updates", list(taken), refused) for index in found})
+            for index in left_out:
+                self.server.leave_out(index, taken.pop(index))
             mean_update, coverage = self.server.combine(taken, self.widths)
             self.server.step(mean_update, coverage)
             self._corrector.reduce(self.topology)
@@ -261,7 +264,7 @@ class Collaboration:
         with watch.phase("evaluation"), at("evaluation"):
             self.load_server_parameters()
             (accuracy,) = self.evaluator.accuracies(self.grid, [self.data.validation()])
-        record = describe_round(self, losses, refused, weights, lost=cast.lost)
+        record = describe_round(self, losses, taken, refused=refused, left_out=left_out, lost=cast.lost)
         record["validation_accuracy"] = {f"{width:g}": value for width, value in accuracy.items()}
         with watch.phase("callbacks"), at("callbacks"):
             updates = self.server.updates
@@ -365,7 +368,6 @@ class Collaboration:
                 warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
                 self.local.scheduler.step()
 
-    def call(self, hook: str, *arguments: Any) -> None:
-        """Call a hook of all callbacks, in order."""
-        for callback in self.callbacks:
-            getattr(callback, hook)(self, *arguments)
+    def call(self, hook: str, *arguments: Any) -> list[Any]:
+        """Call a hook of all callbacks, in order; return what they return."""
+        return [getattr(callback, hook)(self, *arguments) for callback in self.callbacks]

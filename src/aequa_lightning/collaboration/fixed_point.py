@@ -75,7 +75,8 @@ class ExactSum:
 
         Args:
             update: Shape (size,), acceptable in the sense of :func:`is_acceptable`.
-            weight: In (0, 1]; the weights of one round add up to at most 1.
+            weight: In (0, 1]; the weights of one round add up to at most 1. The same update with its weight negative is
+                taken out again, for rounding is symmetric.
         """
         for part, total in zip(update.split(CHUNK), self.total.split(CHUNK), strict=True):
             total += to_fixed_point(part.double().mul_(weight))

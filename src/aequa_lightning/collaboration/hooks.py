@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,8 @@ class RoundResult:
 
     Attributes:
         round: Number of the round, from 1.
-        updates: Updates of the participants that this process's group hosted, by index; float32 of shape (size,).
+        updates: Updates of the participants that this process's group hosted, by index; float32 of shape (size,). Those
+            that stayed out of the average are among them.
         weights: Weight of every participant whose update entered the average, by index, ascending.
         coverage: Total weight behind each entry of the aggregate; float64 of shape (size,), or () when all hold all.
         mean_update: The aggregate, the same on all processes; float64 of shape (size,).
@@ -55,6 +56,19 @@ class CollaborationCallback:
 
     def on_participant_end(self, run: Collaboration, participant: int) -> None:
         """A participant of this group has trained in a round."""
+
+    def on_updates(self, run: Collaboration, accepted: Sequence[int], refused: Sequence[int]) -> Collection[int]:
+        """All updates are in, those of this group as ``run.server.updates``, and none has moved the server.
+
+        Args:
+            run: The run, in a round.
+            accepted: Indices of those whose update may enter the average, ascending, the same in all processes.
+            refused: Indices of those whose update was not finite or exploded.
+
+        Returns:
+            Indices of those accepted whose update is to stay out of the average, the same in all processes.
+        """
+        return ()
 
     def on_round_end(self, run: Collaboration, result: RoundResult) -> None:
         """The round has been aggregated and evaluated; its event is about to be written."""

@@ -45,9 +45,10 @@ def describe_run(run: Collaboration) -> dict[str, Any]:
 def describe_round(
     run: Collaboration,
     losses: Mapping[int, float],
-    refused: Sequence[int],
     weights: Mapping[int, float],
     *,
+    refused: Sequence[int],
+    left_out: Sequence[int],
     lost: Sequence[int],
 ) -> dict[str, Any]:
     """Return the event of a round, before its evaluation.
@@ -55,15 +56,15 @@ def describe_round(
     Args:
         run: The run, at the end of the round.
         losses: Mean training loss of everybody who reported, by index, ascending.
-        refused: Those of them whose update was refused.
-        weights: Weight of everybody who reported, by index.
+        weights: Weight of everybody whose update entered the average, by index.
+        refused: Those whose update was refused.
+        left_out: Those whose update could be averaged but was not to be.
         lost: Those who were chosen but did not report.
     """
-    data, accepted = run.data, [index for index in losses if index not in refused]
-    total = sum(weights[index] for index in accepted)
+    data, total = run.data, sum(weights.values())
     return {
         "round": run.round,
-        "train_loss": sum(weights[index] * losses[index] for index in accepted) / total if accepted else None,
+        "train_loss": sum(weight * losses[index] for index, weight in weights.items()) / total if weights else None,
         "participants": [
             {
                 "name": data.names[index],
@@ -74,6 +75,7 @@ def describe_round(
             for index, loss in losses.items()
         ],
         "rejected": [data.names[index] for index in refused],
+        "left_out": [data.names[index] for index in left_out],
         "lost": [data.names[index] for index in lost],
         "cut": [data.names[index] for index in losses if run.work(index) != run.plan.work],
         # Each participant receives what it holds and sends an update of the same size.

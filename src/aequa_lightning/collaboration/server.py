@@ -50,6 +50,16 @@ class Server:
         if not isinstance(self.aggregator, RobustAggregator):
             self._sum.add(update, weight)
 
+    def leave_out(self, index: int, weight: float) -> None:
+        """Take an update out of the average again, to the last bit; it stays among the updates.
+
+        Args:
+            index: The participant, hosted by this process's group or not.
+            weight: What it was received with.
+        """
+        if index in self.updates and not isinstance(self.aggregator, RobustAggregator):
+            self._sum.add(self.updates[index], -weight)
+
     def combine(self, weights: Mapping[int, float], widths: Sequence[float]) -> tuple[Tensor, Tensor]:
         """Return what all groups have taken in as one update; a collective operation.
 

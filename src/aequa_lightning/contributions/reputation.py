@@ -1,6 +1,6 @@
 """Reputations of two rivals, which also decide who may stay."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -57,24 +57,32 @@ class Reputation:
             raise InputError(f"decay={decay} and threshold={threshold} must lie in [0, 1).")
         self.decay, self.threshold, self.warm_up = decay, threshold, warm_up
         self.rounds = 0
-        self.values = torch.zeros(participants, dtype=torch.float64)
+        self.values = torch.full((participants,), 1 / participants, dtype=torch.float64)
         self.remaining = torch.ones(participants, dtype=torch.bool)
+        self.seen = torch.zeros(participants, dtype=torch.bool)
 
-    def update(self, scores: Tensor) -> Tensor:
-        """Take in one round's scores, (N,); those of dropped participants are ignored.
+    def update(self, scores: Tensor, participants: Sequence[int] | None = None) -> Tensor:
+        """Take in one round; the scores of dropped participants are ignored.
+
+        Args:
+            scores: Scores of those who took part, (K,).
+            participants: Their indices, K of them; all by default. The others keep their standing, an equal part until
+                they take part for the first time.
 
         Returns:
             Reputations, (N,), float64, summing to 1; 0 for whoever is out.
         """
-        if scores.shape != self.values.shape or not scores.isfinite().all():
-            raise InputError(
-                f"scores of shape {tuple(scores.shape)} for {len(self.values)} participants, or not finite."
-            )
-        decay = self.decay if self.rounds > 0 else 0.0
-        self.values = self._normalised(decay * self.values + (1 - decay) * scores.double().cpu())
+        present = list(range(len(self.values)) if participants is None else participants)
+        if scores.shape != (len(present),) or not scores.isfinite().all():
+            raise InputError(f"scores of shape {tuple(scores.shape)} for {len(present)} participants, or not finite.")
+        decay = torch.where(self.seen[present], self.decay, 0.0)
+        values = self.values.clone()
+        values[present] = decay * values[present] + (1 - decay) * scores.double().cpu()
+        self.values = self._normalised(values)
+        self.seen[present] = True
         self.rounds += 1
         if self.rounds > self.warm_up:
-            kept = self.remaining & (self.values >= self.threshold / self.remaining.sum())
+            kept = self.remaining & (~self.seen | (self.values >= self.threshold / self.remaining.sum()))
             # The best is at least average; only where all are worth nothing would everybody leave.
             self.remaining = kept if kept.any() else self.remaining
             self.values = self._normalised(self.values)
@@ -86,13 +94,19 @@ class Reputation:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state as plain values."""
-        return {"rounds": self.rounds, "values": self.values.tolist(), "remaining": self.remaining.tolist()}
+        return {
+            "rounds": self.rounds,
+            "values": self.values.tolist(),
+            "remaining": self.remaining.tolist(),
+            "seen": self.seen.tolist(),
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up a state that ``state_dict`` returned."""
         self.rounds = int(state["rounds"])
         self.values = torch.tensor(state["values"], dtype=torch.float64)
         self.remaining = torch.tensor(state["remaining"], dtype=torch.bool)
+        self.seen = torch.tensor(state["seen"], dtype=torch.bool)
 
     def _normalised(self, values: Tensor) -> Tensor:
         positive = torch.where(self.remaining, values, 0.0).clamp(min=0)

@@ -13,8 +13,8 @@ class CFFL(PaidInRounds):
 
     Each downloads a share of the aggregated update, the largest entries first, in proportion to its reputation; who has
     less than two thirds of an equal share receives nothing. The source takes the accuracy of the uploaded updates on
-    the server's data as the score, raised by a hyperbolic sine and smoothed; here it is the accuracy alone on the same
-    data, which does not change from round to round.
+    the server's data as the score, raised by a hyperbolic sine and smoothed, which is the measure ``cffl``; by default
+    it is here the accuracy alone on the same data, which does not change from round to round.
 
     Args:
         contribution: The measure that is paid for.

@@ -15,7 +15,20 @@ from aequa_lightning.rewards.frontier import Frontier, pareto_front
 from aequa_lightning.rewards.uncertainty import Resampled
 from aequa_lightning.slimmable import Distillation
 
-Measure = Literal["standalone", "data_share", "cosine", "class_cosine", "alignment", "fedsv", "banzhaf"]
+Measure = Literal[
+    "standalone",
+    "data_share",
+    "cosine",
+    "class_cosine",
+    "alignment",
+    "fedsv",
+    "banzhaf",
+    "beta_shapley",
+    "loo",
+    "gtg_shapley",
+    "cffl",
+    "rffl",
+]
 """What may be paid for: a column of ``contributions.csv``."""
 
 ALWAYS_MEASURED = ("standalone", "data_share")

@@ -13,10 +13,11 @@ class RFFL(PaidInRounds):
     """Robust and fair federated learning (Xu and Lyu, "A Reputation Mechanism Is All You Need", 2021).
 
     Like CGSV with shares ``r_i / max r``; after some rounds whoever has less than a third of an equal share of
-    reputation receives nothing. The source removes it for good; here the question is asked in every round, and the
-    gates may have done so before.
+    reputation receives nothing. The source removes it for good, as the measure ``rffl`` does; with ``cosine`` the
+    question is asked in every round, and the gates may have done so before.
 
     Args:
+        contribution: The measure that is paid for.
         threshold: Part of an equal share of reputation below which one receives nothing, in [0, 1).
         after: Rounds in which nobody is left out, >= 0.
         length: Length that every update is scaled to, > 0.

@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import pytest
@@ -51,8 +51,8 @@ def honest(run: Collaboration) -> Tensor:
 def finish(run: Collaboration) -> Callable[..., RoundResult]:
     """A function that averages updates as the engine does, moves the server and returns the round's result."""
 
-    def finish(updates: Tensor, *, refused: tuple[int, ...] = ()) -> RoundResult:
-        present = [index for index in range(len(updates)) if index not in refused]
+    def finish(updates: Tensor, *, refused: Collection[int] = (), left_out: Collection[int] = ()) -> RoundResult:
+        present = [index for index in range(len(updates)) if index not in {*refused, *left_out}]
         shares = run.plan.aggregator.weights([run.samples[index] for index in range(len(updates))])
         weights = {index: shares[index] for index in present}
         coverage = run.holdings.coverage(weights, run.widths)
@@ -62,7 +62,7 @@ def finish(run: Collaboration) -> Callable[..., RoundResult]:
         run.round += 1
         people = [{"name": name} for name in run.data.names]
         record = {"participants": people, "rejected": [run.data.names[index] for index in refused]}
-        kept = {index: updates[index] for index in present}
-        return RoundResult(run.round, kept, weights, coverage, mean_update, {1.0: 0.5}, record)
+        sent = {index: updates[index] for index in range(len(updates)) if index not in refused}
+        return RoundResult(run.round, sent, weights, coverage, mean_update, {1.0: 0.5}, record)
 
     return finish

@@ -1,11 +1,14 @@
 """The measures of a round against their definitions, and what the gates do about planted updates."""
 
 import copy
+import importlib.util
+import math
 from collections.abc import Callable
 from itertools import permutations
 
 import pytest
 import torch
+from scipy.integrate import quad
 from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
@@ -14,16 +17,23 @@ from aequa_lightning.callbacks.measures import Assessment, Measures
 from aequa_lightning.collaboration import exchange
 from aequa_lightning.collaboration.engine import Collaboration
 from aequa_lightning.collaboration.hooks import RoundResult
-from aequa_lightning.contributions import accuracy, update_cosines
+from aequa_lightning.contributions import accuracy, games, update_cosines
 from aequa_lightning.errors import InputError
 
 Finish = Callable[..., RoundResult]
-EVERYTHING = Assessment(measures=("cosine", "class_cosine", "alignment", "fedsv", "banzhaf"))
+MEASURES = (
+    *("cosine", "class_cosine", "alignment", "fedsv", "banzhaf", "beta_shapley", "loo", "gtg_shapley", "cffl", "rffl"),
+)
+EVERYTHING = Assessment(measures=MEASURES)
 
 
-def _round(measures: Measures, run: Collaboration, finish: Finish, updates: Tensor, **options: object) -> RoundResult:
+def _round(
+    measures: Measures, run: Collaboration, finish: Finish, updates: Tensor, *, refused: tuple[int, ...] = ()
+) -> RoundResult:
     measures.start_round(run)
-    result = finish(updates, **options)
+    accepted = [index for index in range(len(updates)) if index not in refused]
+    run.server.updates = {index: updates[index] for index in accepted}
+    result = finish(updates, refused=refused, left_out=measures.screen_round(run, accepted, refused))
     measures.end_round(run, result)
     return result
 
@@ -84,10 +94,13 @@ def test_alignment_is_the_slope_of_the_validation_loss(run: Collaboration, hones
         assert score == pytest.approx(-slope, rel=1e-3, abs=1e-6)
 
 
-def test_fedsv_is_the_mean_over_all_orders_of_joining(run: Collaboration, honest: Tensor, finish: Finish) -> None:
+def test_values_of_coalitions_are_those_of_their_definitions(
+    run: Collaboration, honest: Tensor, finish: Finish
+) -> None:
     base = run.parameters.clone()
-    assessment = Assessment(measures=("fedsv", "banzhaf"), utility="accuracy")
-    result = _round(Measures(run, assessment, paid_by="standalone"), run, finish, honest)
+    assessment = Assessment(measures=MEASURES[3:8], utility="accuracy")
+    measures = Measures(run, assessment, paid_by="standalone")
+    result = _round(measures, run, finish, honest)
     network = run.classifier.network.full.eval()
     inputs, targets = run.data.validation().tensors
 
@@ -106,27 +119,100 @@ def test_fedsv_is_the_mean_over_all_orders_of_joining(run: Collaboration, honest
     for index, score in enumerate(_scores(result, "banzhaf")):
         gains = [worths[members | {index}] - worths[members] for members in worths if index not in members]
         assert score == pytest.approx(sum(gains) / 16)
+    for index, score in enumerate(_scores(result, "loo")):
+        assert score == pytest.approx(worths[frozenset(range(5))] - worths[frozenset(range(5)) - {index}])
+    # Beta(4, 1): the others are there with probability q each, of density 4 (1 - q)^3.
+    chances = [quad(lambda q, s=s: 4 * q**s * (1 - q) ** (7 - s), 0, 1)[0] for s in range(5)]
+    for index, score in enumerate(_scores(result, "beta_shapley")):
+        gains = [
+            chances[len(members)] * (worths[members | {index}] - worths[members])
+            for members in worths
+            if index not in members
+        ]
+        assert score == pytest.approx(sum(gains))
+    # GTG-Shapley is an estimate of the Shapley value; what an order leaves out is at most its tolerance.
+    guided = zip(
+        _scores(result, "gtg_shapley"), _scores(result, "fedsv"), _scores(result, "gtg_shapley_error"), strict=True
+    )
+    for estimate, exact, error in guided:
+        assert error > 0
+        assert abs(estimate - exact) < 4 * error + 1e-3
+    assert measures.standard_errors() == {"gtg_shapley": pytest.approx(_scores(result, "gtg_shapley_error"))}
 
 
-def test_planted_updates_are_caught_and_worth_nothing(run: Collaboration, honest: Tensor, finish: Finish) -> None:
-    measures = Measures(run, EVERYTHING, paid_by="standalone")
+@pytest.mark.parametrize("name", ["fedsv", "banzhaf"])
+def test_values_of_many_players_are_sampled_with_honest_errors(
+    run: Collaboration, honest: Tensor, finish: Finish, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    if name == "fedsv":
+        pytest.importorskip("shapiq", reason="shapiq is not installed (the extra 'valuation')")
+    base = run.parameters.clone()
+    exact = _scores(_round(Measures(run, Assessment((name,)), paid_by="standalone"), run, finish, honest), name)
+    monkeypatch.setattr(games, "EXACT_UP_TO", 4)
+    measures = Measures(run, Assessment((name,), budget=150), paid_by="standalone")
+    rounds = []
+    for _ in range(2):
+        run.parameters.copy_(base)
+        rounds.append(_round(measures, run, finish, honest))
+    total = torch.zeros(5, dtype=torch.float64)
+    for result in rounds:
+        errors = torch.tensor(_scores(result, f"{name}_error"))
+        assert (errors > 0).any()
+        assert ((torch.tensor(_scores(result, name)) - torch.tensor(exact)).abs() < 5 * errors + 0.02).all()
+        total += errors**2
+    # The rounds draw anew, and the error of their sum grows with the root of their number.
+    assert _scores(rounds[0], name) != _scores(rounds[1], name)
+    assert measures.standard_errors()[name] == pytest.approx(total.sqrt().tolist())
+
+
+def test_reputations_are_those_of_the_first_round(run: Collaboration, honest: Tensor, finish: Finish) -> None:
+    base, network = run.parameters.clone(), run.classifier.network.full
+    measures = Measures(run, Assessment(("cosine", "cffl", "rffl")), paid_by="standalone")
+    result = _round(measures, run, finish, honest)
+    inputs, targets = run.data.validation().tensors
+    own = []
+    for update in honest:
+        vector_to_parameters(base + update, network.parameters())
+        own.append(accuracy(network(inputs), targets).item())
+    raised = [math.sinh(5 * each / sum(own)) for each in own]
+    assert _scores(result, "cffl") == pytest.approx([each / sum(raised) for each in raised])
+    assert _scores(result, "rffl") == _scores(result, "cosine")
+    cosines = _scores(result, "cosine")
+    assert measures.state_dict()["totals"]["rffl"]["values"] == pytest.approx([each / sum(cosines) for each in cosines])
+
+
+def test_what_the_gates_catch_can_stay_out_of_the_average(run: Collaboration, honest: Tensor, finish: Finish) -> None:
+    measures = Measures(run, Assessment(MEASURES, keep_out=True), paid_by="standalone")
     first = _round(measures, run, finish, honest)
-    assert first.record["gates"] == []
+    assert list(first.weights) == [0, 1, 2, 3, 4]
     planted = honest.roll(1, dims=1)
     planted[0] = first.mean_update.float()
     planted[1] = 0
-    planted[2] *= 30
-    second = _round(measures, run, finish, planted, refused=(3,))
-    assert len(second.record["gates"]) == 4
-    for name in EVERYTHING.measures:
-        assert _scores(second, name)[:4] == [0.0] * 4
-        assert _scores(second, name)[4] != 0
-    assert measures.remarks() == [
-        *("replay in 1 round", "null in 1 round", "scaled in 1 round", "non-finite in 1 round", "")
-    ]
-    third = _round(measures, run, finish, planted)
-    assert any(sentence.startswith("b sent next to nothing") for sentence in third.record["gates"])
-    assert measures.remarks()[1] == "null in 2 rounds"
+    planted[4] = planted[2]
+    second = _round(measures, run, finish, planted)
+    # The replay and the zero update are out, and so is the second of two clones.
+    assert list(second.weights) == [2, 3]
+    told = [sentence for sentence in second.record["gates"] if "stayed out" in sentence]
+    assert told == [f"{name} stayed out of the average" for name in "abe"]
+    for name in MEASURES:
+        scores = _scores(second, name)
+        assert scores[:2] == [0.0, 0.0]
+        assert scores[2] == scores[4]
+
+
+def test_an_update_that_stays_out_leaves_no_trace_in_the_server(run: Collaboration, honest: Tensor) -> None:
+    run.server.start_round()
+    for index, update in enumerate(honest):
+        run.server.receive(index, update, 0.2)
+    for index in (1, 3):
+        run.server.leave_out(index, 0.2)
+    mean, _ = run.server.combine({0: 0.2, 2: 0.2, 4: 0.2}, run.widths)
+    run.server.start_round()
+    for index in (4, 2, 0):
+        run.server.receive(index, honest[index], 0.2)
+    alone, _ = run.server.combine({0: 0.2, 2: 0.2, 4: 0.2}, run.widths)
+    assert torch.equal(mean, alone)
+    torch.testing.assert_close(mean, honest[[0, 2, 4]].double().mean(dim=0))
 
 
 def test_a_round_of_which_nothing_is_left_is_worth_nothing(run: Collaboration, honest: Tensor, finish: Finish) -> None:
@@ -167,6 +253,7 @@ def test_the_measures_go_on_from_their_state(run: Collaboration, honest: Tensor,
     for updates in rounds:
         _round(whole, run, finish, updates)
     run.parameters.copy_(start)
+    run.round = 0
     first, second = (Measures(run, EVERYTHING, paid_by="standalone") for _ in range(2))
     for updates in rounds[:2]:
         _round(first, run, finish, updates)
@@ -178,7 +265,7 @@ def test_the_measures_go_on_from_their_state(run: Collaboration, honest: Tensor,
     torch.testing.assert_close(second.state_dict()["previous"], whole.state_dict()["previous"], rtol=0, atol=0)
 
 
-def test_measures_that_cannot_be_taken_are_refused(run: Collaboration) -> None:
+def test_measures_that_cannot_be_taken_are_refused(run: Collaboration, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="twice"):
         Assessment(measures=("fedsv", "fedsv"))
     state = Measures(run, Assessment(), paid_by="standalone").state_dict()
@@ -187,12 +274,20 @@ def test_measures_that_cannot_be_taken_are_refused(run: Collaboration) -> None:
     run.samples *= 3
     run.data.participants = 15
     with pytest.raises(InputError, match="participants_per_round"):
-        Measures(run, Assessment(("banzhaf",)), paid_by="standalone")
+        Measures(run, Assessment(("beta_shapley",)), paid_by="standalone")
+    with pytest.raises(InputError, match="budget=149 is too small"):
+        Measures(run, Assessment(("banzhaf",), budget=149), paid_by="standalone")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match="shapiq, which is not installed"):
+        Measures(run, Assessment(("fedsv",)), paid_by="standalone")
+    with pytest.raises(InputError, match="set gates to true"):
+        Assessment(gates=False, keep_out=True)
 
 
 def test_nothing_of_the_model_is_changed_by_measuring(run: Collaboration, honest: Tensor, finish: Finish) -> None:
     measures = Measures(run, EVERYTHING, paid_by="standalone")
     measures.start_round(run)
+    measures.screen_round(run, [], [])
     result = finish(honest)
     run.load_server_parameters()
     before = parameters_to_vector(run.classifier.parameters()).clone()

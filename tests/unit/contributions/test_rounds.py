@@ -160,6 +160,17 @@ def test_reputation_drops_the_lowest_for_good_after_the_warm_up():
     assert restarted.shares().max() == 1
 
 
+def test_who_is_absent_keeps_its_reputation():
+    reputation = Reputation(4, decay=0.5, threshold=0.9, warm_up=0)
+    # Half of them share half of the whole; the others have an equal part each until they are seen.
+    values = reputation.update(torch.tensor([0.3, 0.2]), [0, 2])
+    assert values.tolist() == pytest.approx([0.3 / 0.8, 0.25 / 0.8, 0.0, 0.25 / 0.8])
+    assert reputation.remaining.tolist() == [True, True, False, True]
+    values = reputation.update(torch.tensor([0.5]), [1])
+    assert values.tolist() == pytest.approx([0.375 / 1.1875, 0.5 / 1.1875, 0.0, 0.3125 / 1.1875])
+    assert reputation.seen.tolist() == [True, True, True, False]
+
+
 def test_reputation_never_drops_everybody():
     reputation = Reputation(3, decay=0.5, threshold=0.9, warm_up=0)
     assert reputation.update(torch.tensor([-1.0, -1.0, -1.0])).tolist() == pytest.approx([1 / 3] * 3)
