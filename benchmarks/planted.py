@@ -1,23 +1,28 @@
 """Which measure sees through planted participants: agreement with retrained Shapley values, rank and pay of each.
 
-Usage: python -m benchmarks.planted [SEEDS]
+Usage: python -m benchmarks.planted [SEEDS [digits|fashion]]
 
-Ten participants share the embedded digits: three riders without usable data (they send nothing, noise as long as an
-honest update, or the last aggregate), one who labels class c as 9 - c, one with clean data and one who sends a copy of
-its update, one who joins as two with half of its data each, the sole owner of class 9, and one more with clean data,
-who in a second run sends its update ten times as long. Every run is measured twice at once, with the gates and without.
+Ten participants share the embedded digits, or as many samples of Fashion-MNIST: three riders without usable data (they
+send nothing, noise as long as an honest update, or the last aggregate), one who labels class c as 9 - c, one with clean
+data and one who sends a copy of its update, one who joins as two with half of its data each, the sole owner of class 9,
+and one more with clean data, who in a second run sends its update ten times as long. Each run is measured twice at
+once, without gates and with gates before the valuation; once more it is done with gates that also keep what they catch
+out of the average.
 
 The reference are exact Shapley values of balanced accuracy on the validation part when a small perceptron is trained
 anew on the joint data of every coalition, for 20 epochs; riders bring no data, and whoever has none guesses. Pay is
 the validation accuracy of the width that everybody receives: by Aequa's defaults for the accuracy alone, in proportion
-to any other measure. The table shows means over the seeds, each with its own split, start and order.
+to any other measure. The tables show means over the seeds, each with its own split, start and order; the last ones are
+the first in brief.
 """
 
 import sys
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +41,7 @@ from aequa_lightning.collaboration.local import LocalWork
 from aequa_lightning.collaboration.plan import Plan
 from aequa_lightning.contributions import balanced_accuracy, shapley_values
 from aequa_lightning.contributions.values import Coalitions
-from aequa_lightning.data import DigitsData
+from aequa_lightning.data import CollaborativeData, DigitsData, FashionMNISTData
 from aequa_lightning.data.partition import Partition, Samples
 from aequa_lightning.mechanisms import Aequa
 from aequa_lightning.training import SlimmableClassifier
@@ -45,7 +50,16 @@ NAMES = ("zero", "random", "replay", "flipper", "clone", "cloned", "split-1", "s
 RIDERS, FLIPPER, CLONE, CLONED, SOLE_OWNER, HONEST = range(3), 3, 4, 5, 8, 9
 SIZES = (100, 100, 100, 120, 0, 120, 60, 60, 20, 120)
 CLASSES, ROUNDS, LOCAL_EPOCHS, HIDDEN, RATE = 10, 10, 3, 32, 3e-3
-MEASURES = ("standalone", "data_share", "cosine", "class_cosine", "alignment", "fedsv", "banzhaf")
+FIXED = ("standalone", "data_share")
+MEASURES = (
+    *("cosine", "rffl", "class_cosine", "alignment", "cffl"),
+    *("loo", "fedsv", "banzhaf", "beta_shapley", "gtg_shapley"),
+)
+GATES = {
+    "off": Assessment(MEASURES, gates=False),
+    "on": Assessment(MEASURES),
+    "average": Assessment(MEASURES, keep_out=True),
+}
 
 
 @dataclass(frozen=True)
@@ -62,8 +76,8 @@ class Planted(Partition):
         return [np.sort(part) for part in parts]
 
 
-class PlantedData(DigitsData):
-    """The digits of this benchmark: random labels for riders, 9 - c for the flipper."""
+class Labels(CollaborativeData):
+    """The labels of this benchmark: random ones for riders, 9 - c for the flipper."""
 
     @override
     def _add_noise(self) -> None:
@@ -73,6 +87,20 @@ class PlantedData(DigitsData):
             labels.copy_(torch.randint(0, CLASSES, labels.shape, generator=generator))
         flipped = self.participant(FLIPPER).tensors[1]
         flipped.copy_(9 - flipped)
+
+
+class PlantedDigits(Labels, DigitsData):
+    """The embedded digits."""
+
+
+class PlantedFashion(Labels, FashionMNISTData):
+    """As many samples of Fashion-MNIST as there are digits."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(train_samples=1440, test_samples=360, **kwargs)
+
+
+DATA = {"digits": PlantedDigits, "fashion": PlantedFashion}
 
 
 class PlantedCollaboration(Collaboration):
@@ -99,19 +127,28 @@ class PlantedCollaboration(Collaboration):
         return loss, update
 
 
-class BothAssessments(CollaborationCallback):
-    """Measures every round with the gates and without, and keeps the aggregate for whoever replays it."""
+class Assessments(CollaborationCallback):
+    """Measures every round with some gates and others, and keeps the aggregate for whoever replays it.
+
+    Args:
+        gates: Which of ``GATES``.
+    """
+
+    def __init__(self, gates: Sequence[str]) -> None:
+        self.gates = gates
 
     @override
     def setup(self, run: Collaboration) -> None:
-        self.measures = {
-            gates: Measures(run, Assessment(MEASURES[2:], gates=gates), paid_by="standalone") for gates in (False, True)
-        }
+        self.measures = {name: Measures(run, GATES[name], paid_by="standalone") for name in self.gates}
 
     @override
     def on_round_start(self, run: Collaboration) -> None:
         for measures in self.measures.values():
             measures.start_round(run)
+
+    @override
+    def on_updates(self, run: Collaboration, accepted: Sequence[int], refused: Sequence[int]) -> Collection[int]:
+        return {index for measures in self.measures.values() for index in measures.screen_round(run, accepted, refused)}
 
     @override
     def on_round_end(self, run: Collaboration, result: RoundResult) -> None:
@@ -121,7 +158,7 @@ class BothAssessments(CollaborationCallback):
         run.last_aggregate = result.mean_update
 
 
-def retrained_shapley(data: PlantedData, *, seed: int) -> np.ndarray:
+def retrained_shapley(data: CollaborativeData, *, seed: int) -> np.ndarray:
     """Return the exact values when every coalition trains a network of its own; coalitions without data guess."""
     parts = [data.participant(index).tensors for index in range(len(NAMES))]
     inputs, targets = data.validation().tensors
@@ -130,7 +167,9 @@ def retrained_shapley(data: PlantedData, *, seed: int) -> np.ndarray:
     def train(members: tuple[int, ...]) -> float:
         pooled = [torch.cat([parts[index][column] for index in members]) for column in (0, 1)]
         torch.manual_seed(seed)
-        network = nn.Sequential(nn.Flatten(), nn.Linear(64, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, CLASSES))
+        network = nn.Sequential(
+            nn.Flatten(), nn.Linear(prod(data.input_shape), HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, CLASSES)
+        )
         optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
         for _ in range(20):
             for batch in torch.randperm(len(pooled[1])).split(64):
@@ -152,8 +191,10 @@ def retrained_shapley(data: PlantedData, *, seed: int) -> np.ndarray:
 Column = dict[tuple[str, str], np.ndarray]
 
 
-def run_once(data: PlantedData, *, seed: int, scale: float) -> tuple[Column, Column, list[str]]:
-    """Return values and pay by measure and gates, and what the gates caught everybody at."""
+def run_once(
+    data: CollaborativeData, gates: Sequence[str], *, seed: int, scale: float, alone: Path
+) -> tuple[Column, Column, list[str]]:
+    """Return values and pay by measure and gates, and what the last gates caught everybody at."""
     torch.manual_seed(seed)
     model = SlimmableClassifier(
         CLASSES,
@@ -165,7 +206,7 @@ def run_once(data: PlantedData, *, seed: int, scale: float) -> tuple[Column, Col
         seed=seed,
     )
     model.configure_optimizers = lambda: torch.optim.Adam(model.parameters(), lr=RATE)
-    both = BothAssessments()
+    assessments = Assessments(gates)
     values, pay = {}, {}
     with tempfile.TemporaryDirectory() as folder:
         plan = Plan(
@@ -177,54 +218,72 @@ def run_once(data: PlantedData, *, seed: int, scale: float) -> tuple[Column, Col
             seed=seed,
             run_dir=Path(folder),
             mechanism="",
+            standalone_dir=alone,
         )
-        run = PlantedCollaboration(Fabric(accelerator="cpu", devices=1), model, data, plan=plan, callbacks=[both])
+        fabric = Fabric(accelerator="cpu", devices=1)
+        run = PlantedCollaboration(fabric, model, data, plan=plan, callbacks=[assessments])
         run.scale = scale
         run.fit()
         (curve,) = run.evaluator.accuracies(model.network.distinct_widths(), [data.validation()])
-        for gates, measures in both.measures.items():
+        for kind, measures in assessments.measures.items():
             for name, column in measures.values(run).items():
-                key = (name, "on" if gates else "off") if name in MEASURES[2:] else (name, "-")
+                key = (name, "-" if name in FIXED else kind)
                 standalone = measures.values(run)["standalone"]
                 objective = "cv" if name == "standalone" else "proportional"
                 mechanism = Aequa(contribution=name, objective=objective)
                 allocation = mechanism.allocate(column, curve, standalone=standalone, held=run.widths)
                 values[key], pay[key] = np.array(column), allocation.accuracies
-    return values, pay, both.measures[True].remarks()
+    return values, pay, measures.remarks()
 
 
-def main(seeds: int) -> None:
+def main(seeds: int, kind: str) -> None:
     torch.set_num_threads(1)
     start = time.perf_counter()
     rows: dict[float, dict[tuple[str, str], list[dict[str, Any]]]] = {}
     caught: dict[float, list[str]] = {}
     for seed in range(seeds):
-        data = PlantedData(partition=Planted(), partition_seed=seed)
+        data = DATA[kind](partition=Planted(), partition_seed=seed)
         data.names = NAMES
         data.setup()
         truth = retrained_shapley(data, seed=seed)
-        for scale in (1.0, 10.0):
-            values, pay, remarks = run_once(data, seed=seed, scale=scale)
-            table = rows.setdefault(scale, defaultdict(list))
-            table["retrained Shapley", "-"].append(figures(truth, truth, truth))
-            for key, column in values.items():
-                table[key].append(figures(column, pay[key], truth))
-            caught.setdefault(scale, remarks)
-            print(f"seed {seed}, scale {scale:g}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
+        with tempfile.TemporaryDirectory() as alone:
+            for scale in (1.0, 10.0):
+                table = rows.setdefault(scale, defaultdict(list))
+                table["retrained Shapley", "-"].append(figures(truth, truth, truth))
+                for gates in (("average",), ("off", "on")):
+                    values, pay, remarks = run_once(data, gates, seed=seed, scale=scale, alone=Path(alone))
+                    # What needs no round is in both runs, paid by the curve of the second.
+                    for key, column in values.items():
+                        if key[0] not in FIXED or "on" in gates:
+                            table[key].append(figures(column, pay[key], truth))
+                caught.setdefault(scale, remarks)
+                print(f"seed {seed}, scale {scale:g}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
     for scale, table in rows.items():
-        print(f"\n{seeds} seeds, {ROUNDS} rounds; the last participant sends its update {scale:g} times as long.")
+        print(f"\n{kind}, {seeds} seeds, {ROUNDS} rounds; the last sends its update {scale:g} times as long.")
         print("Per participant: mean rank of 10 (1 is best) / mean pay in %; first row: points of balanced accuracy.\n")
         print(f"| measure | gates | Pearson (least) | Spearman | {' | '.join(NAMES)} |")
         print("|---" * (4 + len(NAMES)) + "|")
         for (name, gates), runs in table.items():
-            pearsons = [one["pearson"] for one in runs]
             rank, received = (np.mean([one[figure] for one in runs], axis=0) for figure in ("rank", "pay"))
             cells = " | ".join(f"{a:.1f} / {100 * b:.0f}" for a, b in zip(rank, received, strict=True))
             spearman = np.mean([one["spearman"] for one in runs])
-            print(f"| {name} | {gates} | {np.mean(pearsons):.2f} ({min(pearsons):.2f}) | {spearman:.2f} | {cells} |")
+            print(f"| {name} | {gates} | {told_briefly(runs)} | {spearman:.2f} | {cells} |")
         told = [f"{who}: {remark}" for who, remark in zip(NAMES, caught[scale], strict=True) if remark]
         print(f"\nCaught by the gates, seed 0: {' | '.join(told)}")
+    for scale, table in rows.items():
+        print(f"\n{kind}, {seeds} seeds, the last one's update {scale:g} times as long: Pearson (least).\n")
+        print(f"| measure | {' | '.join(GATES)} |")
+        print("|---" * (1 + len(GATES)) + "|")
+        for name in (*FIXED, *MEASURES):
+            cells = [told_briefly(table[name, "-" if name in FIXED else gates]) for gates in GATES]
+            print(f"| {name} | {' | '.join(cells)} |")
     print(f"\n{time.perf_counter() - start:.0f} s")
+
+
+def told_briefly(runs: Sequence[dict[str, Any]]) -> str:
+    """Return how well a measure agrees with the reference, on average and at worst."""
+    pearsons = [one["pearson"] for one in runs]
+    return f"{np.mean(pearsons):.2f} ({min(pearsons):.2f})"
 
 
 def figures(column: np.ndarray, pay: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
@@ -238,4 +297,4 @@ def figures(column: np.ndarray, pay: np.ndarray, truth: np.ndarray) -> dict[str,
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 5)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 5, sys.argv[2] if len(sys.argv) > 2 else "digits")

@@ -49,7 +49,8 @@ class Assessment:
             ``gtg_shapley`` evaluate models of coalitions of a round's participants. Whatever the mechanism pays by is
             measured in any case.
         gates: Whether null, replayed and scaled updates are worth nothing, and clones are valued as one participant.
-        keep_out: Whether what the gates catch stays out of the average, too; of clones the first one stays in.
+        keep_out: Whether what the gates catch stays out of the average, too; of clones the first one stays in. Whoever
+            is kept out receives nothing in that round from a mechanism that sends everybody a model of its own.
         utility: What a coalition's model is worth on the validation part.
         budget: Coalitions that a measure evaluates in a round where values are sampled, which ``fedsv`` (by shapiq) and
             ``banzhaf`` are above 12 participants; null: 75 per participant.
@@ -92,6 +93,7 @@ class Measures:
         # Variances of the sums of sampled values.
         self._variances = {name: RunningSum(run.data.participants) for name in self._of_coalitions}
         self._screened = let_pass([])
+        self._left_out: list[int] = []
         self._gram: Tensor | None = None
         self._previous: Tensor | None = None
         self._base: Tensor | None = None
@@ -122,7 +124,7 @@ class Measures:
         """
         if not self.assessment.gates:
             self._screened = let_pass(accepted)
-            return ()
+            return []
         updates, names = run.server.updates, run.data.names
         gram = gram_matrix(updates, accepted, run.topology, size=len(run.parameters))
         along = None
@@ -134,11 +136,11 @@ class Measures:
         self._screened = screen(gram, along, accepted=accepted, refused=refused, work=work, names=names)
         places = [accepted.index(index) for index in self._screened.participants]
         self._gram = gram[places][:, places]
-        if not self.assessment.keep_out:
-            return ()
-        left_out = [index for index in accepted if index not in self._screened.firsts()]
-        self._screened.sentences.extend(f"{names[index]} stayed out of the average" for index in left_out)
-        return left_out
+        if self.assessment.keep_out:
+            firsts = self._screened.firsts()
+            self._left_out = [index for index in accepted if index not in firsts]
+            self._screened.sentences.extend(f"{names[index]} stayed out of the average" for index in self._left_out)
+        return self._left_out
 
     def end_round(self, run: Collaboration, result: RoundResult) -> None:
         """Value the round's updates and add to the round's record; a collective operation."""
@@ -160,6 +162,8 @@ class Measures:
         result.record["gates"] = screened.sentences
         for index, reason in screened.reasons.items():
             self._caught[index][reason] += 1
+        for index in self._left_out:
+            self._caught[index]["kept out of the average"] += 1
         if self.assessment.gates:
             # Kept in the run's precision, so that a resumed run compares with the same numbers.
             self._previous = result.mean_update.to(run.parameters.dtype)

@@ -194,6 +194,7 @@ def test_what_the_gates_catch_can_stay_out_of_the_average(run: Collaboration, ho
     assert list(second.weights) == [2, 3]
     told = [sentence for sentence in second.record["gates"] if "stayed out" in sentence]
     assert told == [f"{name} stayed out of the average" for name in "abe"]
+    assert measures.remarks()[0] == "kept out of the average in 1 round; replay in 1 round"
     for name in MEASURES:
         scores = _scores(second, name)
         assert scores[:2] == [0.0, 0.0]
@@ -261,6 +262,8 @@ def test_the_measures_go_on_from_their_state(run: Collaboration, honest: Tensor,
     for updates in rounds[2:]:
         _round(second, run, finish, updates)
     assert second.state_dict()["totals"] == whole.state_dict()["totals"]
+    assert second.standard_errors() == whole.standard_errors()
+    assert list(whole.standard_errors()) == ["gtg_shapley"]
     assert second.remarks() == whole.remarks()
     torch.testing.assert_close(second.state_dict()["previous"], whole.state_dict()["previous"], rtol=0, atol=0)
 
