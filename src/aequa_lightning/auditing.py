@@ -77,7 +77,7 @@ def _server_before(
 ) -> Server:
     """Return a function that says of which full parameters a download must be a part; None where nobody knows any more.
 
-    They are in the checkpoint of the round before, or else in the download of whoever held the full width in the round.
+    They are in the checkpoint of the round before, or else in the download of somebody else who held the full width.
 
     Args:
         run_dir: The run folder.
@@ -103,9 +103,12 @@ def _server_before(
         if before is not None:
             _load(model, before, names.index(name))
             return dict(model.network.full.named_parameters())
+        file = whole.get(number)
+        if file is None or file == file_of(number, name):
+            return None
         try:
-            full = load_file(run_dir / FOLDER / whole[number])
-        except (KeyError, OSError, SafetensorError):
+            full = load_file(run_dir / FOLDER / file)
+        except (OSError, SafetensorError):
             return None
         return full if {name: part.shape for name, part in full.items()} == shapes else None
 

@@ -28,7 +28,7 @@ from aequa_lightning.errors import InputError
 
 # Independent estimates that a sampled Shapley value is the mean of; their spread is its standard error.
 REPEATS = 5
-# Evaluations per player: at most where nothing is asked for, at least where it is.
+# Evaluations per player where values are sampled: what is done unless asked otherwise, and the least to ask for.
 DEFAULT_BUDGET, LEAST_BUDGET = 75, 10
 
 
