@@ -152,7 +152,12 @@ class Rewards(CollaborationCallback):
             standalone=measures["standalone"],
             smallest=run.classifier.network.widths[-1],
         )
-        receiving = {*run.cast.reporting, *run.cast.lost}
-        if held is not None and receiving:
-            run.widths = [held[index] if index in receiving else width for index, width in enumerate(run.widths)]
-            run.distillation = mechanism.distil([held[index] for index in receiving])
+        if held is None:
+            return
+        present = {*run.cast.reporting, *run.cast.lost}
+        # What everybody holds is said before the first round; later only who takes part receives anything.
+        run.widths = [
+            new if index in present or not self._curve else old
+            for index, (old, new) in enumerate(zip(run.widths, held, strict=True))
+        ]
+        run.distillation = mechanism.distil([run.widths[index] for index in present]) if present else None

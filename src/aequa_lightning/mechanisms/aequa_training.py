@@ -39,6 +39,8 @@ class AequaTraining(PaidByWidth):
         distillation: Share of the wider widths' loss that the narrowest teaches, in [0, 1], in the place of the
             model's own distillation; 0: none, as in the paper.
         resolution: The last curve is refined until neighbouring widths differ by no more, in [0, 1].
+        fill_gaps: Whether larger steps than that, between widths that have no other between them, are filled with
+            widths whose layers differ.
 
     Raises:
         InputError: A value is out of range.
@@ -50,6 +52,7 @@ class AequaTraining(PaidByWidth):
     slope: float | Literal["auto"] = "auto"
     distillation: float = 0.5
     resolution: float = 0.005
+    fill_gaps: bool = False
 
     def __post_init__(self) -> None:
         for key in ("distillation", "resolution"):
