@@ -56,7 +56,9 @@ def test_the_papers_cells(name: str, data_sets: int) -> None:
         expected = yaml.safe_load((PARTITIONS / f"{wanted}.yaml").read_text())
         partition = matrix.configuration(cell)["data"]["init_args"]["partition"]
         assert partition["class_path"] == expected["class_path"].rpartition(".")[2]
-        assert partition.get("init_args", {}) == expected.get("init_args", {})
+        # SST-2 has two classes, of which a participant of label-skew-3 has one.
+        two_classes = name == "small" and (cell.data, cell.partition) == ("sst", "label-skew-3")
+        assert partition.get("init_args", {}) == ({"classes": 1} if two_classes else expected.get("init_args", {}))
 
 
 def test_the_hyperparameters_of_the_full_size() -> None:
