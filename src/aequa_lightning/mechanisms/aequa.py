@@ -25,8 +25,8 @@ class Aequa(PaidByWidth):
 
     Args:
         contribution: The measure that is paid for. ``standalone`` is the accuracy alone, on the validation part; any
-            other is no accuracy and goes with the objectives ``proportional`` (a negative contribution counts as 0)
-            and ``pearson``.
+            other is no accuracy and goes with the objectives ``proportional`` (a negative contribution counts as 0;
+            where none is positive, everybody receives the full width) and ``pearson``.
         objective: What the allocation minimises; see :func:`~aequa_lightning.rewards.allocation.allocate_widths`.
         slope: Accuracy that one more unit of contribution deserves, or ``auto`` for the largest up to 1 that fits.
         individually_rational: Whether nobody may receive less than it reaches alone, where the widths allow it. Whoever

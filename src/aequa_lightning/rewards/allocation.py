@@ -78,7 +78,8 @@ def allocate_widths(
     ``full``               the full width for everybody
     ====================== ==========================================================================================
 
-    Ties go to the larger mean gain (``pearson``: among the allocations that the search came upon).
+    Ties go to the larger mean gain (``pearson``: among the allocations that the search came upon). Where nobody
+    contributed anything, ``proportional`` has nothing to tell allocations by, and everybody receives the full width.
 
     Args:
         contributions: Contributions, (N,), in accuracy units 0..1; in any unit for ``proportional`` and ``pearson``.

@@ -117,6 +117,8 @@ def _nearest_to_targets(
 
 
 def _proportional(problem: Problem, rho: float | None, capacity: NDArray[np.float64] | None) -> Solution:
+    if rho is None and capacity is None and not problem.contributions.any():
+        return _undefined(problem, "nobody contributed anything, so there is no proportion")
     if rho is None:
         objective = proportional_objective(problem.contributions, problem.counts)
         solution = _nearest_to_targets(problem, objective, capacity, {"rho": None})
@@ -132,9 +134,7 @@ def _proportional(problem: Problem, rho: float | None, capacity: NDArray[np.floa
 def _pearson(problem: Problem) -> Solution:
     levels, proof = maximise(problem)
     if levels is None:
-        everybody = np.full(len(problem.counts), problem.top)
-        remark = "the correlation is undefined for every admissible allocation; everybody receives the full width"
-        return Solution(everybody, 0.0, {"kind": "undefined"}, (remark,))
+        return _undefined(problem, "the correlation is undefined for every admissible allocation")
     accuracies = problem.curve.accuracies[levels] - np.average(problem.curve.accuracies[levels], weights=problem.counts)
     contributions = problem.contributions - np.average(problem.contributions, weights=problem.counts)
     weighted = problem.counts * accuracies
@@ -142,6 +142,12 @@ def _pearson(problem: Problem) -> Solution:
     gap = 1 - value**2 - proof["bound"]
     remarks = () if gap < 1e-9 else (f"the search was cut short: 1 - rho^2 may be less than this by up to {gap:.3g}",)
     return Solution(levels, value, {"kind": "triangles", **proof}, remarks)
+
+
+def _undefined(problem: Problem, why: str) -> Solution:
+    """Give everybody the full width where the objective tells no allocation from another: the largest gains decide."""
+    everybody = np.full(len(problem.counts), problem.top)
+    return Solution(everybody, 0.0, {"kind": "undefined"}, (f"{why}; everybody receives the full width",))
 
 
 def _full(problem: Problem, name: str) -> Solution:

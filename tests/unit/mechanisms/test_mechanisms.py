@@ -104,6 +104,12 @@ def test_any_measure_pays_in_proportion_or_by_correlation(objective: str) -> Non
     assert allocation.widths.tolist() == other.widths.tolist()
 
 
+def test_where_everybody_harms_all_are_alike() -> None:
+    mechanism = Aequa(contribution="alignment", objective="proportional")
+    allocation = mechanism.allocate([-0.02, 0.0, -0.01], CURVE, standalone=[0.9, 0.6, 0.8], held=[1.0] * 3)
+    assert allocation.widths.tolist() == [1.0] * 3
+
+
 def test_who_brought_nothing_has_no_claim_to_what_it_reaches_alone() -> None:
     mechanism = Aequa(contribution="fedsv", objective="proportional")
     allocation = mechanism.allocate([0.0, 0.01, 0.5], CURVE, standalone=[0.9, 0.6, 0.8], held=[1.0] * 3)

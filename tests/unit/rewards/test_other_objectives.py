@@ -81,11 +81,14 @@ def test_full_width_for_all_leaves_the_correlation_undefined():
     assert allocate_widths([0.2, 0.95], CURVE, "nash").objective_value == 0.0
 
 
-def test_correlation_that_cannot_exist_is_reported():
-    allocation = allocate_widths([0.5, 0.5], CURVE, "pearson")
-    assert allocation.certificate["kind"] == "undefined"
-    assert "undefined" in allocation.certificate["remarks"][0]
-    assert check_certificate(allocation, [0.5, 0.5], CURVE) == []
+@pytest.mark.parametrize(
+    ("name", "brought", "word"), [("pearson", [0.5, 0.5], "undefined"), ("proportional", [0.0, 0.0], "no proportion")]
+)
+def test_figure_that_cannot_exist_is_reported_and_pays_everybody_in_full(name, brought, word):
+    allocation = allocate_widths(brought, CURVE, name)
+    assert allocation.widths.tolist() == [1.0, 1.0]
+    assert word in allocation.certificate["remarks"][0]
+    assert check_certificate(allocation, brought, CURVE) == []
 
 
 def test_rho_rule_ends_are_proportion_and_equality():
