@@ -34,6 +34,7 @@ def _allocate(words: list[str]) -> None:
         "allocate", "Choose the widths of a finished run again.", example="--run_dir runs/demo --slope 1.2"
     )
     parser.add_argument("--run_dir", type=str, required=True, help="the run folder")
+    parser.add_argument("--contribution", type=str | None, help="the measure that is paid for; default: as in the run")
     parser.add_argument("--objective", type=str | None, help="what is minimised, such as cv; default: as in the run")
     parser.add_argument("--slope", type=float | str | None, help="a number or auto; default: as in the run")
     options = parser.parse_args(words)
@@ -41,13 +42,28 @@ def _allocate(words: list[str]) -> None:
 
     from aequa_lightning.mechanisms import Aequa
 
-    changes = {key: options[key] for key in ("objective", "slope") if options[key] is not None}
+    settings = ("contribution", "objective", "slope")
+    changes = {key: options[key] for key in settings if options[key] is not None}
     mechanism = cli.trainer.mechanism
     if changes and not isinstance(mechanism, Aequa):
-        raise InputError(f"--objective and --slope are settings of Aequa; this run was paid by {mechanism}.")
+        named = ", ".join(f"--{key}" for key in settings)
+        raise InputError(f"{named} are settings of Aequa; this run was paid by {mechanism}.")
+    if "contribution" in changes:
+        _check_measured(changes["contribution"], Path(options.run_dir))
     cli.trainer.allocate(
         cli.model, cli.datamodule, replace(mechanism, **changes) if isinstance(mechanism, Aequa) else mechanism
     )
+
+
+def _check_measured(contribution: str, run_dir: Path) -> None:
+    from aequa_lightning.report import read_run
+
+    measured = read_run(run_dir).scores
+    if measured and contribution not in measured:
+        raise InputError(
+            f"--contribution {contribution!r} was not measured in this run; {run_dir / 'contributions.csv'} holds "
+            f"{', '.join(measured)}. What is measured is trainer.assessment.measures of `aequa fit`."
+        )
 
 
 def _audit(words: list[str]) -> None:

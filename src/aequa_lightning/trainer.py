@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -31,7 +32,7 @@ from aequa_lightning.errors import InputError, RunInterrupted
 from aequa_lightning.files import write_atomically
 from aequa_lightning.inference import load_network, measure, write_predictions
 from aequa_lightning.mechanisms import Aequa, Mechanism
-from aequa_lightning.report import build_report, summary_table
+from aequa_lightning.report import build_report, front_table, read_run, summary_table, write_front_picture
 from aequa_lightning.rewards.signing import load_private_key
 from aequa_lightning.training import SlimmableClassifier
 
@@ -245,6 +246,8 @@ class CollaborativeTrainer:
     def allocate(self, model: SlimmableClassifier, datamodule: CollaborativeData, mechanism: Mechanism) -> None:
         """Choose the widths of a finished run again and write its rewards again; nothing is trained or measured anew.
 
+        Ends with the Pareto front of mean gain and spread, in the terminal and as ``frontier.png``.
+
         Args:
             model: The run's model.
             datamodule: The run's data.
@@ -272,9 +275,19 @@ class CollaborativeTrainer:
 
         self._launch(pay)
         self._report()
+        if self.fabric.is_global_zero:
+            console, front = Console(), read_run(self.plan.run_dir).front
+            assert front is not None
+            console.print(front_table(front))
+            if (picture := write_front_picture(self.plan.run_dir)) is not None:
+                console.print(f"front    {picture}", highlight=False, soft_wrap=True)
 
     def _rewards(self, mechanism: Mechanism) -> Rewards:
-        return Rewards(mechanism, self.assessment, programs=self.programs, signing_key=self.signing_key)
+        # Whatever the run measures stays measured, also where something else is paid for afterwards.
+        assessment = self.assessment or Assessment()
+        measures = tuple(dict.fromkeys([*assessment.measures, self.mechanism.contribution]))
+        assessment = replace(assessment, measures=measures)
+        return Rewards(mechanism, assessment, programs=self.programs, signing_key=self.signing_key)
 
     def _check_signing_key(self) -> None:
         if self.signing_key is not None:

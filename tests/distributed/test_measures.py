@@ -85,13 +85,22 @@ def test_the_front_and_the_uncertainty_are_written(alone: Path) -> None:
         assert person["name"] == interval["name"]
 
 
-def test_allocating_again_keeps_what_was_measured(tmp_path: Path, alone: Path) -> None:
+def test_allocating_again_pays_by_another_measure_and_keeps_what_was_measured(
+    tmp_path: Path, alone: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run_dir = tmp_path / "run"
     shutil.copytree(alone, run_dir)
     (run_dir / "contributions.csv").unlink()
-    assert aequa("allocate", "--run_dir", run_dir, "--slope", "1.0") == 0
+    assert aequa("allocate", "--run_dir", run_dir, "--contribution", "fedsv", "--objective", "proportional") == 0
     assert (run_dir / "contributions.csv").read_text() == (alone / "contributions.csv").read_text()
-    assert json.loads((run_dir / "allocation.json").read_text())["slope"] == 1.0
+    content = json.loads((run_dir / "allocation.json").read_text())
+    (event,) = events(alone, "contributions")
+    assert [person["contribution"] for person in content["participants"]] == event["measures"]["fedsv"]
+    (chosen,) = [line for line in capsys.readouterr().out.splitlines() if "<- chosen" in line]
+    assert [float(cell.replace("\N{MINUS SIGN}", "-")) for cell in chosen.split()[:2]] == [
+        round(100 * content[figure], 1) for figure in ("mcg", "cgs")
+    ]
+    assert (run_dir / "frontier.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_paying_by_another_measure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -103,6 +112,11 @@ def test_paying_by_another_measure(tmp_path: Path, capsys: pytest.CaptureFixture
     assert content["uncertainty"] is None
     for person, own in zip(content["participants"], event["measures"]["standalone"], strict=True):
         assert person["gain"] == person["accuracy"] - own
+    columns = (run_dir / "contributions.csv").read_text()
+    assert aequa("allocate", "--run_dir", run_dir, "--contribution", "standalone", "--objective", "cv") == 0
+    assert (run_dir / "contributions.csv").read_text() == columns
+    assert aequa("allocate", "--run_dir", run_dir, "--contribution", "fedsv", "--objective", "pearson") == 2
+    assert "'fedsv' was not measured" in capsys.readouterr().err
     assert aequa(*small(tmp_path / "bad"), "--trainer.mechanism.contribution=fedsv") == 2
     assert "proportional" in capsys.readouterr().err
 

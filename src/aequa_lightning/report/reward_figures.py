@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from aequa_lightning.report.axes import in_percent, name_rows, rows_height
-from aequa_lightning.report.run import Run
+from aequa_lightning.report.run import Allocation, Run
 from aequa_lightning.report.style import CATEGORIES, LIGHT, MARKERS, Picture, new_figure
 from aequa_lightning.report.words import coefficient, percent, points, ratio, span
 
@@ -18,10 +18,30 @@ _Look = dict[str, Any]
 
 
 def fairness(run: Run) -> Picture | None:
-    """Draw contribution against received accuracy, with the line of no gain and the allocation's target line."""
-    allocation = run.allocation
-    if allocation is None:
+    """Draw contribution against received accuracy; where both are accuracies, with lines of no gain and of targets."""
+    if run.allocation is None:
         return None
+    return _against_accuracy(run, run.allocation) if run.paid_by_accuracy else _against_score(run, run.allocation)
+
+
+def _against_score(run: Run, allocation: Allocation) -> Picture:
+    brought = np.array([p.contribution for p in run.participants], dtype=float)
+    received = np.array([p.received for p in run.participants], dtype=float)
+    figure, axes = new_figure(height=2.3)
+    look: _Look = {"marker": "o", "ls": "", "ms": 4.8, "color": LIGHT["blue"], "mec": LIGHT["paper"], "mew": 0.5}
+    for i in range(len(brought)):
+        axes.plot(brought[i], received[i], clip_on=False, gid=f"who-{i}", **look)
+    axes.set(xlabel=f"contribution ({run.paid_by})", ylabel="accuracy received")
+    axes.set_title(f"validation, r = {coefficient(allocation.pearson)}", loc="right", size=6.5, pad=3)
+    in_percent(axes.yaxis)
+    alt = (
+        f"Scatter of the contribution by {run.paid_by} against accuracy received for {len(brought)} "
+        f"participants. Pearson coefficient {coefficient(allocation.pearson)} on validation data."
+    )
+    return Picture("fairness", figure, alt)
+
+
+def _against_accuracy(run: Run, allocation: Allocation) -> Picture:
     alone = np.array([p.contribution for p in run.participants], dtype=float)
     received = np.array([p.received for p in run.participants], dtype=float)
     # NaN where there is no test part: nothing is drawn there.

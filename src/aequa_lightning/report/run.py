@@ -112,6 +112,11 @@ class Run:
         return tuple(sorted(self.participants, key=lambda p: -(_first(p.contribution, p.standalone) or 0.0)))
 
     @property
+    def paid_by_accuracy(self) -> bool:
+        """Whether the contribution that was paid for is the accuracy alone, as it is by default."""
+        return self.paid_by in (None, "standalone")
+
+    @property
     def full_accuracy(self) -> float | None:
         """Validation accuracy of the full width: as allocated, else of the last round."""
         if self.allocation is not None:

@@ -1,5 +1,6 @@
 """The figures show the run's numbers, each participant's own."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,19 @@ def test_fairness_shows_each_participant_on_validation_and_test(run: Run) -> Non
     for p in run.participants:
         drawn = {(line.get_xdata()[0], line.get_ydata()[0]) for line in who(picture, p.number, Line2D)}
         assert drawn == {(p.contribution, p.received), (p.standalone_test, p.received_test)}
+
+
+def test_fairness_by_another_measure_compares_it_with_no_accuracy(run: Run) -> None:
+    paid = replace(run, paid_by="fedsv")
+    picture = reward_figures.fairness(paid)
+    for p in paid.participants:
+        assert [(line.get_xdata()[0], line.get_ydata()[0]) for line in who(picture, p.number, Line2D)] == [
+            (p.contribution, p.received)
+        ]
+    assert picture is not None
+    (axes,) = picture.figure.axes
+    assert len(axes.lines) == len(paid.participants)
+    assert axes.get_xlabel() == "contribution (fedsv)"
 
 
 def test_target_line_has_the_slope_and_passes_through_the_mean(run: Run) -> None:
