@@ -8,6 +8,7 @@ from typing import Any
 from aequa_lightning.collaboration.checkpoint import FORMAT, load_checkpoint, load_last
 from aequa_lightning.collaboration.corrections import Scaffold
 from aequa_lightning.collaboration.plan import Plan
+from aequa_lightning.collaboration.privacy import check_accountant
 from aequa_lightning.collaboration.robust import RobustAggregator
 from aequa_lightning.errors import InputError
 from aequa_lightning.mechanisms import Mechanism, PaidInRounds
@@ -41,6 +42,40 @@ def check_parts(mechanism: Mechanism, plan: Plan, *, keep_out: bool) -> None:
             "trainer.assessment.keep_out=true keeps updates out of the average, but with trainer.correction=Scaffold "
             "what was sent beside them has been used; choose FedProx."
         )
+    if plan.privacy is not None:
+        _check_private(mechanism, plan, paid, keep_out=keep_out)
+
+
+def _check_private(mechanism: Mechanism, plan: Plan, paid: str, *, keep_out: bool) -> None:
+    """Prove that everything the server gives away is made of noisy sums."""
+    aggregator = type(plan.aggregator).__name__
+    if isinstance(plan.aggregator, RobustAggregator):
+        raise InputError(
+            f"trainer.privacy adds noise to a sum, and trainer.aggregator={aggregator} takes none; choose FedAvg."
+        )
+    if plan.aggregator.weighting != "uniform":
+        raise InputError(
+            f"trainer.privacy bounds what one participant can change, but {aggregator} weights by samples; "
+            "set trainer.aggregator.weighting=uniform."
+        )
+    if mechanism.holds_widths or isinstance(mechanism, PaidInRounds):
+        raise InputError(f"trainer.privacy protects one model that all hold, but {paid} hold others; choose Aequa.")
+    if isinstance(plan.correction, Scaffold):
+        raise InputError(
+            "trainer.correction=Scaffold hands out a mean to which trainer.privacy adds no noise; choose FedProx."
+        )
+    if keep_out:
+        raise InputError(
+            "trainer.assessment.keep_out=true lets one update decide whether another one is averaged, which "
+            "trainer.privacy cannot bound; leave it false."
+        )
+    if plan.participants_per_round is not None and plan.participation.choice != "poisson":
+        raise InputError(
+            f"trainer.privacy is accounted for where participants are chosen independently, but "
+            f"trainer.participation.choice={plan.participation.choice}; choose poisson, or leave "
+            "trainer.participants_per_round out."
+        )
+    check_accountant()
 
 
 def check_writable(folder: Path) -> None:
@@ -102,6 +137,29 @@ def check_state(model: SlimmableClassifier, participants: int, state: dict[str, 
             "use the run's own config.yaml."
         )
     check_parameters(model, state)
+
+
+def check_same_privacy(plan: Plan, state: dict[str, Any]) -> None:
+    """Prove that a checkpoint's rounds spent what the configured ones spend, so that the sum can be told.
+
+    Raises:
+        InputError: They did not.
+    """
+    if state["privacy"] != plan.spending:
+        then, now = (_assigned(spending) for spending in (state["privacy"], plan.spending))
+        raise InputError(
+            f"ckpt_path was trained with {then}, now it is {now}: what both spend together cannot be told. Go on as "
+            "it was, or begin a new run."
+        )
+
+
+def _assigned(spending: dict[str, float | None] | None) -> str:
+    if spending is None:
+        return "trainer.privacy=null"
+    return (
+        f"trainer.privacy.noise_multiplier={spending['noise_multiplier']} and "
+        f"trainer.participants_per_round={spending['participants_per_round']}"
+    )
 
 
 def check_parameters(model: SlimmableClassifier, state: dict[str, Any]) -> None:

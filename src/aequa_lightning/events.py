@@ -132,4 +132,6 @@ def append_metrics(path: Path, event: Event) -> None:
 
 def _metrics_row(event: Event) -> dict[str, float | None]:
     row = {"round": event["round"], "train_loss": event["train_loss"], "seconds": event["seconds"]}
+    if "epsilon" in event:
+        row["epsilon"] = event["epsilon"]
     return row | {f"validation_accuracy/{width}": value for width, value in event["validation_accuracy"].items()}

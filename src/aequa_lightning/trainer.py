@@ -17,7 +17,7 @@ from aequa_lightning.callbacks import Progress, Rewards
 from aequa_lightning.callbacks.downloads import Downloads
 from aequa_lightning.callbacks.measurement import Measurement
 from aequa_lightning.callbacks.measures import Assessment
-from aequa_lightning.checks import check_parts, check_state, check_writable, state_to_resume
+from aequa_lightning.checks import check_parts, check_same_privacy, check_state, check_writable, state_to_resume
 from aequa_lightning.collaboration.aggregators import Aggregator, FedAvg
 from aequa_lightning.collaboration.checkpoint import load_last
 from aequa_lightning.collaboration.corrections import LocalCorrection, NoCorrection
@@ -26,6 +26,7 @@ from aequa_lightning.collaboration.hooks import CollaborationCallback
 from aequa_lightning.collaboration.local import LocalWork
 from aequa_lightning.collaboration.participation import Participation
 from aequa_lightning.collaboration.plan import Plan
+from aequa_lightning.collaboration.privacy import Privacy
 from aequa_lightning.collaboration.topology import build_fabric, launch
 from aequa_lightning.data import CollaborativeData
 from aequa_lightning.errors import InputError, RunInterrupted
@@ -55,6 +56,7 @@ class CollaborativeTrainer:
         participation: Who is drawn, who fails to report, who runs out of time; null: all alike, nobody and nobody.
         aggregator: How updates become one; null: FedAvg weighted by samples.
         correction: What is added to the participants' gradients against their drifting apart; null: nothing.
+        privacy: Clipping and noise by which the shared model tells little of any participant; null: none.
         participant_state: ``keep``: a participant's optimizer goes on with what it remembers, such as momentum, from
             its last round; ``reset``: it begins anew in every round. Norm statistics are never kept: those of a width
             are taken anew.
@@ -95,6 +97,7 @@ class CollaborativeTrainer:
         participation: Participation | None = None,
         aggregator: Aggregator | None = None,
         correction: LocalCorrection | None = None,
+        privacy: Privacy | None = None,
         participant_state: Literal["reset", "keep"] = "reset",
         mechanism: Mechanism | None = None,
         assessment: Assessment | None = None,
@@ -138,6 +141,7 @@ class CollaborativeTrainer:
             mechanism=repr(self.mechanism),
             participation=participation or Participation(),
             correction=correction or NoCorrection(),
+            privacy=privacy,
             participant_state=participant_state,
             keep_checkpoints=keep_checkpoints,
             standalone_dir=None if standalone_dir is None else Path(standalone_dir),
@@ -177,6 +181,9 @@ class CollaborativeTrainer:
         self.plan.participation.check(datamodule.participants, self.plan.participants_per_round)
         if state is not None:
             check_state(model, datamodule.participants, state)
+            check_same_privacy(self.plan, state)
+        if self.plan.privacy is not None:
+            self.plan.privacy.check(datamodule.participants)
         datamodule.prepare_data()
         datamodule.setup("fit")
         check_writable(self.plan.run_dir)

@@ -1,10 +1,12 @@
 """The number of processes is a matter of speed, never of result."""
 
+import csv
 import json
 from pathlib import Path
 
 import pytest
 
+from aequa_lightning.collaboration.privacy import spent_epsilon
 from tests.helpers.command import events, fit, largest_difference
 
 pytestmark = pytest.mark.distributed
@@ -65,3 +67,33 @@ def test_one_and_three_processes_give_the_same_bits_whatever_a_round_is_made_of(
     assert any(event["lost"] for event in rounds)
     assert any(event["cut"] for event in rounds)
     assert any(not event["participants"] for event in rounds)
+
+
+PRIVATE = (
+    "--trainer.privacy.clip=0.5",
+    "--trainer.privacy.delta=0.01",
+    "--trainer.aggregator=FedAvgM",
+    "--trainer.aggregator.weighting=uniform",
+    "--trainer.participants_per_round=2",
+    "--trainer.participation.choice=poisson",
+    "--trainer.mechanism=SharedModel",
+    "--trainer.report=false",
+    "--trainer.programs=false",
+)
+
+
+def test_noise_and_what_it_spends_are_the_same_on_any_number_of_processes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("dp_accounting", reason="dp-accounting is not installed (the extra 'privacy')")
+    one = fit(tmp_path / "one", *PRIVATE, rounds=3)
+    other = fit(tmp_path / "other", *PRIVATE, devices=3, rounds=2)
+    fit(other, *PRIVATE, "--ckpt_path=last", devices=2, rounds=3)
+    assert largest_difference(one, other) == 0
+    for run in (one, other):
+        spent = [event["epsilon"] for event in events(run, "round")]
+        assert spent == [spent_epsilon(1.0, rounds, delta=0.01, probability=0.5) for rounds in (1, 2, 3)]
+        assert [
+            float(row["epsilon"]) for row in csv.DictReader((run / "metrics.csv").read_text().splitlines())
+        ] == spent
+    assert f"epsilon {spent[-1]:.3g} at delta 0.01" in capsys.readouterr().out

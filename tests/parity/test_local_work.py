@@ -13,6 +13,7 @@ from aequa_lightning.collaboration.aggregators import FedAvg
 from aequa_lightning.collaboration.corrections import FedProx, Scaffold
 from aequa_lightning.collaboration.local import LocalWork, batches
 from aequa_lightning.collaboration.participation import Participation
+from aequa_lightning.collaboration.privacy import Privacy, PrivateAverage
 from aequa_lightning.collaboration.seeding import derive_seed
 from aequa_lightning.data import DigitsData, QuantityImbalance
 from aequa_lightning.mechanisms import SharedModel
@@ -20,7 +21,7 @@ from aequa_lightning.trainer import CollaborativeTrainer
 from aequa_lightning.training import SlimmableClassifier
 from tests.helpers.command import parameters
 
-ROUNDS, RATE, MU, PARTICIPANTS, SEED = 4, 0.1, 0.5, 3, 5
+ROUNDS, RATE, MU, PARTICIPANTS, PER_ROUND, SEED = 4, 0.1, 0.5, 3, 2, 5
 
 
 class Classifier(SlimmableClassifier):
@@ -41,7 +42,7 @@ def by_the_engine(run_dir: Path, momentum: float, **options: Any) -> tuple[torch
         accelerator="cpu",
         devices=1,
         max_rounds=ROUNDS,
-        participants_per_round=2,
+        participants_per_round=PER_ROUND,
         aggregator=FedAvg("uniform"),
         run_dir=str(run_dir),
         mechanism=SharedModel(),
@@ -67,10 +68,11 @@ class ByHand:
     def __init__(self, network: torch.nn.Module, data: DigitsData) -> None:
         self.network, self.data, self.server = network, data, flat(network)
 
-    def rounds(self) -> Any:
+    def rounds(self, participation: Participation | None = None) -> Any:
         sizes = [len(self.data.participant(index)) for index in range(PARTICIPANTS)]
         for number in range(1, ROUNDS + 1):
-            yield number, Participation().cast(sizes, 2, seed=SEED, round=number).reporting
+            cast = (participation or Participation()).cast(sizes, PER_ROUND, seed=SEED, round=number)
+            yield number, cast.reporting
 
     def losses(self, number: int, index: int) -> Any:
         """Yield the loss of each batch, at the parameters that the network then has."""
@@ -120,6 +122,32 @@ def test_scaffold_is_option_two_of_its_source(tmp_path: Path) -> None:
         for index in present:
             own[index] = variates[index]
     torch.testing.assert_close(trained, hand.server, atol=1e-4, rtol=0)
+
+
+def test_private_averages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # What is averaged needs no accountant.
+    monkeypatch.setattr("aequa_lightning.checks.check_accountant", lambda: None)
+    monkeypatch.setattr("aequa_lightning.collaboration.privacy.spent_epsilon", lambda *_, **__: 1.0)
+    privacy, participation = Privacy(clip=0.2, noise_multiplier=0.1), Participation("poisson", availability=0.3)
+    network, data, trained = by_the_engine(tmp_path, 0.0, privacy=privacy, participation=participation)
+    hand, numbers, lengths = ByHand(network, data), [], []
+    private = PrivateAverage(privacy, participants=PARTICIPANTS, per_round=PER_ROUND, seed=SEED)
+    for number, present in hand.rounds(participation):
+        total = torch.zeros(len(hand.server), dtype=torch.float64)
+        for index in present:
+            put(network, hand.server)
+            for loss in hand.losses(number, index):
+                gradients = torch.autograd.grad(loss, list(network.parameters()))
+                put(network, flat(network) - RATE * torch.cat([g.reshape(-1) for g in gradients]))
+            update = flat(network) - hand.server
+            lengths.append(float(update.norm()))
+            total += update * min(1.0, 0.2 / lengths[-1])
+        # The divisor does not tell how many there were, and noise there is also of nobody.
+        hand.server = hand.server + (total / PER_ROUND + private.noise(len(total), round=number)).float()
+        numbers.append(len(present))
+    torch.testing.assert_close(trained, hand.server, atol=1e-5, rtol=0)
+    assert set(numbers) == {0, 1}
+    assert min(lengths) < 0.2 < max(lengths)
 
 
 @pytest.mark.parametrize("state", ["reset", "keep"])

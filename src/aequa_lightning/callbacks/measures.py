@@ -99,7 +99,8 @@ class Measures:
         self._base: Tensor | None = None
         self._gradient: Tensor | None = None
         self._caught: list[Counter[str]] = [Counter() for _ in range(run.data.participants)]
-        players = run.plan.participants_per_round or run.data.participants
+        chance = run.plan.participation.choice == "poisson"
+        players = run.data.participants if chance else run.plan.participants_per_round or run.data.participants
         check_coalitions(self._of_coalitions, players=players, budget=assessment.budget)
         if "class_cosine" in self.names:
             head_positions(run.classifier.network.full, run.data.num_classes)

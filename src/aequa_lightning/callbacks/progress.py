@@ -52,6 +52,8 @@ class Progress(CollaborationCallback):
             return
         accuracy = result.record["validation_accuracy"]["1"]
         text = f"round {result.round}/{run.plan.max_rounds}  full width {accuracy:.1%} on validation"
+        if "epsilon" in result.record:
+            text += f"  epsilon {result.record['epsilon']:.3g}"
         if self._bar:
             self._bar.update(self._rounds, completed=result.round, description=text)
         elif result.round % max(1, run.plan.max_rounds // 10) == 0 or result.round == run.plan.max_rounds:

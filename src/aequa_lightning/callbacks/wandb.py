@@ -160,6 +160,8 @@ def _history(record: dict[str, Any]) -> dict[str, float]:
          'participant/a/cosine': 1.0, 'time/round': 2.0, 'time/training': 1.5, 'time/other': 0.5}
     """
     row = {"round": record["round"], "train/loss": record["train_loss"]}
+    if "epsilon" in record:
+        row["privacy/epsilon"] = record["epsilon"]
     row |= {f"validation/accuracy/{width}": value for width, value in record["validation_accuracy"].items()}
     for person in record["participants"]:
         if person["name"] not in record["rejected"]:

@@ -24,6 +24,7 @@ from aequa_lightning.collaboration.local import LocalTrainer, LocalWork, Optimiz
 from aequa_lightning.collaboration.memory import ParticipantMemory
 from aequa_lightning.collaboration.participation import Cast
 from aequa_lightning.collaboration.plan import Plan
+from aequa_lightning.collaboration.privacy import PrivateAverage
 from aequa_lightning.collaboration.records import describe_round, describe_run, write_round
 from aequa_lightning.collaboration.resident import Resident
 from aequa_lightning.collaboration.server import Server
@@ -97,6 +98,11 @@ class Collaboration:
         self._placement = Placement(self.samples)
         self._memory = ParticipantMemory(plan.run_dir / "participants", data.names, deletes=self.is_global_zero)
         self._corrector = plan.correction.build(self.parameters, data.participants)
+        self.private: PrivateAverage | None = None
+        if plan.privacy is not None:
+            self.private = PrivateAverage(
+                plan.privacy, participants=data.participants, per_round=plan.participants_per_round, seed=plan.seed
+            )
         self.call("setup")
 
     @property
@@ -165,6 +171,7 @@ class Collaboration:
             "server": self.server.state_dict(),
             "correction": self._corrector.state_dict(),
             "memory": self._memory.state_dict(),
+            "privacy": self.plan.spending,
             "widths": self.widths,
             "models": self.models,
             # Statistics are left out: they are taken anew for whatever width is evaluated.
@@ -229,8 +236,7 @@ class Collaboration:
         )
         self.call("on_round_start")
         present = cast.reporting
-        samples = [self.samples[index] for index in present]
-        weights = dict(zip(present, self.plan.aggregator.weights(samples), strict=True))
+        weights = self._weights(present)
         hosted = self._placement.assign(present, self.topology.groups)[self.topology.group]
         # A participant's row: its loss, whether its update was refused, and the seconds it took.
         row = {index: place for place, index in enumerate(present)}
@@ -254,7 +260,8 @@ class Collaboration:
             left_out = sorted({index for found in self.call("on_updates", list(taken), refused) for index in found})
             for index in left_out:
                 self.server.leave_out(index, taken.pop(index))
-            mean_update, coverage = self.server.combine(taken, self.widths)
+            noise = None if self.private is None else self.private.noise(len(self.parameters), round=number)
+            mean_update, coverage = self.server.combine(taken, self.widths, noise=noise)
             self.server.step(mean_update, coverage)
             self._corrector.reduce(self.topology)
             if self.plan.participants_remember:
@@ -273,6 +280,13 @@ class Collaboration:
         record["seconds"], record["seconds_by_phase"] = watch.lap()
         with at("record"):
             write_round(self, record)
+
+    def _weights(self, present: Sequence[int]) -> dict[int, float]:
+        """Return how much each participant of a round counts."""
+        if self.private is not None:
+            return dict.fromkeys(present, self.private.weight)
+        weights = self.plan.aggregator.weights([self.samples[index] for index in present])
+        return dict(zip(present, weights, strict=True))
 
     def _train_participant(self, number: int, index: int) -> tuple[float, Tensor]:
         """Train one participant from what it holds and remembers; return its loss and its update."""
@@ -303,7 +317,7 @@ class Collaboration:
         variate = self._corrector.end()
         if not (math.isfinite(loss) and is_acceptable(update) and (variate is None or is_acceptable(variate))):
             return False
-        self.server.receive(index, update, weight)
+        self.server.receive(index, update if self.private is None else self.private.clip(update), weight)
         self._corrector.accept()
         if self.plan.participants_remember and self.topology.replica == 0:
             kept = self.local.optimizer_state() if self.plan.participant_state == "keep" else None

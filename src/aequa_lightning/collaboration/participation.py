@@ -32,7 +32,8 @@ class Participation:
 
     Args:
         choice: ``uniform``: all are equally likely; ``samples``: in proportion to their numbers of samples, those
-            chosen one after another without going back.
+            chosen one after another without going back; ``poisson``: each independently of the others with the
+            probability participants_per_round / participants, so that their number varies.
         availability: Probability that a participant can be reached in a round, in (0, 1]; one for all, or one each.
             Without ``participants_per_round`` whoever can be reached takes part.
         dropout: Probability that a chosen participant fails to report, in [0, 1).
@@ -44,7 +45,7 @@ class Participation:
         InputError: A value is out of range.
     """
 
-    choice: Literal["uniform", "samples"] = "uniform"
+    choice: Literal["uniform", "samples", "poisson"] = "uniform"
     availability: float | Sequence[float] = 1.0
     dropout: float = 0.0
     steps_in_time: int | None = None
@@ -97,7 +98,8 @@ class Participation:
 
         Args:
             samples: Number of samples of every participant.
-            count: How many to choose; where fewer can be reached, these. None: all who can be reached.
+            count: How many to choose; where fewer can be reached, these. None: all who can be reached. For the
+                choice ``poisson`` it is the mean over rounds in which all can be reached.
             seed: The run's seed.
             round: Number of the round.
 
@@ -112,7 +114,9 @@ class Participation:
             for key in ("availability", "selection", "dropout")
         }
         chosen = np.flatnonzero(lots["availability"].random(len(samples)) < np.asarray(self.availability))
-        if count is not None and count < len(chosen):
+        if count is not None and self.choice == "poisson":
+            chosen = chosen[lots["selection"].random(len(samples))[chosen] < count / len(samples)]
+        elif count is not None and count < len(chosen):
             sizes = np.asarray(samples)[chosen]
             odds = None if self.choice == "uniform" else sizes / sizes.sum()
             chosen = np.sort(lots["selection"].choice(chosen, count, replace=False, p=odds))

@@ -8,6 +8,7 @@ from aequa_lightning.collaboration.aggregators import Aggregator
 from aequa_lightning.collaboration.corrections import LocalCorrection, NoCorrection
 from aequa_lightning.collaboration.local import LocalWork
 from aequa_lightning.collaboration.participation import Participation
+from aequa_lightning.collaboration.privacy import Privacy
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Plan:
         mechanism: Description of how participants are paid, for the record.
         participation: Who takes part in a round, and what may go wrong.
         correction: What is added to the participants' gradients.
+        privacy: What the shared model may tell of a participant; None: anything.
         participant_state: Whether participants keep their optimizer's memory from round to round.
         keep_checkpoints: How many rounds' checkpoints stay.
         standalone_dir: Folder in which runs share what participants reach alone; None: they do not.
@@ -40,9 +42,20 @@ class Plan:
     mechanism: str
     participation: Participation = field(default_factory=Participation)
     correction: LocalCorrection = field(default_factory=NoCorrection)
+    privacy: Privacy | None = None
     participant_state: Literal["reset", "keep"] = "reset"
     keep_checkpoints: int = 2
     standalone_dir: Path | None = None
+
+    @property
+    def spending(self) -> dict[str, float | None] | None:
+        """What decides how much privacy a round spends; None: it spends all."""
+        if self.privacy is None:
+            return None
+        return {
+            "noise_multiplier": self.privacy.noise_multiplier,
+            "participants_per_round": self.participants_per_round,
+        }
 
     @property
     def participants_remember(self) -> bool:

@@ -38,6 +38,7 @@ def describe_run(run: Collaboration) -> dict[str, Any]:
             "widths": list(network.widths),
         },
         "mechanism": run.plan.mechanism,
+        "privacy": run.private and run.private.describe(),
         "max_rounds": run.plan.max_rounds,
     }
 
@@ -61,9 +62,11 @@ def describe_round(
         left_out: Those whose update could be averaged but was not to be.
         lost: Those who were chosen but did not report.
     """
+    spent = {} if run.private is None else {"epsilon": run.private.epsilon(run.round)}
     data, total = run.data, sum(weights.values())
     return {
         "round": run.round,
+        **spent,
         "train_loss": sum(weight * losses[index] for index, weight in weights.items()) / total if weights else None,
         "participants": [
             {
@@ -96,6 +99,8 @@ def write_round(run: Collaboration, record: dict[str, Any]) -> None:
     metrics = {f"validation_accuracy/{width}": value for width, value in record["validation_accuracy"].items()}
     if record["train_loss"] is not None:
         metrics["train_loss"] = record["train_loss"]
+    if "epsilon" in record:
+        metrics["epsilon"] = record["epsilon"]
     run.fabric.log_dict({"round": run.round, **metrics}, step=run.round)
     if not run.is_global_zero:
         return

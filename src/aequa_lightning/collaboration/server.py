@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from aequa_lightning.collaboration.aggregators import Aggregator
-from aequa_lightning.collaboration.fixed_point import ExactSum
+from aequa_lightning.collaboration.fixed_point import ExactSum, from_fixed_point
 from aequa_lightning.collaboration.holdings import Holdings
 from aequa_lightning.collaboration.robust import RobustAggregator
 from aequa_lightning.collaboration.topology import Topology
@@ -60,12 +60,16 @@ class Server:
         if index in self.updates and not isinstance(self.aggregator, RobustAggregator):
             self._sum.add(self.updates[index], -weight)
 
-    def combine(self, weights: Mapping[int, float], widths: Sequence[float]) -> tuple[Tensor, Tensor]:
+    def combine(
+        self, weights: Mapping[int, float], widths: Sequence[float], *, noise: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Return what all groups have taken in as one update; a collective operation.
 
         Args:
             weights: Weight of every participant whose update was taken in, by index, ascending.
             widths: Width of every participant of the run.
+            noise: Added to the weighted sum, float64 of shape (P,), the same in every process. The sum is not divided
+                by the weights then: who took part must not show.
 
         Returns:
             The mean update, float64 of shape (P,), and the total weight behind each of its entries, float64 of shape
@@ -76,6 +80,8 @@ class Server:
             size = len(self.parameters)
             return self.aggregator.combine(self.updates, list(weights), self._topology, size=size), coverage
         self._topology.sum_over_groups(self._sum.total)
+        if noise is not None:
+            return from_fixed_point(self._sum.total) + noise.to(coverage.device), torch.ones_like(coverage)
         return self._sum.mean(coverage), coverage
 
     def step(self, mean_update: Tensor, coverage: Tensor) -> None:

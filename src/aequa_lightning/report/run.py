@@ -39,7 +39,10 @@ class Participant:
 
 @dataclass(frozen=True)
 class Round:
-    """One round: its time in seconds, also by phase, the bytes sent and the validation accuracy of each width."""
+    """One round: its time in seconds, also by phase, the bytes sent and the validation accuracy of each width.
+
+    ``epsilon`` is the privacy spent so far, None where there is none.
+    """
 
     number: int
     seconds: float
@@ -47,6 +50,7 @@ class Round:
     accuracy_by_width: Mapping[float, float]
     bytes_sent: int
     rejected: tuple[str, ...]
+    epsilon: float | None = None
 
 
 @dataclass(frozen=True)
@@ -211,6 +215,7 @@ def _round(event: Mapping[str, Any]) -> Round:
         accuracy_by_width=_by_width(event.get("validation_accuracy", {})),
         bytes_sent=event.get("bytes_sent", 0),
         rejected=tuple(str(who) for who in event.get("rejected", ())),
+        epsilon=event.get("epsilon"),
     )
 
 

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from aequa_lightning.report.run import Run, read_run
-from aequa_lightning.report.words import coefficient, percent, plural, points, width_of
+from aequa_lightning.report.words import coefficient, percent, plural, points, privacy, width_of
 
 
 def summary_table(run_dir: Path) -> Table:
@@ -24,7 +24,8 @@ def summary_table(run_dir: Path) -> Table:
     """
     run = read_run(run_dir)
     # Narrow enough for a terminal of 80 columns.
-    table = Table(title=str(run_dir), caption=_caption(run), box=SIMPLE_HEAD, padding=0)
+    caption = "\n".join(line for line in (_caption(run), privacy(run)) if line)
+    table = Table(title=str(run_dir), caption=caption, box=SIMPLE_HEAD, padding=0)
     table.title_justify = table.caption_justify = "left"
     table.add_column("participant", no_wrap=True)
     for column in ("samples", "standalone", "contribution", "width", "received", "test", "gain"):

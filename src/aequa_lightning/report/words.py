@@ -164,8 +164,17 @@ def describe(participant: Participant) -> str:
 
 
 def story(run: Run) -> list[str]:
-    """Tell in five sentences, or in fewer while the run has not got that far, what happened."""
-    return [_training(run), *_accuracy(run), *_payment(run)]
+    """Tell in five sentences, or in fewer while the run has not got that far, what happened; one more of privacy."""
+    spent = privacy(run)
+    return [_training(run), *_accuracy(run), *_payment(run), *([f"The shared network keeps {spent}."] if spent else [])]
+
+
+def privacy(run: Run) -> str | None:
+    """Say what a run has spent of its participants' privacy; None where it was to keep none."""
+    if not run.rounds or run.rounds[-1].epsilon is None:
+        return None
+    delta = run.start["privacy"]["delta"]
+    return f"user-level differential privacy with epsilon {run.rounds[-1].epsilon:.3g} at delta {delta:g}"
 
 
 def _training(run: Run) -> str:

@@ -1,7 +1,7 @@
 """Frequencies of who takes part against the exact probabilities."""
 
 import itertools
-from math import prod
+from math import comb, prod
 
 import numpy as np
 import pytest
@@ -36,6 +36,15 @@ def test_choice_by_samples_is_drawing_one_after_another() -> None:
         probability = SAMPLES[first] / 100 * SAMPLES[second] / (100 - SAMPLES[first])
         exact[[first, second]] += probability
     assert frequencies(Participation("samples"), 2) == near(exact.tolist())
+
+
+def test_the_poisson_choice_is_one_coin_each() -> None:
+    participation = Participation("poisson")
+    assert frequencies(participation, 1) == near([0.25] * 4)
+    assert frequencies(Participation("poisson", availability=0.5), 1) == near([0.125] * 4)
+    rounds = [participation.cast(SAMPLES, 1, seed=3, round=number).reporting for number in range(ROUNDS)]
+    numbers = np.bincount([len(present) for present in rounds], minlength=5) / ROUNDS
+    assert numbers == near([comb(4, k) * 0.25**k * 0.75 ** (4 - k) for k in range(5)])
 
 
 def test_availability_without_a_number_is_one_coin_each() -> None:

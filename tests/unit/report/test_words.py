@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from aequa_lightning.report import read_run
-from aequa_lightning.report.words import short_names, story
+from aequa_lightning.report.words import privacy, short_names, story
 from tests.helpers.fake_run import write_fake_run
 
 
@@ -30,6 +30,15 @@ def test_story_counts_those_who_lose(tmp_path: Path) -> None:
 def test_story_of_an_unfinished_run_promises_nothing(tmp_path: Path) -> None:
     sentences = story(read_run(write_fake_run(tmp_path, participants=4, rounds=2, finished=False)))
     assert sentences[-1] == "No widths have been allocated yet."
+
+
+def test_story_ends_with_the_privacy_that_the_last_round_left(tmp_path: Path) -> None:
+    run = read_run(write_fake_run(tmp_path, participants=4, rounds=2))
+    assert privacy(run) is None
+    rounds = tuple(replace(r, epsilon=1.25 * r.number) for r in run.rounds)
+    private = replace(run, rounds=rounds, start={**run.start, "privacy": {"delta": 1e-5}})
+    said = "The shared network keeps user-level differential privacy with epsilon 2.5 at delta 1e-05."
+    assert story(private) == [*story(run), said]
 
 
 def test_short_names_stay_different() -> None:
