@@ -48,6 +48,8 @@ class CollaborativeTrainer:
         devices: Processes per machine; ``auto`` is one per GPU, or one.
         num_nodes: Number of machines.
         precision: ``32-true``, ``16-mixed`` or ``bf16-mixed``.
+        compile: Whether the widths of the model's grid train compiled by ``torch.compile``; the first step of each
+            takes long then. Results are repeatable, but differ in rounding from those of a run that is not compiled.
         replicas: Processes that share a participant by data parallelism; must divide the number of processes.
         max_rounds: Rounds of local training and averaging, >= 1.
         local_epochs: Passes of a participant over its data in a round, >= 1.
@@ -89,6 +91,7 @@ class CollaborativeTrainer:
         devices: int | str | list[int] = "auto",
         num_nodes: int = 1,
         precision: Precision = "32-true",
+        compile: bool = False,
         replicas: int = 1,
         max_rounds: int = 10,
         local_epochs: int = 1,
@@ -144,6 +147,7 @@ class CollaborativeTrainer:
             privacy=privacy,
             participant_state=participant_state,
             keep_checkpoints=keep_checkpoints,
+            compile=compile,
             standalone_dir=None if standalone_dir is None else Path(standalone_dir),
         )
         check_parts(self.mechanism, self.plan, keep_out=assessment is not None and assessment.keep_out)

@@ -73,6 +73,11 @@ class SlimmableClassifier(LightningModule):
         logits: Tensor = self.network(inputs, width)
         return logits
 
+    @override
+    def compile(self, *args: Any, **options: Any) -> None:
+        """Let the widths of the grid train compiled; see :meth:`SlimmableModel.compile`. The arguments are its."""
+        self.network.compile(*args, **options)
+
     def sandwich(
         self,
         inputs: Tensor,

@@ -61,8 +61,9 @@ def test_print_config_is_a_configuration(capsys: pytest.CaptureFixture[str]) -> 
 
 def test_the_command_line_overrides_the_file() -> None:
     words = ("--trainer.max_rounds=3", "--optimizer=SGD", "--optimizer.lr=0.5", "--data.partition=Homogeneous")
+    words += ("--trainer.compile=true",)
     cli = build(*words, "--lr_scheduler=StepLR", "--lr_scheduler.step_size=4", "--model.widths=[1.0,0.5]")
-    assert cli.trainer.plan.max_rounds == 3
+    assert (cli.trainer.plan.max_rounds, cli.trainer.plan.compile) == (3, True)
     assert cli.model.network.widths == (1.0, 0.5)
     (optimizer,), (schedule,) = cli.model.configure_optimizers()
     assert (type(optimizer), optimizer.defaults["lr"]) == (torch.optim.SGD, 0.5)

@@ -131,6 +131,16 @@ def test_mixed_precision_is_near(run: Run) -> None:
     assert distance(found, expected) < 0.03 < distance(found, exact) < 0.2
 
 
+# The compiler looks at this attribute of every input, and hides the warning unless warnings are errors.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+def test_compiled_under_the_trainer_gradients_are_the_hand_summed_ones() -> None:
+    model = classifier("batch")
+    expected = summed_by_hand(model.network)
+    model.compile(backend="aot_eager")
+    under_trainer(model, "32-true")
+    assert_equal(gradients(model.network), expected)
+
+
 def test_micro_batches_add_up_to_the_batch() -> None:
     model = classifier("none")
     sandwich_step(model, INPUTS, TARGETS, WIDTHS, distillation=Distillation())

@@ -80,7 +80,7 @@ class Collaboration:
         alone = plan.run_dir / "standalone"
         if plan.standalone_dir is not None:
             work = plan.work.times(plan.max_rounds)
-            alone = plan.standalone_dir / standalone_key(self.local, data, work=work)
+            alone = plan.standalone_dir / standalone_key(self.local, data, work=work, compiled=plan.compile)
         self.standalone = StandaloneRecords(alone, data.names)
         self._checkpoints = plan.run_dir / "checkpoints"
         self._events = EventLog(plan.run_dir / "events.jsonl")
@@ -132,6 +132,8 @@ class Collaboration:
         Returns:
             True when finished; False when a signal stopped it, with its state saved.
         """
+        if self.plan.compile:
+            self.classifier.compile()
         with self.stop.listening():
             try:
                 if self.plan.participants_remember:

@@ -29,6 +29,7 @@ class Plan:
         privacy: What the shared model may tell of a participant; None: anything.
         participant_state: Whether participants keep their optimizer's memory from round to round.
         keep_checkpoints: How many rounds' checkpoints stay.
+        compile: Whether widths of the grid train compiled.
         standalone_dir: Folder in which runs share what participants reach alone; None: they do not.
     """
 
@@ -45,6 +46,7 @@ class Plan:
     privacy: Privacy | None = None
     participant_state: Literal["reset", "keep"] = "reset"
     keep_checkpoints: int = 2
+    compile: bool = False
     standalone_dir: Path | None = None
 
     @property

@@ -83,13 +83,14 @@ def _digest(result: Standalone) -> str:
     return hashlib.sha256(json.dumps(asdict(result)).encode()).hexdigest()
 
 
-def standalone_key(local: LocalTrainer, data: CollaborativeData, *, work: LocalWork) -> str:
+def standalone_key(local: LocalTrainer, data: CollaborativeData, *, work: LocalWork, compiled: bool = False) -> str:
     """Return a name for everything that decides what participants reach alone: equal names, equal results.
 
     Args:
         local: Trains them; its present parameters are where they start.
         data: Their samples, and those that they are scored on.
         work: What each of them does.
+        compiled: Whether they train compiled, which rounds differently.
 
     Returns:
         32 hexadecimal digits.
@@ -108,6 +109,7 @@ def standalone_key(local: LocalTrainer, data: CollaborativeData, *, work: LocalW
         local.topology.replicas,
         torch.get_num_threads(),
         work,
+        compiled,
         [len(data.participant(index)) for index in range(data.participants)],
     ]
     name = hashlib.sha256("\n".join(map(repr, settings)).encode())

@@ -1,6 +1,6 @@
 """A network of any width: one set of weights whose prefixes are networks too."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import chain
 from typing import Any, Literal
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from aequa_lightning.errors import InputError
 from aequa_lightning.slimmable import norm
+from aequa_lightning.slimmable.compiling import Compiler
 from aequa_lightning.slimmable.lending import lend
 from aequa_lightning.slimmable.plan import SlicePlan
 from aequa_lightning.slimmable.skeleton import filled_copy
@@ -67,6 +68,7 @@ class SlimmableModel(nn.Module):
         self._private = _private_names(full, affine)
         self._networks = SubNetworks(full, self.example_input, self.widths, private=self._private)
         self.structure = self._networks.structure
+        self._compiler: Compiler | None = None
         self.has_statistics = bool(norm.statistics(full))
         self.banks, self.affines = norm.Banks(), norm.Affines()
         for sizes in map(self.structure.sizes, self.widths if self._private else ()):
@@ -89,10 +91,27 @@ class SlimmableModel(nn.Module):
             InputError: When the width is out of range, or in evaluation when its statistics have seen no data.
         """
         if self._networks.is_full(width):
-            return self.full(x)
+            return self._run(self.full, width)(x)
         narrow = self._networks.at(width)
         statistics = self._training_statistics(narrow) if self.full.training else self._statistics(narrow, width)
-        return narrow.skeleton(x, self._lend(narrow, statistics))
+        return narrow.skeleton(x, self._lend(narrow, statistics), self._run(narrow.skeleton.module, width))
+
+    def compile(self, *args: Any, **options: Any) -> None:
+        """Let the widths of the grid train through compiled forms, each made when its width first trains.
+
+        What is not training, and widths that are not of the grid, compute as before. Outputs and gradients are those
+        of the network as it is, up to rounding and to the random numbers that dropout draws. Call it after the model
+        has been moved to its device.
+
+        Args:
+            *args: None; the signature is that of ``nn.Module.compile``.
+            **options: Of ``torch.compile``.
+
+        Raises:
+            InputError: When nothing can be compiled here.
+        """
+        device = next(self.parameters()).device
+        self._compiler = Compiler(len(self.widths), *args, device=device, options=options)
 
     def plan(self, width: Width) -> SlicePlan:
         """Return what a width takes of each parameter of ``full``; nothing of those that it has of its own.
@@ -233,6 +252,12 @@ class SlimmableModel(nn.Module):
                 own[name].copy_(tensor)
 
     # ---- what is private to a width -------------------------------------------------------------------------------
+
+    def _run(self, network: nn.Module, width: Width) -> Callable[[Any], Any]:
+        """Return what computes with the network of a width: itself, or its compiled form."""
+        if self._compiler is None or not (self.full.training and torch.is_grad_enabled()) or width not in self.widths:
+            return network
+        return self._compiler.compiled(network, self._networks.sizes(width))
 
     def _numel(self, width: Width) -> int:
         own = self.affines.get(self._networks.sizes(width)).values()

@@ -112,8 +112,14 @@ class Borrower:
         self._twins = list(zip(skeleton.modules(), full.modules(), strict=True))
         self._recurrent = [part for part in skeleton.modules() if isinstance(part, nn.RNNBase)]
 
-    def __call__(self, x: Any, tensors: Mapping[str, Tensor]) -> Any:
-        """Compute with the given parameters and buffers, by name."""
+    def __call__(self, x: Any, tensors: Mapping[str, Tensor], run: Callable[[Any], Any] | None = None) -> Any:
+        """Compute with the given parameters and buffers, by name.
+
+        Args:
+            x: The input.
+            tensors: What to compute with.
+            run: A compiled form of the skeleton, to compute in its place.
+        """
         for part, twin in self._twins:
             if part.training is not twin.training:
                 part.training = twin.training
@@ -121,7 +127,7 @@ class Borrower:
             for store, key, name, _ in self._slots:
                 store[key] = tensors[name]
             self._refresh()
-            return self.module(x)
+            return (self.module if run is None else run)(x)
         finally:
             for store, key, _, blank in self._slots:
                 store[key] = blank

@@ -12,7 +12,7 @@ from aequa_lightning.training import SlimmableClassifier
 
 def key(**changes: object) -> str:
     options = {"seed": 0, "backbone": "mlp", "widths": (1.0, 0.5), "rate": 0.1, "work": LocalWork(3), "batch": 32}
-    options |= {"data": {}} | changes
+    options |= {"data": {}, "compiled": False} | changes
     torch.manual_seed(options["seed"])
     data = DigitsData(**{"participants": 3, "train_samples": 200, "batch_size": options["batch"], **options["data"]})
     hidden = {"hidden": (8,)} if options["backbone"] == "mlp" else {}
@@ -24,7 +24,7 @@ def key(**changes: object) -> str:
     local = LocalTrainer(
         fabric, model, batch_size=data.batch_size, seed=options["seed"], augmentation=data.augmentation
     )
-    return standalone_key(local, data, work=options["work"])
+    return standalone_key(local, data, work=options["work"], compiled=options["compiled"])
 
 
 def test_the_key_is_that_of_the_content() -> None:
@@ -39,6 +39,7 @@ def test_the_key_is_that_of_the_content() -> None:
         {"backbone": "cnn3"},
         {"rate": 0.2},
         {"work": LocalWork(4)},
+        {"compiled": True},
         {"batch": 16},
         {"data": {"partition_seed": 1}},
         {"data": {"partition": Dirichlet(alpha=1.0)}},
