@@ -2,7 +2,8 @@
 
 Usage: python -m benchmarks [NAME ...]
 
-Those that need data or a finished run (``against_separate``, ``against_pooled``) are started by themselves.
+Those that need data or a finished run (``against_separate``, ``against_pooled``) or many minutes (``population``) are
+started by themselves.
 """
 
 import subprocess
