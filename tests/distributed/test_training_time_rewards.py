@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from aequa_lightning.mechanisms.aequa_training import earned_widths
-from tests.helpers.command import aequa, events, fit, largest_difference
+from tests.helpers.command import aequa, events, fit, largest_difference, parameters
 
 pytestmark = pytest.mark.distributed
 
@@ -72,6 +72,14 @@ def test_the_reward_is_what_everybody_receives_after_the_last_round(run_dir: Pat
     earned, _ = earned_widths(contributions, curve, slope=SLOPE, standalone=contributions)
     manifest = json.loads((run_dir / "rewards" / "manifest.json").read_text())["rewards"]
     assert [row["width"] for row in manifest] == earned
+
+
+def test_the_model_that_is_paid_with_is_that_of_the_best_round(run_dir: Path) -> None:
+    reached = [event["validation_accuracy"]["1"] for event in events(run_dir, "round")]
+    (best,) = events(run_dir, "best_round")
+    assert reached[best["round"] - 1] == max(reached) == best["validation_accuracy"]
+    then = torch.load(run_dir / "checkpoints" / f"round-{best['round']:04d}.ckpt", weights_only=True)["state_dict"]
+    assert all(torch.equal(value, then[name]) for name, value in parameters(run_dir).items())
 
 
 def test_one_process_goes_on_from_any_round_of_two_to_the_same_bits(run_dir: Path, tmp_path: Path) -> None:

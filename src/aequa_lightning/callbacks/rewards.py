@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+from aequa_lightning.callbacks.best_round import BestRound
 from aequa_lightning.callbacks.delivery import deliver
 from aequa_lightning.callbacks.measurement import Measurement, fill_gaps, measure_curve
 from aequa_lightning.callbacks.measures import Assessment, Measures
@@ -50,6 +51,7 @@ class Rewards(CollaborationCallback):
         """Make room for what is measured."""
         self.measures = Measures(run, self.assessment, paid_by=self.mechanism.contribution)
         self._curve: dict[float, float] = {}
+        self._best = BestRound()
         if not self.mechanism.trains_all_widths:
             run.grid = (1.0,)
         if isinstance(self.mechanism, PaidInRounds):
@@ -69,6 +71,11 @@ class Rewards(CollaborationCallback):
         """Take the measures and pay what is paid in rounds; both need the updates, which are gone afterwards."""
         self.measures.end_round(run, result)
         self._curve = dict(result.accuracy_by_width)
+        if self.mechanism.pays_best_round:
+            self._best.note(result.round, self._curve[1.0], run.parameters)
+            if result.round == run.plan.max_rounds and self._best.parameters is not None:
+                run.parameters.copy_(self._best.parameters)
+                run.record("best_round", round=self._best.number, validation_accuracy=self._best.accuracy)
         if isinstance(self.mechanism, PaidInRounds):
             target, means = self.mechanism.parts()
             deliver(run, result, target, means, contributions=self.measures.values(run)[self.mechanism.contribution])
@@ -136,13 +143,14 @@ class Rewards(CollaborationCallback):
         return allocation
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the measures as they stand and the last curve."""
-        return {"measures": self.measures.state_dict(), "curve": self._curve}
+        """Return the measures as they stand, the last curve and the best round."""
+        return {"measures": self.measures.state_dict(), "curve": self._curve, "best": self._best.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what :meth:`state_dict` returned."""
         self.measures.load_state_dict(state["measures"])
         self._curve = state["curve"]
+        self._best.load_state_dict(state["best"])
 
     def _hand_out(self, run: Collaboration, mechanism: PaidByWidth) -> None:
         measures = self.measures.values(run)

@@ -29,7 +29,9 @@ class AequaTraining(PaidByWidth):
       ones on their data, since weights that few hold forget what these few have no data of. The teacher is part of what
       they hold, so nobody receives more for it.
 
-    After the last round everybody receives once more, by the same rule on the refined curve, and that is its reward.
+    After the last round everybody receives once more, by the same rule on the refined curve, and that is its reward. It
+    is cut from the model of the round whose full width was best: the further apart the widths, the less others teach
+    the full one, and it may end up worse than it was.
 
     Args:
         contribution: The measure that is paid for, as it stands before each round.
@@ -40,19 +42,20 @@ class AequaTraining(PaidByWidth):
             model's own distillation; 0: none, as in the paper.
         resolution: The last curve is refined until neighbouring widths differ by no more, in [0, 1].
         fill_gaps: Whether larger steps than that, between widths that have no other between them, are filled with
-            widths whose layers differ.
+            widths whose layers differ: below a gap a reward stays short of what is deserved by as much.
 
     Raises:
         InputError: A value is out of range.
     """
 
     holds_widths = True
+    pays_best_round = True
 
     contribution: Measure = "standalone"
     slope: float | Literal["auto"] = "auto"
     distillation: float = 0.5
     resolution: float = 0.005
-    fill_gaps: bool = False
+    fill_gaps: bool = True
 
     def __post_init__(self) -> None:
         for key in ("distillation", "resolution"):

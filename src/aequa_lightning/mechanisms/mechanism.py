@@ -44,6 +44,7 @@ class Mechanism:
         trains_all_widths: Whether participants train the whole grid of widths, or the full width only.
         resolution: Largest step in accuracy that the curve may keep between neighbouring widths, in [0, 1].
         fill_gaps: Whether widths whose layers differ are offered where the curve still has larger steps.
+        pays_best_round: Whether rewards are cut from the model of the round whose full width was best, not the last.
     """
 
     contribution: Measure = "standalone"
@@ -51,6 +52,7 @@ class Mechanism:
     holds_widths: bool = False
     resolution: float = 0.005
     fill_gaps: bool = False
+    pays_best_round: bool = False
 
     def frontier(self, standalone: Sequence[float], accuracy_by_width: Mapping[float, float]) -> Frontier:
         """Return what could have been chosen: mean gain against spread, over what everybody reaches alone.

@@ -1,0 +1,46 @@
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import MagicMock
+
+import pytest
+import torch
+
+from aequa_lightning.callbacks.best_round import BestRound
+from aequa_lightning.callbacks.rewards import Rewards
+from aequa_lightning.mechanisms import Aequa, AequaTraining, Mechanism
+
+# What the full width reaches after each round; the server's parameters are the round's number.
+REACHED = [0.5, 0.9, 0.6, 0.7]
+
+
+def after_all_rounds(mechanism: Mechanism, *, resumed_after: int | None = None) -> tuple[float, Any]:
+    run = MagicMock(parameters=torch.zeros(1))
+    run.plan.max_rounds = len(REACHED)
+    rewards = begin(mechanism)
+    for number, accuracy in enumerate(REACHED, start=1):
+        run.parameters.fill_(number)
+        rewards.on_round_end(run, SimpleNamespace(round=number, accuracy_by_width={1.0: accuracy, 0.5: 0.95}))  # type: ignore[arg-type]
+        if number == resumed_after:
+            state = rewards.state_dict()
+            rewards = begin(mechanism)
+            rewards.load_state_dict(state)
+    return run.parameters.item(), run.record
+
+
+def begin(mechanism: Mechanism) -> Rewards:
+    rewards = Rewards(mechanism)
+    rewards.measures, rewards._curve, rewards._best = MagicMock(), {}, BestRound()
+    return rewards
+
+
+@pytest.mark.parametrize("resumed_after", [None, 2, 3])
+def test_training_time_rewards_are_cut_from_the_best_round(resumed_after: int | None) -> None:
+    parameter, record = after_all_rounds(AequaTraining(), resumed_after=resumed_after)
+    assert parameter == 2
+    record.assert_called_once_with("best_round", round=2, validation_accuracy=0.9)
+
+
+def test_after_training_it_is_the_last_round_that_is_paid() -> None:
+    parameter, record = after_all_rounds(Aequa())
+    assert parameter == len(REACHED)
+    record.assert_not_called()
