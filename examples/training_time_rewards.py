@@ -1,4 +1,4 @@
-"""Rewards in every round: nobody ever holds, trains or returns more of the network than its contribution deserves.
+"""Rewards in every round: nobody ever receives a network that is better than its contribution deserves.
 
 Run it with ``python examples/training_time_rewards.py``; it takes about a minute on two cores.
 """
@@ -33,10 +33,11 @@ def main(run_dir: Path = Path("runs/training-time"), rounds: int = 10, participa
 
     record = [event for event in read_events(run_dir / "events.jsonl") if event["event"] == "round"]
     paid = json.loads((run_dir / "allocation.json").read_text())["participants"]
-    table = Table("participant", "contribution", "width by round", "reward (test)")
+    table = Table("participant", "contribution", "width by round", "width paid", "accuracy (test)")
     for index, person in enumerate(paid):
         held = " ".join(f"{event['participants'][index]['width']:.2f}" for event in record)
-        table.add_row(person["name"], f"{person['contribution']:.3f}", held, f"{person['test_accuracy']:.3f}")
+        paid_with = (f"{person['width']:.2f}", f"{person['test_accuracy']:.3f}")
+        table.add_row(person["name"], f"{person['contribution']:.3f}", held, *paid_with)
     Console(width=140).print(table)
     sent = sum(event["bytes_sent"] for event in record) / 1e6
     print(f"{sent:.1f} MB were sent in {rounds} rounds.")

@@ -79,8 +79,11 @@ def test_training_time_rewards(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     paid = json.loads(Path("run/allocation.json").read_text())["participants"]
     rows = [line.split("│")[1:-1] for line in capsys.readouterr().out.splitlines() if "│ participant-" in line]
     assert [row[0].strip() for row in rows] == [person["name"] for person in paid]
-    for row, person in zip(rows, paid, strict=True):
-        assert float(row[2].split()[-1]) == pytest.approx(person["width"], abs=0.005)
+    rounds = events(Path("run"), "round")
+    for index, (row, person) in enumerate(zip(rows, paid, strict=True)):
+        held = [event["participants"][index]["width"] for event in rounds]
+        assert [float(width) for width in row[2].split()] == pytest.approx(held, abs=0.005)
+        assert float(row[3]) == pytest.approx(person["width"], abs=0.005)
 
 
 def _mean_contribution(paid: dict[str, list[dict[str, float]]]) -> float:
