@@ -75,6 +75,9 @@ class CollaborativeTrainer:
         record_downloads: Whether what each participant receives in each round is kept on file, for ``aequa audit``.
         checkpoint_every: Rounds between checkpoints, >= 1.
         keep_checkpoints: How many of them stay, >= 1. Of two, one may be damaged.
+        stacking: How many participants with small networks are trained by one step: a number, ``off``, or ``auto``,
+            which measures before the first round whether stacks are faster. Stacks change a result by rounding, and
+            ``auto`` may choose differently in another run; the run's record says what it chose.
         threads: CPU threads of a process, >= 1. Processes are the better use of cores, and a fixed number keeps the
             result independent of the number of processes.
         timeout_minutes: Longest wait for another process before the run stops with an error.
@@ -114,10 +117,13 @@ class CollaborativeTrainer:
         record_downloads: bool = False,
         checkpoint_every: int = 1,
         keep_checkpoints: int = 2,
+        stacking: Literal["auto", "off", False] | int = "off",
         threads: int = 1,
         timeout_minutes: float = 30.0,
         seed: int = 0,
     ) -> None:
+        if stacking is False:  # how YAML reads `off`
+            stacking = "off"
         limits = {
             "num_nodes": num_nodes,
             "replicas": replicas,
@@ -128,6 +134,7 @@ class CollaborativeTrainer:
             "checkpoint_every": checkpoint_every,
             "keep_checkpoints": keep_checkpoints,
             "threads": threads,
+            "stacking": stacking if isinstance(stacking, int) else None,
         }
         for key, value in limits.items():
             if value is not None and value < 1:
@@ -148,6 +155,7 @@ class CollaborativeTrainer:
             participant_state=participant_state,
             keep_checkpoints=keep_checkpoints,
             compile=compile,
+            stacking=stacking,
             standalone_dir=None if standalone_dir is None else Path(standalone_dir),
         )
         check_parts(self.mechanism, self.plan, keep_out=assessment is not None and assessment.keep_out)

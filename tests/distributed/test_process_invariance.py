@@ -23,6 +23,15 @@ def test_one_two_three_and_four_processes_give_the_same_bits(tmp_path: Path) -> 
         assert [row["sha256"] for row in manifest] == [row["sha256"] for row in manifests[0]]
 
 
+def test_stacks_give_the_same_bits_on_any_number_of_processes(tmp_path: Path) -> None:
+    options = ("--trainer.stacking=2", "--model.backbone=mlp", "--trainer.report=false")
+    one, three = (fit(tmp_path / str(devices), *options, devices=devices, participants=5) for devices in (1, 3))
+    assert events(one, "start")[0]["stacking"]["size"] == 2
+    assert largest_difference(one, three) == 0
+    in_turn = fit(tmp_path / "in-turn", *options[1:], participants=5)
+    assert 0 < largest_difference(one, in_turn) < 1e-5
+
+
 def test_two_replicas_give_the_result_of_one(tmp_path: Path) -> None:
     # Without batch normalisation: with it each replica normalises over its own half of the batch.
     plain = ["--model.backbone=mlp", "--model.sampled_widths=1"]

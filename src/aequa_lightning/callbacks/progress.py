@@ -25,6 +25,9 @@ class Progress(CollaborationCallback):
         if not run.is_global_zero:
             return
         self._console = Console(file=sys.stderr)
+        if run.plan.stacking == "auto":
+            size = f"{run.stacking.size} at a time" if run.stacking.size > 1 else "one by one"
+            self._console.print(f"participants train {size}: {run.stacking.reason}", highlight=False)
         if self._console.is_terminal:
             columns = (
                 TextColumn("{task.description}"),

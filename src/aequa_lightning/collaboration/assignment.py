@@ -32,7 +32,7 @@ def assign(work: Sequence[float], groups: int) -> list[list[int]]:
 
 
 class Placement:
-    """Assigns each round's participants by how long they took before; results never depend on it.
+    """Assigns each round's stacks of participants by how long those took before; results never depend on it.
 
     Whoever has not been measured yet counts by its samples, at the pace of the others.
 
@@ -42,8 +42,8 @@ class Placement:
     Example:
         >>> placement = Placement([10, 10, 10, 10])
         >>> placement.note({0: 3.0, 1: 1.0, 2: 1.0})
-        >>> placement.assign([0, 1, 2, 3], 2)  # participant 3 is expected to take 5 / 3 seconds
-        [[0], [3, 1, 2]]
+        >>> placement.assign([[0], [1, 2], [3]], 2)  # participant 3 is expected to take 5 / 3 seconds
+        [[[0]], [[1, 2], [3]]]
     """
 
     def __init__(self, samples: Sequence[int]) -> None:
@@ -54,9 +54,12 @@ class Placement:
         """Remember how long participants took in a round; to be called alike in all processes."""
         self._seconds.update(seconds)
 
-    def assign(self, participants: Sequence[int], groups: int) -> list[list[int]]:
-        """Return each group's participants, in the order in which they are to train."""
+    def assign(self, stacks: Sequence[Sequence[int]], groups: int) -> list[list[Sequence[int]]]:
+        """Return each group's stacks, in the order in which they are to train."""
         measured = sum(self._samples[index] for index in self._seconds)
         pace = sum(self._seconds.values()) / measured if measured else 1.0
-        work = [self._seconds.get(index, pace * self._samples[index]) for index in participants]
-        return [[participants[place] for place in places] for places in assign(work, groups)]
+        work = [
+            sum(self._seconds.get(index, pace * self._samples[index]) for index in participants)
+            for participants in stacks
+        ]
+        return [[stacks[place] for place in places] for places in assign(work, groups)]

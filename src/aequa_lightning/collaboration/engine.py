@@ -3,7 +3,7 @@
 import math
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -29,6 +29,8 @@ from aequa_lightning.collaboration.records import describe_round, describe_run, 
 from aequa_lightning.collaboration.resident import Resident
 from aequa_lightning.collaboration.server import Server
 from aequa_lightning.collaboration.signals import StopRequest
+from aequa_lightning.collaboration.stack_size import Stacking, decide_stacking
+from aequa_lightning.collaboration.stacking import Job, StackedTrainer, form_stacks
 from aequa_lightning.collaboration.standalone import StandaloneRecords, standalone_key
 from aequa_lightning.collaboration.stopwatch import Stopwatch
 from aequa_lightning.collaboration.topology import Topology
@@ -103,6 +105,8 @@ class Collaboration:
             self.private = PrivateAverage(
                 plan.privacy, participants=data.participants, per_round=plan.participants_per_round, seed=plan.seed
             )
+        self._stacked = StackedTrainer(self.local)
+        self.stacking = Stacking(1, "not decided yet")
         self.call("setup")
 
     @property
@@ -140,8 +144,9 @@ class Collaboration:
                     self._memory.check()
                 if self.is_global_zero:
                     point_last_at(self._checkpoints, self.round)
-                self.call("on_fit_start")
                 events = read_events(self._events.path)
+                self.stacking = decide_stacking(self, events)
+                self.call("on_fit_start")
                 self.record("resume" if events else "start", **describe_run(self))
                 if self.is_global_zero:
                     # What an interrupted session did after its last checkpoint will be done, and written, again.
@@ -176,6 +181,7 @@ class Collaboration:
             "privacy": self.plan.spending,
             "widths": self.widths,
             "models": self.models,
+            "stacking": vars(self.stacking),
             # Statistics are left out: they are taken anew for whatever width is evaluated.
             "state_dict": {name: value.detach().clone() for name, value in self.classifier.named_parameters()},
             "lr_scheduler": None if scheduler is None else scheduler.state_dict(),
@@ -192,6 +198,7 @@ class Collaboration:
         self._memory.load_state_dict(state["memory"])
         self.round = state["round"]
         self.widths = state["widths"]
+        self.stacking = Stacking(**state["stacking"])
         if self.models is not None:
             self.models.copy_(state["models"])
         self._began -= state["seconds"]
@@ -239,20 +246,27 @@ class Collaboration:
         self.call("on_round_start")
         present = cast.reporting
         weights = self._weights(present)
-        hosted = self._placement.assign(present, self.topology.groups)[self.topology.group]
+        stacks = form_stacks(
+            present,
+            [self.widths[index] for index in present],
+            [self.samples[index] for index in present],
+            self.stacking.size,
+        )
+        hosted = self._placement.assign(stacks, self.topology.groups)[self.topology.group]
         # A participant's row: its loss, whether its update was refused, and the seconds it took.
         row = {index: place for place, index in enumerate(present)}
         outcome = torch.zeros(len(present), 3, dtype=torch.float64)
         self.server.start_round()
         with watch.phase("training"), at("training"):
-            for index in hosted:
-                self.whereabouts.note(**self.serving(index))
+            for stack in hosted:
+                self.whereabouts.note(**self.serving(*stack))
                 began = time.perf_counter()
-                loss, update = self._train_participant(number, index)
-                accepted = self._accept(number, index, loss, update, weights[index])
-                seconds = time.perf_counter() - began
-                outcome[row[index]] = torch.tensor([loss if accepted else 0.0, not accepted, seconds])
-                self.call("on_participant_end", index)
+                for index, loss, update in self._train(number, stack):
+                    accepted = self._accept(number, index, loss, update, weights[index])
+                    outcome[row[index], 0] = loss if accepted else 0.0
+                    outcome[row[index], 1] = not accepted
+                    self.call("on_participant_end", index)
+                outcome[[row[index] for index in stack], 2] = (time.perf_counter() - began) / len(stack)
         with watch.phase("reduction"), at("reduction"):
             outcome = self.topology.share(outcome)
             losses = dict(zip(present, outcome[:, 0].tolist(), strict=True))
@@ -290,14 +304,22 @@ class Collaboration:
         weights = self.plan.aggregator.weights([self.samples[index] for index in present])
         return dict(zip(present, weights, strict=True))
 
+    def _train(self, number: int, stack: Sequence[int]) -> Iterator[tuple[int, float, Tensor]]:
+        """Train participants of one width; yield each of them with its loss and its update."""
+        if len(stack) == 1:
+            yield stack[0], *self._train_participant(number, stack[0])
+            return
+        received, grid = zip(*(self._hand_out(index) for index in stack), strict=True)
+        jobs = [
+            Job(parameters, *self.participant(index), self.work(index), keys=("round", number, "participant", index))
+            for index, parameters in zip(stack, received, strict=True)
+        ]
+        losses, reached = self._stacked.train(jobs, grid=grid[0], distillation=self.distillation)
+        yield from zip(stack, losses, reached - torch.stack(received), strict=True)
+
     def _train_participant(self, number: int, index: int) -> tuple[float, Tensor]:
         """Train one participant from what it holds and remembers; return its loss and its update."""
-        width, grid = self.widths[index], self.grid
-        received = self.parameters if self.models is None else self.models[index]
-        if width < 1:
-            received = received * self.holdings.mask(width)
-            grid = (width, *(other for other in grid if other < width))
-        self.call("on_participant_start", index, received)
+        received, grid = self._hand_out(index)
         kept = self._memory.load(index) if self.plan.participants_remember else {}
         self._corrector.begin(received, kept.get("variate"))
         loss = self.train_from(
@@ -312,6 +334,7 @@ class Collaboration:
         )
         update = self.local.parameters - received
         # A kept momentum may stem from a round in which the participant held more.
+        width = self.widths[index]
         return loss, update if width == 1 else update * self.holdings.mask(width)
 
     def _accept(self, number: int, index: int, loss: float, update: Tensor, weight: float) -> bool:
@@ -325,6 +348,16 @@ class Collaboration:
             kept = self.local.optimizer_state() if self.plan.participant_state == "keep" else None
             self._memory.save(index, number, {"optimizer": kept, "variate": variate})
         return True
+
+    def _hand_out(self, index: int) -> tuple[Tensor, tuple[float, ...]]:
+        """Hand a participant the parameters that it holds, zero elsewhere; return them and the widths to train."""
+        width, grid = self.widths[index], self.grid
+        received = self.parameters if self.models is None else self.models[index]
+        if width < 1:
+            received = received * self.holdings.mask(width)
+            grid = (width, *(other for other in grid if other < width))
+        self.call("on_participant_start", index, received)
+        return received, grid
 
     def train_from(
         self,
@@ -373,9 +406,11 @@ class Collaboration:
         """Return a participant's inputs and targets on the device."""
         return self._resident[index]
 
-    def serving(self, index: int) -> dict[str, Any]:
-        """Return what to note while a participant trains here."""
-        return {"participant": self.data.names[index], "batch_size": self.data.batch_size}
+    def serving(self, *indices: int) -> dict[str, Any]:
+        """Return what to note while participants train here."""
+        names = ", ".join(self.data.names[index] for index in indices[:3])
+        more = f" and {len(indices) - 3} more" if len(indices) > 3 else ""
+        return {"participant": names + more, "batch_size": self.data.batch_size}
 
     def _step_scheduler(self) -> None:
         if self.local.scheduler is not None:

@@ -136,7 +136,7 @@ class LocalTrainer:
         augmentation: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         self.fabric, self.classifier, self.batch_size, self.seed = fabric, classifier, batch_size, seed
-        self.augmentation = augmentation or (lambda inputs: inputs)
+        self.augmentation = augmentation
         self.topology = Topology(fabric)
         classifier.to(fabric.device)
         self.parameters = FlatParameters(classifier).vector
@@ -184,17 +184,17 @@ class LocalTrainer:
             The mean loss over steps and widths.
         """
         self._load_optimizer_state(optimizer_state or {})
-        if not all(part.training for part in self._parts):
-            self.module.train()
+        self.set_training_mode()
         seed = derive_seed(self.seed, *keys)
         seed_global_generators(derive_seed(seed, "replica", self.topology.replica), self.fabric.device)
         total, count = torch.zeros((), device=self.fabric.device), 0
         first_step = derive_seed(seed, "widths")
         for step, batch in enumerate(batches(len(targets), work, self.batch_size, seed=seed)):
             share, scale = self._share(batch)
+            samples = inputs[share] if self.augmentation is None else self.augmentation(inputs[share])
             self.optimizer.zero_grad()
             losses = self.classifier.sandwich(
-                channels_last(self.augmentation(inputs[share])),
+                channels_last(samples),
                 targets[share],
                 step=first_step + step,
                 grid=grid,
@@ -227,6 +227,12 @@ class LocalTrainer:
                 name: value.to(self.fabric.device) if isinstance(value, Tensor) and value.ndim else value
                 for name, value in values.items()
             }
+
+    def set_training_mode(self) -> None:
+        """Let all layers compute as in training."""
+        # Asking is quick, setting walks through all modules; nearly always they are in this mode already.
+        if not all(part.training for part in self._parts):
+            self.module.train()
 
     @contextmanager
     def first_rates(self) -> Iterator[None]:

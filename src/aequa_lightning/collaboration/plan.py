@@ -30,6 +30,7 @@ class Plan:
         participant_state: Whether participants keep their optimizer's memory from round to round.
         keep_checkpoints: How many rounds' checkpoints stay.
         compile: Whether widths of the grid train compiled.
+        stacking: Most participants of a stack, ``off``, or ``auto``.
         standalone_dir: Folder in which runs share what participants reach alone; None: they do not.
     """
 
@@ -47,6 +48,7 @@ class Plan:
     participant_state: Literal["reset", "keep"] = "reset"
     keep_checkpoints: int = 2
     compile: bool = False
+    stacking: Literal["auto", "off"] | int = "off"
     standalone_dir: Path | None = None
 
     @property

@@ -37,6 +37,7 @@ def describe_run(run: Collaboration) -> dict[str, Any]:
             "parameters": run.parameters.numel(),
             "widths": list(network.widths),
         },
+        "stacking": vars(run.stacking),
         "mechanism": run.plan.mechanism,
         "privacy": run.private and run.private.describe(),
         "max_rounds": run.plan.max_rounds,

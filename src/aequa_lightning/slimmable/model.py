@@ -113,6 +113,39 @@ class SlimmableModel(nn.Module):
         device = next(self.parameters()).device
         self._compiler = Compiler(len(self.widths), *args, device=device, options=options)
 
+    def functional(self, width: Width = 1.0) -> Callable[[Mapping[str, Tensor], Any], Any]:
+        """Return the network of a width as a function of the full network's parameters and the input.
+
+        ``torch.func.vmap`` maps the function over a stack of parameters. Norm layers that keep running statistics
+        compute with those of the batch and keep nothing, so that such a network is a function in training only.
+
+        Args:
+            width: Share of the channels, or of each layer's, between the smallest width of the grid and 1.
+
+        Returns:
+            Called with tensors for parameters of ``full``, by name, and the network's input. Parameters without a
+            tensor, and what a width has of its own, are taken as they are.
+
+        Raises:
+            InputError: When the width is out of range.
+
+        Example:
+            >>> slim = SlimmableModel(nn.Linear(1, 1, bias=False), [1], torch.zeros(1, 1))
+            >>> slim.functional()({"weight": torch.full((1, 1), 5.0)}, torch.ones(1, 1)).item()
+            5.0
+        """
+        narrow, own = self._networks.at(width), self._networks.tensors()
+        private = {**narrow.buffers.take(own), **self.affines.get(narrow.sizes)}
+        none = dict.fromkeys(narrow.statistics.indices)
+
+        def compute(tensors: Mapping[str, Tensor], x: Any) -> Any:
+            if none and not self.full.training:
+                raise InputError("width: in evaluation a network with running statistics is no function of the others")
+            parts = {name: part.contiguous() for name, part in narrow.parameters.take({**own, **tensors}).items()}
+            return narrow.skeleton(x, {**parts, **private, **none})
+
+        return compute
+
     def plan(self, width: Width) -> SlicePlan:
         """Return what a width takes of each parameter of ``full``; nothing of those that it has of its own.
 

@@ -112,12 +112,12 @@ class Borrower:
         self._twins = list(zip(skeleton.modules(), full.modules(), strict=True))
         self._recurrent = [part for part in skeleton.modules() if isinstance(part, nn.RNNBase)]
 
-    def __call__(self, x: Any, tensors: Mapping[str, Tensor], run: Callable[[Any], Any] | None = None) -> Any:
+    def __call__(self, x: Any, tensors: Mapping[str, Tensor | None], run: Callable[[Any], Any] | None = None) -> Any:
         """Compute with the given parameters and buffers, by name.
 
         Args:
             x: The input.
-            tensors: What to compute with.
+            tensors: What to compute with; None: without.
             run: A compiled form of the skeleton, to compute in its place.
         """
         for part, twin in self._twins:

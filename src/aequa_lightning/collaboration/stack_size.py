@@ -1,0 +1,160 @@
+"""How many participants are stacked: asked for, or found out by a short measurement before the first round."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+from lightning.fabric.plugins import Precision
+from torch import nn
+
+from aequa_lightning.collaboration.corrections import NoCorrection
+from aequa_lightning.collaboration.local import LocalWork
+from aequa_lightning.collaboration.stacking import Job, StackedTrainer, form_stacks
+from aequa_lightning.errors import InputError
+from aequa_lightning.events import Event
+from aequa_lightning.training import SlimmableClassifier
+
+if TYPE_CHECKING:
+    from aequa_lightning.collaboration.engine import Collaboration
+
+# A larger stack gains nothing more: it is arithmetic by then.
+LARGEST = 32
+# Stacks that a round has at least where it can, so that four processes can share them whatever their number is.
+STACKS = 4
+# What a stack must gain to be worth while, and what a step may take for a network to count as small.
+WORTH, SMALL_SECONDS = 1.2, 0.05
+TRIED_STEPS = 4
+
+# Optimizers that treat every number by itself: on stacked parameters they do what they do on single ones.
+ELEMENTWISE = tuple(
+    getattr(torch.optim, name)
+    for name in ("SGD", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "Adagrad", "Adadelta", "ASGD", "Rprop")
+)
+
+
+@dataclass(frozen=True)
+class Stacking:
+    """How a run stacks its participants.
+
+    Attributes:
+        size: Most participants of a stack; 1: they train one by one.
+        reason: Why, in words.
+    """
+
+    size: int
+    reason: str
+
+
+def decide_stacking(run: Collaboration, events: Sequence[Event]) -> Stacking:
+    """Decide how a run stacks its participants; a collective operation.
+
+    Args:
+        run: The run, before its first training.
+        events: What an interrupted session has recorded.
+
+    Returns:
+        The same in every process.
+
+    Raises:
+        InputError: Stacks are asked for, but cannot be had.
+    """
+    asked = run.plan.stacking
+    if asked in ("off", 1):
+        return Stacking(1, "asked for")
+    if asked == "auto":
+        # Measured once in a run: another size of stacks would round differently.
+        started = next((event for event in events if event["event"] == "start"), None)
+        if run.round > 0:
+            return run.stacking
+        if started is not None:
+            return Stacking(**started["stacking"])
+    players = run.plan.participants_per_round or run.data.participants
+    size = min(LARGEST, -(-players // max(STACKS, run.topology.groups))) if asked == "auto" else int(asked)
+    hindrance = obstacle(run) or ("a round has too few participants" if size == 1 else None)
+    alone = stacked = math.inf
+    if hindrance is None:
+        with run.whereabouts.at("trying stacks"):
+            trial = _try(run, size) if run.is_global_zero else (alone, stacked, hindrance)
+            alone, stacked, hindrance = run.fabric.broadcast(trial)
+    if asked != "auto":
+        if hindrance is not None:
+            raise InputError(f"trainer.stacking={asked} is not possible here: {hindrance}; set it to off.")
+        return Stacking(size, "asked for")
+    if hindrance is not None:
+        return Stacking(1, hindrance)
+    sentence = f"a participant's step takes {1e3 * alone:.3g} ms alone and {1e3 * stacked:.3g} ms in a stack of {size}"
+    return Stacking(size if alone > WORTH * stacked else 1, sentence)
+
+
+def obstacle(run: Collaboration) -> str | None:
+    """Return why the participants of a run cannot be stacked; None where nothing is known to hinder it."""
+    classifier, optimizer = run.classifier, run.local.optimizer.optimizer
+    kind = type(classifier)
+    trainable = (parameter for parameter in classifier.network.full.parameters() if parameter.requires_grad)
+    hindrances = {
+        "replicas share every participant": run.topology.replicas > 1,
+        "the precision is mixed": type(run.fabric.strategy.precision) is not Precision,
+        "networks are compiled": run.plan.compile,
+        "gradients are corrected": type(run.plan.correction) is not NoCorrection,
+        "participants keep their state": run.plan.participants_remember,
+        "the network has dropout": any(
+            isinstance(part, nn.modules.dropout._DropoutNd) and part.p > 0 for part in classifier.modules()
+        ),
+        f"{kind.__name__} has a step of its own": (
+            kind.forward is not SlimmableClassifier.forward or kind.sandwich is not SlimmableClassifier.sandwich
+        ),
+        "the model has parameters besides those of its full network": (
+            sum(parameter.numel() for parameter in trainable) != run.parameters.numel()
+        ),
+        f"{type(optimizer).__name__} is not known to treat every number by itself": type(optimizer) not in ELEMENTWISE,
+    }
+    return next((reason for reason, holds in hindrances.items() if holds), None)
+
+
+def _try(run: Collaboration, size: int) -> tuple[float, float, str | None]:
+    """Return the seconds of a participant's step alone and in a stack, and why there can be no stack.
+
+    The stack is one that could be, with participants as unequal as they are.
+    """
+    stacks = form_stacks(range(run.data.participants), run.widths, run.samples, size)
+    keys = {index: ("trial", index) for index in stacks[len(stacks) // 2]}
+    work, device = LocalWork(steps=TRIED_STEPS), run.topology.device
+    jobs = [Job(run.parameters, *run.participant(index), work, keys=key) for index, key in keys.items()]
+
+    def train_alone(indices: Sequence[int]) -> None:
+        for index in indices:
+            run.train_from(run.parameters, index, work, keys=keys[index], grid=run.grid)
+
+    def train_stack() -> None:
+        StackedTrainer(run.local).train(jobs, grid=run.grid)
+
+    first = _least_seconds(partial(train_alone, list(keys)[:1]), device) / TRIED_STEPS
+    if run.plan.stacking == "auto" and first > SMALL_SECONDS:
+        return first, first, f"a step takes {1e3 * first:.3g} ms, and stacks pay for small networks"
+    alone = _least_seconds(partial(train_alone, list(keys)), device)
+    with warnings.catch_warnings():
+        # Operations that torch.func.vmap does in a loop cost time, and that is measured here.
+        warnings.simplefilter("ignore")
+        try:
+            stacked = _least_seconds(train_stack, device)
+        except RuntimeError as error:
+            return first, first, f"torch.func.vmap refuses the network: {str(error).splitlines()[0]}"
+    return alone / (TRIED_STEPS * len(jobs)), stacked / (TRIED_STEPS * len(jobs)), None
+
+
+def _least_seconds(work: Callable[[], None], device: torch.device) -> float:
+    """Return the lesser time of two; on the CPU the processor's, which neighbours on the machine do not lengthen."""
+    clock = time.process_time if device.type == "cpu" else time.perf_counter
+    seconds = []
+    for _ in range(2):
+        start = clock()
+        work()
+        seconds.append(clock() - start)
+    return min(seconds)

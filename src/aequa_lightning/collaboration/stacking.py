@@ -1,0 +1,257 @@
+"""Training several participants at once: every step moves a whole stack of networks.
+
+A step of a small network is spent on starting small operations, not on arithmetic. Participants with such networks are
+stacked: their parameters get a leading dimension, and ``torch.func.vmap`` makes one operation of what would have been
+one for each of them. Everybody sees the batches, widths and random numbers that it would see alone, so that the result
+is the same but for rounding.
+"""
+
+import copy
+import itertools
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.func import vmap
+from torch.nn import functional
+from torch.optim import Optimizer
+
+from aequa_lightning.collaboration.layout import channels_last
+from aequa_lightning.collaboration.local import LocalTrainer, LocalWork, batches
+from aequa_lightning.collaboration.seeding import derive_generator, derive_seed
+from aequa_lightning.collaboration.stackable import StackableOperations
+from aequa_lightning.slimmable import Distillation, sandwich_widths
+
+Network = Callable[[Mapping[str, Tensor], Any], Any]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One participant's work in a stack.
+
+    Attributes:
+        parameters: Where it starts, float32 of shape (P,).
+        inputs: Its samples, on the device.
+        targets: Their classes, on the device.
+        work: How much it trains.
+        keys: What this work is; with the seed they decide everything random in it.
+    """
+
+    parameters: Tensor
+    inputs: Tensor
+    targets: Tensor
+    work: LocalWork
+    keys: tuple[int | str, ...]
+
+
+def form_stacks(
+    participants: Sequence[int], widths: Sequence[float], samples: Sequence[int], size: int
+) -> list[list[int]]:
+    """Divide a round's participants into stacks: of one width each, and of like numbers of samples.
+
+    Rounding may depend on who is stacked with whom, so the stacks depend on nothing but the participants.
+
+    Args:
+        participants: Those of the round, ascending.
+        widths: What each of them holds.
+        samples: Number of training samples of each.
+        size: Most participants of a stack, >= 1.
+
+    Returns:
+        The stacks, of nearly equal size where they are of one width; in each the most samples come first.
+
+    Example:
+        >>> form_stacks([4, 5, 6, 7, 8], [1.0, 1.0, 0.5, 1.0, 1.0], [30, 10, 10, 20, 40], 3)
+        [[8, 4], [7, 5], [6]]
+        >>> form_stacks([4, 5, 6], [1.0, 1.0, 0.5], [30, 10, 40], 1)
+        [[4], [5], [6]]
+    """
+    order = sorted(zip(widths, (-count for count in samples), participants, strict=True))
+    stacks = []
+    for _, group in itertools.groupby(order, key=lambda entry: entry[0]):
+        members = [participant for *_, participant in group]
+        count = -(-len(members) // size)
+        cuts = [len(members) * number // count for number in range(count + 1)]
+        stacks += [members[start:end] for start, end in itertools.pairwise(cuts)]
+    return sorted(stacks, key=min)
+
+
+class StackedTrainer:
+    """Trains a stack of participants as :class:`LocalTrainer` trains them one by one.
+
+    Args:
+        local: Its model says how to compute and its optimizer how to step; the values of neither change.
+    """
+
+    def __init__(self, local: LocalTrainer) -> None:
+        self.local, self.network = local, local.classifier.network
+        self._parameters = {
+            name: parameter for name, parameter in self.network.full.named_parameters() if parameter.requires_grad
+        }
+        self._sizes = [parameter.numel() for parameter in self._parameters.values()]
+
+    def train(
+        self, jobs: Sequence[Job], *, grid: Sequence[float], distillation: Distillation | None = None
+    ) -> tuple[list[float], Tensor]:
+        """Train participants from where each of them starts, with fresh optimizers.
+
+        Args:
+            jobs: The stack's participants.
+            grid: Widths that the steps draw from.
+            distillation: Which of them learn from another one too, in the place of the model's own.
+
+        Returns:
+            The mean loss over steps and widths of each, and what they reach, float32 of shape (participants, P).
+        """
+        self.local.set_training_mode()
+        schedule = _Schedule(self.local, jobs, grid)
+        start = torch.stack([job.parameters for job in schedule.jobs])
+        values = {
+            name: part.reshape(-1, *parameter.shape).clone()
+            for (name, parameter), part in zip(self._parameters.items(), start.split(self._sizes, dim=1), strict=True)
+        }
+        optimizer = self._twin(values)
+        distillation = distillation or self.local.classifier.distillation
+        teachers = () if distillation is None or distillation.teacher is None else (distillation.teacher,)
+        networks = {width: self.network.functional(width) for width in (*grid, *teachers)}
+        reached, losses = torch.empty_like(start), start.new_zeros(len(jobs))
+        with StackableOperations():
+            for step in range(len(schedule.active) - 1):
+                for value in values.values():
+                    value.grad = torch.zeros_like(value)
+                for batch in schedule.batches(step):
+                    self._accumulate(networks, values, losses, batch, distillation)
+                optimizer.step()
+                # Whoever has done its last step still moves with the others, so what it has reached is put away.
+                ended = slice(schedule.active[step + 1], schedule.active[step])
+                reached[ended] = torch.cat([value[ended].flatten(1) for value in values.values()], dim=1)
+        means = losses / torch.tensor(schedule.steps, device=losses.device)
+        return means[schedule.places].tolist(), reached[schedule.places]
+
+    def _accumulate(
+        self,
+        networks: Mapping[float, Network],
+        values: Mapping[str, Tensor],
+        losses: Tensor,
+        batch: "_Batch",
+        distillation: Distillation | None,
+    ) -> None:
+        """Add the gradients of one sandwich step to those of the stacked values, and to the stack's losses.
+
+        For every row by itself it is what ``sandwich_step`` does; rows that drew a width are computed together.
+        """
+        drawn = sorted({width for widths in batch.widths for width in widths}, reverse=True)
+        share = 1 / len(batch.widths[0])
+        teacher: Tensor | None = None
+        pupils = () if distillation is None else distillation.pupils(drawn)
+        if distillation is not None and distillation.teacher is not None and pupils:
+            rows = _index(batch.rows)
+            with torch.no_grad():
+                taken = {name: value[rows] for name, value in values.items()}
+                teacher = vmap(networks[distillation.teacher])(taken, batch.inputs)
+        for width in drawn:
+            places = [place for place, widths in enumerate(batch.widths) if width in widths]
+            rows, some = _index([batch.rows[place] for place in places]), _index(places)
+            taken = {name: value[rows].detach().requires_grad_() for name, value in values.items()}
+            outputs = vmap(networks[width])(taken, batch.inputs[some])
+            of_each = vmap(functional.cross_entropy)(outputs, batch.targets[some])
+            if distillation is not None and teacher is not None and width in pupils:
+                of_each = vmap(distillation)(outputs, teacher[some], of_each)
+            if pupils and teacher is None:
+                # The widest, which all rows compute.
+                teacher = outputs.detach()
+            gradients = torch.autograd.grad(of_each.sum() * share, list(taken.values()))
+            for value, gradient in zip(values.values(), gradients, strict=True):
+                assert value.grad is not None
+                value.grad[rows] += gradient
+            losses[rows] += of_each.detach() * share
+
+    def _twin(self, values: dict[str, Tensor]) -> Optimizer:
+        """Return a fresh optimizer of the stacked values with the present options of the process's own."""
+        names = {id(parameter): name for name, parameter in self._parameters.items()}
+        twin = copy.copy(self.local.optimizer.optimizer)
+        twin.state = defaultdict(dict)
+        twin.param_groups = [
+            {**group, "params": [values[names[id(parameter)]] for parameter in group["params"]]}
+            for group in twin.param_groups
+        ]
+        return twin
+
+
+class _Batch(NamedTuple):
+    """Batches of equal size of some rows of a stack, and the widths that each of them drew, as many for each."""
+
+    rows: list[int]
+    inputs: Tensor
+    targets: Tensor
+    widths: list[tuple[float, ...]]
+
+
+class _Schedule:
+    """What every participant of a stack does in every step: what :class:`LocalTrainer` would have it do alone.
+
+    Attributes:
+        jobs: The participants, those with the most steps first: the order of the rows.
+        places: Row of each participant in the order in which they were given.
+        steps: Steps of each row.
+        active: Number of rows that take part in each step, and 0 after the last.
+    """
+
+    def __init__(self, local: LocalTrainer, jobs: Sequence[Job], grid: Sequence[float]) -> None:
+        self.local, self.grid = local, grid
+        seeds = [derive_seed(local.seed, *job.keys) for job in jobs]
+        indices = [
+            list(batches(len(job.targets), job.work, local.batch_size, seed=seed))
+            for job, seed in zip(jobs, seeds, strict=True)
+        ]
+        order = sorted(range(len(jobs)), key=lambda place: (-len(indices[place]), place))
+        self.jobs = [jobs[place] for place in order]
+        self.places = sorted(range(len(jobs)), key=order.__getitem__)
+        self.steps = [len(indices[place]) for place in order]
+        self.active = [sum(count > step for count in self.steps) for step in range(self.steps[0] + 1)]
+        # All samples in one table, so that one operation takes the batches of all rows.
+        offsets = itertools.accumulate((len(job.targets) for job in self.jobs), initial=0)
+        self._indices = [
+            [part + offset for part in indices[place]] for place, offset in zip(order, offsets, strict=False)
+        ]
+        self._inputs = torch.cat([job.inputs for job in self.jobs])
+        self._targets = torch.cat([job.targets for job in self.jobs])
+        self._first_steps = [derive_seed(seeds[place], "widths") for place in order]
+        self._draws = [derive_generator(seeds[place], "replica", 0).get_state() for place in order]
+
+    def batches(self, step: int) -> Iterator[_Batch]:
+        """Yield the batches of a step, those of equal size together."""
+        by_size: dict[int, list[int]] = {}
+        for row in range(self.active[step]):
+            by_size.setdefault(len(self._indices[row][step]), []).append(row)
+        for rows in by_size.values():
+            index = torch.stack([self._indices[row][step] for row in rows]).to(self._targets.device)
+            inputs = self._augmented(self._inputs[index], rows)
+            # Images of all rows in one batch are laid out as one network's are.
+            inputs = channels_last(inputs.flatten(0, 1)).unflatten(0, index.shape)
+            yield _Batch(rows, inputs, self._targets[index], [self._widths(row, step) for row in rows])
+
+    def _widths(self, row: int, step: int) -> tuple[float, ...]:
+        classifier = self.local.classifier
+        return sandwich_widths(
+            self.grid, sampled=classifier.sampled_widths, seed=classifier.seed, step=self._first_steps[row] + step
+        )
+
+    def _augmented(self, inputs: Tensor, rows: list[int]) -> Tensor:
+        """Return the batches of some rows, augmented; every row goes on where its own last draw left off."""
+        if self.local.augmentation is None:
+            return inputs
+        augmented = []
+        for row, batch in zip(rows, inputs, strict=True):
+            torch.default_generator.set_state(self._draws[row])
+            augmented.append(self.local.augmentation(batch))
+            self._draws[row] = torch.default_generator.get_state()
+        return torch.stack(augmented)
+
+
+def _index(rows: list[int]) -> slice | Tensor:
+    """Return what takes the given rows, ascending, out of a table: without a copy where they are the first ones."""
+    return slice(0, len(rows)) if rows[-1] == len(rows) - 1 else torch.tensor(rows)

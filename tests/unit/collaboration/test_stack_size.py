@@ -1,0 +1,139 @@
+"""Whether a run stacks its participants, and who says so."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.fabric import Fabric
+
+from aequa_lightning.collaboration import stack_size
+from aequa_lightning.collaboration.aggregators import FedAvg
+from aequa_lightning.collaboration.corrections import FedProx
+from aequa_lightning.collaboration.engine import Collaboration
+from aequa_lightning.collaboration.local import LocalWork
+from aequa_lightning.collaboration.plan import Plan
+from aequa_lightning.collaboration.stack_size import Stacking, decide_stacking
+from aequa_lightning.data import DigitsData
+from aequa_lightning.errors import InputError
+from aequa_lightning.training import SlimmableClassifier
+
+
+class ReadsValues(torch.nn.Module):
+    """A layer that looks at numbers, which torch.func.vmap does not let it."""
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return inputs if inputs.sum().item() < 1e9 else -inputs
+
+
+def with_layer(layer: torch.nn.Module) -> Callable[..., torch.nn.Module]:
+    return lambda num_classes, input_shape: torch.nn.Sequential(
+        torch.nn.Flatten(), torch.nn.Linear(64, 8), layer, torch.nn.Linear(8, num_classes)
+    )
+
+
+class OwnStep(SlimmableClassifier):
+    """A model that does not train as the stack would."""
+
+    def sandwich(self, *arguments: Any, **options: Any) -> dict[float, torch.Tensor]:
+        return super().sandwich(*arguments, **options)
+
+
+class MoreParameters(SlimmableClassifier):
+    """A model with parameters that the stack would not train."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.temperature = torch.nn.Parameter(torch.ones(1))
+
+
+def run_with(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stacking: Any,
+    layer: torch.nn.Module | None = None,
+    classifier: type[SlimmableClassifier] = SlimmableClassifier,
+    optimizer: Callable[[Any], torch.optim.Optimizer] = lambda parameters: torch.optim.SGD(parameters, lr=0.1),
+    **plan_options: Any,
+) -> Collaboration:
+    monkeypatch.setattr(
+        "aequa_lightning.training.build_backbone",
+        lambda name, **options: with_layer(layer or torch.nn.ReLU())(**options),
+    )
+    monkeypatch.setattr(SlimmableClassifier, "configure_optimizers", lambda self: optimizer(self.parameters()))
+    data = DigitsData(participants=9, train_samples=300)
+    model = classifier(10, data.input_shape, widths=[1.0])
+    plan = Plan(
+        max_rounds=1,
+        work=LocalWork(),
+        participants_per_round=None,
+        aggregator=FedAvg(),
+        checkpoint_every=1,
+        seed=0,
+        run_dir=tmp_path,
+        mechanism="",
+        stacking=stacking,
+        **plan_options,
+    )
+    return Collaboration(Fabric(accelerator="cpu", devices=1), model, data, plan=plan, callbacks=[])
+
+
+@pytest.mark.parametrize(
+    ("seconds", "size"),
+    [([0.01, 0.1, 0.05], 3), ([0.01, 0.1, 0.09], 1), ([1.0], 1)],
+    ids=["a gain", "hardly a gain", "not small"],
+)
+def test_auto_stacks_where_that_is_faster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: list[float], size: int
+) -> None:
+    run = run_with(tmp_path, monkeypatch, "auto")
+    times = iter(seconds)
+    monkeypatch.setattr(stack_size, "_least_seconds", lambda work, device: (work(), next(times))[1])
+    # Nine participants in four stacks.
+    assert decide_stacking(run, []).size == size
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"layer": torch.nn.Dropout(0.5)}, "the network has dropout"),
+        ({"optimizer": lambda parameters: torch.optim.Adafactor(parameters)}, "Adafactor"),
+        ({"layer": ReadsValues()}, "item"),
+        ({"classifier": OwnStep}, "OwnStep has a step of its own"),
+        ({"classifier": MoreParameters}, "parameters besides"),
+        ({"correction": FedProx()}, "gradients are corrected"),
+        ({"participant_state": "keep"}, "participants keep their state"),
+    ],
+    ids=[
+        "dropout",
+        "optimizer",
+        "a network that vmap refuses",
+        "a step of its own",
+        "parameters outside",
+        "FedProx",
+        "memory",
+    ],
+)
+def test_what_cannot_be_stacked_is_not_and_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], reason: str
+) -> None:
+    stacking = decide_stacking(run_with(tmp_path, monkeypatch, "auto", **options), [])
+    assert stacking.size == 1
+    assert reason in stacking.reason
+    with pytest.raises(InputError, match=rf"trainer\.stacking=3 .*{reason}"):
+        decide_stacking(run_with(tmp_path, monkeypatch, 3, **options), [])
+
+
+def test_what_is_asked_for_is_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert decide_stacking(run_with(tmp_path, monkeypatch, "off"), []) == Stacking(1, "asked for")
+    assert decide_stacking(run_with(tmp_path, monkeypatch, 4), []) == Stacking(4, "asked for")
+
+
+def test_a_resumed_run_goes_on_with_what_was_measured_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = run_with(tmp_path, monkeypatch, "auto")
+    events = [{"event": "start", "stacking": {"size": 3, "reason": "a"}}]
+    assert decide_stacking(run, events) == Stacking(3, "a")
+    state = run.state_dict() | {"round": 2, "stacking": {"size": 2, "reason": "b"}}
+    run.load_state_dict(state)
+    assert decide_stacking(run, events) == Stacking(2, "b")

@@ -1,0 +1,155 @@
+"""A stack against the same participants trained one by one."""
+
+import itertools
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from aequa_lightning.collaboration.local import LocalTrainer, LocalWork
+from aequa_lightning.collaboration.stacking import Job, StackedTrainer, form_stacks
+from aequa_lightning.collaboration.topology import build_fabric
+from aequa_lightning.data.augmentation import CropAndFlip
+from aequa_lightning.slimmable import Distillation
+from aequa_lightning.training import SlimmableClassifier
+
+# Unequal numbers of samples: of batches, and of samples in the last batch.
+SAMPLES = (20, 33, 7, 48, 16)
+SIXTEENTHS = tuple(count / 16 for count in range(16, 3, -1))
+
+
+def half_frozen(num_classes: int, input_shape: tuple[int, ...]) -> torch.nn.Module:
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 32), torch.nn.ReLU(), torch.nn.Linear(32, 10))
+    network[1].requires_grad_(False)
+    return network
+
+
+def local_trainer(
+    tmp_path: Path, optimizer: Callable[[Any], torch.optim.Optimizer], augmentation: Any = None, **options: Any
+) -> LocalTrainer:
+    torch.manual_seed(0)
+
+    class Classifier(SlimmableClassifier):
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return optimizer([parameter for parameter in self.parameters() if parameter.requires_grad])
+
+    options = {"backbone": "mlp", "widths": (1.0, 0.5, 0.25)} | options
+    fabric = build_fabric(
+        accelerator="cpu",
+        devices=1,
+        num_nodes=1,
+        precision="32-true",
+        replicas=1,
+        loggers=[],
+        timeout=timedelta(minutes=1),
+        run_dir=tmp_path,
+    )
+    fabric.launch()
+    return LocalTrainer(fabric, Classifier(10, (1, 8, 8), **options), batch_size=16, seed=3, augmentation=augmentation)
+
+
+def jobs_for(local: LocalTrainer, work: LocalWork) -> list[Job]:
+    generator = torch.Generator().manual_seed(1)
+    start = local.parameters.clone()
+    return [
+        Job(
+            start + 0.01 * torch.randn(len(start), generator=generator),
+            torch.randn(count, 1, 8, 8, generator=generator),
+            torch.randint(0, 10, (count,), generator=generator),
+            work,
+            ("round", 1, "participant", place),
+        )
+        for place, count in enumerate(SAMPLES)
+    ]
+
+
+def one_by_one(
+    local: LocalTrainer, jobs: list[Job], distillation: Distillation | None = None
+) -> tuple[list[float], Tensor]:
+    losses, reached = [], []
+    for job in jobs:
+        local.parameters.copy_(job.parameters)
+        losses.append(local.train(job.inputs, job.targets, job.work, keys=job.keys, distillation=distillation))
+        reached.append(local.parameters.clone())
+    return losses, torch.stack(reached)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "options", "work"),
+    [
+        (lambda p: torch.optim.SGD(p, lr=0.05), {"backbone": "cnn3"}, LocalWork(epochs=2)),
+        (lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9, weight_decay=1e-2), {}, LocalWork(epochs=2)),
+        (lambda p: torch.optim.Adam(p, lr=1e-3), {"widths": SIXTEENTHS, "distillation": 0.5}, LocalWork(steps=5)),
+        (lambda p: torch.optim.SGD(p, lr=0.05), {"augmentation": CropAndFlip(padding=1, flip=True)}, LocalWork()),
+        (lambda p: torch.optim.SGD(p, lr=0.05), {"backbone": f"{__name__}:half_frozen"}, LocalWork()),
+    ],
+    ids=[
+        "convolutions and batch norm",
+        "momentum and decay",
+        "random widths, distillation, Adam, equal steps",
+        "augmentation",
+        "frozen layers",
+    ],
+)
+def test_everybody_reaches_what_it_reaches_alone(
+    tmp_path: Path, optimizer: Any, options: dict[str, Any], work: LocalWork
+) -> None:
+    local = local_trainer(tmp_path, optimizer, **options)
+    jobs = jobs_for(local, work)
+    expected_losses, expected = one_by_one(local, jobs)
+    before = local.parameters.clone()
+    losses, reached = StackedTrainer(local).train(jobs, grid=local.classifier.network.widths)
+    moved = expected - torch.stack([job.parameters for job in jobs])
+    assert moved.abs().amax(1).min() > 1e-3
+    torch.testing.assert_close(reached, expected, atol=2e-6, rtol=1e-5)
+    torch.testing.assert_close(losses, expected_losses, atol=1e-5, rtol=1e-5)
+    assert torch.equal(local.parameters, before)
+
+
+def test_what_one_of_them_spoils_is_its_own(tmp_path: Path) -> None:
+    local = local_trainer(tmp_path, lambda p: torch.optim.SGD(p, lr=0.05))
+    jobs = jobs_for(local, LocalWork())
+    stacked, grid = StackedTrainer(local), local.classifier.network.widths
+    _, sound = stacked.train(jobs, grid=grid)
+    jobs[1].inputs.fill_(torch.inf)
+    losses, reached = stacked.train(jobs, grid=grid)
+    others = [0, 2, 3, 4]
+    assert torch.isnan(torch.tensor(losses)).tolist() == [place == 1 for place in range(5)]
+    assert torch.equal(reached[others], sound[others])
+
+
+def test_a_width_of_the_round_may_teach_the_wider_ones(tmp_path: Path) -> None:
+    local = local_trainer(tmp_path, lambda p: torch.optim.SGD(p, lr=0.05))
+    jobs, grid = jobs_for(local, LocalWork()), local.classifier.network.widths
+    distillation = Distillation(hard_weight=0.3, teacher=0.5)
+    _, expected = one_by_one(local, jobs, distillation)
+    stacked = StackedTrainer(local)
+    torch.testing.assert_close(stacked.train(jobs, grid=grid, distillation=distillation)[1], expected)
+    assert (stacked.train(jobs, grid=grid)[1] - expected).abs().max() > 1e-4
+
+
+def test_the_learning_rate_is_the_present_one(tmp_path: Path) -> None:
+    local = local_trainer(tmp_path, lambda p: torch.optim.SGD([{"params": list(p), "lr": 0.05}]))
+    jobs = jobs_for(local, LocalWork())
+    stacked = StackedTrainer(local)
+    for group in local.optimizer.optimizer.param_groups:
+        group["lr"] = 0.01
+    _, expected = one_by_one(local, jobs)
+    torch.testing.assert_close(stacked.train(jobs, grid=local.classifier.network.widths)[1], expected)
+
+
+def test_stacks_hold_everybody_once_and_one_width_each() -> None:
+    widths = [1.0, 0.5, 0.5, 1.0, 1.0, 0.25, 0.5, 1.0, 1.0]
+    participants = list(range(10, 19))
+    samples = [5, 9, 1, 5, 8, 2, 4, 7, 7]
+    stacks = form_stacks(participants, widths, samples, 2)
+    assert sorted(itertools.chain(*stacks)) == participants
+    for stack in stacks:
+        places = [participant - 10 for participant in stack]
+        assert len({widths[place] for place in places}) == 1
+        assert [samples[place] for place in places] == sorted((samples[place] for place in places), reverse=True)
+        assert len(stack) <= 2
