@@ -2,15 +2,14 @@
 
 Usage: python -m benchmarks [NAME ...]
 
-Those that need data or a finished run (``against_separate``, ``against_pooled``) or many minutes (``population``) are
-started by themselves.
+Those that need data or a finished run (``against_separate``, ``against_pooled``) are started by themselves.
 """
 
 import subprocess
 import sys
 from pathlib import Path
 
-NAMES = ("allocation", "estimators", "slimmable_table", "sandwich_cost")
+NAMES = ("allocation", "estimators", "slimmable_table", "sandwich_cost", "startup", "overhead", "peers")
 RESULTS = Path(__file__).parent / "results"
 
 

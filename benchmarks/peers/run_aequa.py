@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import time
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -53,10 +54,24 @@ class FixedCohorts(Participation):
 
 class Laps(CollaborationCallback):
     def __init__(self, run):
-        self.run = run
+        self.run, self.training = run, []
+
+    def on_round_start(self, run):
+        self.training.append(0.0)
 
     def on_round_end(self, run, result):
         self.run.lap()
+
+    def timed(self, train):
+        """Return a training function whose time is added to the round's."""
+
+        def timed_train(*arguments, **options):
+            start = time.perf_counter()
+            loss = train(*arguments, **options)
+            self.training[-1] += time.perf_counter() - start
+            return loss
+
+        return timed_train
 
 
 def main() -> None:
@@ -97,14 +112,16 @@ def main() -> None:
         )
 
         def work(fabric):
-            collaboration = Collaboration(fabric, model, data, plan=plan, callbacks=[Laps(run)])
+            laps = Laps(run)
+            collaboration = Collaboration(fabric, model, data, plan=plan, callbacks=[laps])
             collaboration.stacking = decide_stacking(collaboration, [])
+            collaboration.local.train = laps.timed(collaboration.local.train)
             run.start()
             # Rounds alone: nobody is paid, so nobody has to be trained alone first.
             collaboration._train_rounds()
             if fabric.global_rank == 0:
                 print(collaboration.stacking)
-                run.finish([collaboration.parameters.numpy()])
+                run.finish([collaboration.parameters.numpy()], training=laps.training)
 
         launch(fabric, work, threads=1, run_dir=Path(folder))
 

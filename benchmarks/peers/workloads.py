@@ -22,7 +22,7 @@ import numpy as np
 if TYPE_CHECKING:
     from torch import nn
 
-CLASSES, LEARNING_RATE, SEED = 10, 0.05, 7
+CLASSES, LEARNING_RATE, SEED, TEST_SAMPLES = 10, 0.05, 7, 1000
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ class Workload:
 
 
 WORKLOADS = {
-    "silo10": Workload(10, 10, 600, 28, 32, 15),
-    "device100": Workload(100, 100, 20, 28, 10, 10),
-    "partial100": Workload(100, 10, 60, 28, 20, 20),
+    "silo10": Workload(10, 10, 600, 28, 32, 6),
+    "device100": Workload(100, 100, 20, 28, 10, 8),
+    "partial100": Workload(100, 10, 60, 28, 20, 12),
     "tiny1000": Workload(1000, 100, 20, 8, 10, 10),
     "pop10000": Workload(10000, 50, 20, 8, 10, 10),
 }
@@ -62,18 +62,31 @@ WORKLOADS = {
 
 def make_data(work: Workload) -> tuple[np.ndarray, np.ndarray]:
     """Return images, float32 of shape (clients, samples, 1, side, side), and classes, int64 of (clients, samples)."""
+    images, classes = _draw(work)
+    count, shape = work.clients * work.samples, (work.clients, work.samples)
+    return images[:count].reshape(*shape, *images.shape[1:]), classes[:count].reshape(shape)
+
+
+def make_test_data(work: Workload) -> tuple[np.ndarray, np.ndarray]:
+    """Return images, float32 of shape (TEST_SAMPLES, 1, side, side), and classes that nobody trains on."""
+    images, classes = _draw(work)
+    return images[-TEST_SAMPLES:], classes[-TEST_SAMPLES:]
+
+
+def _draw(work: Workload) -> tuple[np.ndarray, np.ndarray]:
     generator = np.random.RandomState(SEED)
     coarse = max(4, work.side // 4)
     templates = generator.randn(CLASSES, coarse, coarse).astype(np.float32)
     scale = math.ceil(work.side / coarse)
     templates = np.kron(templates, np.ones((1, scale, scale), np.float32))[:, : work.side, : work.side]
     templates /= templates.std()
-    count = work.clients * work.samples
-    classes = generator.randint(0, CLASSES, count)
-    noise = generator.randn(count, work.side, work.side)
-    images = (templates[classes] + 1.5 * noise).astype(np.float32)
-    shape = (work.clients, work.samples)
-    return images.reshape(*shape, 1, work.side, work.side), classes.reshape(shape).astype(np.int64)
+    parts = []
+    for count in (work.clients * work.samples, TEST_SAMPLES):
+        classes = generator.randint(0, CLASSES, count)
+        noise = generator.randn(count, work.side, work.side)
+        parts.append(((templates[classes] + 1.5 * noise).astype(np.float32)[:, None], classes.astype(np.int64)))
+    images, classes = zip(*parts, strict=True)
+    return np.concatenate(images), np.concatenate(classes)
 
 
 def cohort(work: Workload, number: int) -> list[int]:
@@ -134,8 +147,8 @@ class Run:
             yield number
             self.lap()
 
-    def finish(self, parameters: list[np.ndarray]) -> None:
-        """Write the seconds of each round and the final parameters, in the order of the network's."""
+    def finish(self, parameters: list[np.ndarray], **more: list[float]) -> None:
+        """Write the seconds of each round, further figures, and the final parameters in the order of the network's."""
         flat = np.concatenate([np.asarray(value, np.float32).reshape(-1) for value in parameters])
         np.save(Path(self.path).with_suffix(".npy"), flat)
-        Path(self.path).write_text(json.dumps({"seconds": self.seconds, "start": [self.started]}))
+        Path(self.path).write_text(json.dumps({"seconds": self.seconds, "start": [self.started], **more}))
