@@ -78,6 +78,19 @@ def _check_private(mechanism: Mechanism, plan: Plan, paid: str, *, keep_out: boo
     check_accountant()
 
 
+def check_model(model: SlimmableClassifier) -> None:
+    """Prove that participants can be paid with parts of a model.
+
+    Raises:
+        InputError: They cannot.
+    """
+    if model.norm == "private":
+        raise InputError(
+            "model.norm='private' has networks of the widths of the grid only, but fair rewards lie between them; "
+            "choose 'shared', 'static' or 'group'. Lightning's own Trainer takes it."
+        )
+
+
 def check_writable(folder: Path) -> None:
     """Make the run folder and prove that it can be written.
 

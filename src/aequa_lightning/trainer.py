@@ -17,7 +17,14 @@ from aequa_lightning.callbacks import Progress, Rewards
 from aequa_lightning.callbacks.downloads import Downloads
 from aequa_lightning.callbacks.measurement import Measurement
 from aequa_lightning.callbacks.measures import Assessment
-from aequa_lightning.checks import check_parts, check_same_privacy, check_state, check_writable, state_to_resume
+from aequa_lightning.checks import (
+    check_model,
+    check_parts,
+    check_same_privacy,
+    check_state,
+    check_writable,
+    state_to_resume,
+)
 from aequa_lightning.collaboration.aggregators import Aggregator, FedAvg
 from aequa_lightning.collaboration.checkpoint import load_last
 from aequa_lightning.collaboration.corrections import LocalCorrection, NoCorrection
@@ -189,6 +196,7 @@ class CollaborativeTrainer:
             RunFailed: A process failed, died or hung; the run can go on from its last checkpoint.
             RunInterrupted: A signal stopped the run after its state was saved.
         """
+        check_model(model)
         state = state_to_resume(self.plan.run_dir, ckpt_path)
         self.plan.participation.check(datamodule.participants, self.plan.participants_per_round)
         if state is not None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from lightning import LightningModule
@@ -12,8 +12,17 @@ from typing_extensions import override
 
 from aequa_lightning.backbones import build_backbone
 from aequa_lightning.errors import InputError
-from aequa_lightning.slimmable import Distillation, SlimmableModel, sandwich_step, sandwich_widths
+from aequa_lightning.slimmable import (
+    Distillation,
+    SlimmableModel,
+    group_norm_from_batch_norm,
+    sandwich_step,
+    sandwich_widths,
+    without_running_statistics,
+)
 
+Norm = Literal["shared", "private", "static", "group"]
+Reduction = Literal["mean", "sum"]
 Options = dict[str, int | float | str | bool | list[int]]
 
 
@@ -31,11 +40,19 @@ class SlimmableClassifier(LightningModule):
         backbone_options: Keyword arguments of the backbone.
         widths: The grid that training draws widths from, in (0, 1]; its smallest is the narrowest sub-network.
         sampled_widths: Random widths of a step between the full and the smallest (sandwich rule).
+        reduction: Whether a step follows the ``mean`` of the widths' losses or their ``sum``, as in the paper.
         distillation: Share of the narrow widths' loss that is taught by the full width's output, in [0, 1].
+        temperature: Softens what is taught, > 0; 1 leaves it as it is.
+        norm: What the backbone's batch norms have of each width. ``shared``: statistics, taken anew for whatever width
+            is evaluated; ``private``: weights and biases too, for the widths of the grid only (the engine refuses it);
+            ``static``: nothing, they normalise by the batch in evaluation too; ``group``: nothing, they become group
+            norms.
+        channels_per_group: Channels of a group where ``norm`` is ``group``, a divisor of every layer's, >= 1; widths
+            keep whole groups.
         seed: Seed of the random widths.
 
     Raises:
-        InputError: A width is out of range, or a layer cannot follow it.
+        InputError: An option is out of range, or a layer cannot follow a width.
     """
 
     def __init__(
@@ -48,7 +65,11 @@ class SlimmableClassifier(LightningModule):
         backbone_options: Options | None = None,
         widths: Sequence[float] = (1.0, 0.75, 0.5, 0.25),
         sampled_widths: int = 2,
+        reduction: Reduction = "mean",
         distillation: float = 0.0,
+        temperature: float = 1.0,
+        norm: Norm = "shared",
+        channels_per_group: int = 16,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -57,10 +78,15 @@ class SlimmableClassifier(LightningModule):
             raise InputError(f"model.distillation={distillation} is outside [0, 1]; 0 turns it off.")
         if sampled_widths < 0:
             raise InputError(f"model.sampled_widths={sampled_widths} is negative; 0 trains the full and the smallest.")
+        if reduction not in get_args(Reduction):
+            raise InputError(f"model.reduction={reduction!r} is unknown; choose 'mean' or 'sum'.")
+        if not temperature > 0:
+            raise InputError(f"model.temperature={temperature} must be above 0; 1 leaves the outputs as they are.")
         full, example = _full_network(num_classes, input_shape, vocabulary_size, backbone, backbone_options)
-        self.network = SlimmableModel(full, widths, example)
-        self.sampled_widths, self.seed = sampled_widths, seed
-        self.distillation = Distillation(hard_weight=1 - distillation) if distillation else None
+        full = _with_norm(full, norm, channels_per_group)
+        self.network = SlimmableModel(full, widths, example, affine="private" if norm == "private" else "shared")
+        self.sampled_widths, self.seed, self.reduction, self.norm = sampled_widths, seed, reduction, norm
+        self.distillation = Distillation(temperature, hard_weight=1 - distillation) if distillation else None
         # One backward per width needs the memory of one width only; automatic optimisation would hold all graphs.
         self.automatic_optimization = False
         self.accuracy = nn.ModuleDict(
@@ -117,6 +143,7 @@ class SlimmableClassifier(LightningModule):
             backward=backward if scale == 1 else lambda loss: backward(loss * scale),
             no_sync=no_sync,
             distillation=distillation or self.distillation,
+            reduction=self.reduction,
         )
 
     @override
@@ -173,7 +200,7 @@ class SlimmableClassifier(LightningModule):
 
     def reward_hparams(self, width: float, layers: dict[str, float] | None) -> dict[str, Any]:
         """Return the arguments of the :class:`RewardClassifier` that holds one width of this model, plain values."""
-        kept = ("num_classes", "vocabulary_size", "backbone", "backbone_options")
+        kept = ("num_classes", "vocabulary_size", "backbone", "backbone_options", "norm", "channels_per_group")
         return {"width": width, "layers": layers, "input_shape": list(self.hparams["input_shape"])} | {
             key: self.hparams[key] for key in kept
         }
@@ -197,6 +224,8 @@ class RewardClassifier(LightningModule):
         vocabulary_size: As of :class:`SlimmableClassifier`.
         backbone: As of :class:`SlimmableClassifier`.
         backbone_options: As of :class:`SlimmableClassifier`.
+        norm: As of :class:`SlimmableClassifier`; a network of one width has its norms for itself in any case.
+        channels_per_group: As of :class:`SlimmableClassifier`.
     """
 
     def __init__(
@@ -209,10 +238,13 @@ class RewardClassifier(LightningModule):
         vocabulary_size: int | None = None,
         backbone: str,
         backbone_options: Options | None = None,
+        norm: Norm = "shared",
+        channels_per_group: int = 16,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
         full, example = _full_network(num_classes, input_shape, vocabulary_size, backbone, backbone_options)
+        full = _with_norm(full, norm, channels_per_group)
         # Only the narrow shapes matter here; the values come from the checkpoint.
         slimmable = SlimmableModel(full, (1.0, min(layers.values()) if layers else width), example)
         self.network = slimmable.extract(layers or width, fresh_statistics=True)
@@ -240,6 +272,17 @@ def _full_network(
         # Token 0 is padding, which networks hide: the dry run would see nothing arrive.
         return network, torch.ones(1, *input_shape, dtype=torch.int64)
     return network, torch.zeros(1, *input_shape)
+
+
+def _with_norm(network: nn.Module, norm: Norm, channels_per_group: int) -> nn.Module:
+    """Return the network with its batch norms as a norm policy wants them."""
+    if norm not in get_args(Norm):
+        raise InputError(f"model.norm={norm!r} is unknown; choose one of {', '.join(get_args(Norm))}.")
+    if norm != "shared" and not any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in network.modules()):
+        raise InputError(f"model.norm={norm!r} is for batch norms, and this backbone has none; leave it at 'shared'.")
+    if norm == "static":
+        return without_running_statistics(network)
+    return group_norm_from_batch_norm(network, channels_per_group) if norm == "group" else network
 
 
 def _key(width: float) -> str:
