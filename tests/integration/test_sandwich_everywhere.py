@@ -141,6 +141,46 @@ def test_compiled_under_the_trainer_gradients_are_the_hand_summed_ones() -> None
     assert_equal(gradients(model.network), expected)
 
 
+def test_a_scaled_loss_in_float16_is_unscaled_once_and_its_overflow_skips_the_step() -> None:
+    model = classifier("none")
+    with torch.autocast("cpu", torch.float16):
+        expected = summed_by_hand(model.network)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
+
+    def forward(inputs: Tensor, width: float) -> Tensor:
+        with torch.autocast("cpu", torch.float16):
+            return model(inputs, width=width)
+
+    sandwich_step(forward, INPUTS, TARGETS, WIDTHS, backward=lambda loss: scaler.scale(loss).backward())
+    scaler.unscale_(optimizer)
+    assert distance(gradients(model.network), expected) < 0.01
+
+    # Only the narrowest width overflows, and it adds to the gradients past autograd.
+    def overflowing(inputs: Tensor, width: float) -> Tensor:
+        return forward(inputs, width) * (float("inf") if width == WIDTHS[-1] else 1.0)
+
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    optimizer.zero_grad()
+    sandwich_step(overflowing, INPUTS, TARGETS, WIDTHS, backward=lambda loss: scaler.scale(loss).backward())
+    scaler.step(optimizer)
+    scaler.update()
+    assert all(torch.equal(*pair) for pair in zip(before, model.parameters(), strict=True))
+    assert scaler.get_scale() == 2.0**9
+
+
+def test_channels_last_gradients_are_the_hand_summed_ones_and_keep_their_layout() -> None:
+    model = classifier("batch")
+    expected = summed_by_hand(model.network)
+    model.to(memory_format=torch.channels_last)
+    sandwich_step(model, INPUTS.to(memory_format=torch.channels_last), TARGETS, WIDTHS)
+    assert_equal(gradients(model.network), expected)
+    weight = model.network.full[4].weight
+    assert weight.grad.is_contiguous(memory_format=torch.channels_last)
+    assert not weight.grad.is_contiguous()
+
+
 def test_micro_batches_add_up_to_the_batch() -> None:
     model = classifier("none")
     sandwich_step(model, INPUTS, TARGETS, WIDTHS, distillation=Distillation())
