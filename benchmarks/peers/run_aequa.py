@@ -66,9 +66,9 @@ class Laps(CollaborationCallback):
         """Return a training function whose time is added to the round's."""
 
         def timed_train(*arguments, **options):
-            start = time.perf_counter()
+            start = time.process_time()
             loss = train(*arguments, **options)
-            self.training[-1] += time.perf_counter() - start
+            self.training[-1] += time.process_time() - start
             return loss
 
         return timed_train
