@@ -37,12 +37,14 @@ METRICS = (
     Metric("best", "best"),
     Metric("mean", "mean"),
     Metric("pearson", "Pearson", scale=1.0, digits=3),
+    Metric("pearson_validation", "validation", scale=1.0, digits=3),
     Metric("mcg", "MCG"),
     Metric("cgs", "CGS", largest_first=False),
     Metric("minimum_gain", "least"),
 )
-"""All on the test part, of what participants receive: the best participant's accuracy, the mean accuracy, the
-correlation with the accuracy alone, and mean, spread and minimum of the gains over it."""
+"""Of what participants receive, on the test part: the best participant's accuracy, the mean accuracy, the correlation
+with the accuracy alone, and mean, spread and minimum of the gains over it. The correlation also on the validation part,
+which is what a mechanism can go by: the two differ by what the test part says otherwise about the participants."""
 
 
 @dataclass(frozen=True)
@@ -64,16 +66,22 @@ def metrics_of(allocation: Mapping[str, Any]) -> dict[str, float | None]:
     """Return the metrics of a run from its ``allocation.json``.
 
     Example:
-        >>> rows = [{"standalone_test": 0.5, "test_accuracy": 0.75}, {"standalone_test": 0.25, "test_accuracy": 0.5}]
-        >>> metrics_of({"participants": rows})
-        {'best': 0.75, 'mean': 0.625, 'pearson': 1.0, 'mcg': 0.25, 'cgs': 0.0, 'minimum_gain': 0.25}
+        >>> first = {"standalone_test": 0.5, "test_accuracy": 0.75, "accuracy": 0.75, "gain": 0.5}
+        >>> second = {"standalone_test": 0.25, "test_accuracy": 0.5, "accuracy": 0.5, "gain": 0.125}
+        >>> found = metrics_of({"participants": [first, second]})
+        >>> found["best"], found["mean"], found["mcg"], found["cgs"], found["minimum_gain"]
+        (0.75, 0.625, 0.25, 0.0, 0.25)
+        >>> found["pearson"], found["pearson_validation"]
+        (1.0, -1.0)
     """
-    alone = [row["standalone_test"] for row in allocation["participants"]]
-    received = [row["test_accuracy"] for row in allocation["participants"]]
+    rows = allocation["participants"]
+    alone = [row["standalone_test"] for row in rows]
+    received = [row["test_accuracy"] for row in rows]
     return {
         "best": max(received),
         "mean": sum(received) / len(received),
         "pearson": pearson(alone, received),
+        "pearson_validation": pearson([row["accuracy"] - row["gain"] for row in rows], [r["accuracy"] for r in rows]),
         "mcg": mean_gain(alone, received),
         "cgs": gain_spread(alone, received),
         "minimum_gain": minimum_gain(alone, received),
@@ -85,8 +93,8 @@ def read_result(folder: Path, cell: Cell) -> Result | None:
     path = folder / "result.json"
     if not path.is_file():
         return None
-    content = json.loads(path.read_text())
-    return Result(cell, content["metrics"], content["seconds"])
+    allocation = json.loads((folder / "allocation.json").read_text())
+    return Result(cell, metrics_of(allocation), json.loads(path.read_text())["seconds"])
 
 
 def read_results(matrix: Matrix) -> list[Result]:
@@ -96,7 +104,7 @@ def read_results(matrix: Matrix) -> list[Result]:
 
 
 def write_result(folder: Path, cell: Cell, *, seconds: float, keep_models: bool) -> None:
-    """Turn a finished run into a result.
+    """Mark a run as finished; its figures stay in ``allocation.json``.
 
     Args:
         folder: The run folder.
@@ -104,9 +112,7 @@ def write_result(folder: Path, cell: Cell, *, seconds: float, keep_models: bool)
         seconds: What it took.
         keep_models: Whether checkpoints and reward files stay.
     """
-    allocation = json.loads((folder / "allocation.json").read_text())
-    content = {"cell": asdict(cell), "metrics": metrics_of(allocation), "seconds": seconds}
-    write_json(folder / "result.json", content)
+    write_json(folder / "result.json", {"cell": asdict(cell), "seconds": seconds})
     if not keep_models:
         for part in ("checkpoints", "rewards"):
             shutil.rmtree(folder / part, ignore_errors=True)
