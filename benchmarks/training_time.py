@@ -50,7 +50,7 @@ def finished(folder: Path) -> Cells:
 
 def print_figures(cells: Cells) -> None:
     """Print a row for each setting and mechanism."""
-    print_head("data, partition", "rewards", "seeds", *(metric.title for metric in METRICS), "validation", "sent, MB")
+    print_head("data, partition", "rewards", "seeds", *(metric.title for metric in METRICS), "sent, MB")
     for setting, mechanisms in cells.items():
         for mechanism, runs in mechanisms.items():
             figures = [metrics_of(run) for run in runs]
@@ -58,8 +58,8 @@ def print_figures(cells: Cells) -> None:
                 f"{np.mean([figure[metric.key] for figure in figures]) * metric.scale:.{metric.digits}f}"
                 for metric in METRICS
             ]
-            pearson, sent = (np.mean([run[key] for run in runs]) for key in ("pearson", "megabytes"))
-            print_row(", ".join(setting), mechanism, str(len(runs)), *row, f"{pearson:.3f}", f"{sent:.1f}")
+            sent = np.mean([run["megabytes"] for run in runs])
+            print_row(", ".join(setting), mechanism, str(len(runs)), *row, f"{sent:.1f}")
 
 
 def print_participants(cells: Cells) -> None:
