@@ -1,9 +1,8 @@
 """The collaboration: rounds of local training and averaging, on any number of processes."""
 
-import math
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -17,11 +16,10 @@ from aequa_lightning.collaboration.assignment import Placement
 from aequa_lightning.collaboration.checkpoint import oldest_round, point_last_at, save_checkpoint
 from aequa_lightning.collaboration.corrections import GradientCorrection
 from aequa_lightning.collaboration.evaluation import Evaluator
-from aequa_lightning.collaboration.fixed_point import is_acceptable
 from aequa_lightning.collaboration.holdings import Holdings
 from aequa_lightning.collaboration.hooks import CollaborationCallback, RoundResult
+from aequa_lightning.collaboration.hosting import Hosting
 from aequa_lightning.collaboration.local import LocalTrainer, LocalWork, OptimizerState
-from aequa_lightning.collaboration.memory import ParticipantMemory
 from aequa_lightning.collaboration.participation import Cast
 from aequa_lightning.collaboration.plan import Plan
 from aequa_lightning.collaboration.privacy import PrivateAverage
@@ -30,7 +28,7 @@ from aequa_lightning.collaboration.resident import Resident
 from aequa_lightning.collaboration.server import Server
 from aequa_lightning.collaboration.signals import StopRequest
 from aequa_lightning.collaboration.stack_size import Stacking, decide_stacking
-from aequa_lightning.collaboration.stacking import Job, StackedTrainer, form_stacks
+from aequa_lightning.collaboration.stacking import form_stacks
 from aequa_lightning.collaboration.standalone import StandaloneRecords, standalone_key
 from aequa_lightning.collaboration.stopwatch import Stopwatch
 from aequa_lightning.collaboration.topology import Topology
@@ -98,15 +96,13 @@ class Collaboration:
         self.models: Tensor | None = None
         self._resident = Resident(data, self.topology.device)
         self._placement = Placement(self.samples)
-        self._memory = ParticipantMemory(plan.run_dir / "participants", data.names, deletes=self.is_global_zero)
-        self._corrector = plan.correction.build(self.parameters, data.participants)
         self.private: PrivateAverage | None = None
         if plan.privacy is not None:
             self.private = PrivateAverage(
                 plan.privacy, participants=data.participants, per_round=plan.participants_per_round, seed=plan.seed
             )
-        self._stacked = StackedTrainer(self.local)
         self.stacking = Stacking(1, "not decided yet")
+        self._hosting = Hosting(self)
         self.call("setup")
 
     @property
@@ -140,8 +136,7 @@ class Collaboration:
             self.classifier.compile()
         with self.stop.listening():
             try:
-                if self.plan.participants_remember:
-                    self._memory.check()
+                self._hosting.check()
                 if self.is_global_zero:
                     point_last_at(self._checkpoints, self.round)
                 events = read_events(self._events.path)
@@ -176,8 +171,7 @@ class Collaboration:
             "seed": self.plan.seed,
             "seconds": self.seconds,
             "server": self.server.state_dict(),
-            "correction": self._corrector.state_dict(),
-            "memory": self._memory.state_dict(),
+            "hosting": self._hosting.state_dict(),
             "privacy": self.plan.spending,
             "widths": self.widths,
             "models": self.models,
@@ -194,8 +188,7 @@ class Collaboration:
         self.classifier.load_state_dict(state["state_dict"], strict=False)
         self.parameters.copy_(self.local.parameters)
         self.server.load_state_dict(state["server"])
-        self._corrector.load_state_dict(state["correction"])
-        self._memory.load_state_dict(state["memory"])
+        self._hosting.load_state_dict(state["hosting"])
         self.round = state["round"]
         self.widths = state["widths"]
         self.stacking = Stacking(**state["stacking"])
@@ -232,7 +225,7 @@ class Collaboration:
                     state = self.state_dict()
                     if self.is_global_zero:
                         save_checkpoint(self._checkpoints, state, keep=self.plan.keep_checkpoints)
-                        self._memory.prune(oldest_round(self._checkpoints))
+                        self._hosting.prune(oldest_round(self._checkpoints))
             if stopping and self.round < self.plan.max_rounds:
                 return False
         return True
@@ -261,10 +254,9 @@ class Collaboration:
             for stack in hosted:
                 self.whereabouts.note(**self.serving(*stack))
                 began = time.perf_counter()
-                for index, loss, update in self._train(number, stack):
-                    accepted = self._accept(number, index, loss, update, weights[index])
-                    outcome[row[index], 0] = loss if accepted else 0.0
-                    outcome[row[index], 1] = not accepted
+                for index, loss in self._hosting.train(number, stack, weights):
+                    outcome[row[index], 0] = 0.0 if loss is None else loss
+                    outcome[row[index], 1] = loss is None
                     self.call("on_participant_end", index)
                 outcome[[row[index] for index in stack], 2] = (time.perf_counter() - began) / len(stack)
         with watch.phase("reduction"), at("reduction"):
@@ -279,9 +271,7 @@ class Collaboration:
             noise = None if self.private is None else self.private.noise(len(self.parameters), round=number)
             mean_update, coverage = self.server.combine(taken, self.widths, noise=noise)
             self.server.step(mean_update, coverage)
-            self._corrector.reduce(self.topology)
-            if self.plan.participants_remember:
-                self._memory.note(taken, number)
+            self._hosting.end_round(number, taken)
         self._step_scheduler()
         self.round = number
         with watch.phase("evaluation"), at("evaluation"):
@@ -303,61 +293,6 @@ class Collaboration:
             return dict.fromkeys(present, self.private.weight)
         weights = self.plan.aggregator.weights([self.samples[index] for index in present])
         return dict(zip(present, weights, strict=True))
-
-    def _train(self, number: int, stack: Sequence[int]) -> Iterator[tuple[int, float, Tensor]]:
-        """Train participants of one width; yield each of them with its loss and its update."""
-        if len(stack) == 1:
-            yield stack[0], *self._train_participant(number, stack[0])
-            return
-        received, grid = zip(*(self._hand_out(index) for index in stack), strict=True)
-        jobs = [
-            Job(parameters, *self.participant(index), self.work(index), keys=("round", number, "participant", index))
-            for index, parameters in zip(stack, received, strict=True)
-        ]
-        losses, reached = self._stacked.train(jobs, grid=grid[0], distillation=self.distillation)
-        yield from zip(stack, losses, reached - torch.stack(received), strict=True)
-
-    def _train_participant(self, number: int, index: int) -> tuple[float, Tensor]:
-        """Train one participant from what it holds and remembers; return its loss and its update."""
-        received, grid = self._hand_out(index)
-        kept = self._memory.load(index) if self.plan.participants_remember else {}
-        self._corrector.begin(received, kept.get("variate"))
-        loss = self.train_from(
-            received,
-            index,
-            self.work(index),
-            keys=("round", number, "participant", index),
-            grid=grid,
-            distillation=self.distillation,
-            correction=self._corrector,
-            optimizer_state=kept.get("optimizer"),
-        )
-        update = self.local.parameters - received
-        # A kept momentum may stem from a round in which the participant held more.
-        width = self.widths[index]
-        return loss, update if width == 1 else update * self.holdings.mask(width)
-
-    def _accept(self, number: int, index: int, loss: float, update: Tensor, weight: float) -> bool:
-        """Take in what a participant has sent and let it remember, unless that would poison the average."""
-        variate = self._corrector.end()
-        if not (math.isfinite(loss) and is_acceptable(update) and (variate is None or is_acceptable(variate))):
-            return False
-        self.server.receive(index, update if self.private is None else self.private.clip(update), weight)
-        self._corrector.accept()
-        if self.plan.participants_remember and self.topology.replica == 0:
-            kept = self.local.optimizer_state() if self.plan.participant_state == "keep" else None
-            self._memory.save(index, number, {"optimizer": kept, "variate": variate})
-        return True
-
-    def _hand_out(self, index: int) -> tuple[Tensor, tuple[float, ...]]:
-        """Hand a participant the parameters that it holds, zero elsewhere; return them and the widths to train."""
-        width, grid = self.widths[index], self.grid
-        received = self.parameters if self.models is None else self.models[index]
-        if width < 1:
-            received = received * self.holdings.mask(width)
-            grid = (width, *(other for other in grid if other < width))
-        self.call("on_participant_start", index, received)
-        return received, grid
 
     def train_from(
         self,

@@ -1,0 +1,135 @@
+"""The participants that a process hosts in a round: what they receive, how they train, what they send and remember."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from aequa_lightning.collaboration.fixed_point import is_acceptable
+from aequa_lightning.collaboration.memory import ParticipantMemory
+from aequa_lightning.collaboration.stacking import Job, StackedTrainer
+
+if TYPE_CHECKING:
+    from aequa_lightning.collaboration.engine import Collaboration
+
+
+class Hosting:
+    """Trains participants one by one or in stacks, and passes on to the server what may be averaged.
+
+    Args:
+        run: The run; its server takes in the updates.
+    """
+
+    def __init__(self, run: Collaboration) -> None:
+        self._run = run
+        self._stacked = StackedTrainer(run.local)
+        self._corrector = run.plan.correction.build(run.parameters, run.data.participants)
+        self._memory = ParticipantMemory(run.plan.run_dir / "participants", run.data.names, deletes=run.is_global_zero)
+
+    def check(self) -> None:
+        """Prove that what participants remember is there.
+
+        Raises:
+            InputError: A file is missing.
+        """
+        if self._run.plan.participants_remember:
+            self._memory.check()
+
+    def train(
+        self, number: int, stack: Sequence[int], weights: Mapping[int, float]
+    ) -> Iterator[tuple[int, float | None]]:
+        """Train some participants of one width and take in their updates.
+
+        Args:
+            number: The round.
+            stack: Who trains, by one step if there are several.
+            weights: How much each of them counts.
+
+        Yields:
+            Each of them with its mean loss; None where its update would poison the average and was refused.
+        """
+        trained = self._together(number, stack) if len(stack) > 1 else self._alone(number, stack[0])
+        for index, loss, update in trained:
+            yield index, loss if self._accept(number, index, loss, update, weights[index]) else None
+
+    def end_round(self, number: int, taken: Iterable[int]) -> None:
+        """Let what the participants have sent besides their updates count; a collective operation.
+
+        Args:
+            number: The round.
+            taken: Whose updates were averaged, the same in all processes.
+        """
+        self._corrector.reduce(self._run.topology)
+        if self._run.plan.participants_remember:
+            self._memory.note(taken, number)
+
+    def prune(self, oldest: int) -> None:
+        """Delete what only checkpoints of rounds before this one need."""
+        self._memory.prune(oldest)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs."""
+        return {"correction": self._corrector.state_dict(), "memory": self._memory.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take back what :meth:`state_dict` returned."""
+        self._corrector.load_state_dict(state["correction"])
+        self._memory.load_state_dict(state["memory"])
+
+    def _together(self, number: int, stack: Sequence[int]) -> Iterator[tuple[int, float, Tensor]]:
+        run = self._run
+        received, grid = zip(*(self._hand_out(index) for index in stack), strict=True)
+        jobs = [
+            Job(parameters, *run.participant(index), run.work(index), keys=("round", number, "participant", index))
+            for index, parameters in zip(stack, received, strict=True)
+        ]
+        losses, reached = self._stacked.train(jobs, grid=grid[0], distillation=run.distillation)
+        yield from zip(stack, losses, reached - torch.stack(received), strict=True)
+
+    def _alone(self, number: int, index: int) -> Iterator[tuple[int, float, Tensor]]:
+        """Train one participant from what it holds and remembers."""
+        run = self._run
+        received, grid = self._hand_out(index)
+        kept = self._memory.load(index) if run.plan.participants_remember else {}
+        self._corrector.begin(received, kept.get("variate"))
+        loss = run.train_from(
+            received,
+            index,
+            run.work(index),
+            keys=("round", number, "participant", index),
+            grid=grid,
+            distillation=run.distillation,
+            correction=self._corrector,
+            optimizer_state=kept.get("optimizer"),
+        )
+        update = run.local.parameters - received
+        # A kept momentum may stem from a round in which the participant held more.
+        width = run.widths[index]
+        yield index, loss, update if width == 1 else update * run.holdings.mask(width)
+
+    def _accept(self, number: int, index: int, loss: float, update: Tensor, weight: float) -> bool:
+        """Take in what a participant has sent and let it remember, unless that would poison the average."""
+        run, variate = self._run, self._corrector.end()
+        if not (math.isfinite(loss) and is_acceptable(update) and (variate is None or is_acceptable(variate))):
+            return False
+        run.server.receive(index, update if run.private is None else run.private.clip(update), weight)
+        self._corrector.accept()
+        if run.plan.participants_remember and run.topology.replica == 0:
+            kept = run.local.optimizer_state() if run.plan.participant_state == "keep" else None
+            self._memory.save(index, number, {"optimizer": kept, "variate": variate})
+        return True
+
+    def _hand_out(self, index: int) -> tuple[Tensor, tuple[float, ...]]:
+        """Hand a participant the parameters that it holds, zero elsewhere; return them and the widths to train."""
+        run = self._run
+        width, grid = run.widths[index], run.grid
+        received = run.parameters if run.models is None else run.models[index]
+        if width < 1:
+            received = received * run.holdings.mask(width)
+            grid = (width, *(other for other in grid if other < width))
+        run.call("on_participant_start", index, received)
+        return received, grid
