@@ -24,6 +24,7 @@ class BestRound:
         """Take a round into account; of equally good ones the later counts.
 
         Example:
+            >>> import torch
             >>> best = BestRound()
             >>> for number, accuracy in enumerate([0.5, 0.75, 0.75, 0.25], start=1):
             ...     best.note(number, accuracy, torch.full((1,), float(number)))
