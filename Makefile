@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # One thread a process: several processes share the machine, and forked tests must not inherit a pool of threads.
 export OMP_NUM_THREADS = 1
 
-.PHONY: setup demo test lint types unit system processes bench docs clean
+.PHONY: setup demo test lint types unit system processes pages bench docs clean
 
 setup: $(READY)
 
@@ -22,7 +22,7 @@ demo: setup
 
 # Two at a time: much of the tests' time is waiting for processes that they start.
 test: lint types
-	$(MAKE) --jobs 2 --output-sync=target processes unit system
+	$(MAKE) --jobs 2 --output-sync=target processes system unit pages
 
 lint: setup
 	$(BIN)/ruff check .
@@ -36,6 +36,9 @@ unit: setup
 
 system: setup
 	$(BIN)/python -m pytest tests/integration tests/parity
+
+pages: setup
+	$(BIN)/python -m pytest tests/documentation
 
 processes: setup
 	$(BIN)/python -m pytest tests/distributed tests/fault
