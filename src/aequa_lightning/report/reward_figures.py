@@ -59,17 +59,18 @@ def _against_accuracy(run: Run, allocation: Allocation) -> Picture:
     top = np.nanmax([received, received_test])
     margin = 0.05 * max(top - low, 0.05)
     axes.plot([low, top], [low, top], color=LIGHT["grey"], lw=0.9, ls=(0, (4, 3)), zorder=1, label="received = alone")
-    level = float(np.mean(received - allocation.slope * alone))
-    reach = np.array([alone.min(), alone.max()])
-    slope = ratio(allocation.slope, digits=2)
-    axes.plot(
-        reach, level + allocation.slope * reach, color=LIGHT["blue"], lw=0.9, zorder=2, label=f"target, slope {slope}"
-    )
+    if not run.own_models:
+        level = float(np.mean(received - allocation.slope * alone))
+        reach = np.array([alone.min(), alone.max()])
+        target = f"target, slope {ratio(allocation.slope, digits=2)}"
+        axes.plot(reach, level + allocation.slope * reach, color=LIGHT["blue"], lw=0.9, zorder=2, label=target)
+    lines = len(axes.get_legend_handles_labels()[0])
     axes.plot([], [], label=f"validation, r = {coefficient(allocation.pearson)}", **paid)
     if not np.isnan(received_test).all():
         axes.plot([], [], label=f"test, r = {coefficient(allocation.pearson_test)}", **tested)
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles[2:] + handles[:2], labels[2:] + labels[:2], loc="outside lower center", ncols=2)
+    order = [*range(lines, len(handles)), *range(lines)]
+    figure.legend([handles[i] for i in order], [labels[i] for i in order], loc="outside lower center", ncols=2)
     axes.set(xlim=(low - margin, right + margin), ylim=(low - margin, top + margin))
     axes.set(xlabel="accuracy alone (contribution)", ylabel="accuracy received")
     in_percent(axes.xaxis, axes.yaxis)
@@ -111,7 +112,7 @@ def gains(run: Run) -> Picture | None:
 def accuracy_by_width(run: Run) -> Picture | None:
     """Draw the measured curve of accuracy against width, what is on offer, and who received which width."""
     allocation = run.allocation
-    if allocation is None:
+    if allocation is None or len(allocation.accuracy_by_width) < 2:
         return None
     curve = allocation.accuracy_by_width
     offered = [w for w in curve if w in set(allocation.widths) - allocation.by_layer]

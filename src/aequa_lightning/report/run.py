@@ -121,6 +121,12 @@ class Run:
         return self.paid_by in (None, "standalone")
 
     @property
+    def own_models(self) -> bool:
+        """Whether participants received models of their own, so that those of one width differ in what they reach."""
+        received = {(p.width, p.received) for p in self.participants if p.received is not None}
+        return len(received) > len({width for width, _ in received})
+
+    @property
     def full_accuracy(self) -> float | None:
         """Validation accuracy of the full width: as allocated, else of the last round."""
         if self.allocation is not None:

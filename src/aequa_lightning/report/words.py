@@ -208,7 +208,9 @@ def _payment(run: Run) -> list[str]:
         return ["No widths have been allocated yet."]
     widths = sorted({p.width for p in run.participants if p.width is not None})
     top = run.ranking[0]
-    if len(widths) == 1:
+    if run.own_models:
+        paid = "Everybody received a model of its own."
+    elif len(widths) == 1:
         paid = f"Everybody received {'the full width' if widths[0] == 1 else f'the same width, {ratio(widths[0])}'}."
     else:
         # The word joiner keeps a line from ending inside a name.

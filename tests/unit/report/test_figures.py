@@ -49,6 +49,20 @@ def test_fairness_by_another_measure_compares_it_with_no_accuracy(run: Run) -> N
     assert axes.get_xlabel() == "contribution (fedsv)"
 
 
+def test_models_of_ones_own_have_no_target(run: Run) -> None:
+    own = replace(run, participants=tuple(replace(p, width=1.0) for p in run.participants))
+    picture = reward_figures.fairness(own)
+    assert picture is not None
+    labels = [text.get_text() for text in picture.figure.legends[0].get_texts()]
+    assert [label.split(",")[0] for label in labels] == ["validation", "test", "received = alone"]
+
+
+def test_a_single_width_makes_no_curve(run: Run) -> None:
+    assert run.allocation is not None
+    single = replace(run, allocation=replace(run.allocation, accuracy_by_width={1.0: 0.5}))
+    assert reward_figures.accuracy_by_width(single) is None
+
+
 def test_target_line_has_the_slope_and_passes_through_the_mean(run: Run) -> None:
     picture = reward_figures.fairness(run)
     assert picture is not None

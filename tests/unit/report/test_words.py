@@ -41,6 +41,14 @@ def test_story_ends_with_the_privacy_that_the_last_round_left(tmp_path: Path) ->
     assert story(private) == [*story(run), said]
 
 
+def test_story_of_models_of_ones_own_speaks_of_no_width(tmp_path: Path) -> None:
+    run = read_run(write_fake_run(tmp_path, participants=4, rounds=2))
+    people = tuple(replace(p, width=1.0, received=0.5 + 0.1 * p.number) for p in run.participants)
+    assert story(replace(run, participants=people))[2] == "Everybody received a model of its own."
+    alike = tuple(replace(p, received=0.5) for p in people)
+    assert story(replace(run, participants=alike))[2] == "Everybody received the full width."
+
+
 def test_short_names_stay_different() -> None:
     assert short_names(["a", "a-b"]) == ["a", "a-b"]
     assert short_names(["only-one"]) == ["one"]
