@@ -37,6 +37,7 @@ from aequa_lightning.callbacks.measures import Assessment, Measures
 from aequa_lightning.collaboration.aggregators import FedAvg
 from aequa_lightning.collaboration.engine import Collaboration
 from aequa_lightning.collaboration.hooks import CollaborationCallback, RoundResult
+from aequa_lightning.collaboration.hosting import Hosting
 from aequa_lightning.collaboration.local import LocalWork
 from aequa_lightning.collaboration.plan import Plan
 from aequa_lightning.contributions import balanced_accuracy, shapley_values
@@ -103,22 +104,27 @@ class PlantedFashion(Labels, FashionMNISTData):
 DATA = {"digits": PlantedDigits, "fashion": PlantedFashion}
 
 
-class PlantedCollaboration(Collaboration):
-    """The engine with participants that do not send what they trained."""
+class PlantedHosting(Hosting):
+    """Participants that do not send what they trained.
 
-    last_aggregate: Tensor | None = None
-    scale = 1.0
+    Args:
+        run: The run.
+        scale: How many times as long as trained the last one's update is.
+    """
+
+    def __init__(self, run: Collaboration, scale: float) -> None:
+        super().__init__(run)
+        self.seed, self.scale = run.plan.seed, scale
+        self.last_aggregate: Tensor | None = None
 
     @override
-    def _train_participant(self, number: int, index: int) -> tuple[float, Tensor]:
-        loss, update = super()._train_participant(number, CLONED if index == CLONE else index)
+    def train_one(self, number: int, index: int) -> tuple[float, Tensor]:
+        loss, update = super().train_one(number, CLONED if index == CLONE else index)
         match NAMES[index]:
             case "zero":
                 update = torch.zeros_like(update)
             case "random":
-                noise = torch.randn(
-                    update.shape, generator=torch.Generator().manual_seed(1000 * self.plan.seed + number)
-                )
+                noise = torch.randn(update.shape, generator=torch.Generator().manual_seed(1000 * self.seed + number))
                 update = noise * (update.norm() / noise.norm())
             case "replay" if self.last_aggregate is not None:
                 update = self.last_aggregate.float()
@@ -154,8 +160,8 @@ class Assessments(CollaborationCallback):
     def on_round_end(self, run: Collaboration, result: RoundResult) -> None:
         for measures in self.measures.values():
             measures.end_round(run, result)
-        assert isinstance(run, PlantedCollaboration)
-        run.last_aggregate = result.mean_update
+        assert isinstance(run.hosting, PlantedHosting)
+        run.hosting.last_aggregate = result.mean_update
 
 
 def retrained_shapley(data: CollaborativeData, *, seed: int) -> np.ndarray:
@@ -221,8 +227,8 @@ def run_once(
             standalone_dir=alone,
         )
         fabric = Fabric(accelerator="cpu", devices=1)
-        run = PlantedCollaboration(fabric, model, data, plan=plan, callbacks=[assessments])
-        run.scale = scale
+        run = Collaboration(fabric, model, data, plan=plan, callbacks=[assessments])
+        run.hosting = PlantedHosting(run, scale)
         run.fit()
         (curve,) = run.evaluator.accuracies(model.network.distinct_widths(), [data.validation()])
         for kind, measures in assessments.measures.items():

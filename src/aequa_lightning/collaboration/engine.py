@@ -102,7 +102,7 @@ class Collaboration:
                 plan.privacy, participants=data.participants, per_round=plan.participants_per_round, seed=plan.seed
             )
         self.stacking = Stacking(1, "not decided yet")
-        self._hosting = Hosting(self)
+        self.hosting = Hosting(self)
         self.call("setup")
 
     @property
@@ -136,7 +136,7 @@ class Collaboration:
             self.classifier.compile()
         with self.stop.listening():
             try:
-                self._hosting.check()
+                self.hosting.check()
                 if self.is_global_zero:
                     point_last_at(self._checkpoints, self.round)
                 events = read_events(self._events.path)
@@ -171,7 +171,7 @@ class Collaboration:
             "seed": self.plan.seed,
             "seconds": self.seconds,
             "server": self.server.state_dict(),
-            "hosting": self._hosting.state_dict(),
+            "hosting": self.hosting.state_dict(),
             "privacy": self.plan.spending,
             "widths": self.widths,
             "models": self.models,
@@ -188,7 +188,7 @@ class Collaboration:
         self.classifier.load_state_dict(state["state_dict"], strict=False)
         self.parameters.copy_(self.local.parameters)
         self.server.load_state_dict(state["server"])
-        self._hosting.load_state_dict(state["hosting"])
+        self.hosting.load_state_dict(state["hosting"])
         self.round = state["round"]
         self.widths = state["widths"]
         self.stacking = Stacking(**state["stacking"])
@@ -225,7 +225,7 @@ class Collaboration:
                     state = self.state_dict()
                     if self.is_global_zero:
                         save_checkpoint(self._checkpoints, state, keep=self.plan.keep_checkpoints)
-                        self._hosting.prune(oldest_round(self._checkpoints))
+                        self.hosting.prune(oldest_round(self._checkpoints))
             if stopping and self.round < self.plan.max_rounds:
                 return False
         return True
@@ -254,7 +254,7 @@ class Collaboration:
             for stack in hosted:
                 self.whereabouts.note(**self.serving(*stack))
                 began = time.perf_counter()
-                for index, loss in self._hosting.train(number, stack, weights):
+                for index, loss in self.hosting.train(number, stack, weights):
                     outcome[row[index], 0] = 0.0 if loss is None else loss
                     outcome[row[index], 1] = loss is None
                     self.call("on_participant_end", index)
@@ -271,7 +271,7 @@ class Collaboration:
             noise = None if self.private is None else self.private.noise(len(self.parameters), round=number)
             mean_update, coverage = self.server.combine(taken, self.widths, noise=noise)
             self.server.step(mean_update, coverage)
-            self._hosting.end_round(number, taken)
+            self.hosting.end_round(number, taken)
         self._step_scheduler()
         self.round = number
         with watch.phase("evaluation"), at("evaluation"):

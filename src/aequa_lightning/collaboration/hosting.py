@@ -52,9 +52,39 @@ class Hosting:
         Yields:
             Each of them with its mean loss; None where its update would poison the average and was refused.
         """
-        trained = self._together(number, stack) if len(stack) > 1 else self._alone(number, stack[0])
+        together = len(stack) > 1
+        trained = self._train_stack(number, stack) if together else [(stack[0], *self.train_one(number, stack[0]))]
         for index, loss, update in trained:
             yield index, loss if self._accept(number, index, loss, update, weights[index]) else None
+
+    def train_one(self, number: int, index: int) -> tuple[float, Tensor]:
+        """Train one participant from what it holds and remembers.
+
+        Args:
+            number: The round.
+            index: The participant.
+
+        Returns:
+            Its mean loss and its update, float32 of shape (P,).
+        """
+        run = self._run
+        received, grid = self._hand_out(index)
+        kept = self._memory.load(index) if run.plan.participants_remember else {}
+        self._corrector.begin(received, kept.get("variate"))
+        loss = run.train_from(
+            received,
+            index,
+            run.work(index),
+            keys=("round", number, "participant", index),
+            grid=grid,
+            distillation=run.distillation,
+            correction=self._corrector,
+            optimizer_state=kept.get("optimizer"),
+        )
+        update = run.local.parameters - received
+        # A kept momentum may stem from a round in which the participant held more.
+        width = run.widths[index]
+        return loss, update if width == 1 else update * run.holdings.mask(width)
 
     def end_round(self, number: int, taken: Iterable[int]) -> None:
         """Let what the participants have sent besides their updates count; a collective operation.
@@ -80,7 +110,7 @@ class Hosting:
         self._corrector.load_state_dict(state["correction"])
         self._memory.load_state_dict(state["memory"])
 
-    def _together(self, number: int, stack: Sequence[int]) -> Iterator[tuple[int, float, Tensor]]:
+    def _train_stack(self, number: int, stack: Sequence[int]) -> Iterator[tuple[int, float, Tensor]]:
         run = self._run
         received, grid = zip(*(self._hand_out(index) for index in stack), strict=True)
         jobs = [
@@ -89,27 +119,6 @@ class Hosting:
         ]
         losses, reached = self._stacked.train(jobs, grid=grid[0], distillation=run.distillation)
         yield from zip(stack, losses, reached - torch.stack(received), strict=True)
-
-    def _alone(self, number: int, index: int) -> Iterator[tuple[int, float, Tensor]]:
-        """Train one participant from what it holds and remembers."""
-        run = self._run
-        received, grid = self._hand_out(index)
-        kept = self._memory.load(index) if run.plan.participants_remember else {}
-        self._corrector.begin(received, kept.get("variate"))
-        loss = run.train_from(
-            received,
-            index,
-            run.work(index),
-            keys=("round", number, "participant", index),
-            grid=grid,
-            distillation=run.distillation,
-            correction=self._corrector,
-            optimizer_state=kept.get("optimizer"),
-        )
-        update = run.local.parameters - received
-        # A kept momentum may stem from a round in which the participant held more.
-        width = run.widths[index]
-        yield index, loss, update if width == 1 else update * run.holdings.mask(width)
 
     def _accept(self, number: int, index: int, loss: float, update: Tensor, weight: float) -> bool:
         """Take in what a participant has sent and let it remember, unless that would poison the average."""
