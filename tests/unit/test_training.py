@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from aequa_lightning.errors import InputError
 from aequa_lightning.slimmable import Distillation
@@ -25,6 +26,15 @@ def gradients(model: SlimmableClassifier) -> list[Tensor]:
 def test_the_sum_of_three_widths_is_three_times_their_mean() -> None:
     for one, other in zip(gradients(classifier()), gradients(classifier(reduction="sum")), strict=True):
         torch.testing.assert_close(other, 3 * one)
+
+
+def test_the_widest_share_is_that_of_the_full_width() -> None:
+    narrow, wide = [classifier(widest_share=share) for share in (0.001, 0.999)]
+    alone = classifier()
+    functional.cross_entropy(alone(INPUTS), TARGETS).backward()
+    own = torch.cat([parameter.grad.flatten() for parameter in alone.parameters() if parameter.grad is not None])
+    far, near = [torch.dist(torch.cat([g.flatten() for g in gradients(model)]), own) for model in (narrow, wide)]
+    assert near < 0.01 * own.norm() < far
 
 
 def test_the_temperature_is_that_of_the_distillation() -> None:
@@ -52,6 +62,7 @@ def test_a_reward_of_every_norm_is_rebuilt_from_its_own_description(norm: str, k
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"widest_share": 1.5}, "model.widest_share=1.5 is not between 0 and 1"),
         ({"reduction": "max"}, "model.reduction='max'.*'mean' or 'sum'"),
         ({"distillation": 0.5, "temperature": 0.0}, "model.temperature=0.0"),
         ({"norm": "layer"}, "model.norm='layer'.*shared, private, static, group"),

@@ -47,6 +47,30 @@ def sandwich_widths(grid: Sequence[float], *, sampled: int, seed: int, step: int
     return (*ordered[:1], *between, *ordered[1:][-1:])
 
 
+def loss_shares(widths: Sequence[float], widest_share: float | None = None) -> tuple[float, ...]:
+    """Return each width's share of a step's mean loss; the shares sum to 1.
+
+    Args:
+        widths: The widths of the step, the widest first, at least one.
+        widest_share: Share of the widest, in (0, 1); what is left is divided evenly. None: all have the same.
+
+    Raises:
+        InputError: When the share is out of range.
+
+    Example:
+        >>> loss_shares([1.0, 0.5, 0.25, 0.125])
+        (0.25, 0.25, 0.25, 0.25)
+        >>> loss_shares([1.0, 0.5, 0.25], widest_share=0.75), loss_shares([1.0], widest_share=0.75)
+        ((0.75, 0.125, 0.125), (1.0,))
+    """
+    if widest_share is not None and not 0 < widest_share < 1:
+        raise InputError(f"widest_share: {widest_share} is not between 0 and 1; None gives every width the same")
+    others = len(widths) - 1
+    if widest_share is None or not others:
+        return (1 / len(widths),) * len(widths)
+    return (widest_share, *((1 - widest_share) / others,) * others)
+
+
 @dataclass(frozen=True)
 class Distillation:
     """In-place distillation: some widths learn from another one's outputs of the same step.
@@ -109,6 +133,7 @@ def sandwich_step(
     loss: Callable[[Tensor, Tensor], Tensor] = functional.cross_entropy,
     distillation: Distillation | None = None,
     reduction: Literal["mean", "sum"] = "mean",
+    widest_share: float | None = None,
 ) -> dict[float, Tensor]:
     """Add the gradient of the widths' mean loss to the parameters' gradients.
 
@@ -127,12 +152,13 @@ def sandwich_step(
         distillation: Lets some widths learn from another one too; None: all learn from the targets alone.
         reduction: ``"mean"`` over the widths, so that a learning rate serves any number of them, or their ``"sum"``, as
             in the paper.
+        widest_share: See :func:`loss_shares`.
 
     Returns:
-        The loss of each width, detached, not divided by their number.
+        The loss of each width, detached, without its share.
 
     Raises:
-        InputError: When the reduction is unknown.
+        InputError: When the reduction is unknown, or the share out of range.
 
     Example:
         >>> weight = torch.ones(1, requires_grad=True)
@@ -145,14 +171,15 @@ def sandwich_step(
     """
     if reduction not in ("mean", "sum"):
         raise InputError(f"reduction: {reduction!r} is unknown; choose 'mean' or 'sum'")
-    divisor = len(widths) if reduction == "mean" else 1
+    total = len(widths) if reduction == "sum" else 1
+    weights = [total * share for share in loss_shares(widths, widest_share)]
     losses: dict[float, Tensor] = {}
     teacher: Tensor | None = None
     pupils = () if distillation is None else distillation.pupils(widths)
     if distillation is not None and distillation.teacher is not None and pupils:
         with torch.no_grad():
             teacher = forward(inputs, width=distillation.teacher)
-    for number, width in enumerate(widths):
+    for number, (width, weight) in enumerate(zip(widths, weights, strict=True)):
         last = number == len(widths) - 1
         # The forward belongs inside too: DDP prepares the synchronisation of a backward in the forward before it.
         with accumulating(), nullcontext() if last else no_sync():
@@ -160,7 +187,7 @@ def sandwich_step(
             value = loss(outputs, targets)
             if distillation is not None and teacher is not None and width in pupils:
                 value = distillation(outputs, teacher, value)
-            backward(value / divisor)
+            backward(value * weight)
         if pupils and teacher is None:
             teacher = outputs.detach()
         losses[width] = value.detach()

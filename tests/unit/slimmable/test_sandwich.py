@@ -1,5 +1,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 import pytest
 import torch
@@ -83,6 +84,19 @@ def test_the_sum_is_the_mean_times_the_number_of_widths() -> None:
         torch.testing.assert_close(other.grad, 3 * one.grad)
     with pytest.raises(InputError, match="reduction"):
         sandwich_step(mean, x, y, mean.widths, reduction="none")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_the_widest_width_may_have_a_larger_share_of_the_gradient(reduction: Literal["mean", "sum"]) -> None:
+    x, y = torch.randn(7, 5, dtype=torch.double), torch.arange(7) % 3
+    model = slim()
+    wide, middle, least = (functional.cross_entropy(model(x, width=width), y) for width in model.widths)
+    expected = torch.autograd.grad(0.75 * wide + 0.125 * (middle + least), list(model.parameters()))
+    sandwich_step(model, x, y, model.widths, reduction=reduction, widest_share=0.75)
+    for parameter, gradient in zip(model.parameters(), expected, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient * (3 if reduction == "sum" else 1))
+    with pytest.raises(InputError, match="widest_share: 1"):
+        sandwich_step(model, x, y, model.widths, widest_share=1)
 
 
 def test_only_the_last_width_synchronises() -> None:
