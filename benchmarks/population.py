@@ -5,7 +5,7 @@ Usage: python -m benchmarks.population [--rounds N]
 A hundred participants a round, of 1,000 and of 10,000, each with twenty digits, in one process. First nobody keeps
 anything between rounds; then everybody keeps a momentum and a control variate, on disk. The memory is what the process
 holds after the last round, beyond what it held before the run was built; its gain is the slope of a line through the
-second half of the rounds. Nobody is trained alone first: that is work for each participant, and none of a round.
+second half of the rounds. Nobody is trained alone first (`trainer.standalone: false`); everybody is paid.
 """
 
 import argparse
@@ -17,13 +17,13 @@ from concurrent.futures import ProcessPoolExecutor
 from datetime import timedelta
 from multiprocessing import get_context
 from pathlib import Path
-from unittest.mock import patch
 
 import numpy as np
 import torch
 from lightning.fabric import Fabric
 from torch.utils.data import TensorDataset
 
+from aequa_lightning.callbacks import Rewards
 from aequa_lightning.collaboration.aggregators import FedAvg
 from aequa_lightning.collaboration.corrections import NoCorrection, Scaffold
 from aequa_lightning.collaboration.engine import Collaboration
@@ -33,6 +33,7 @@ from aequa_lightning.collaboration.plan import Plan
 from aequa_lightning.collaboration.seeding import derive_generator
 from aequa_lightning.collaboration.topology import build_fabric, launch
 from aequa_lightning.data import DigitsData
+from aequa_lightning.mechanisms import SharedModel
 from aequa_lightning.training import SlimmableClassifier
 
 PER_ROUND, SAMPLES = 100, 20
@@ -77,6 +78,7 @@ def measure(people: int, rounds: int, keep: bool) -> tuple[float, float, float]:
     """Return megabytes, milliseconds of a round, and megabytes that 100 rounds add."""
     torch.manual_seed(0)
     data, model = Population(people), SlimmableClassifier(10, (1, 8, 8), backbone="mlp", widths=[1.0])
+    mechanism = SharedModel(contribution="data_share")
     with tempfile.TemporaryDirectory() as folder:
         plan = Plan(
             max_rounds=rounds,
@@ -86,7 +88,8 @@ def measure(people: int, rounds: int, keep: bool) -> tuple[float, float, float]:
             checkpoint_every=20,
             seed=0,
             run_dir=Path(folder),
-            mechanism="",
+            mechanism=repr(mechanism),
+            standalone=False,
             correction=Scaffold() if keep else NoCorrection(),
             participant_state="keep" if keep else "reset",
         )
@@ -100,11 +103,10 @@ def measure(people: int, rounds: int, keep: bool) -> tuple[float, float, float]:
             timeout=timedelta(minutes=1),
             run_dir=plan.run_dir,
         )
-        meter = Meter()
+        rewards, meter = Rewards(mechanism, programs=False), Meter()
 
         def work(fabric: Fabric) -> None:
-            with patch("aequa_lightning.collaboration.engine.train_alone", return_value=True):
-                Collaboration(fabric, model, data, plan=plan, callbacks=[meter]).fit()
+            Collaboration(fabric, model, data, plan=plan, callbacks=[rewards, meter]).fit()
 
         launch(fabric, work, threads=1, run_dir=plan.run_dir)
     half = len(meter.times) // 2

@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from aequa_lightning.callbacks.measures import Assessment
 from aequa_lightning.collaboration.checkpoint import FORMAT, load_checkpoint, load_last
 from aequa_lightning.collaboration.corrections import Scaffold
 from aequa_lightning.collaboration.plan import Plan
@@ -15,13 +16,13 @@ from aequa_lightning.mechanisms import Mechanism, PaidInRounds
 from aequa_lightning.training import SlimmableClassifier
 
 
-def check_parts(mechanism: Mechanism, plan: Plan, *, keep_out: bool) -> None:
+def check_parts(mechanism: Mechanism, plan: Plan, assessment: Assessment) -> None:
     """Prove that the parts a run is put together from go together.
 
     Args:
         mechanism: How participants are paid.
         plan: What to do.
-        keep_out: Whether gates keep updates out of the average.
+        assessment: Which contributions are measured.
 
     Raises:
         InputError: Two of them do not.
@@ -37,13 +38,33 @@ def check_parts(mechanism: Mechanism, plan: Plan, *, keep_out: bool) -> None:
             f"trainer.correction=Scaffold compares gradients of one model, but {paid} hold different ones; choose "
             "FedProx."
         )
-    if isinstance(plan.correction, Scaffold) and keep_out:
+    if isinstance(plan.correction, Scaffold) and assessment.keep_out:
         raise InputError(
             "trainer.assessment.keep_out=true keeps updates out of the average, but with trainer.correction=Scaffold "
             "what was sent beside them has been used; choose FedProx."
         )
     if plan.privacy is not None:
-        _check_private(mechanism, plan, paid, keep_out=keep_out)
+        _check_private(mechanism, plan, paid, keep_out=assessment.keep_out)
+    if not plan.standalone:
+        _check_without_references(mechanism, assessment)
+
+
+def _check_without_references(mechanism: Mechanism, assessment: Assessment) -> None:
+    """Prove that nothing goes by what participants reach alone."""
+    alone = "trainer.standalone=false trains nobody alone, but"
+    if mechanism.contribution == "standalone":
+        raise InputError(
+            f"{alone} trainer.mechanism={type(mechanism).__name__} goes by the measure 'standalone'; choose one with "
+            "another contribution, such as SharedModel with contribution=data_share, or Aequa with "
+            "contribution=cosine, objective=proportional and individually_rational=false."
+        )
+    if "standalone" in assessment.measures:
+        raise InputError(f"{alone} trainer.assessment.measures names 'standalone'; leave it out.")
+    if mechanism.individually_rational:
+        raise InputError(
+            f"{alone} trainer.mechanism.individually_rational=true promises no less than one reaches alone; set it to "
+            "false."
+        )
 
 
 def _check_private(mechanism: Mechanism, plan: Plan, paid: str, *, keep_out: bool) -> None:

@@ -72,6 +72,8 @@ class CollaborativeTrainer:
         mechanism: How participants are paid; null: Aequa after training.
         assessment: Which contributions are measured round by round; null: cosine, behind the gates.
         run_dir: The run folder.
+        standalone: Whether every participant first trains alone for as long as the run lasts, which gains are measured
+            against. Without it a run costs its rounds only and knows no gains; it takes a mechanism that needs none.
         standalone_dir: Folder in which runs share what participants reach alone: whoever trains the same network on the
             same data with the same seed finds the result there. null: the run's own folder.
         report: Whether the run ends with its page and figures.
@@ -115,6 +117,7 @@ class CollaborativeTrainer:
         mechanism: Mechanism | None = None,
         assessment: Assessment | None = None,
         run_dir: str = "runs/latest",
+        standalone: bool = True,
         standalone_dir: str | None = None,
         report: bool = True,
         programs: bool = True,
@@ -146,7 +149,7 @@ class CollaborativeTrainer:
         for key, value in limits.items():
             if value is not None and value < 1:
                 raise InputError(f"trainer.{key}={value} must be at least 1.")
-        self.mechanism, self.assessment = mechanism or Aequa(), assessment
+        self.mechanism, self.assessment = mechanism or Aequa(), assessment or Assessment()
         self.plan = Plan(
             max_rounds=max_rounds,
             work=LocalWork(local_epochs, local_steps),
@@ -163,9 +166,10 @@ class CollaborativeTrainer:
             keep_checkpoints=keep_checkpoints,
             compile=compile,
             stacking=stacking,
+            standalone=standalone,
             standalone_dir=None if standalone_dir is None else Path(standalone_dir),
         )
-        check_parts(self.mechanism, self.plan, keep_out=assessment is not None and assessment.keep_out)
+        check_parts(self.mechanism, self.plan, self.assessment)
         self.threads, self.report, self.programs = threads, report, programs
         self.signing_key = None if signing_key is None else Path(signing_key)
         recorder = [Downloads()] if record_downloads else []
@@ -289,6 +293,7 @@ class CollaborativeTrainer:
             raise InputError(
                 f"run_dir={str(self.plan.run_dir)!r} holds no finished run; finish it with --ckpt_path last."
             )
+        check_parts(mechanism, self.plan, self.assessment)
         measured = Measurement.of_allocation(json.loads(curve_file.read_text()))
         check_state(model, datamodule.participants, state)
         datamodule.prepare_data()
@@ -304,16 +309,15 @@ class CollaborativeTrainer:
         self._report()
         if self.fabric.is_global_zero:
             console, front = Console(), read_run(self.plan.run_dir).front
-            assert front is not None
-            console.print(front_table(front))
+            if front is not None:
+                console.print(front_table(front))
             if (picture := write_front_picture(self.plan.run_dir)) is not None:
                 console.print(f"front    {picture}", highlight=False, soft_wrap=True)
 
     def _rewards(self, mechanism: Mechanism) -> Rewards:
         # Whatever the run measures stays measured, also where something else is paid for afterwards.
-        assessment = self.assessment or Assessment()
-        measures = tuple(dict.fromkeys([*assessment.measures, self.mechanism.contribution]))
-        assessment = replace(assessment, measures=measures)
+        measures = tuple(dict.fromkeys([*self.assessment.measures, self.mechanism.contribution]))
+        assessment = replace(self.assessment, measures=measures)
         return Rewards(mechanism, assessment, programs=self.programs, signing_key=self.signing_key)
 
     def _check_signing_key(self) -> None:

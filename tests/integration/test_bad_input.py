@@ -31,6 +31,12 @@ def _refused(capsys: pytest.CaptureFixture[str], *words: object) -> str:
         ("--trainer.accelerator=cuda", ("trainer.accelerator='cuda'",)),
         ("--trainer.mechanism.resolution=-1", ("resolution",)),
         ("--trainer.correction=Scaffold --trainer.assessment.keep_out=true", ("Scaffold", "keep_out")),
+        ("--trainer.standalone=false", ("trainer.standalone=false", "Aequa", "data_share")),
+        (
+            "--trainer.standalone=false --trainer.mechanism.contribution=cosine "
+            "--trainer.mechanism.objective=proportional",
+            ("trainer.standalone=false", "individually_rational"),
+        ),
         ("--ckpt_path=nowhere.ckpt", ("nowhere.ckpt", "last")),
         ("--trainer.signing_key=nowhere.pem", ("trainer.signing_key='nowhere.pem'",)),
         ("--data=FashionMNISTData", ("FashionMNIST", "dataset-fashion-mnist")),

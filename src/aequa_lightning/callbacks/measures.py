@@ -25,7 +25,7 @@ from aequa_lightning.collaboration.exchange import gram_matrix
 from aequa_lightning.collaboration.hooks import RoundResult
 from aequa_lightning.contributions import CosineReputation, MovingAverage, Reputation, RunningSum, data_shares
 from aequa_lightning.errors import InputError
-from aequa_lightning.mechanisms.mechanism import ALWAYS_MEASURED, Measure
+from aequa_lightning.mechanisms.mechanism import OF_NO_ROUND, Measure
 
 ACCUMULATORS: dict[str, Callable[[int], CosineReputation | MovingAverage | Reputation | RunningSum]] = {
     "cosine": CosineReputation,
@@ -42,12 +42,12 @@ class Assessment:
     """How contributions are assessed while the run goes on.
 
     Args:
-        measures: Measures besides ``standalone`` and ``data_share``, which are always there: ``cosine`` (CGSV) and
-            ``class_cosine`` (ShapFed) cost nothing, nor does the reputation ``rffl``; ``alignment`` (DIG-FL) takes one
-            gradient of the validation loss a round; the reputation ``cffl`` evaluates each participant's own model;
-            ``loo`` evaluates the model without each; ``fedsv`` (Shapley), ``banzhaf``, ``beta_shapley`` (4, 1) and
-            ``gtg_shapley`` evaluate models of coalitions of a round's participants. Whatever the mechanism pays by is
-            measured in any case.
+        measures: Measures besides ``data_share``, which is always there, and ``standalone``, which goes with
+            ``trainer.standalone``: ``cosine`` (CGSV) and ``class_cosine`` (ShapFed) cost nothing, nor does the
+            reputation ``rffl``; ``alignment`` (DIG-FL) takes one gradient of the validation loss a round; the
+            reputation ``cffl`` evaluates each participant's own model; ``loo`` evaluates the model without each;
+            ``fedsv`` (Shapley), ``banzhaf``, ``beta_shapley`` (4, 1) and ``gtg_shapley`` evaluate models of coalitions
+            of a round's participants. Whatever the mechanism pays by is measured in any case.
         gates: Whether null, replayed and scaled updates are worth nothing, and clones are valued as one participant.
         keep_out: Whether what the gates catch stays out of the average, too; of clones the first one stays in. Whoever
             is kept out receives nothing in that round from a mechanism that sends everybody a model of its own.
@@ -87,7 +87,7 @@ class Measures:
     def __init__(self, run: Collaboration, assessment: Assessment, *, paid_by: Measure) -> None:
         chosen = dict.fromkeys([*assessment.measures, paid_by])
         self.assessment = assessment
-        self.names: list[str] = [name for name in chosen if name not in ALWAYS_MEASURED]
+        self.names: list[str] = [name for name in chosen if name not in OF_NO_ROUND]
         self._totals = {name: ACCUMULATORS[name](run.data.participants) for name in self.names}
         self._of_coalitions = [name for name in self.names if name in COALITION_MEASURES]
         # Variances of the sums of sampled values.
@@ -171,10 +171,9 @@ class Measures:
 
     def values(self, run: Collaboration) -> dict[str, list[float]]:
         """Return every measure as it stands, (N,) each."""
-        fixed = {
-            "standalone": [result.validation_accuracy for result in run.standalone.all()],
-            "data_share": data_shares(run.samples).tolist(),
-        }
+        fixed = {"data_share": data_shares(run.samples).tolist()}
+        if run.standalone is not None:
+            fixed = {"standalone": [result.validation_accuracy for result in run.standalone.all], **fixed}
         return fixed | {name: total.values.nan_to_num().tolist() for name, total in self._totals.items()}
 
     def standard_errors(self) -> dict[str, list[float]]:
@@ -208,7 +207,7 @@ class Measures:
         if missing:
             raise InputError(
                 f"measure {missing[0]!r} was not taken in this run's rounds, only "
-                f"{', '.join([*ALWAYS_MEASURED, *state['totals']])}; choose among these, or begin a new run."
+                f"{', '.join([*OF_NO_ROUND, *state['totals']])}; choose among these, or begin a new run."
             )
         for name, total in self._totals.items():
             total.load_state_dict(state["totals"][name])

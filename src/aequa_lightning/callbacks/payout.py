@@ -135,8 +135,8 @@ def describe_allocation(
     allocation: Allocation,
     measured: Measurement,
     *,
-    standalone: Sequence[float],
-    standalone_test: Sequence[float],
+    standalone: Sequence[float] | None,
+    standalone_test: Sequence[float] | None,
     received_test: Sequence[float],
 ) -> dict[str, Any]:
     """Return the content of ``allocation.json``; gains are over what each participant reaches alone.
@@ -146,20 +146,26 @@ def describe_allocation(
         contributions: What they were paid for, (N,).
         allocation: What they receive.
         measured: Validation accuracy of every measured width.
-        standalone: Validation accuracy of each participant alone, (N,).
-        standalone_test: Test accuracy of each participant alone, (N,).
+        standalone: Validation accuracy of each participant alone, (N,); None: not known, and nor are gains.
+        standalone_test: Test accuracy of each participant alone, (N,); None: not known.
         received_test: Test accuracy of each reward, (N,).
     """
+    unknown = [None] * len(names)
     rows = zip(
         names,
         contributions,
         allocation.widths.tolist(),
         allocation.accuracies.tolist(),
-        standalone,
+        standalone or unknown,
         received_test,
-        standalone_test,
+        standalone_test or unknown,
         strict=True,
     )
+    gains: dict[str, float | None] = dict.fromkeys(("mcg", "cgs", "minimum_gain"))
+    if standalone is not None:
+        gains["mcg"] = mean_gain(standalone, allocation.accuracies)
+        gains["cgs"] = gain_spread(standalone, allocation.accuracies)
+        gains["minimum_gain"] = minimum_gain(standalone, allocation.accuracies)
     return {
         "objective": allocation.objective,
         "slope": allocation.slope,
@@ -176,17 +182,15 @@ def describe_allocation(
                 "contribution": contribution,
                 **_width(width, measured.layers),
                 "accuracy": accuracy,
-                "gain": accuracy - alone,
+                "gain": None if alone is None else accuracy - alone,
                 "standalone_test": alone_test,
                 "test_accuracy": received,
             }
             for name, contribution, width, accuracy, alone, received, alone_test in rows
         ],
-        "mcg": mean_gain(standalone, allocation.accuracies),
-        "cgs": gain_spread(standalone, allocation.accuracies),
+        **gains,
         "pearson": allocation.pearson,
-        "pearson_test": pearson(standalone_test, received_test),
-        "minimum_gain": minimum_gain(standalone, allocation.accuracies),
+        "pearson_test": None if standalone_test is None else pearson(standalone_test, received_test),
         "certificate": allocation.certificate,
     }
 
@@ -244,12 +248,16 @@ def describe_frontier(front: Frontier, allocation: Mapping[str, Any]) -> dict[st
 
 
 def write_contributions(run: Collaboration, measures: Mapping[str, Sequence[float]], gates: Sequence[str]) -> None:
-    """Write ``contributions.csv``: a row a participant, a column per measure, and what the gates caught it at."""
+    """Write ``contributions.csv``: a row a participant, a column per measure, and what the gates caught it at.
+
+    The column of accuracies alone stays empty where nobody trained alone.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     others = [name for name in measures if name != "standalone"]
     writer.writerow(["participant", "samples", "standalone_accuracy", *others, "gates"])
     for index, name in enumerate(run.data.names):
-        row = [measures["standalone"][index], *(measures[other][index] for other in others)]
+        alone = measures["standalone"][index] if "standalone" in measures else None
+        row = [alone, *(measures[other][index] for other in others)]
         writer.writerow([name, run.samples[index], *row, gates[index]])
     write_atomically(run.plan.run_dir / "contributions.csv", text.getvalue().encode())

@@ -38,9 +38,9 @@ class Progress(CollaborationCallback):
                 TimeRemainingColumn(),
             )
             self._bar = Bar(*columns, console=self._console)
-            self._alone = self._bar.add_task(
-                "each alone", total=-(-len(run.standalone.missing()) // run.topology.groups)
-            )
+            if run.standalone is not None:
+                left = len(run.standalone.missing())
+                self._alone = self._bar.add_task("each alone", total=-(-left // run.topology.groups))
             self._rounds = self._bar.add_task("together", total=run.plan.max_rounds, completed=run.round)
             self._bar.start()
 

@@ -98,7 +98,7 @@ class Rewards(CollaborationCallback):
             The allocation, the same on all processes.
         """
         measures = self.measures.values(run)
-        contributions, standalone = measures[self.mechanism.contribution], measures["standalone"]
+        contributions, standalone = measures[self.mechanism.contribution], measures.get("standalone")
         if isinstance(self.mechanism, PaidByWidth):
             allocation = self.mechanism.allocate(
                 contributions, measured.accuracy, standalone=standalone, held=run.widths
@@ -125,19 +125,23 @@ class Rewards(CollaborationCallback):
                 widths,
                 seed=run.plan.seed,
             )
+            standalone_test = None
+            if run.standalone is not None:
+                standalone_test = [result.test_accuracy for result in run.standalone.all]
             content = describe_allocation(
                 run.data.names,
                 contributions,
                 allocation,
                 measured,
                 standalone=standalone,
-                standalone_test=[result.test_accuracy for result in run.standalone.all()],
+                standalone_test=standalone_test,
                 received_test=test,
             )
             content["uncertainty"] = describe_uncertainty(drawn, run.data.names)
             write_json(run.plan.run_dir / "allocation.json", content)
-            front = self.mechanism.frontier(standalone, measured.accuracy)
-            write_json(run.plan.run_dir / "frontier.json", describe_frontier(front, content))
+            if standalone is not None:
+                front = self.mechanism.frontier(standalone, measured.accuracy)
+                write_json(run.plan.run_dir / "frontier.json", describe_frontier(front, content))
             errors = self.measures.standard_errors()
             run.record("contributions", measures=measures, errors=errors, paid_by=self.mechanism.contribution)
         return allocation
@@ -157,7 +161,7 @@ class Rewards(CollaborationCallback):
         held = mechanism.hold(
             measures[mechanism.contribution],
             self._curve,
-            standalone=measures["standalone"],
+            standalone=measures.get("standalone"),
             smallest=run.classifier.network.widths[-1],
         )
         if held is None:

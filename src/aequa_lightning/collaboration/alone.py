@@ -26,6 +26,8 @@ def train_alone(run: Collaboration, initial: Tensor) -> bool:
     Returns:
         False when asked to stop.
     """
+    if run.standalone is None:
+        return True
     missing: list[int] = run.fabric.broadcast(run.standalone.missing())
     hosted = assign([run.samples[index] for index in missing], run.topology.groups)
     # Everybody takes part in the question whether to stop, so all go through as many turns as the busiest.
@@ -43,7 +45,7 @@ def train_alone(run: Collaboration, initial: Tensor) -> bool:
     if run.is_global_zero:
         events = read_events(run.plan.run_dir / "events.jsonl")
         recorded = {event["participant"] for event in events if event["event"] == "standalone"}
-        for result in run.standalone.all():
+        for result in run.standalone.all:
             if result.participant not in recorded:
                 run.record("standalone", **vars(result))
     return True

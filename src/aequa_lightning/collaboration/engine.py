@@ -29,7 +29,7 @@ from aequa_lightning.collaboration.server import Server
 from aequa_lightning.collaboration.signals import StopRequest
 from aequa_lightning.collaboration.stack_size import Stacking, decide_stacking
 from aequa_lightning.collaboration.stacking import form_stacks
-from aequa_lightning.collaboration.standalone import StandaloneRecords, standalone_key
+from aequa_lightning.collaboration.standalone import standalone_records
 from aequa_lightning.collaboration.stopwatch import Stopwatch
 from aequa_lightning.collaboration.topology import Topology
 from aequa_lightning.collaboration.whereabouts import Whereabouts
@@ -77,11 +77,8 @@ class Collaboration:
         self.stop = StopRequest()
         self.whereabouts = Whereabouts(plan.run_dir, self.topology.rank)
         self.samples = [len(data.participant(index)) for index in range(data.participants)]
-        alone = plan.run_dir / "standalone"
-        if plan.standalone_dir is not None:
-            work = plan.work.times(plan.max_rounds)
-            alone = plan.standalone_dir / standalone_key(self.local, data, work=work, compiled=plan.compile)
-        self.standalone = StandaloneRecords(alone, data.names)
+        # What everybody reaches alone; None where nobody trains alone.
+        self.standalone = standalone_records(plan, self.local, data) if plan.standalone else None
         self._checkpoints = plan.run_dir / "checkpoints"
         self._events = EventLog(plan.run_dir / "events.jsonl")
         # Who takes part in the round.

@@ -31,6 +31,7 @@ class Plan:
         keep_checkpoints: How many rounds' checkpoints stay.
         compile: Whether widths of the grid train compiled.
         stacking: Most participants of a stack, ``off``, or ``auto``.
+        standalone: Whether every participant first trains alone.
         standalone_dir: Folder in which runs share what participants reach alone; None: they do not.
     """
 
@@ -49,6 +50,7 @@ class Plan:
     keep_checkpoints: int = 2
     compile: bool = False
     stacking: Literal["auto", "off"] | int = "off"
+    standalone: bool = True
     standalone_dir: Path | None = None
 
     @property

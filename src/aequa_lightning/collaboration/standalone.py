@@ -3,12 +3,14 @@
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
 
 from aequa_lightning import __version__
 from aequa_lightning.collaboration.local import LocalTrainer, LocalWork
+from aequa_lightning.collaboration.plan import Plan
 from aequa_lightning.data import CollaborativeData
 from aequa_lightning.files import write_json
 
@@ -71,8 +73,9 @@ class StandaloneRecords:
             return False
         return True
 
+    @cached_property
     def all(self) -> list[Standalone]:
-        """Read everybody's result, in order of participants."""
+        """Everybody's result, in order of participants; to be asked for once everybody has one."""
         return [self.load(index) for index in range(len(self.names))]
 
     def _path(self, name: str) -> Path:
@@ -81,6 +84,21 @@ class StandaloneRecords:
 
 def _digest(result: Standalone) -> str:
     return hashlib.sha256(json.dumps(asdict(result)).encode()).hexdigest()
+
+
+def standalone_records(plan: Plan, local: LocalTrainer, data: CollaborativeData) -> StandaloneRecords:
+    """Return where a run keeps what its participants reach alone: in its own folder, or where others find it, too.
+
+    Args:
+        plan: What the run does.
+        local: Trains them; its present parameters are where they start.
+        data: Their samples, and those that they are scored on.
+    """
+    folder = plan.run_dir / "standalone"
+    if plan.standalone_dir is not None:
+        work = plan.work.times(plan.max_rounds)
+        folder = plan.standalone_dir / standalone_key(local, data, work=work, compiled=plan.compile)
+    return StandaloneRecords(folder, data.names)
 
 
 def standalone_key(local: LocalTrainer, data: CollaborativeData, *, work: LocalWork, compiled: bool = False) -> str:

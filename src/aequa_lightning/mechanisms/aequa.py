@@ -62,18 +62,20 @@ class Aequa(PaidByWidth):
         contributions: Sequence[float],
         accuracy_by_width: dict[float, float],
         *,
-        standalone: Sequence[float],
+        standalone: Sequence[float] | None,
         held: Sequence[float],
     ) -> Allocation:
         """Choose the widths by the exact optimiser."""
         # A claim holds for everybody who ranks higher, too: one without a contribution must not lift the others.
-        claims = [alone if brought > 0 else 0.0 for alone, brought in zip(standalone, contributions, strict=True)]
+        claims = None
+        if self.individually_rational and standalone is not None:
+            claims = [alone if brought > 0 else 0.0 for alone, brought in zip(standalone, contributions, strict=True)]
         return allocate_widths(
             [max(0.0, one) for one in contributions] if self.objective == "proportional" else contributions,
             accuracy_by_width,
             self.objective,
             slope=self.slope,
-            floors=claims if self.individually_rational else None,
+            floors=claims,
             pin_top=self.pin_top,
         )
 

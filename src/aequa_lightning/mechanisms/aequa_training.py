@@ -69,7 +69,7 @@ class AequaTraining(PaidByWidth):
         contributions: Sequence[float],
         accuracy_by_width: Mapping[float, float],
         *,
-        standalone: Sequence[float],
+        standalone: Sequence[float] | None,
         smallest: float,
     ) -> list[float]:
         """Choose everybody's width for the next round; before the first one nothing has been learned yet."""
@@ -86,7 +86,7 @@ class AequaTraining(PaidByWidth):
         contributions: Sequence[float],
         accuracy_by_width: dict[float, float],
         *,
-        standalone: Sequence[float],
+        standalone: Sequence[float] | None,
         held: Sequence[float],
     ) -> Allocation:
         """Choose what everybody receives after the last round, and say how fair it is."""
@@ -106,7 +106,7 @@ def earned_widths(
     accuracy_by_width: Mapping[float, float],
     *,
     slope: float | Literal["auto"],
-    standalone: Sequence[float],
+    standalone: Sequence[float] | None,
 ) -> tuple[list[float], float]:
     """Return for each participant the widest offered width that is no better than what it deserves.
 
@@ -116,7 +116,7 @@ def earned_widths(
         contributions: In any unit, (N,).
         accuracy_by_width: Accuracy in [0, 1] of each measured width; :func:`offered_widths` says which are handed out.
         slope: B, >= 0; ``auto``: ``min(1, (A - lowest accuracy on offer) / (c_max - c_min))``.
-        standalone: Accuracy in [0, 1] that each participant reaches alone, (N,).
+        standalone: Accuracy in [0, 1] that each participant reaches alone, (N,); None: not known, and A is a(1).
 
     Returns:
         Widths, (N,), and the slope. The narrowest width where all are better than what is deserved; the top contributor
@@ -131,7 +131,7 @@ def earned_widths(
         ([1.0, 1.0], 1.0)
     """
     curve, brought = offered_widths(accuracy_by_width), np.asarray(contributions, dtype=np.float64)
-    most = max(float(curve.accuracies[-1]), *standalone)
+    most = max([float(curve.accuracies[-1]), *(standalone or [])])
     spread, reach = float(np.ptp(brought)), most - float(curve.accuracies[0])
     factor = slope if slope != "auto" else min(1.0, reach / spread) if spread > 0 else 1.0
     deserved = most - factor * (brought.max() - brought)

@@ -47,7 +47,7 @@ class Slimming(PaidByWidth):
         contributions: Sequence[float],
         accuracy_by_width: Mapping[float, float],
         *,
-        standalone: Sequence[float],
+        standalone: Sequence[float] | None,
         smallest: float,
     ) -> list[float]:
         """Return everybody's share as a width, not below the smallest."""
@@ -60,7 +60,7 @@ class Slimming(PaidByWidth):
         contributions: Sequence[float],
         accuracy_by_width: dict[float, float],
         *,
-        standalone: Sequence[float],
+        standalone: Sequence[float] | None,
         held: Sequence[float],
     ) -> Allocation:
         """Leave everybody what it holds, and say how fair that is."""

@@ -31,7 +31,7 @@ Measure = Literal[
 ]
 """What may be paid for: a column of ``contributions.csv``."""
 
-ALWAYS_MEASURED = ("standalone", "data_share")
+OF_NO_ROUND = ("standalone", "data_share")
 """Measures that need no round."""
 
 
@@ -40,6 +40,7 @@ class Mechanism:
 
     Attributes:
         contribution: The measure that decides.
+        individually_rational: Whether nobody may receive less than it reaches alone.
         holds_widths: Whether participants may hold less than the full width in training.
         trains_all_widths: Whether participants train the whole grid of widths, or the full width only.
         resolution: Largest step in accuracy that the curve may keep between neighbouring widths, in [0, 1].
@@ -48,6 +49,7 @@ class Mechanism:
     """
 
     contribution: Measure = "standalone"
+    individually_rational: bool = False
     trains_all_widths: bool = True
     holds_widths: bool = False
     resolution: float = 0.005
@@ -85,7 +87,7 @@ class PaidByWidth(Mechanism, ABC):
         contributions: Sequence[float],
         accuracy_by_width: Mapping[float, float],
         *,
-        standalone: Sequence[float],
+        standalone: Sequence[float] | None,
         smallest: float,
     ) -> list[float] | None:
         """Choose what every participant receives for the next round; None: the full width, in all rounds.
@@ -93,7 +95,7 @@ class PaidByWidth(Mechanism, ABC):
         Args:
             contributions: By the mechanism's measure, as known so far, (N,).
             accuracy_by_width: Validation accuracy in [0, 1] of every width of the grid; empty before the first round.
-            standalone: Validation accuracy in [0, 1] that each participant reaches alone, (N,).
+            standalone: Validation accuracy in [0, 1] that each participant reaches alone, (N,); None: not known.
             smallest: Smallest width, in (0, 1].
         """
         return None
@@ -112,7 +114,7 @@ class PaidByWidth(Mechanism, ABC):
         contributions: Sequence[float],
         accuracy_by_width: dict[float, float],
         *,
-        standalone: Sequence[float],
+        standalone: Sequence[float] | None,
         held: Sequence[float],
     ) -> Allocation:
         """Choose the width that every participant receives in the end.
@@ -120,7 +122,7 @@ class PaidByWidth(Mechanism, ABC):
         Args:
             contributions: By the mechanism's measure, (N,).
             accuracy_by_width: Validation accuracy in [0, 1] of every measured width.
-            standalone: Validation accuracy in [0, 1] that each participant reaches alone, (N,).
+            standalone: Validation accuracy in [0, 1] that each participant reaches alone, (N,); None: not known.
             held: Width that each participant held in the last round, (N,).
         """
 

@@ -56,7 +56,7 @@ def fairness(runs: Sequence[Run]) -> Picture | None:
 
 def gains(runs: Sequence[Run]) -> Picture | None:
     """Draw mean collaboration gain against its spread, one point a run: right and low is better."""
-    measured = [[(run.allocation.mcg, run.allocation.cgs)] if run.allocation else [] for run in runs]
+    measured = [_gains(run) for run in runs]
     if not any(measured):
         return None
     figure, axes = _overlay(runs, measured, joined=False)
@@ -104,6 +104,13 @@ def training(runs: Sequence[Run]) -> Picture | None:
         if curve
     )
     return Picture("training", figure, f"Validation accuracy of the full width over the rounds. {found}.")
+
+
+def _gains(run: Run) -> _Series:
+    allocation = run.allocation
+    if allocation is None or allocation.mcg is None or allocation.cgs is None:
+        return []
+    return [(allocation.mcg, allocation.cgs)]
 
 
 COMPARISONS: Sequence[Callable[[Sequence[Run]], Picture | None]] = (fairness, gains, accuracy_by_width, training)

@@ -66,6 +66,7 @@ def _run_page(run: Run, pictures: Sequence[Picture]) -> str:
         run=run,
         start=run.start,
         story=words.story(run),
+        crowd=words.crowd(run),
         interruption=_interruption(run),
         pictures={picture.name: picture for picture in pictures},
         svg={picture.name: inline_svg(picture, hover) for picture in pictures},

@@ -8,6 +8,8 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
 
 from aequa_lightning.report.axes import in_percent, name_rows, rows_height
 from aequa_lightning.report.run import Allocation, Run
@@ -29,8 +31,7 @@ def _against_score(run: Run, allocation: Allocation) -> Picture:
     received = np.array([p.received for p in run.participants], dtype=float)
     figure, axes = new_figure(height=2.3)
     look: _Look = {"marker": "o", "ls": "", "ms": 4.8, "color": LIGHT["blue"], "mec": LIGHT["paper"], "mew": 0.5}
-    for i in range(len(brought)):
-        axes.plot(brought[i], received[i], clip_on=False, gid=f"who-{i}", **look)
+    _mark(axes, run, brought, received, look)
     axes.set(xlabel=f"contribution ({run.paid_by})", ylabel="accuracy received")
     axes.set_title(f"validation, r = {coefficient(allocation.pearson)}", loc="right", size=6.5, pad=3)
     in_percent(axes.yaxis)
@@ -51,9 +52,8 @@ def _against_accuracy(run: Run, allocation: Allocation) -> Picture:
     figure, axes = new_figure(height=2.7)
     tested: _Look = {"marker": "o", "ls": "", "ms": 4.2, "mfc": "none", "mec": LIGHT["orange"], "mew": 0.8}
     paid: _Look = {"marker": "o", "ls": "", "ms": 4.8, "color": LIGHT["blue"], "mec": LIGHT["paper"], "mew": 0.5}
-    for i in range(len(alone)):
-        axes.plot(alone_test[i], received_test[i], clip_on=False, gid=f"who-{i}", **tested)
-        axes.plot(alone[i], received[i], clip_on=False, gid=f"who-{i}", zorder=3, **paid)
+    _mark(axes, run, alone_test, received_test, tested)
+    _mark(axes, run, alone, received, paid | {"zorder": 3})
 
     low, right = np.nanmin([alone, alone_test]), np.nanmax([alone, alone_test])
     top = np.nanmax([received, received_test])
@@ -82,10 +82,19 @@ def _against_accuracy(run: Run, allocation: Allocation) -> Picture:
     return Picture("fairness", figure, alt)
 
 
+def _mark(axes: Axes, run: Run, brought: NDArray[np.float64], received: NDArray[np.float64], look: _Look) -> None:
+    """Draw a mark for each participant; where they are too many for the page to find them, all in one stroke."""
+    if run.crowded:
+        axes.plot(brought, received, **look | {"ms": 2.0, "mew": 0})
+        return
+    for number, (x, y) in enumerate(zip(brought, received, strict=True)):
+        axes.plot(x, y, clip_on=False, gid=f"who-{number}", **look)
+
+
 def gains(run: Run) -> Picture | None:
     """Draw each participant's gain, sorted by contribution, with the mean and the band of one spread around it."""
     allocation = run.allocation
-    if allocation is None:
+    if allocation is None or allocation.mcg is None or allocation.cgs is None or run.crowded:
         return None
     figure, axes = new_figure(height=rows_height(len(run.participants)))
     mean, spread = allocation.mcg, allocation.cgs
@@ -133,21 +142,7 @@ def accuracy_by_width(run: Run) -> Picture | None:
     low, high = min(curve.values()), max(curve.values())
     height = max(high - low, 0.02)
     floor = low - 0.2 * height
-    held = Counter(p.width for p in run.participants)
-    stroke = height * min(0.06, 0.13 / max(held.values()))  # those of one width stand on each other
-    stacked: Counter[float | None] = Counter()
-    for p in run.participants:
-        if p.width is not None:
-            foot = floor + stroke * stacked[p.width]
-            axes.plot(
-                [p.width] * 2,
-                [foot, foot + 0.75 * stroke],
-                color=LIGHT["orange"],
-                lw=2,
-                solid_capstyle="butt",
-                gid=f"who-{p.number}",
-            )
-            stacked[p.width] += 1
+    _mark_received(axes, run, floor, height)
     axes.plot([], [], "|", color=LIGHT["orange"], ms=5, mew=2, label="received by a participant")
     axes.legend(loc="lower right", bbox_to_anchor=(1, 0.15))
     axes.set(xlabel="width", xlim=(min(curve) - 0.03, max(curve) + 0.02), ylim=(floor, high + 0.04 * height))
@@ -159,6 +154,24 @@ def accuracy_by_width(run: Run) -> Picture | None:
         f"{len(allocation.widths)} on offer."
     )
     return Picture("accuracy-by-width", figure, alt)
+
+
+def _mark_received(axes: Axes, run: Run, floor: float, height: float) -> None:
+    """Draw who received which width: strokes that stand on each other, or one bar a width for too many of them."""
+    held = Counter(p.width for p in run.participants if p.width is not None)
+    most = max(held.values())
+    look: _Look = {"color": LIGHT["orange"], "lw": 2, "solid_capstyle": "butt"}
+    if run.crowded:
+        for width, count in held.items():
+            axes.plot([width] * 2, [floor, floor + 0.13 * height * count / most], **look)
+        return
+    stroke = height * min(0.06, 0.13 / most)
+    stacked: Counter[float] = Counter()
+    for p in run.participants:
+        if p.width is not None:
+            foot = floor + stroke * stacked[p.width]
+            axes.plot([p.width] * 2, [foot, foot + 0.75 * stroke], gid=f"who-{p.number}", **look)
+            stacked[p.width] += 1
 
 
 def front(run: Run) -> Picture | None:
@@ -182,7 +195,7 @@ def front(run: Run) -> Picture | None:
 
 def contributions(run: Run) -> Picture | None:
     """Draw every estimator's score of every participant, as a share of the estimator's largest."""
-    if not run.scores:
+    if not run.scores or run.crowded:
         return None
     figure, axes = new_figure(height=rows_height(len(run.participants)) + 0.2)
     rows = name_rows(axes, [p.name for p in run.ranking])

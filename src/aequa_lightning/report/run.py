@@ -11,6 +11,9 @@ from typing import Any
 from aequa_lightning.errors import InputError
 from aequa_lightning.events import BEGINNINGS, Event, latest_rounds, read_events
 
+# Most participants that each have a row and a mark; of more, as many from either end have a row.
+LEGIBLE, ENDS = 200, 20
+
 
 @dataclass(frozen=True)
 class Participant:
@@ -57,6 +60,7 @@ class Round:
 class Allocation:
     """The allocation of widths; ``pearson`` is None where a constant vector leaves it undefined.
 
+    Gains (``mcg``, ``cgs``, ``minimum_gain``) are None where nobody trained alone.
     ``by_layer`` are the widths that are but numbers for networks whose layers have different ones.
     """
 
@@ -66,9 +70,9 @@ class Allocation:
     accuracy_by_width: Mapping[float, float]
     by_layer: frozenset[float]
     inversions: tuple[Mapping[str, Any], ...]
-    mcg: float
-    cgs: float
-    minimum_gain: float
+    mcg: float | None
+    cgs: float | None
+    minimum_gain: float | None
     pearson: float | None
     pearson_test: float | None
     certificate: Mapping[str, Any]
@@ -114,6 +118,16 @@ class Run:
     def ranking(self) -> tuple[Participant, ...]:
         """The participants by contribution, the largest first; in their own order while that is not known."""
         return tuple(sorted(self.participants, key=lambda p: -(_first(p.contribution, p.standalone) or 0.0)))
+
+    @property
+    def crowded(self) -> bool:
+        """Whether the participants are too many for a row and a mark each."""
+        return len(self.participants) > LEGIBLE
+
+    @property
+    def listed(self) -> tuple[Participant, ...]:
+        """Those with a row in tables, by contribution: all, or where that is too many the first and the last."""
+        return (*self.ranking[:ENDS], *self.ranking[-ENDS:]) if self.crowded else self.ranking
 
     @property
     def paid_by_accuracy(self) -> bool:
@@ -231,7 +245,9 @@ def _with_scores(run: Run, path: Path) -> Run:
     with path.open(newline="") as file:
         rows = {row["participant"]: row for row in csv.DictReader(file)}
     ordered = [rows[p.name] for p in run.participants]
-    columns = [column for column in ordered[0] if column not in {"participant", "samples", "gates"}]
+    others = {"participant", "samples", "gates"}
+    # Where nobody trained alone, that column is empty.
+    columns = [column for column, value in ordered[0].items() if column not in others and value != ""]
     scores = {c.removesuffix("_accuracy"): tuple(float(row[c]) for row in ordered) for c in columns}
     caught = {name: row["gates"] for name, row in rows.items() if row.get("gates")}
     return replace(run, scores=scores, gates=caught)

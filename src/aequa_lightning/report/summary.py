@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from aequa_lightning.report.run import Run, read_run
-from aequa_lightning.report.words import coefficient, percent, plural, points, privacy, width_of
+from aequa_lightning.report.words import coefficient, crowd, percent, plural, points, privacy, width_of
 
 
 def summary_table(run_dir: Path) -> Table:
@@ -24,13 +24,13 @@ def summary_table(run_dir: Path) -> Table:
     """
     run = read_run(run_dir)
     # Narrow enough for a terminal of 80 columns.
-    caption = "\n".join(line for line in (_caption(run), privacy(run)) if line)
+    caption = "\n".join(line for line in (_caption(run), privacy(run), crowd(run)) if line)
     table = Table(title=str(run_dir), caption=caption, box=SIMPLE_HEAD, padding=0)
     table.title_justify = table.caption_justify = "left"
     table.add_column("participant", no_wrap=True)
     for column in ("samples", "standalone", "contribution", "width", "received", "test", "gain"):
         table.add_column(column, justify="right")
-    for p in run.ranking:
+    for p in run.listed:
         lost = p.gain is not None and p.gain < 0
         table.add_row(
             p.name,
@@ -50,8 +50,10 @@ def _caption(run: Run) -> str:
         return f"{plural(len(run.rounds), 'round')}, nothing allocated yet"
     a = run.allocation
     star = "\n* layers have different widths, see allocation.json" * any(p.by_layer for p in run.participants)
+    reached = f"full width {percent(run.full_accuracy)} · Pearson {coefficient(a.pearson)}"
+    if a.mcg is None:
+        return f"{reached} · nobody trained alone, so gains are not known{star}"
     return (
-        f"full width {percent(run.full_accuracy)} · "
-        f"Pearson {coefficient(a.pearson)} (test {coefficient(a.pearson_test)}) · mean gain {points(a.mcg)} (MCG), "
+        f"{reached} (test {coefficient(a.pearson_test)}) · mean gain {points(a.mcg)} (MCG), "
         f"spread {points(a.cgs, sign=False)} (CGS), least {points(a.minimum_gain)}{star}"
     )

@@ -46,7 +46,7 @@ def training(run: Run) -> Picture | None:
 
 def partition(run: Run) -> Picture | None:
     """Draw who holds how many samples of which class, as dots whose area is the count, with totals as bars."""
-    if not all(p.class_counts for p in run.participants):
+    if run.crowded or not all(p.class_counts for p in run.participants):
         return None
     counts = np.array([p.class_counts for p in run.ranking])
     classes = np.arange(counts.shape[1])

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from aequa_lightning.report.run import Allocation, Participant, Run
+from aequa_lightning.report.run import ENDS, Allocation, Participant, Run
 
 _NUMERALS = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten", "Eleven", "Twelve")
 _THIN = "\u202f"  # narrow no-break space, between a number and its unit
@@ -163,6 +163,16 @@ def describe(participant: Participant) -> str:
     )
 
 
+def crowd(run: Run) -> str | None:
+    """Say who is listed where that is not everybody; None where it is."""
+    if not run.crowded:
+        return None
+    return (
+        f"Of {plural(len(run.participants), 'participant')} the {ENDS} largest and the {ENDS} smallest contributors "
+        "are listed; contributions.csv and allocation.json hold all."
+    )
+
+
 def story(run: Run) -> list[str]:
     """Tell in five sentences, or in fewer while the run has not got that far, what happened; one more of privacy."""
     spent = privacy(run)
@@ -236,6 +246,8 @@ def _correlation(allocation: Allocation) -> str:
 
 
 def _gain(allocation: Allocation, gains: Sequence[float]) -> str:
+    if not gains:
+        return "Nobody was trained alone, so what each gains is not known."
     losers = sum(gain < 0 for gain in gains)
     spread = f"with a spread of {points(allocation.cgs, sign=False)}"
     if losers == 0:

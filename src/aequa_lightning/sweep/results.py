@@ -53,7 +53,8 @@ class Result:
 
     Attributes:
         cell: Which one.
-        metrics: By key; None where undefined, as the correlation with a reward that is the same for all.
+        metrics: By key; None where undefined, as the correlation with a reward that is the same for all, or gains
+            where nobody trained alone.
         seconds: What its run took.
     """
 
@@ -77,9 +78,11 @@ def metrics_of(allocation: Mapping[str, Any]) -> dict[str, float | None]:
     rows = allocation["participants"]
     alone = [row["standalone_test"] for row in rows]
     received = [row["test_accuracy"] for row in rows]
+    reached: dict[str, float | None] = {"best": max(received), "mean": sum(received) / len(received)}
+    if None in alone:
+        return dict.fromkeys(metric.key for metric in METRICS) | reached
     return {
-        "best": max(received),
-        "mean": sum(received) / len(received),
+        **reached,
         "pearson": pearson(alone, received),
         "pearson_validation": pearson([row["accuracy"] - row["gain"] for row in rows], [r["accuracy"] for r in rows]),
         "mcg": mean_gain(alone, received),

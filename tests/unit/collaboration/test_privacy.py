@@ -10,6 +10,7 @@ import pytest
 import torch
 from scipy import stats
 
+from aequa_lightning.callbacks.measures import Assessment
 from aequa_lightning.checks import check_parts, check_same_privacy
 from aequa_lightning.collaboration.aggregators import FedAvg, FedAvgM
 from aequa_lightning.collaboration.corrections import Scaffold
@@ -130,12 +131,12 @@ def test_what_would_break_the_promise_is_refused(
     plan: Plan, mechanism: Mechanism, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
-        check_parts(mechanism, replace(plan, **(PRIVATE | changes)), keep_out=False)
+        check_parts(mechanism, replace(plan, **(PRIVATE | changes)), Assessment())
 
 
 def test_participants_must_not_decide_about_each_other(plan: Plan) -> None:
     with pytest.raises(InputError, match=r"trainer\.assessment\.keep_out=true"):
-        check_parts(Aequa(), replace(plan, **PRIVATE), keep_out=True)
+        check_parts(Aequa(), replace(plan, **PRIVATE), Assessment(keep_out=True))
 
 
 def test_a_run_cannot_go_on_with_less_noise(plan: Plan) -> None:
