@@ -12,8 +12,6 @@ from aequa_lightning.rewards.uncertainty import Resampled, bootstrap
 
 # Any measure will do for these; the others compare a contribution with an accuracy.
 IN_ANY_UNIT = ("proportional", "pearson", "full")
-# Resampled validation parts: enough for intervals at 90 %.
-REPEATS = 300
 
 
 @dataclass(frozen=True)
@@ -35,9 +33,12 @@ class Aequa(PaidByWidth):
         resolution: The accuracy curve is refined until neighbouring widths differ by no more, in [0, 1].
         fill_gaps: Whether larger steps than that, between widths that have no other between them, are filled with
             widths whose layers differ.
+        resamples: How often the validation part is drawn anew for the intervals of fairness figures and widths, >= 0;
+            300 are enough for intervals at 90 %.
 
     Raises:
-        InputError: The resolution is out of range, or the objective does not fit the contribution measure.
+        InputError: The resolution or the number of resamples is out of range, or the objective does not fit the
+            contribution measure.
     """
 
     contribution: Measure = "standalone"
@@ -47,10 +48,13 @@ class Aequa(PaidByWidth):
     pin_top: bool = True
     resolution: float = 0.005
     fill_gaps: bool = False
+    resamples: int = 300
 
     def __post_init__(self) -> None:
         if not 0 <= self.resolution <= 1:
             raise InputError(f"trainer.mechanism.resolution={self.resolution} is outside [0, 1].")
+        if self.resamples < 0:
+            raise InputError(f"trainer.mechanism.resamples={self.resamples} is negative; 0 makes no intervals.")
         if self.contribution != "standalone" and self.objective not in IN_ANY_UNIT:
             raise InputError(
                 f"trainer.mechanism.objective={self.objective!r} compares contributions with accuracies, but "
@@ -88,7 +92,7 @@ class Aequa(PaidByWidth):
         self, contributions: Sequence[float], correct: Sequence[Sequence[bool]], widths: Sequence[float], *, seed: int
     ) -> Resampled | None:
         """Choose again under the same rules; gains mean something only where contributions are accuracies."""
-        if self.contribution != "standalone":
+        if self.contribution != "standalone" or not self.resamples:
             return None
         return bootstrap(
             correct,
@@ -98,6 +102,6 @@ class Aequa(PaidByWidth):
             slope=self.slope,
             floors_at_contribution=self.individually_rational,
             pin_top=self.pin_top,
-            repeats=REPEATS,
+            repeats=self.resamples,
             seed=seed,
         )

@@ -87,10 +87,20 @@ def test_what_does_not_fit_is_refused() -> None:
             Aequa(contribution="fedsv", objective=objective)
     with pytest.raises(InputError, match="resolution"):
         Aequa(resolution=2)
+    with pytest.raises(InputError, match="resamples"):
+        Aequa(resamples=-1)
     with pytest.raises(InputError, match="slope"):
         AequaTraining(slope=-1)
     with pytest.raises(InputError, match="distillation"):
         AequaTraining(distillation=1.5)
+
+
+def test_the_intervals_come_from_as_many_drawings_as_asked_for() -> None:
+    correct = [[True, True, False, True], [True, True, True, True]]
+    drawn = Aequa(resamples=7).resample([0.5, 0.25], correct, [0.5, 1.0], seed=0)
+    assert drawn is not None
+    assert len(drawn.mcg) == 7
+    assert Aequa(resamples=0).resample([0.5, 0.25], correct, [0.5, 1.0], seed=0) is None
 
 
 @pytest.mark.parametrize("objective", ["proportional", "pearson"])
