@@ -41,7 +41,7 @@ def write_atomically(path: Path, content: bytes) -> None:
             aside.replace(path)
         finally:
             aside.unlink(missing_ok=True)
-        _sync_folder(path.parent)
+        sync(path.parent)
 
 
 @contextmanager
@@ -74,11 +74,11 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make a rename durable: on POSIX the directory entry has to reach the disk too."""
+def sync(path: Path) -> None:
+    """Wait until a file is on disk, or the names of what a folder holds: a rename is durable only then."""
     if os.name != "posix":
         return
-    descriptor = os.open(folder, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -219,6 +219,7 @@ class Collaboration:
             stopping = self.is_stopping()
             if stopping or self.round % self.plan.checkpoint_every == 0 or self.round == self.plan.max_rounds:
                 with self.whereabouts.at("checkpoint", round=self.round):
+                    self.hosting.sync()
                     state = self.state_dict()
                     if self.is_global_zero:
                         save_checkpoint(self._checkpoints, state, keep=self.plan.keep_checkpoints)

@@ -97,6 +97,12 @@ class Hosting:
         if self._run.plan.participants_remember:
             self._memory.note(taken, number)
 
+    def sync(self) -> None:
+        """Wait until what participants remember is on disk, in all processes; a collective operation."""
+        if self._run.plan.participants_remember:
+            self._memory.sync()
+            self._run.fabric.barrier()
+
     def prune(self, oldest: int) -> None:
         """Delete what only checkpoints of rounds before this one need."""
         self._memory.prune(oldest)

@@ -3,21 +3,28 @@
 import hashlib
 import io
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from aequa_lightning.errors import InputError
-from aequa_lightning.files import write_atomically
+from aequa_lightning.files import naming, sync
+
+# Threads that wait for the disk together.
+WAITING = 16
 
 
 class ParticipantMemory:
-    """One file for each participant and each round in which it changed: ``NAME/round-NNNN.pt``.
+    """One file for each participant and each round in which it changed: ``round-NNNN/NAME.pt``.
 
     A round that fails leaves files that nobody reads, because which round's file counts is part of the run's
-    checkpoint. A file stays as long as a checkpoint needs it.
+    checkpoint. A file is on disk for good, after :meth:`sync`, before a checkpoint needs it, and stays as long as one
+    does.
 
     Args:
         folder: The run's folder for them; all processes must see it.
@@ -31,6 +38,8 @@ class ParticipantMemory:
         self._rounds: dict[int, int] = {}
         # Files that were superseded: in which round, whose, and of which round.
         self._superseded: deque[tuple[int, int, int]] = deque()
+        # Newest file of each participant that this process has written since the last call of :meth:`sync`.
+        self._fresh: dict[int, Path] = {}
 
     def load(self, index: int) -> dict[str, Any]:
         """Return what a participant has kept, tensors on the CPU; nothing before its first round.
@@ -50,11 +59,14 @@ class ParticipantMemory:
             raise InputError(
                 f"{path} is {'damaged' if digest else 'missing'}; go on with --ckpt_path from an older checkpoint."
             )
-        kept: dict[str, Any] = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
+        outline, numbers = torch.load(io.BytesIO(content), weights_only=True)
+        kept: dict[str, Any] = _with_numbers(outline, iter(numbers.split(_sizes(outline))))
         return kept
 
     def save(self, index: int, number: int, kept: Mapping[str, Any]) -> None:
         """Write what a participant keeps after a round; it counts once :meth:`note` is told.
+
+        A crash may tear the file: no checkpoint needs it before :meth:`sync`.
 
         Args:
             index: The participant.
@@ -62,9 +74,26 @@ class ParticipantMemory:
             kept: Tensors and plain values.
         """
         content = io.BytesIO()
-        torch.save(dict(kept), content)
+        # One vector, because each tensor of a file takes longer than its bytes.
+        vectors: list[Tensor] = []
+        outline = _without_numbers(dict(kept), vectors)
+        torch.save((outline, torch.cat(vectors) if vectors else torch.empty(0)), content)
         digest = hashlib.sha256(content.getbuffer()).digest()
-        write_atomically(self._path(index, number), digest + content.getvalue())
+        path = self._path(index, number)
+        with naming(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(digest + content.getbuffer())
+        self._fresh[index] = path
+
+    def sync(self) -> None:
+        """Wait until what this process has saved is on disk, but for what it has superseded since."""
+        # Together, because a file system writes down many at once in little more time than one.
+        files = list(self._fresh.values())
+        with ThreadPoolExecutor(WAITING) as pool:
+            list(pool.map(sync, files))
+        for folder in dict.fromkeys(parent for path in files for parent in (path.parent, self._folder)):
+            sync(folder)
+        self._fresh.clear()
 
     def note(self, participants: Iterable[int], number: int) -> None:
         """Let what participants saved in a round count from now on; to be called alike in all processes."""
@@ -79,9 +108,16 @@ class ParticipantMemory:
         Args:
             oldest: Round of the oldest checkpoint.
         """
+        folders: set[Path] = set()
         while self._superseded and self._superseded[0][0] <= oldest:
             _, index, number = self._superseded.popleft()
-            self._path(index, number).unlink(missing_ok=True)
+            path = self._path(index, number)
+            path.unlink(missing_ok=True)
+            folders.add(path.parent)
+        for folder in folders:
+            # It goes with the last of its files.
+            with suppress(OSError):
+                folder.rmdir()
 
     def state_dict(self) -> dict[str, Any]:
         """Return which files count."""
@@ -107,4 +143,28 @@ class ParticipantMemory:
             )
 
     def _path(self, index: int, number: int) -> Path:
-        return self._folder / self._names[index] / f"round-{number:04d}.pt"
+        return self._folder / f"round-{number:04d}" / f"{self._names[index]}.pt"
+
+
+def _without_numbers(value: Any, vectors: list[Tensor]) -> Any:
+    """Return nested dictionaries with the shape of every float32 tensor in its place, and append what it holds."""
+    if isinstance(value, dict):
+        return {key: _without_numbers(inner, vectors) for key, inner in value.items()}
+    if isinstance(value, Tensor) and value.dtype == torch.float32:
+        vectors.append(value.detach().reshape(-1).cpu())
+        return value.shape
+    return value
+
+
+def _sizes(outline: Any) -> list[int]:
+    """Return how many numbers each tensor held, in order."""
+    if isinstance(outline, dict):
+        return [size for inner in outline.values() for size in _sizes(inner)]
+    return [outline.numel()] if isinstance(outline, torch.Size) else []
+
+
+def _with_numbers(outline: Any, vectors: Iterator[Tensor]) -> Any:
+    """Put the tensors back."""
+    if isinstance(outline, dict):
+        return {key: _with_numbers(inner, vectors) for key, inner in outline.items()}
+    return next(vectors).view(outline) if isinstance(outline, torch.Size) else outline

@@ -60,17 +60,18 @@ def test_a_file_lives_exactly_as_long_as_a_checkpoint_needs_it(tmp_path: Path) -
     needed = {(NAMES[i], n) for _, expected in checkpoints.values() for i, n in expected.items()} | {
         (NAMES[i], n) for i, n in newest.items()
     }
-    assert {(path.parent.name, int(path.stem[-4:])) for path in tmp_path.glob("*/*.pt")} == needed
+    assert {(path.stem, int(path.parent.name[-4:])) for path in tmp_path.glob("*/*.pt")} == needed
+    assert {path.name for path in tmp_path.iterdir()} == {f"round-{number:04d}" for _, number in needed}
 
 
 def test_a_damaged_file_is_noticed(tmp_path: Path) -> None:
     memory = ParticipantMemory(tmp_path, NAMES, deletes=True)
     work(memory, 1, [0])
-    path = tmp_path / "a" / "round-0001.pt"
+    path = tmp_path / "round-0001" / "a.pt"
     content = path.read_bytes()
     for broken in (content[:-1], content[:100] + b"x" + content[101:], b""):
         path.write_bytes(broken)
-        with pytest.raises(InputError, match=r"round-0001\.pt is damaged|missing"):
+        with pytest.raises(InputError, match=r"a\.pt is damaged|missing"):
             memory.load(0)
 
 
@@ -81,3 +82,29 @@ def test_another_run_folder_lacks_what_participants_kept(tmp_path: Path) -> None
     other.load_state_dict(memory.state_dict())
     with pytest.raises(InputError, match="what 2 participants have kept"):
         other.check()
+
+
+def test_only_what_a_checkpoint_needs_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+    monkeypatch.setattr("aequa_lightning.collaboration.memory.sync", lambda path: synced.append(path.name))
+    memory = ParticipantMemory(tmp_path / "all", NAMES, deletes=True)
+    work(memory, 1, [0, 1])
+    work(memory, 2, [1, 2])
+    assert not synced
+    memory.sync()
+    assert sorted(synced) == ["a.pt", "all", "b.pt", "c.pt", "round-0001", "round-0002"]
+    memory.sync()
+    assert len(synced) == 6
+
+
+def test_tensors_of_all_kinds_come_back_to_the_bit(tmp_path: Path) -> None:
+    momentum = torch.randn(2, 3, 4, 4).to(memory_format=torch.channels_last)
+    state = {0: {"step": torch.tensor(7.0), "exp_avg": momentum}, 1: {"count": torch.tensor(3), "maximum": None}}
+    kept = {"optimizer": state, "half": torch.tensor([0.1]).half(), "empty": torch.zeros(0), "variate": None}
+    memory = ParticipantMemory(tmp_path, NAMES, deletes=True)
+    memory.save(2, 1, kept)
+    memory.note([2], 1)
+    torch.testing.assert_close(memory.load(2), kept, rtol=0, atol=0)
+    memory.save(0, 1, {"optimizer": None})
+    memory.note([0], 1)
+    assert memory.load(0) == {"optimizer": None}
