@@ -5,12 +5,14 @@ Usage: python -m benchmarks.paper_table SWEEP_DIR [--reference aequa]
 A row for each setting, means over seeds: the reference's correlation on the test part and on the validation part, by
 which it pays; "alone" is the correlation of what participants reach alone on one part with the same on the other, which
 bounds what any payment by validation can reach on the test part; then the best participant's test accuracy, the best
-rival's and its name. Rivals are all mechanisms but those whose names begin with the reference's.
+rival's and its name. Rivals are all mechanisms but those whose names begin with the reference's. The end says how often
+each mechanism comes first: of many that are alike the best is seldom one in particular.
 """
 
 import argparse
 import json
 import statistics
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -55,6 +57,7 @@ def main(folder: Path, reference: str) -> None:
     header = f"{'setting':34} {'seeds':>5} {'test':>6} {'valid.':>6} {'alone':>6} {'best':>6} {'rival':>6}  rival"
     print(header)
     fair_validation = fair_test = wins = 0
+    first: Counter[str] = Counter()
     settings = read(folder)
     for setting, groups in settings.items():
         own = [metrics_of(cells[reference]) for cells in groups]
@@ -73,9 +76,11 @@ def main(folder: Path, reference: str) -> None:
         fair_test += test >= FAIR
         fair_validation += validation >= FAIR
         wins += best >= rivals[rival]
+        first[reference if best >= rivals[rival] else rival] += 1
     count = len(settings)
     print(f"Pearson >= {FAIR}: {fair_validation} of {count} on the validation part, {fair_test} on the test part")
     print(f"best participant at or above the best rival's: {wins} of {count}")
+    print("whose best participant is the best: " + ", ".join(f"{name} {times}" for name, times in first.most_common()))
 
 
 if __name__ == "__main__":
