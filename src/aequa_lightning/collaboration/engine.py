@@ -252,11 +252,13 @@ class Collaboration:
             for stack in hosted:
                 self.whereabouts.note(**self.serving(*stack))
                 began = time.perf_counter()
-                for index, loss in self.hosting.train(number, stack, weights):
-                    outcome[row[index], 0] = 0.0 if loss is None else loss
-                    outcome[row[index], 1] = loss is None
+                trained = self.hosting.train(number, stack, weights)
+                seconds = (time.perf_counter() - began) / len(stack)
+                outcome[[row[index] for index in stack]] = torch.tensor(
+                    [(loss or 0.0, loss is None, seconds) for loss in trained], dtype=outcome.dtype
+                )
+                for index in stack:
                     self.call("on_participant_end", index)
-                outcome[[row[index] for index in stack], 2] = (time.perf_counter() - began) / len(stack)
         with watch.phase("reduction"), at("reduction"):
             outcome = self.topology.share(outcome)
             losses = dict(zip(present, outcome[:, 0].tolist(), strict=True))

@@ -4,6 +4,8 @@ Floating-point sums depend on their order, and the order depends on which proces
 summed as 64-bit fixed-point numbers: integers add associatively, so one, two or a hundred processes give the same bits.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -41,18 +43,24 @@ def from_fixed_point(values: Tensor) -> Tensor:
     return values.double() / 2.0**FRACTION_BITS
 
 
-def is_acceptable(update: Tensor) -> bool:
-    """Tell whether an update may enter the average: every entry finite and below 2**20 in magnitude.
+def acceptable(updates: Tensor) -> Tensor:
+    """Tell which updates may enter the average: every entry finite and below 2**20 in magnitude.
+
+    Args:
+        updates: Shape (..., P), floating point.
+
+    Returns:
+        bool of shape (...).
 
     Example:
-        >>> is_acceptable(torch.tensor([1.0, -3.0])), is_acceptable(torch.tensor([1.0, float("nan")]))
-        (True, False)
+        >>> acceptable(torch.tensor([[1.0, -3.0], [1.0, float("nan")]]))
+        tensor([ True, False])
     """
-    if not update.numel():
-        return True
+    if not updates.shape[-1]:
+        return torch.ones(updates.shape[:-1], dtype=torch.bool, device=updates.device)
     # Both ends are NaN where any entry is, and a comparison with NaN is false.
-    low, high = torch.aminmax(update)
-    return bool(((low > -LARGEST_UPDATE) & (high < LARGEST_UPDATE)).item())
+    low, high = torch.aminmax(updates, dim=-1)
+    return (low > -LARGEST_UPDATE) & (high < LARGEST_UPDATE)
 
 
 class ExactSum:
@@ -74,12 +82,23 @@ class ExactSum:
         """Add ``weight * update``.
 
         Args:
-            update: Shape (size,), acceptable in the sense of :func:`is_acceptable`.
+            update: Shape (size,), acceptable in the sense of :func:`acceptable`.
             weight: In (0, 1]; the weights of one round add up to at most 1. The same update with its weight negative is
                 taken out again, for rounding is symmetric.
         """
-        for part, total in zip(update.split(CHUNK), self.total.split(CHUNK), strict=True):
-            total += to_fixed_point(part.double().mul_(weight))
+        self.add_all(update[None], [weight])
+
+    def add_all(self, updates: Tensor, weights: Sequence[float]) -> None:
+        """Add several updates, each as :meth:`add` would.
+
+        Args:
+            updates: Shape (K, size).
+            weights: The K weights.
+        """
+        factors = torch.tensor(weights, dtype=torch.float64, device=updates.device)[:, None]
+        columns = max(1, CHUNK // len(weights))
+        for part, total in zip(updates.split(columns, dim=1), self.total.split(columns), strict=True):
+            total += to_fixed_point(part.double().mul_(factors)).sum(0)
 
     def mean(self, weight: Tensor) -> Tensor:
         """Return the weighted mean of what was added; call it after the sum over processes.

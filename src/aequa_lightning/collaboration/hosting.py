@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from aequa_lightning.collaboration.fixed_point import is_acceptable
+from aequa_lightning.collaboration.fixed_point import acceptable
 from aequa_lightning.collaboration.memory import ParticipantMemory
 from aequa_lightning.collaboration.stacking import Job, StackedTrainer
 
@@ -39,9 +39,7 @@ class Hosting:
         if self._run.plan.participants_remember:
             self._memory.check()
 
-    def train(
-        self, number: int, stack: Sequence[int], weights: Mapping[int, float]
-    ) -> Iterator[tuple[int, float | None]]:
+    def train(self, number: int, stack: Sequence[int], weights: Mapping[int, float]) -> list[float | None]:
         """Train some participants of one width and take in their updates.
 
         Args:
@@ -49,13 +47,16 @@ class Hosting:
             stack: Who trains, by one step if there are several.
             weights: How much each of them counts.
 
-        Yields:
-            Each of them with its mean loss; None where its update would poison the average and was refused.
+        Returns:
+            The mean loss of each; None where its update would poison the average and was refused.
         """
-        together = len(stack) > 1
-        trained = self._train_stack(number, stack) if together else [(stack[0], *self.train_one(number, stack[0]))]
-        for index, loss, update in trained:
-            yield index, loss if self._accept(number, index, loss, update, weights[index]) else None
+        if len(stack) > 1:
+            losses, updates = self._train_stack(number, stack)
+        else:
+            loss, update = self.train_one(number, stack[0])
+            losses, updates = [loss], update[None]
+        sound = self._accept(number, stack, losses, updates, [weights[index] for index in stack])
+        return [loss if fine else None for loss, fine in zip(losses, sound, strict=True)]
 
     def train_one(self, number: int, index: int) -> tuple[float, Tensor]:
         """Train one participant from what it holds and remembers.
@@ -68,7 +69,7 @@ class Hosting:
             Its mean loss and its update, float32 of shape (P,).
         """
         run = self._run
-        received, grid = self._hand_out(index)
+        (received,), grid = self._hand_out([index])
         kept = self._memory.load(index) if run.plan.participants_remember else {}
         self._corrector.begin(received, kept.get("variate"))
         loss = run.train_from(
@@ -116,35 +117,49 @@ class Hosting:
         self._corrector.load_state_dict(state["correction"])
         self._memory.load_state_dict(state["memory"])
 
-    def _train_stack(self, number: int, stack: Sequence[int]) -> Iterator[tuple[int, float, Tensor]]:
+    def _train_stack(self, number: int, stack: Sequence[int]) -> tuple[list[float], Tensor]:
         run = self._run
-        received, grid = zip(*(self._hand_out(index) for index in stack), strict=True)
+        received, grid = self._hand_out(stack)
         jobs = [
-            Job(parameters, *run.participant(index), run.work(index), keys=("round", number, "participant", index))
-            for index, parameters in zip(stack, received, strict=True)
+            Job(*run.participant(index), run.work(index), keys=("round", number, "participant", index))
+            for index in stack
         ]
-        losses, reached = self._stacked.train(jobs, grid=grid[0], distillation=run.distillation)
-        yield from zip(stack, losses, reached - torch.stack(received), strict=True)
+        losses, reached = self._stacked.train(received, jobs, grid=grid, distillation=run.distillation)
+        return losses, reached.sub_(received)
 
-    def _accept(self, number: int, index: int, loss: float, update: Tensor, weight: float) -> bool:
-        """Take in what a participant has sent and let it remember, unless that would poison the average."""
+    def _accept(
+        self, number: int, stack: Sequence[int], losses: Sequence[float], updates: Tensor, weights: Sequence[float]
+    ) -> list[bool]:
+        """Take in what participants have sent and let them remember, unless that would poison the average."""
         run, variate = self._run, self._corrector.end()
-        if not (math.isfinite(loss) and is_acceptable(update) and (variate is None or is_acceptable(variate))):
-            return False
-        run.server.receive(index, update if run.private is None else run.private.clip(update), weight)
+        fine = acceptable(updates) if variate is None else acceptable(updates) & acceptable(variate)
+        sound = [bool(ok) and math.isfinite(loss) for ok, loss in zip(fine.tolist(), losses, strict=True)]
+        places = [place for place, ok in enumerate(sound) if ok]
+        if not places:
+            return sound
+        sent = updates if all(sound) else updates[places]
+        if run.private is not None:
+            sent = torch.stack([run.private.clip(update) for update in sent])
+        run.server.receive([stack[place] for place in places], sent, [weights[place] for place in places])
+        # What follows is for those who train alone: whoever has gradients corrected or a memory is not stacked.
         self._corrector.accept()
         if run.plan.participants_remember and run.topology.replica == 0:
             kept = run.local.optimizer_state() if run.plan.participant_state == "keep" else None
-            self._memory.save(index, number, {"optimizer": kept, "variate": variate})
-        return True
+            self._memory.save(stack[0], number, {"optimizer": kept, "variate": variate})
+        return sound
 
-    def _hand_out(self, index: int) -> tuple[Tensor, tuple[float, ...]]:
-        """Hand a participant the parameters that it holds, zero elsewhere; return them and the widths to train."""
+    def _hand_out(self, stack: Sequence[int]) -> tuple[Tensor, tuple[float, ...]]:
+        """Hand participants of one width what they hold, zero elsewhere.
+
+        Returns:
+            It, float32 of shape (participants, P), not to be written to; and the widths to train.
+        """
         run = self._run
-        width, grid = run.widths[index], run.grid
-        received = run.parameters if run.models is None else run.models[index]
+        width, grid = run.widths[stack[0]], run.grid
+        received = run.parameters.expand(len(stack), -1) if run.models is None else run.models[list(stack)]
         if width < 1:
             received = received * run.holdings.mask(width)
             grid = (width, *(other for other in grid if other < width))
-        run.call("on_participant_start", index, received)
+        for index, parameters in zip(stack, received, strict=True):
+            run.call("on_participant_start", index, parameters)
         return received, grid

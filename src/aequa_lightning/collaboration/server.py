@@ -37,18 +37,18 @@ class Server:
         self.updates = {}
         self._sum.reset()
 
-    def receive(self, index: int, update: Tensor, weight: float) -> None:
-        """Take in the update of a participant that this process's group hosts.
+    def receive(self, indices: Sequence[int], updates: Tensor, weights: Sequence[float]) -> None:
+        """Take in the updates of participants that this process's group hosts.
 
         Args:
-            index: The participant.
-            update: float32 of shape (P,), acceptable in the sense of
-                :func:`~aequa_lightning.collaboration.fixed_point.is_acceptable`.
-            weight: Its weight in the average.
+            indices: The participants, K of them.
+            updates: float32 of shape (K, P), acceptable in the sense of
+                :func:`~aequa_lightning.collaboration.fixed_point.acceptable`.
+            weights: Their weights in the average.
         """
-        self.updates[index] = update
+        self.updates.update(zip(indices, updates, strict=True))
         if not isinstance(self.aggregator, RobustAggregator):
-            self._sum.add(update, weight)
+            self._sum.add_all(updates, weights)
 
     def leave_out(self, index: int, weight: float) -> None:
         """Take an update out of the average again, to the last bit; it stays among the updates.

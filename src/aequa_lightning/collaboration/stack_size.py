@@ -126,14 +126,14 @@ def _try(run: Collaboration, size: int) -> tuple[float, float, str | None]:
     stacks = form_stacks(range(run.data.participants), run.widths, run.samples, size)
     keys = {index: ("trial", index) for index in stacks[len(stacks) // 2]}
     work, device = LocalWork(steps=TRIED_STEPS), run.topology.device
-    jobs = [Job(run.parameters, *run.participant(index), work, keys=key) for index, key in keys.items()]
+    jobs = [Job(*run.participant(index), work, keys=key) for index, key in keys.items()]
 
     def train_alone(indices: Sequence[int]) -> None:
         for index in indices:
             run.train_from(run.parameters, index, work, keys=keys[index], grid=run.grid)
 
     def train_stack() -> None:
-        StackedTrainer(run.local).train(jobs, grid=run.grid)
+        StackedTrainer(run.local).train(run.parameters.expand(len(jobs), -1), jobs, grid=run.grid)
 
     first = _least_seconds(partial(train_alone, list(keys)[:1]), device) / TRIED_STEPS
     if run.plan.stacking == "auto" and first > SMALL_SECONDS:

@@ -23,7 +23,7 @@ from aequa_lightning.collaboration.layout import channels_last
 from aequa_lightning.collaboration.local import LocalTrainer, LocalWork, batches
 from aequa_lightning.collaboration.seeding import derive_generator, derive_seed
 from aequa_lightning.collaboration.stackable import StackableOperations
-from aequa_lightning.slimmable import Distillation, sandwich_widths
+from aequa_lightning.slimmable import Distillation, loss_shares, sandwich_widths
 
 Network = Callable[[Mapping[str, Tensor], Any], Any]
 
@@ -33,14 +33,12 @@ class Job:
     """One participant's work in a stack.
 
     Attributes:
-        parameters: Where it starts, float32 of shape (P,).
         inputs: Its samples, on the device.
         targets: Their classes, on the device.
         work: How much it trains.
         keys: What this work is; with the seed they decide everything random in it.
     """
 
-    parameters: Tensor
     inputs: Tensor
     targets: Tensor
     work: LocalWork
@@ -94,12 +92,18 @@ class StackedTrainer:
         self._sizes = [parameter.numel() for parameter in self._parameters.values()]
 
     def train(
-        self, jobs: Sequence[Job], *, grid: Sequence[float], distillation: Distillation | None = None
+        self,
+        start: Tensor,
+        jobs: Sequence[Job],
+        *,
+        grid: Sequence[float],
+        distillation: Distillation | None = None,
     ) -> tuple[list[float], Tensor]:
-        """Train participants from where each of them starts, with fresh optimizers.
+        """Train participants with fresh optimizers.
 
         Args:
-            jobs: The stack's participants.
+            start: Where each of them starts, float32 of shape (participants, P).
+            jobs: What they do.
             grid: Widths that the steps draw from.
             distillation: Which of them learn from another one too, in the place of the model's own.
 
@@ -108,28 +112,39 @@ class StackedTrainer:
         """
         self.local.set_training_mode()
         schedule = _Schedule(self.local, jobs, grid)
-        start = torch.stack([job.parameters for job in schedule.jobs])
         values = {
-            name: part.reshape(-1, *parameter.shape).clone()
-            for (name, parameter), part in zip(self._parameters.items(), start.split(self._sizes, dim=1), strict=True)
+            name: part.unflatten(1, parameter.shape).clone(memory_format=torch.contiguous_format)
+            for (name, parameter), part in zip(
+                self._parameters.items(), _rearranged(start, schedule.order).split(self._sizes, dim=1), strict=True
+            )
         }
         optimizer = self._twin(values)
         distillation = distillation or self.local.classifier.distillation
         teachers = () if distillation is None or distillation.teacher is None else (distillation.teacher,)
-        networks = {width: self.network.functional(width) for width in (*grid, *teachers)}
-        reached, losses = torch.empty_like(start), start.new_zeros(len(jobs))
-        with StackableOperations():
-            for step in range(len(schedule.active) - 1):
-                for value in values.values():
-                    value.grad = torch.zeros_like(value)
-                for batch in schedule.batches(step):
-                    self._accumulate(networks, values, losses, batch, distillation)
-                optimizer.step()
-                # Whoever has done its last step still moves with the others, so what it has reached is put away.
-                ended = slice(schedule.active[step + 1], schedule.active[step])
-                reached[ended] = torch.cat([value[ended].flatten(1) for value in values.values()], dim=1)
+        networks = {width: self._stack_of(width) for width in (*grid, *teachers)}
+        reached, losses = start.new_empty(start.shape), start.new_zeros(len(jobs))
+        for step in range(len(schedule.active) - 1):
+            optimizer.zero_grad()
+            for batch in schedule.batches(step):
+                self._accumulate(networks, values, losses, batch, distillation)
+            optimizer.step()
+            # Whoever has done its last step still moves with the others, so what it has reached is put away.
+            ended = slice(schedule.active[step + 1], schedule.active[step])
+            if ended.start < ended.stop:
+                torch.cat([value[ended].flatten(1) for value in values.values()], dim=1, out=reached[ended])
         means = losses / torch.tensor(schedule.steps, device=losses.device)
-        return means[schedule.places].tolist(), reached[schedule.places]
+        return means[schedule.places].tolist(), _rearranged(reached, schedule.places)
+
+    def _stack_of(self, width: float) -> Network:
+        """Return the networks of a width as one function of stacked parameters and inputs."""
+        stacked = vmap(self.network.functional(width))
+
+        def compute(values: Mapping[str, Tensor], inputs: Tensor) -> Any:
+            # Nothing else is computed within: every operation would be looked at.
+            with StackableOperations():
+                return stacked(values, inputs)
+
+        return compute
 
     def _accumulate(
         self,
@@ -143,31 +158,34 @@ class StackedTrainer:
 
         For every row by itself it is what ``sandwich_step`` does; rows that drew a width are computed together.
         """
+        classifier, count = self.local.classifier, len(batch.widths[0])
         drawn = sorted({width for widths in batch.widths for width in widths}, reverse=True)
-        share = 1 / len(batch.widths[0])
+        shares = loss_shares(batch.widths[0], classifier.widest_share)
+        total = count if classifier.reduction == "sum" else 1
         teacher: Tensor | None = None
         pupils = () if distillation is None else distillation.pupils(drawn)
         if distillation is not None and distillation.teacher is not None and pupils:
             rows = _index(batch.rows)
             with torch.no_grad():
                 taken = {name: value[rows] for name, value in values.items()}
-                teacher = vmap(networks[distillation.teacher])(taken, batch.inputs)
+                teacher = networks[distillation.teacher](taken, batch.inputs)
         for width in drawn:
             places = [place for place, widths in enumerate(batch.widths) if width in widths]
             rows, some = _index([batch.rows[place] for place in places]), _index(places)
             taken = {name: value[rows].detach().requires_grad_() for name, value in values.items()}
-            outputs = vmap(networks[width])(taken, batch.inputs[some])
-            of_each = vmap(functional.cross_entropy)(outputs, batch.targets[some])
+            outputs = networks[width](taken, batch.inputs[some])
+            of_each = _cross_entropies(outputs, batch.targets[some])
             if distillation is not None and teacher is not None and width in pupils:
                 of_each = vmap(distillation)(outputs, teacher[some], of_each)
             if pupils and teacher is None:
                 # The widest, which all rows compute.
                 teacher = outputs.detach()
-            gradients = torch.autograd.grad(of_each.sum() * share, list(taken.values()))
+            # The widest is drawn by all rows; the others count alike.
+            weight = total * shares[0 if width == drawn[0] else -1]
+            gradients = torch.autograd.grad(of_each.sum() * weight, list(taken.values()))
             for value, gradient in zip(values.values(), gradients, strict=True):
-                assert value.grad is not None
-                value.grad[rows] += gradient
-            losses[rows] += of_each.detach() * share
+                _add_gradient(value, rows, gradient)
+            losses[rows] += of_each.detach() / count
 
     def _twin(self, values: dict[str, Tensor]) -> Optimizer:
         """Return a fresh optimizer of the stacked values with the present options of the process's own."""
@@ -194,7 +212,7 @@ class _Schedule:
     """What every participant of a stack does in every step: what :class:`LocalTrainer` would have it do alone.
 
     Attributes:
-        jobs: The participants, those with the most steps first: the order of the rows.
+        order: Which of the jobs each row is; those with the most steps come first.
         places: Row of each participant in the order in which they were given.
         steps: Steps of each row.
         active: Number of rows that take part in each step, and 0 after the last.
@@ -207,20 +225,20 @@ class _Schedule:
             list(batches(len(job.targets), job.work, local.batch_size, seed=seed))
             for job, seed in zip(jobs, seeds, strict=True)
         ]
-        order = sorted(range(len(jobs)), key=lambda place: (-len(indices[place]), place))
-        self.jobs = [jobs[place] for place in order]
-        self.places = sorted(range(len(jobs)), key=order.__getitem__)
-        self.steps = [len(indices[place]) for place in order]
+        self.order = sorted(range(len(jobs)), key=lambda place: (-len(indices[place]), place))
+        self.places = sorted(range(len(jobs)), key=self.order.__getitem__)
+        self.steps = [len(indices[place]) for place in self.order]
         self.active = [sum(count > step for count in self.steps) for step in range(self.steps[0] + 1)]
         # All samples in one table, so that one operation takes the batches of all rows.
-        offsets = itertools.accumulate((len(job.targets) for job in self.jobs), initial=0)
-        self._indices = [
-            [part + offset for part in indices[place]] for place, offset in zip(order, offsets, strict=False)
-        ]
-        self._inputs = torch.cat([job.inputs for job in self.jobs])
-        self._targets = torch.cat([job.targets for job in self.jobs])
-        self._first_steps = [derive_seed(seeds[place], "widths") for place in order]
-        self._draws = [derive_generator(seeds[place], "replica", 0).get_state() for place in order]
+        rows = [jobs[place] for place in self.order]
+        self._inputs = torch.cat([job.inputs for job in rows])
+        self._targets = torch.cat([job.targets for job in rows])
+        self._offsets = torch.tensor([0, *(len(job.targets) for job in rows[:-1])]).cumsum(0)[:, None]
+        self._indices = [indices[place] for place in self.order]
+        self._first_steps = [derive_seed(seeds[place], "widths") for place in self.order]
+        self._draws: list[Tensor] = []
+        if local.augmentation is not None:
+            self._draws = [derive_generator(seeds[place], "replica", 0).get_state() for place in self.order]
 
     def batches(self, step: int) -> Iterator[_Batch]:
         """Yield the batches of a step, those of equal size together."""
@@ -228,7 +246,8 @@ class _Schedule:
         for row in range(self.active[step]):
             by_size.setdefault(len(self._indices[row][step]), []).append(row)
         for rows in by_size.values():
-            index = torch.stack([self._indices[row][step] for row in rows]).to(self._targets.device)
+            index = torch.stack([self._indices[row][step] for row in rows]) + self._offsets[_index(rows)]
+            index = index.to(self._targets.device)
             inputs = self._augmented(self._inputs[index], rows)
             # Images of all rows in one batch are laid out as one network's are.
             inputs = channels_last(inputs.flatten(0, 1)).unflatten(0, index.shape)
@@ -255,3 +274,24 @@ class _Schedule:
 def _index(rows: list[int]) -> slice | Tensor:
     """Return what takes the given rows, ascending, out of a table: without a copy where they are the first ones."""
     return slice(0, len(rows)) if rows[-1] == len(rows) - 1 else torch.tensor(rows)
+
+
+def _rearranged(table: Tensor, rows: list[int]) -> Tensor:
+    """Return the rows of a table in another order: the table itself where that is its own."""
+    return table if rows == list(range(len(rows))) else table[rows]
+
+
+def _cross_entropies(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean cross-entropy of each row: of logits (rows, batch, classes, ...), shape (rows,)."""
+    losses = functional.cross_entropy(outputs.flatten(0, 1), targets.flatten(0, 1), reduction="none")
+    return losses.view(len(targets), -1).mean(1)
+
+
+def _add_gradient(value: Tensor, rows: slice | Tensor, gradient: Tensor) -> None:
+    """Add the gradient of some rows of a stacked parameter to its own."""
+    if value.grad is None and len(gradient) == len(value):
+        value.grad = gradient
+        return
+    if value.grad is None:
+        value.grad = torch.zeros_like(value)
+    value.grad[rows] += gradient

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from aequa_lightning.collaboration.aggregators import FedAvg
-from aequa_lightning.collaboration.fixed_point import ExactSum, is_acceptable
+from aequa_lightning.collaboration.fixed_point import ExactSum, acceptable
 
 
 def test_the_mean_is_the_rational_mean() -> None:
@@ -33,6 +33,15 @@ def test_order_and_grouping_do_not_change_a_bit() -> None:
     assert len(results) == 1
 
 
+def test_many_at_once_are_what_they_are_one_by_one() -> None:
+    updates = torch.randn(5, 70_000, generator=torch.Generator().manual_seed(2))
+    weights, sums = FedAvg().weights([7, 1, 1, 5, 3]), [ExactSum(70_000, torch.device("cpu")) for _ in range(2)]
+    sums[0].add_all(updates, weights)
+    for update, weight in zip(updates, weights, strict=True):
+        sums[1].add(update, weight)
+    assert torch.equal(sums[0].total, sums[1].total)
+
+
 def test_floating_point_sums_do_depend_on_the_order() -> None:
     """The reason for fixed point: the control of the test above."""
     values = torch.randn(5, 200, generator=torch.Generator().manual_seed(1)) * torch.logspace(-4, 2, 200)
@@ -42,10 +51,9 @@ def test_floating_point_sums_do_depend_on_the_order() -> None:
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf"), 2.0**21])
 def test_refuses_what_would_poison_the_average(bad: float) -> None:
-    update = torch.ones(5)
-    assert is_acceptable(update)
-    update[3] = bad
-    assert not is_acceptable(update)
+    updates = torch.ones(3, 5)
+    updates[1, 3] = bad
+    assert acceptable(updates).tolist() == [True, False, True]
 
 
 def test_a_rejected_update_leaves_the_mean_of_the_others() -> None:

@@ -52,12 +52,12 @@ def local_trainer(
     return LocalTrainer(fabric, Classifier(10, (1, 8, 8), **options), batch_size=16, seed=3, augmentation=augmentation)
 
 
-def jobs_for(local: LocalTrainer, work: LocalWork) -> list[Job]:
+def jobs_for(local: LocalTrainer, work: LocalWork) -> tuple[Tensor, list[Job]]:
     generator = torch.Generator().manual_seed(1)
-    start = local.parameters.clone()
-    return [
+    size = len(local.parameters)
+    start = local.parameters + 0.01 * torch.randn(len(SAMPLES), size, generator=generator)
+    return start, [
         Job(
-            start + 0.01 * torch.randn(len(start), generator=generator),
             torch.randn(count, 1, 8, 8, generator=generator),
             torch.randint(0, 10, (count,), generator=generator),
             work,
@@ -68,11 +68,11 @@ def jobs_for(local: LocalTrainer, work: LocalWork) -> list[Job]:
 
 
 def one_by_one(
-    local: LocalTrainer, jobs: list[Job], distillation: Distillation | None = None
+    local: LocalTrainer, start: Tensor, jobs: list[Job], distillation: Distillation | None = None
 ) -> tuple[list[float], Tensor]:
     losses, reached = [], []
-    for job in jobs:
-        local.parameters.copy_(job.parameters)
+    for parameters, job in zip(start, jobs, strict=True):
+        local.parameters.copy_(parameters)
         losses.append(local.train(job.inputs, job.targets, job.work, keys=job.keys, distillation=distillation))
         reached.append(local.parameters.clone())
     return losses, torch.stack(reached)
@@ -86,6 +86,7 @@ def one_by_one(
         (lambda p: torch.optim.Adam(p, lr=1e-3), {"widths": SIXTEENTHS, "distillation": 0.5}, LocalWork(steps=5)),
         (lambda p: torch.optim.SGD(p, lr=0.05), {"augmentation": CropAndFlip(padding=1, flip=True)}, LocalWork()),
         (lambda p: torch.optim.SGD(p, lr=0.05), {"backbone": f"{__name__}:half_frozen"}, LocalWork()),
+        (lambda p: torch.optim.SGD(p, lr=0.05), {"reduction": "sum", "widest_share": 0.7}, LocalWork()),
     ],
     ids=[
         "convolutions and batch norm",
@@ -93,17 +94,18 @@ def one_by_one(
         "random widths, distillation, Adam, equal steps",
         "augmentation",
         "frozen layers",
+        "losses of unequal shares, summed",
     ],
 )
 def test_everybody_reaches_what_it_reaches_alone(
     tmp_path: Path, optimizer: Any, options: dict[str, Any], work: LocalWork
 ) -> None:
     local = local_trainer(tmp_path, optimizer, **options)
-    jobs = jobs_for(local, work)
-    expected_losses, expected = one_by_one(local, jobs)
+    start, jobs = jobs_for(local, work)
+    expected_losses, expected = one_by_one(local, start, jobs)
     before = local.parameters.clone()
-    losses, reached = StackedTrainer(local).train(jobs, grid=local.classifier.network.widths)
-    moved = expected - torch.stack([job.parameters for job in jobs])
+    losses, reached = StackedTrainer(local).train(start, jobs, grid=local.classifier.network.widths)
+    moved = expected - start
     assert moved.abs().amax(1).min() > 1e-3
     torch.testing.assert_close(reached, expected, atol=2e-6, rtol=1e-5)
     torch.testing.assert_close(losses, expected_losses, atol=1e-5, rtol=1e-5)
@@ -112,11 +114,11 @@ def test_everybody_reaches_what_it_reaches_alone(
 
 def test_what_one_of_them_spoils_is_its_own(tmp_path: Path) -> None:
     local = local_trainer(tmp_path, lambda p: torch.optim.SGD(p, lr=0.05))
-    jobs = jobs_for(local, LocalWork())
+    start, jobs = jobs_for(local, LocalWork())
     stacked, grid = StackedTrainer(local), local.classifier.network.widths
-    _, sound = stacked.train(jobs, grid=grid)
+    _, sound = stacked.train(start, jobs, grid=grid)
     jobs[1].inputs.fill_(torch.inf)
-    losses, reached = stacked.train(jobs, grid=grid)
+    losses, reached = stacked.train(start, jobs, grid=grid)
     others = [0, 2, 3, 4]
     assert torch.isnan(torch.tensor(losses)).tolist() == [place == 1 for place in range(5)]
     assert torch.equal(reached[others], sound[others])
@@ -124,22 +126,22 @@ def test_what_one_of_them_spoils_is_its_own(tmp_path: Path) -> None:
 
 def test_a_width_of_the_round_may_teach_the_wider_ones(tmp_path: Path) -> None:
     local = local_trainer(tmp_path, lambda p: torch.optim.SGD(p, lr=0.05))
-    jobs, grid = jobs_for(local, LocalWork()), local.classifier.network.widths
+    (start, jobs), grid = jobs_for(local, LocalWork()), local.classifier.network.widths
     distillation = Distillation(hard_weight=0.3, teacher=0.5)
-    _, expected = one_by_one(local, jobs, distillation)
+    _, expected = one_by_one(local, start, jobs, distillation)
     stacked = StackedTrainer(local)
-    torch.testing.assert_close(stacked.train(jobs, grid=grid, distillation=distillation)[1], expected)
-    assert (stacked.train(jobs, grid=grid)[1] - expected).abs().max() > 1e-4
+    torch.testing.assert_close(stacked.train(start, jobs, grid=grid, distillation=distillation)[1], expected)
+    assert (stacked.train(start, jobs, grid=grid)[1] - expected).abs().max() > 1e-4
 
 
 def test_the_learning_rate_is_the_present_one(tmp_path: Path) -> None:
     local = local_trainer(tmp_path, lambda p: torch.optim.SGD([{"params": list(p), "lr": 0.05}]))
-    jobs = jobs_for(local, LocalWork())
+    start, jobs = jobs_for(local, LocalWork())
     stacked = StackedTrainer(local)
     for group in local.optimizer.optimizer.param_groups:
         group["lr"] = 0.01
-    _, expected = one_by_one(local, jobs)
-    torch.testing.assert_close(stacked.train(jobs, grid=local.classifier.network.widths)[1], expected)
+    _, expected = one_by_one(local, start, jobs)
+    torch.testing.assert_close(stacked.train(start, jobs, grid=local.classifier.network.widths)[1], expected)
 
 
 def test_stacks_hold_everybody_once_and_one_width_each() -> None:
