@@ -108,7 +108,7 @@ def measure(people: int, rounds: int, keep: bool) -> tuple[float, float, float]:
         def work(fabric: Fabric) -> None:
             Collaboration(fabric, model, data, plan=plan, callbacks=[rewards, meter]).fit()
 
-        launch(fabric, work, threads=1, run_dir=plan.run_dir)
+        launch(fabric, work, threads=1, run_dir=plan.run_dir, timeout=timedelta(minutes=1))
     half = len(meter.times) // 2
     slope = np.polyfit(np.arange(len(meter.times))[half:], meter.megabytes[half:], 1)[0]
     seconds = statistics.median(np.diff(meter.times)[1:])

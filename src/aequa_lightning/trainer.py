@@ -89,7 +89,8 @@ class CollaborativeTrainer:
             ``auto`` may choose differently in another run; the run's record says what it chose.
         threads: CPU threads of a process, >= 1. Processes are the better use of cores, and a fixed number keeps the
             result independent of the number of processes.
-        timeout_minutes: Longest wait for another process before the run stops with an error.
+        timeout_minutes: Longest wait for another process before the run stops with an error; a single process may do
+            nothing for as long.
         seed: Decides everything random in the run. The command line takes ``seed_everything``.
 
     Raises:
@@ -175,6 +176,7 @@ class CollaborativeTrainer:
         recorder = [Downloads()] if record_downloads else []
         self.callbacks = [self._rewards(self.mechanism), Progress(), *recorder, *(callbacks or [])]
         self.configuration: str | None = None
+        self.timeout = timedelta(minutes=timeout_minutes)
         loggers = [logger] if isinstance(logger, Logger) else list(logger or [])
         self.fabric = build_fabric(
             accelerator=accelerator,
@@ -183,7 +185,7 @@ class CollaborativeTrainer:
             precision=precision,
             replicas=replicas,
             loggers=loggers,
-            timeout=timedelta(minutes=timeout_minutes),
+            timeout=self.timeout,
             run_dir=self.plan.run_dir,
         )
 
@@ -325,7 +327,7 @@ class CollaborativeTrainer:
             load_private_key(self.signing_key)
 
     def _launch(self, work: Callable[[Fabric], Any]) -> Any:
-        return launch(self.fabric, work, threads=self.threads, run_dir=self.plan.run_dir)
+        return launch(self.fabric, work, threads=self.threads, run_dir=self.plan.run_dir, timeout=self.timeout)
 
     def _run(
         self, fabric: Fabric, model: SlimmableClassifier, data: CollaborativeData, state: dict[str, Any] | None

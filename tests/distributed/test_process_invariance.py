@@ -2,12 +2,15 @@
 
 import csv
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from aequa_lightning.collaboration.privacy import spent_epsilon
-from tests.helpers.command import events, fit, largest_difference
+from tests.helpers.command import events, fit, largest_difference, small
 
 pytestmark = pytest.mark.distributed
 
@@ -21,6 +24,18 @@ def test_one_two_three_and_four_processes_give_the_same_bits(tmp_path: Path) -> 
     manifests = [json.loads((run / "rewards" / "manifest.json").read_text())["rewards"] for run in runs]
     for manifest in manifests[1:]:
         assert [row["sha256"] for row in manifest] == [row["sha256"] for row in manifests[0]]
+
+
+def test_processes_that_torchrun_starts_are_a_run(tmp_path: Path) -> None:
+    words = [*small(tmp_path / "torchrun", devices=2, rounds=1), "--trainer.report=false", "--trainer.programs=false"]
+    launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "aequa_lightning"]
+    command = [sys.executable, "-m", *launcher, *words]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert events(tmp_path / "torchrun", "start")[0]["processes"] == 2
+    forked = fit(tmp_path / "forked", "--trainer.report=false", "--trainer.programs=false", rounds=1)
+    assert largest_difference(tmp_path / "torchrun", forked) == 0
 
 
 def test_stacks_give_the_same_bits_on_any_number_of_processes(tmp_path: Path) -> None:

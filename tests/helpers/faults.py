@@ -126,7 +126,8 @@ def run_small(
         aggregator=FedAvgM(momentum=0.5),
         correction=Scaffold(),
         participant_state="keep",
-        mechanism=Aequa(resolution=0.2),
+        # More resamples would take as long as all the rest.
+        mechanism=Aequa(resolution=0.2, resamples=20),
         run_dir=str(run_dir),
         report=False,
         programs=False,
@@ -185,9 +186,7 @@ class _Forked:
                 os.environ |= environment
                 self._redirect()
                 command = patch("aequa_lightning.cli.AequaCLI", side_effect=lambda words: work())
-                # Resampled payments take as long as all the rest.
-                few = patch("aequa_lightning.mechanisms.aequa.REPEATS", 20)
-                with command, few, patch.object(forking, "GRACE", 0.3), _planted(fault):
+                with command, patch.object(forking, "GRACE", 0.3), _planted(fault):
                     status = main(["fit"])
             except SystemExit as exit_:
                 status = exit_.code if isinstance(exit_.code, int) else 98

@@ -21,6 +21,7 @@ from typing_extensions import override
 from aequa_lightning.collaboration.failure import speaking_for_all
 from aequa_lightning.collaboration.forking import ForkLauncher
 from aequa_lightning.collaboration.machine import keep_freed_memory
+from aequa_lightning.collaboration.watchdog import watching_itself
 from aequa_lightning.collaboration.whereabouts import forget_places
 from aequa_lightning.errors import InputError
 
@@ -182,7 +183,14 @@ def build_fabric(
     return several
 
 
-def launch(fabric: Fabric, work: Callable[[Fabric], Any], *, threads: int, run_dir: Path) -> Any:
+def launch(
+    fabric: Fabric,
+    work: Callable[[Fabric], Any],
+    *,
+    threads: int,
+    run_dir: Path,
+    timeout: timedelta | None = None,
+) -> Any:
     """Run ``work`` in every process of the fabric and end the process group in good order.
 
     Args:
@@ -191,6 +199,8 @@ def launch(fabric: Fabric, work: Callable[[Fabric], Any], *, threads: int, run_d
         threads: Threads of each process for a CPU operation. A fixed number, because the rounding of a sum depends
             on it: the same for one process and for many gives the same result.
         run_dir: The run folder, where processes leave notes of where they stand.
+        timeout: How long a single process may do nothing before it ends itself; None: for ever. Of several, one waits
+            for the other, as long as the fabric was told.
 
     Returns:
         What ``work`` returned on rank 0; in processes that were started by a command, their own.
@@ -204,7 +214,8 @@ def launch(fabric: Fabric, work: Callable[[Fabric], Any], *, threads: int, run_d
     def body(fabric: Fabric) -> Any:
         torch.set_num_threads(threads)
         keep_freed_memory()
-        with _process_group():
+        watched = nullcontext() if timeout is None or fabric.world_size > 1 else watching_itself(run_dir, timeout)
+        with _process_group(), watched:
             return work(fabric)
 
     # Forked children must not inherit a pool of threads that the parent has started.

@@ -14,7 +14,7 @@ from aequa_lightning.sweep.files import write_tables
 from aequa_lightning.sweep.matrix import Cell, Matrix
 from aequa_lightning.sweep.options import part_of, place, read_matrix
 from aequa_lightning.sweep.picture import draw_sweep
-from aequa_lightning.sweep.pool import run_cells
+from aequa_lightning.sweep.pool import VISIBLE, run_cells, visible_devices
 from aequa_lightning.sweep.results import Result, read_result, read_results
 from aequa_lightning.sweep.table import compare, overall, rank, summarise
 from aequa_lightning.sweep.terminal import LONGEST, CellProgress, ranks_table, settings_table
@@ -82,9 +82,9 @@ def conclude(matrix: Matrix, results: Sequence[Result], reference: str) -> None:
     console.print(f"picture  {matrix.folder / 'sweep.png'} (.pdf)", highlight=False, soft_wrap=True)
 
 
-def _devices(matrix: Matrix, cells: Sequence[Cell]) -> list[int]:
+def _devices(matrix: Matrix, cells: Sequence[Cell]) -> list[str]:
     """Return the GPUs that the cells are to use; none where they ask for the CPU or there is no other."""
     accelerators = {matrix.configuration(cell)["trainer"].get("accelerator", "auto") for cell in cells}
     if accelerators <= {"cpu"} or not torch.cuda.is_available():
         return []
-    return list(range(torch.cuda.device_count()))
+    return visible_devices(torch.cuda.device_count(), os.environ.get(VISIBLE))

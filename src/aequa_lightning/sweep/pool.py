@@ -17,7 +17,24 @@ from aequa_lightning.sweep.matrix import Cell
 from aequa_lightning.sweep.results import write_failure
 from aequa_lightning.sweep.schedule import Schedule
 
+# Names the GPUs that a process may use, by number or by UUID.
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 OF_A_JOB = ("SLURM_", "TORCHELASTIC_")
+
+
+def visible_devices(count: int, visible: str | None) -> list[str]:
+    """Return what to call the GPUs that this process may use: a scheduler may have lent it some of a machine's.
+
+    Args:
+        count: How many there are for it.
+        visible: What the environment says in ``CUDA_VISIBLE_DEVICES``; None: nothing, and all are there.
+
+    Example:
+        >>> visible_devices(2, None), visible_devices(2, "5,GPU-8932f937"), visible_devices(1, "3,-1,2")
+        (['0', '1'], ['5', 'GPU-8932f937'], ['3'])
+    """
+    # What follows a name that does not exist is not seen by CUDA, and so not counted.
+    return [str(number) for number in range(count)] if visible is None else visible.split(",")[:count]
 
 
 class Worker:
@@ -29,7 +46,7 @@ class Worker:
         device: The GPU that it alone may use; None: it computes on the CPU.
     """
 
-    def __init__(self, runner: CellRunner, number: int, device: int | None) -> None:
+    def __init__(self, runner: CellRunner, number: int, device: str | None) -> None:
         self.number, self.device = number, device
         self.cell: Cell | None = None
         self._runner = runner
@@ -38,7 +55,7 @@ class Worker:
         context = multiprocessing.get_context("fork" if device is None else "spawn")
         self.process: BaseProcess = context.Process(target=_serve, args=(other, runner, os.getpid()))  # type: ignore[attr-defined]
         if device is not None:
-            os.environ["CUDA_VISIBLE_DEVICES"] = str(device)
+            os.environ[VISIBLE] = device
         self.process.start()
         other.close()
 
@@ -71,7 +88,7 @@ def run_cells(
     cells: Sequence[Cell],
     *,
     workers: int,
-    devices: Sequence[int] = (),
+    devices: Sequence[str] = (),
     on_end: Callable[[Cell, str | None], None],
 ) -> None:
     """Run cells side by side.
@@ -80,7 +97,7 @@ def run_cells(
         runner: Runs them.
         cells: The cells, those of a group in order.
         workers: How many processes there are at most, without ``devices``.
-        devices: GPUs; with them there is one process for each.
+        devices: GPUs, as the environment names them; with them there is one process for each.
         on_end: Called with each cell that has ended, and why if it failed.
 
     Raises:
@@ -89,7 +106,7 @@ def run_cells(
     schedule = Schedule(cells)
     # Forked processes must not inherit a pool of threads.
     torch.set_num_threads(1)
-    places: list[int | None] = list(devices) if devices else [None] * max(1, min(workers, len(cells)))
+    places: list[str | None] = list(devices) if devices else [None] * max(1, min(workers, len(cells)))
     crew = [Worker(runner, number, device) for number, device in enumerate(places)]
     pids = [worker.process.pid or 0 for worker in crew]
     with passing_on_signals(pids) as stop:

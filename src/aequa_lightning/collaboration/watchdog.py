@@ -1,0 +1,63 @@
+"""Noticing that a run in a single process hangs: nobody waits for it in vain, so it watches itself."""
+
+import faulthandler
+import os
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+
+from aequa_lightning.collaboration.failure import GO_ON
+from aequa_lightning.collaboration.whereabouts import Place, read_places
+
+# Looks within the timeout; counted, so that a process that was halted for a while is not taken for one that hangs.
+LOOKS = 10
+# A process that takes less of a processor than this share of the time waits for something.
+IDLE = 0.01
+
+
+@contextmanager
+def watching_itself(run_dir: Path, timeout: timedelta) -> Iterator[None]:
+    """End this process with one message when it does not compute within the block for longer than the timeout.
+
+    However long a participant trains, it computes; one that waits for a drive or a lock that never answers does not.
+
+    Args:
+        run_dir: The run folder; ``failure.log`` there tells the line that every thread hangs in.
+        timeout: Longest time without computing.
+    """
+    ended = threading.Event()
+    pause = timeout.total_seconds() / LOOKS
+
+    def watch() -> None:
+        looks = deque([time.process_time()], maxlen=LOOKS + 1)
+        while not ended.wait(pause):
+            looks.append(time.process_time())
+            if len(looks) > LOOKS and looks[-1] - looks[0] < IDLE * timeout.total_seconds():
+                _give_up(run_dir)
+
+    watcher = threading.Thread(target=watch, name="watchdog", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()
+
+
+def _give_up(run_dir: Path) -> None:
+    place = read_places(run_dir).get(0, Place(0))
+    message = f"rank 0 hangs: it has not computed for longer than trainer.timeout_minutes, in {place}. {GO_ON}"
+    log = run_dir / "failure.log"
+    with suppress(OSError), log.open("a") as file:
+        file.write(f"{time.ctime()}  {message}\n")
+        file.flush()
+        faulthandler.dump_traceback(file)
+        message = f"{message} Traceback: {log}"
+    print(f"aequa: error: {message}", file=sys.stderr, flush=True)
+    # The thread that hangs cannot be asked to raise anything.
+    os._exit(1)
