@@ -34,6 +34,7 @@ from aequa_lightning.collaboration.local import LocalWork
 from aequa_lightning.collaboration.participation import Participation
 from aequa_lightning.collaboration.plan import Plan
 from aequa_lightning.collaboration.privacy import Privacy
+from aequa_lightning.collaboration.state import restore
 from aequa_lightning.collaboration.topology import build_fabric, launch
 from aequa_lightning.data import CollaborativeData
 from aequa_lightning.errors import InputError, RunInterrupted
@@ -304,7 +305,7 @@ class CollaborativeTrainer:
 
         def pay(fabric: Fabric) -> None:
             run = Collaboration(fabric, model, datamodule, plan=self.plan, callbacks=[rewards])
-            run.load_state_dict(state)
+            restore(run, state)
             rewards.pay(run, measured)
 
         self._launch(pay)
@@ -334,7 +335,7 @@ class CollaborativeTrainer:
     ) -> bool:
         run = Collaboration(fabric, model, data, plan=self.plan, callbacks=self.callbacks)
         if state is not None:
-            run.load_state_dict(state)
+            restore(run, state)
         if run.is_global_zero and self.configuration is not None:
             write_atomically(self.plan.run_dir / "config.yaml", self.configuration.encode())
         finished = False

@@ -50,6 +50,7 @@ def write_rewards(
             correct[row, owners] = count_correct(AtWidth(network, width), part, device=run.topology.device)
         hyper_parameters = run.classifier.reward_hparams(number, layers.get(number))
         _write_network(run, network.extract(width).cpu(), hyper_parameters, owners, programs=programs)
+    # Whoever has everybody's counts knows that everybody's files are there.
     correct = run.topology.share_over_processes(correct)
     run.load_server_parameters()
     validation, test = (

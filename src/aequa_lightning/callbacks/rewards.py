@@ -111,7 +111,6 @@ class Rewards(CollaborationCallback):
             allocation = held_allocation(contributions, given, validation, accuracy_by_width=measured.accuracy)
         widths = allocation.curve.widths.tolist()
         correct = measured.correct(run, widths)
-        run.fabric.barrier()
         if run.is_global_zero:
             manifest = describe_rewards(
                 run, given, layers=measured.layers, validation=validation, test=test, programs=self.programs

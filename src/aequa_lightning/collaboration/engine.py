@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import lightning
 import torch
 from lightning.fabric import Fabric
 from torch import Tensor
@@ -30,6 +29,7 @@ from aequa_lightning.collaboration.signals import StopRequest
 from aequa_lightning.collaboration.stack_size import Stacking, decide_stacking
 from aequa_lightning.collaboration.stacking import form_stacks
 from aequa_lightning.collaboration.standalone import standalone_records
+from aequa_lightning.collaboration.state import state_of
 from aequa_lightning.collaboration.stopwatch import Stopwatch
 from aequa_lightning.collaboration.topology import Topology
 from aequa_lightning.collaboration.whereabouts import Whereabouts
@@ -73,7 +73,8 @@ class Collaboration:
         self._initial = self.parameters.clone()
         self.evaluator = Evaluator(classifier.network, self.topology, calibration=data.validation())
         self.round = 0
-        self._began = time.perf_counter()
+        # As if the run had never been interrupted.
+        self.began = time.perf_counter()
         self.stop = StopRequest()
         self.whereabouts = Whereabouts(plan.run_dir, self.topology.rank)
         self.samples = [len(data.participant(index)) for index in range(data.participants)]
@@ -119,7 +120,7 @@ class Collaboration:
     @property
     def seconds(self) -> float:
         """Time of the run so far, earlier sessions included."""
-        return time.perf_counter() - self._began
+        return time.perf_counter() - self.began
 
     # --- the run -------------------------------------------------------------------------------------------------
 
@@ -157,50 +158,6 @@ class Collaboration:
                 self.call("on_fit_exit")
         return finished
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return everything a resumed run needs, as tensors and plain values."""
-        self.load_server_parameters()
-        scheduler = self.local.scheduler
-        return {
-            "kind": "collaboration",
-            "round": self.round,
-            "participants": self.data.participants,
-            "seed": self.plan.seed,
-            "seconds": self.seconds,
-            "server": self.server.state_dict(),
-            "hosting": self.hosting.state_dict(),
-            "privacy": self.plan.spending,
-            "widths": self.widths,
-            "models": self.models,
-            "stacking": vars(self.stacking),
-            # Statistics are left out: they are taken anew for whatever width is evaluated.
-            "state_dict": {name: value.detach().clone() for name, value in self.classifier.named_parameters()},
-            "lr_scheduler": None if scheduler is None else scheduler.state_dict(),
-            "callbacks": {type(callback).__name__: callback.state_dict() for callback in self.callbacks},
-            "pytorch-lightning_version": lightning.__version__,
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where :meth:`state_dict` was taken."""
-        self.classifier.load_state_dict(state["state_dict"], strict=False)
-        self.parameters.copy_(self.local.parameters)
-        self.server.load_state_dict(state["server"])
-        self.hosting.load_state_dict(state["hosting"])
-        self.round = state["round"]
-        self.widths = state["widths"]
-        self.stacking = Stacking(**state["stacking"])
-        if self.models is not None:
-            self.models.copy_(state["models"])
-        self._began -= state["seconds"]
-        if self.local.scheduler is not None:
-            self.local.scheduler.load_state_dict(state["lr_scheduler"])
-            for group, rate in zip(
-                self.local.scheduler.optimizer.param_groups, self.local.scheduler.get_last_lr(), strict=True
-            ):
-                group["lr"] = rate
-        for callback in self.callbacks:
-            callback.load_state_dict(state["callbacks"].get(type(callback).__name__, {}))
-
     def record(self, event: str, **fields: Any) -> None:
         """Append an event to the run's record."""
         if self.is_global_zero:
@@ -220,7 +177,7 @@ class Collaboration:
             if stopping or self.round % self.plan.checkpoint_every == 0 or self.round == self.plan.max_rounds:
                 with self.whereabouts.at("checkpoint", round=self.round):
                     self.hosting.sync()
-                    state = self.state_dict()
+                    state = state_of(self)
                     if self.is_global_zero:
                         save_checkpoint(self._checkpoints, state, keep=self.plan.keep_checkpoints)
                         self.hosting.prune(oldest_round(self._checkpoints))
