@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from aequa_lightning.errors import InputError
 from aequa_lightning.slimmable import norm
+from aequa_lightning.slimmable.banks import Affines, Banks, unseen
 from aequa_lightning.slimmable.compiling import Compiler
+from aequa_lightning.slimmable.description import description
 from aequa_lightning.slimmable.lending import lend
 from aequa_lightning.slimmable.plan import SlicePlan
 from aequa_lightning.slimmable.skeleton import filled_copy
@@ -65,20 +67,18 @@ class SlimmableModel(nn.Module):
         self.full = full
         self.widths = grid(widths)
         self.example_input = example_input.detach().cpu().clone()
-        self._private = _private_names(full, affine)
+        self._private = norm.private_names(full, affine)
         self._networks = SubNetworks(full, self.example_input, self.widths, private=self._private)
         self.structure = self._networks.structure
         self._compiler: Compiler | None = None
         self.has_statistics = bool(norm.statistics(full))
-        self.banks, self.affines = norm.Banks(), norm.Affines()
-        for sizes in map(self.structure.sizes, self.widths if self._private else ()):
-            if sizes != self.structure.sizes(1.0):
-                self.affines.add(sizes, self._leading_affine(sizes))
-        for width in self.widths:
-            if not self._networks.is_full(width):
-                narrow = self._networks.at(width)
-                if self.has_statistics:
-                    self._bank(narrow)
+        self.banks, self.affines = Banks(), Affines()
+        own = self._networks.tensors()
+        for narrow in self._narrow():
+            if self.has_statistics:
+                self.banks.of(narrow, own)
+            if self._private:
+                self.affines.add(narrow, own)
 
     def forward(self, x: Any, width: Width = 1.0) -> Any:
         """Compute with the network of a width.
@@ -93,8 +93,9 @@ class SlimmableModel(nn.Module):
         if self._networks.is_full(width):
             return self._run(self.full, width)(x)
         narrow = self._networks.at(width)
-        statistics = self._training_statistics(narrow) if self.full.training else self._statistics(narrow, width)
-        return narrow.skeleton(x, self._lend(narrow, statistics), self._run(narrow.skeleton.module, width))
+        own, banks = self._networks.tensors(), self.banks
+        statistics = banks.filling(narrow, own) if self.full.training else banks.filled(narrow, own, width)
+        return narrow.skeleton(x, self._lend(narrow, own, statistics), self._run(narrow.skeleton.module, width))
 
     def compile(self, *args: Any, **options: Any) -> None:
         """Let the widths of the grid train through compiled forms, each made when its width first trains.
@@ -175,11 +176,11 @@ class SlimmableModel(nn.Module):
         owned = narrow.parameters.extract(own) | narrow.buffers.extract(own)
         owned |= {name: t.detach().clone() for name, t in self.affines.get(narrow.sizes).items()}
         if fresh_statistics:
-            owned |= self._fresh_statistics(narrow)
+            owned |= unseen(narrow, own)
         elif self._networks.is_full(width):
             owned |= narrow.statistics.extract(own)
         else:
-            owned |= {name: t.clone() for name, t in self._statistics(narrow, width).items()}
+            owned |= {name: t.clone() for name, t in self.banks.filled(narrow, own, width).items()}
         module = filled_copy(narrow.skeleton.module, owned)
         for part, twin in zip(module.modules(), self.full.modules(), strict=True):
             part.training = twin.training
@@ -225,20 +226,16 @@ class SlimmableModel(nn.Module):
         return {} if self._private else self.structure.between(narrow, wide)
 
     def describe(self) -> str:
-        """Return a table of what can become narrower: the channels of each axis at each width of the grid."""
-        header = ["layer", "unit", *(f"{width:g}" for width in self.widths)]
-        columns = [self.structure.sizes(width) for width in self.widths]
-        rows = [
-            [axis.name, str(axis.unit), *(str(column[number]) for column in columns)]
-            for number, axis in enumerate(self.structure.axes)
-        ]
-        rows.append(["parameters", "", *(f"{self._numel(width):,}" for width in self.widths)])
-        spans = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
-        lines = []
-        for row in [header, *rows]:
-            first, *others = zip(row, spans, strict=True)
-            lines.append([first[0].ljust(first[1]), *(cell.rjust(span) for cell, span in others)])
-        return "\n".join("  ".join(line) for line in lines)
+        """Return a table of what can become narrower: the channels of each axis at each width of the grid.
+
+        Example:
+            >>> net = nn.Sequential(nn.Linear(4, 10), nn.ReLU(), nn.Linear(10, 3))
+            >>> print(SlimmableModel(net, [1, 0.5], torch.zeros(1, 4)).describe())
+            layer       unit   1  0.5
+            0              1  10    5
+            parameters        83   43
+        """
+        return description(self.structure, {width: self._networks.numel(width) for width in self.widths})
 
     @torch.no_grad()
     def recalibrate(self, batches: Iterable[Tensor], widths: Iterable[Width] | None = None) -> None:
@@ -263,7 +260,8 @@ class SlimmableModel(nn.Module):
             raise InputError("batches: recalibration needs at least one batch of inputs, and there was none")
         full = [self.full for width in chosen.values() if self._networks.is_full(width)]
         narrow = [self._networks.at(width) for width in chosen.values() if not self._networks.is_full(width)]
-        statistics = [self._training_statistics(part) for part in narrow]
+        own = self._networks.tensors()
+        statistics = [self.banks.filling(part, own) for part in narrow]
         for tensors in [*map(norm.statistics, full), *statistics]:
             norm.reset(tensors)
         with ExitStack() as modes:
@@ -272,19 +270,22 @@ class SlimmableModel(nn.Module):
             for batch in chain([first], walk):
                 for network in full:
                     network(batch)
-                for part, own in zip(narrow, statistics, strict=True):
-                    part.skeleton(batch, self._lend(part, own))
+                for part, kept in zip(narrow, statistics, strict=True):
+                    part.skeleton(batch, self._lend(part, own, kept))
 
     @torch.no_grad()
     def forget(self) -> None:
         """Let all that is private to the narrow widths start anew, as after construction, from the full network."""
         self.banks.forget()
-        for sizes in map(self._networks.sizes, self.widths):
-            own = self.affines.get(sizes)
-            for name, tensor in self._leading_affine(sizes).items() if own else ():
-                own[name].copy_(tensor)
+        own = self._networks.tensors()
+        for narrow in self._narrow():
+            start = narrow.private.take(own)
+            for name, tensor in self.affines.get(narrow.sizes).items():
+                tensor.copy_(start[name])
 
-    # ---- what is private to a width -------------------------------------------------------------------------------
+    def _narrow(self) -> list[SubNetwork]:
+        """Return the sub-networks of the grid's widths below the full one."""
+        return [self._networks.at(width) for width in self.widths if not self._networks.is_full(width)]
 
     def _run(self, network: nn.Module, width: Width) -> Callable[[Any], Any]:
         """Return what computes with the network of a width: itself, or its compiled form."""
@@ -292,75 +293,13 @@ class SlimmableModel(nn.Module):
             return network
         return self._compiler.compiled(network, self._networks.sizes(width))
 
-    def _numel(self, width: Width) -> int:
-        own = self.affines.get(self._networks.sizes(width)).values()
-        return self.plan(width).numel() + sum(tensor.numel() for tensor in own)
-
-    def _lend(self, narrow: SubNetwork, statistics: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def _lend(
+        self, narrow: SubNetwork, own: Mapping[str, Tensor], statistics: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
         """Return the tensors that a skeleton computes with: parts of the full ones, and what is private to a width."""
-        own = self._networks.tensors()
         tensors = lend(narrow.parameters, own)
         if narrow.buffers.indices:
             tensors.update(narrow.buffers.take(own))
         tensors.update(statistics)
         tensors.update(self.affines.get(narrow.sizes))
         return tensors
-
-    def _training_statistics(self, narrow: SubNetwork) -> Mapping[str, Tensor]:
-        """Return the statistics of a sub-network, which data are about to go into."""
-        if not self.has_statistics:
-            return {}
-        bank = self._bank(narrow)
-        bank.seen = True
-        return bank.named
-
-    def _statistics(self, narrow: SubNetwork, width: Width) -> Mapping[str, Tensor]:
-        """Return the statistics of a sub-network, which must have seen data."""
-        if not self.has_statistics:
-            return {}
-        known = self.banks.get(narrow.sizes)
-        if known is None or not (known.seen or self._is_new()):
-            raise InputError(
-                f"width: the norm statistics of width {width} have seen no data; call "
-                "recalibrate(batches, widths=[...]) before evaluating or handing out this width"
-            )
-        return known.named
-
-    def _is_new(self) -> bool:
-        """Return whether no data have gone into the full network's statistics either."""
-        tracked = (t for n, t in norm.statistics(self.full).items() if n.endswith("num_batches_tracked"))
-        return all(int(count) == 0 for count in tracked)
-
-    def _bank(self, narrow: SubNetwork) -> norm.Bank:
-        """Return the statistics of a sub-network, fresh ones if it has none yet."""
-        known = self.banks.get(narrow.sizes)
-        if known is not None:
-            return known
-        bank = norm.Bank(self._fresh_statistics(narrow))
-        self.banks.add(narrow.sizes, bank)
-        return bank
-
-    def _fresh_statistics(self, narrow: SubNetwork) -> dict[str, Tensor]:
-        """Return the statistics of a sub-network that has seen nothing, on the full network's device."""
-        own = self._networks.tensors()
-        fresh = {name: own[name].new_empty(shape) for name, shape in narrow.statistics.shapes.items()}
-        norm.reset(fresh)
-        return fresh
-
-    def _leading_affine(self, sizes: tuple[int, ...]) -> dict[str, nn.Parameter]:
-        """Return copies of the leading part of the full network's affine parameters, which private ones start as."""
-        own = {name: self.full.get_parameter(name) for name in sorted(self._private)}
-        parts = self.structure.plan(sizes, {name: tuple(whole.shape) for name, whole in own.items()}).extract(own)
-        return {name: nn.Parameter(part, own[name].requires_grad) for name, part in parts.items()}
-
-
-def _private_names(full: nn.Module, affine: str) -> frozenset[str]:
-    """Return the names of the parameters of which every width has its own."""
-    if affine not in ("shared", "private"):
-        raise InputError(f"affine: {affine!r} is unknown; choose 'shared' or 'private'")
-    names = frozenset(norm.affine(full)) if affine == "private" else frozenset()
-    if affine == "private" and not names:
-        raise InputError(
-            "affine: 'private' needs batch or instance norms with affine parameters; this network has none"
-        )
-    return names

@@ -28,13 +28,15 @@ class SubNetwork:
         sizes: What it keeps of each axis; all that belongs to it is found by them.
         skeleton: Computes with tensors of its shapes.
         parameters: What it takes of the full network's parameters; nothing of those that are private to it.
-        statistics: The same of the norm layers' running statistics.
+        private: What those that are private to it start as.
+        statistics: What it takes of the norm layers' running statistics.
         buffers: The same of all other buffers.
     """
 
     sizes: tuple[int, ...]
     skeleton: Borrower
     parameters: SlicePlan
+    private: SlicePlan
     statistics: SlicePlan
     buffers: SlicePlan
 
@@ -121,6 +123,10 @@ class SubNetworks:
         """
         return self._parameters(self.sizes(width))
 
+    def numel(self, width: Width) -> int:
+        """Return the number of parameters at a width, with those that it has of its own."""
+        return self._plan(self.sizes(width), self._parameter_names).numel()
+
     def has(self, width: Width) -> bool:
         """Return whether the network can follow a width.
 
@@ -155,9 +161,12 @@ class SubNetworks:
 
     def _parameters(self, sizes: tuple[int, ...]) -> SlicePlan:
         if sizes not in self._made.plans:
-            own = frozenset() if sizes == self.sizes(1.0) else self._private
-            self._made.plans[sizes] = self._plan(sizes, self._parameter_names - own)
+            self._made.plans[sizes] = self._plan(sizes, self._parameter_names - self._owned(sizes))
         return self._made.plans[sizes]
+
+    def _owned(self, sizes: tuple[int, ...]) -> frozenset[str]:
+        """Return the names of the parameters that a sub-network has of its own."""
+        return frozenset() if sizes == self.sizes(1.0) else self._private
 
     def _plan(self, sizes: tuple[int, ...], names: AbstractSet[str]) -> SlicePlan:
         return self.structure.plan(sizes, {name: shape for name, shape in self._shapes.items() if name in names})
@@ -180,6 +189,7 @@ class SubNetworks:
                 sizes,
                 Borrower(skeleton, self._full),
                 self._parameters(sizes),
+                self._plan(sizes, self._owned(sizes)),
                 self._plan(sizes, self._statistics_names),
                 self._plan(sizes, self._shapes.keys() - self._parameter_names - self._statistics_names),
             )

@@ -1,0 +1,27 @@
+"""A table for people of what the widths keep."""
+
+from collections.abc import Mapping
+
+from aequa_lightning.slimmable.structure import Structure
+
+
+def description(structure: Structure, parameters: Mapping[float, int]) -> str:
+    """Return a table of what can become narrower: the channels of each axis at each width, and the parameters.
+
+    Args:
+        structure: How widths cut the network.
+        parameters: Number of parameters of each width to show.
+    """
+    header = ["layer", "unit", *(f"{width:g}" for width in parameters)]
+    columns = [structure.sizes(width) for width in parameters]
+    rows = [
+        [axis.name, str(axis.unit), *(str(column[number]) for column in columns)]
+        for number, axis in enumerate(structure.axes)
+    ]
+    rows.append(["parameters", "", *(f"{count:,}" for count in parameters.values())])
+    spans = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+    lines = []
+    for row in [header, *rows]:
+        first, *others = zip(row, spans, strict=True)
+        lines.append([first[0].ljust(first[1]), *(cell.rjust(span) for cell, span in others)])
+    return "\n".join("  ".join(line) for line in lines)
