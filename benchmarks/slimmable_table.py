@@ -3,8 +3,8 @@
 Usage: python -m benchmarks.slimmable_table [NAME ...]
 
 Without names, all networks of ``benchmarks/networks.py``: torchvision's that the package promises, torch's own layers,
-timm's where it is installed, and ShuffleNet and MLP-Mixer, which it refuses. Each row is one network at one width; the
-exit status is 1 if a row fails that is not among the refused.
+timm's where it is installed, and ShuffleNet and MLP-Mixer, which it refuses. Each row is one network at one width. The
+last line counts networks and failures; the exit status is 1 if a network fails that is not among the refused.
 
 - equal: the extracted network's output equals the slimmable model's to the bit, in evaluation.
 - nested: weights that hold their own position are, at each width, among those of the next larger width.
@@ -12,6 +12,7 @@ exit status is 1 if a row fails that is not among the refused.
   elsewhere, computed in double precision.
 """
 
+import argparse
 import sys
 import warnings
 
@@ -105,14 +106,22 @@ def rows(name: str) -> bool:
 
 
 def main(names: list[str]) -> int:
-    """Print the table; return 0 if every network did what is promised of it."""
+    """Print the table and a summary; return 0 if every network did what is promised of it."""
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     head = f"{'network':26} {'width':>5} {'parameters':>12} {'multiply-adds':>15} {'bytes':>12}"
     print(f"{head} {'equal':>6} {'nested':>7} {'gradients':>10}")
-    passed = [rows(name) for name in names or all_names()]
-    return int(not all(passed))
+    passed = {name: rows(name) for name in names}
+    failures = [name for name, good in passed.items() if not good]
+    refused = REFUSED & passed.keys()
+    print(
+        f"{len(passed)} networks, of them {len(refused)} listed as refused; {len(WIDTHS)} widths each; "
+        f"{len(failures)} failures{': ' if failures else ''}{', '.join(failures)}"
+    )
+    return int(bool(failures))
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(all_names())}")
+    sys.exit(main(parser.parse_args().names or all_names()))
