@@ -3,11 +3,13 @@
 import pytest
 import torch
 from lightning.fabric import Fabric
+from lightning.fabric.plugins import MixedPrecision
 
 from aequa_lightning.collaboration.corrections import FedProx, Scaffold
-from aequa_lightning.collaboration.local import FlatParameters
+from aequa_lightning.collaboration.local import FlatParameters, LocalTrainer, LocalWork
 from aequa_lightning.collaboration.topology import Topology
 from aequa_lightning.errors import InputError
+from aequa_lightning.training import SlimmableClassifier
 
 
 @pytest.fixture
@@ -71,3 +73,24 @@ def test_the_server_variate_is_the_mean_of_all_participants_variates(module: tor
 def test_no_pull_needs_no_correction() -> None:
     with pytest.raises(InputError, match=r"trainer\.correction\.mu=0"):
         FedProx(mu=0)
+
+
+def test_half_precision_scales_the_loss_but_not_the_pull() -> None:
+    reached = {}
+    for half, mu in ((False, 5.0), (True, 5.0), (False, 1e-9)):
+        torch.manual_seed(0)
+        model = SlimmableClassifier(10, (1, 8, 8), backbone="mlp", backbone_options={"hidden": (8,)}, widths=[1.0])
+        model.configure_optimizers = lambda model=model: torch.optim.SGD(model.parameters(), lr=0.05)
+        # On a CPU Fabric would take bfloat16 by itself, which needs no scale.
+        scaled = MixedPrecision("16-mixed", "cpu", scaler=torch.amp.GradScaler("cpu"))
+        fabric = Fabric(accelerator="cpu", devices=1, plugins=[scaled] if half else [])
+        local = LocalTrainer(fabric, model, batch_size=8, seed=0)
+        before = local.parameters.clone()
+        corrector = FedProx(mu=mu).build(before, 1)
+        corrector.begin(before, None)
+        inputs = torch.randn(64, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+        local.train(inputs, torch.arange(64) % 10, LocalWork(epochs=3), keys=("test",), correction=corrector)
+        reached[half, mu] = local.parameters - before
+    right = reached[False, 5.0]
+    assert (reached[True, 5.0] - right).norm() < 0.05 * right.norm()
+    assert (reached[False, 1e-9] - right).norm() > 0.5 * right.norm()
