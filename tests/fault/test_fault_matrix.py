@@ -93,7 +93,7 @@ def test_the_death_of_a_process(tmp_path: Path, uninterrupted: Path, phase: str,
     "file",
     [
         *("config.yaml", "participant-00.json", "metrics.csv"),
-        *("round-0001.ckpt", "round-0002.ckpt", "round-0002.ckpt.sha256", "last.ckpt", "round-0002.pt"),
+        *("round-0001.ckpt", "round-0002.ckpt", "round-0002.ckpt.sha256", "last.ckpt"),
         *("participant-00.ckpt", "contributions.csv", "manifest.json", "allocation.json", "frontier.json"),
     ],
 )
