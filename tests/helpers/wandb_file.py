@@ -43,9 +43,10 @@ class WandbRun:
         """Return the values of one key by round."""
         return {row["round"]: row[key] for row in self.history if key in row}
 
-    def table(self, key: str) -> tuple[list[str], list[list[Any]]]:
-        """Return columns and rows of a table that was logged."""
-        (path,) = (row[f"{key}/path"] for row in self.history if f"{key}/path" in row)
+    def table(self, key: str, number: int | None = None) -> tuple[list[str], list[list[Any]]]:
+        """Return columns and rows of a table that was logged once, or once in the round of a number."""
+        rows = [row for row in self.history if number is None or row.get("round") == number]
+        (path,) = (row[f"{key}/path"] for row in rows if f"{key}/path" in row)
         content = json.loads((self.folder / "files" / path).read_text())
         return content["columns"], content["data"]
 

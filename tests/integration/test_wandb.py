@@ -76,6 +76,13 @@ def test_the_history_is_the_run_s_own_record(run_dir: Path, dashboard: WandbRun)
             assert {"loss", "cosine", "width"} <= person.keys()
             for key in person.keys() - {"name", "samples"}:
                 assert dashboard.series(f"participant/{person['name']}/{key}")[number] == person[key]
+            held = event["validation_accuracy"].get(f"{person['width']:g}")
+            assert dashboard.series(f"participant/{person['name']}/accuracy").get(number) == held
+        columns, rows = dashboard.table("participants", number)
+        assert [dict(zip(columns, row, strict=True)) for row in rows] == [
+            {**person, "accuracy": event["validation_accuracy"].get(f"{person['width']:g}")}
+            for person in event["participants"]
+        ]
 
 
 def test_the_configuration_is_the_resolved_one(run_dir: Path, dashboard: WandbRun) -> None:

@@ -25,8 +25,8 @@ WORDS = ("participant", "gates")
 class WandbDashboard(CollaborationCallback):
     """Shows the run in Weights & Biases, as one run written by the global rank 0.
 
-    Per round: the training loss, the accuracy of every width, every participant's loss, width and
-    contribution measures, the time by phase.
+    Per round: the training loss, the accuracy of every width, every participant's loss, width, its width's accuracy and
+    contribution measures, as curves and as a table; the time by phase.
     At the end: tables of contributions, allocation and rewards, the scatter of contribution and received accuracy,
     and the files as artifacts. The resolved configuration is the run's configuration.
 
@@ -64,6 +64,7 @@ class WandbDashboard(CollaborationCallback):
         if not run.is_global_zero:
             return
         folder = run.plan.run_dir.absolute()
+        self._temporary = folder / "wandb" / "temporary"
         self._surroundings.enter_context(_files_within(folder / "wandb"))
         self._surroundings.callback(_end_session)
         try:
@@ -90,7 +91,7 @@ class WandbDashboard(CollaborationCallback):
         self._send()
         if self._wandb is not None:
             folder = run.plan.run_dir
-            with _temporary_files_in(folder / "wandb" / "temporary"):
+            with _temporary_files_in(self._temporary):
                 self._wandb.log(_tables(folder))
             for artifact in _artifacts(folder, self._wandb.group):
                 self._wandb.log_artifact(artifact, aliases=["latest", f"round-{run.round}"])
@@ -101,7 +102,7 @@ class WandbDashboard(CollaborationCallback):
         self._send()
         if self._wandb is not None:
             self._wandb.finish(exit_code=0 if self._finished else 1)
-            shutil.rmtree(run.plan.run_dir / "wandb" / "temporary", ignore_errors=True)
+            shutil.rmtree(self._temporary, ignore_errors=True)
             self._wandb = None
         self._surroundings.close()
 
@@ -135,7 +136,9 @@ class WandbDashboard(CollaborationCallback):
 
     def _send(self) -> None:
         if self._wandb is not None and self._unsent is not None:
-            self._wandb.log(_history(self._unsent))
+            people = _participants(self._unsent)
+            with _temporary_files_in(self._temporary):
+                self._wandb.log(_history(self._unsent) | ({"participants": _table(people)} if people else {}))
         self._unsent = None
 
 
@@ -163,13 +166,26 @@ def _history(record: dict[str, Any]) -> dict[str, float]:
     if "epsilon" in record:
         row["privacy/epsilon"] = record["epsilon"]
     row |= {f"validation/accuracy/{width}": value for width, value in record["validation_accuracy"].items()}
-    for person in record["participants"]:
-        if person["name"] not in record["rejected"]:
-            prefix = f"participant/{person['name']}"
-            row |= {f"{prefix}/{key}": value for key, value in person.items() if key not in ("name", "samples")}
+    for person in _participants(record):
+        prefix = f"participant/{person['name']}"
+        figures = {key: value for key, value in person.items() if key not in ("name", "samples")}
+        row |= {f"{prefix}/{key}": value for key, value in figures.items() if value is not None}
     # A round that failed half-way has no times.
     phases = {"round": record["seconds"], **record["seconds_by_phase"]} if "seconds" in record else {}
     return row | {f"time/{phase}": seconds for phase, seconds in phases.items()}
+
+
+def _participants(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the round's participants whose updates counted, each with the accuracy of its width where it was measured.
+
+    Example:
+        >>> person = {"name": "a", "width": 0.5}
+        >>> _participants({"validation_accuracy": {"0.5": 0.8}, "participants": [person], "rejected": []})
+        [{'name': 'a', 'width': 0.5, 'accuracy': 0.8}]
+    """
+    accuracies = record["validation_accuracy"]
+    counted = [person for person in record["participants"] if person["name"] not in record["rejected"]]
+    return [person | {"accuracy": accuracies.get(f"{person.get('width', 1.0):g}")} for person in counted]
 
 
 def _tables(folder: Path) -> dict[str, Any]:
