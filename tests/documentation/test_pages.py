@@ -47,6 +47,11 @@ def test_no_block_is_overlooked(path: Path) -> None:
     assert 2 * len(list(blocks(path.read_text()))) == len(fences), "give every block a language, and close it"
 
 
+def test_the_tutorial_shows_the_configuration_of_the_demonstration() -> None:
+    shown = [block.content for block in blocks((REPOSITORY / "docs" / "tutorial.md").read_text())]
+    assert (REPOSITORY / "configs" / "digits.yaml").read_text() in shown
+
+
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     pytest.importorskip("mkdocs", reason="needs the docs extra")
     words = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]

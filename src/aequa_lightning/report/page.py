@@ -10,7 +10,7 @@ from scipy.stats import pearsonr
 
 from aequa_lightning.errors import InputError
 from aequa_lightning.files import write_atomically
-from aequa_lightning.report import words
+from aequa_lightning.report import glossary, words
 from aequa_lightning.report.comparison import COMPARISONS, run_names
 from aequa_lightning.report.reward_figures import accuracy_by_width, contributions, fairness, front, gains
 from aequa_lightning.report.run import Run, read_run
@@ -81,6 +81,7 @@ def _comparison_page(runs: Sequence[Run], pictures: Sequence[Picture], page: Pat
     links = [relpath(report, page.parent) if report.is_file() else None for report in reports]
     return _environment().get_template("comparison.html.j2").render(
         runs=list(zip(names, runs, links, strict=True)),
+        verdict=words.verdict(names, runs),
         pictures={picture.name: picture for picture in pictures},
         svg={picture.name: inline_svg(picture, dict(enumerate(names))) for picture in pictures},
     )  # fmt: skip
@@ -98,6 +99,9 @@ def _environment() -> Environment:
     environment.filters.update({name: getattr(words, name) for name in names})
     environment.filters["json"] = lambda value: json.dumps(value, indent=2)
     environment.globals.update(light=css_variables("light"), dark=css_variables("dark"))
+    environment.globals.update(
+        measures=glossary.MEASURES, objectives=glossary.OBJECTIVES, partitions=glossary.PARTITIONS
+    )
     return environment
 
 

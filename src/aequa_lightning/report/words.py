@@ -226,8 +226,9 @@ def _payment(run: Run) -> list[str]:
         # The word joiner keeps a line from ending inside a name.
         name = top.name.replace("-", "-\u2060")
         paid = (
-            f"Each received the sub-network that it earned, of width {span([ratio(w) for w in widths])}; "
-            f"{name}, which contributed most, received {'the full width' if top.width == 1 else ratio(top.width)}."
+            f"Each received the sub-network that it earned: {span([ratio(w) for w in widths])} of the width of "
+            f"every layer; {name}, which contributed most, "
+            f"received {'the full width' if top.width == 1 else ratio(top.width)}."
         )
     return [paid, _correlation(allocation), _gain(allocation, [p.gain for p in run.participants if p.gain is not None])]
 
@@ -239,9 +240,10 @@ def _correlation(allocation: Allocation) -> str:
             "for everybody."
         )
     tested = allocation.pearson_test
-    beside = "" if tested is None else f", and of {coefficient(tested)} on the test part, which decided nothing"
+    beside = "" if tested is None else f", and {coefficient(tested)} on the test part, which decided nothing"
     return (
-        f"Contribution and received accuracy have a Pearson coefficient of {coefficient(allocation.pearson)}{beside}."
+        f"What each contributed and what it received have a Pearson coefficient of {coefficient(allocation.pearson)}, "
+        f"where 1 is a straight line{beside}."
     )
 
 
@@ -258,3 +260,32 @@ def _gain(allocation: Allocation, gains: Sequence[float]) -> str:
         f"{who} received less than {they} had alone, at worst {points(allocation.minimum_gain)} points; "
         f"on average the gain is {points(allocation.mcg)}, {spread}."
     )
+
+
+def verdict(names: Sequence[str], runs: Sequence[Run]) -> list[str]:
+    """Say which of several runs is best by which figure, and whether they can be compared at all.
+
+    Args:
+        names: A name for each run.
+        runs: The runs; one that has not allocated is passed over.
+    """
+    paid = [(name, run.allocation) for name, run in zip(names, runs, strict=True) if run.allocation]
+    if len(paid) < 2:
+        return []
+    gained = [(name, a.mcg, a.cgs) for name, a in paid if a.mcg is not None and a.cgs is not None]
+    correlated = [(name, a.pearson) for name, a in paid if a.pearson is not None]
+    sentences = []
+    if gained:
+        most, alike = max(gained, key=lambda figures: figures[1]), min(gained, key=lambda figures: figures[2])
+        sentences.append(
+            f"{most[0]} has the largest mean gain, {points(most[1])} points; "
+            f"{alike[0]} the smallest spread, {points(alike[2], sign=False)}."
+        )
+    if correlated:
+        name, value = max(correlated, key=lambda pair: pair[1])
+        sentences.append(
+            f"Rewards follow contributions most closely in {name}: Pearson coefficient {coefficient(value)}."
+        )
+    if len({(repr(run.start["data"]), tuple(p.standalone for p in run.participants)) for run in runs}) > 1:
+        sentences.append("The runs differ in who holds what or reaches what alone, so their gains are not of one kind.")
+    return sentences

@@ -119,7 +119,7 @@ def test_page_tells_the_numbers_of_the_run(demo: Path) -> None:
         assert f"{100 * p.gain:+.1f}".replace("-", "−") in text
     assert "Dirichlet(alpha=0.5)" in text
     assert "a remark of the allocator" in text
-    assert "aequa fit --config config.yaml" in text
+    assert f"aequa fit --config {demo}/config.yaml --trainer.run_dir {demo}-again" in text
 
 
 def test_page_tells_what_the_gates_found_and_how_sure_the_allocation_is(demo: Path) -> None:
@@ -184,6 +184,13 @@ def test_comparison_shows_every_run_and_links_to_its_page(demo: Path, tmp_path: 
     (link,) = re.findall(r'<a href="([^"]+)"', page.source)
     assert (path.parent / link).resolve() == (demo / "report.html").resolve()
     assert len(list((tmp_path / "all-figures").iterdir())) == 8
+
+
+def test_a_run_without_catches_says_so(tmp_path: Path) -> None:
+    folder = write_fake_run(tmp_path / "run", participants=3, rounds=1)
+    table = folder / "contributions.csv"
+    table.write_text(table.read_text().replace("replay in 3 rounds", ""))
+    assert "No gate caught anybody" in Page(build_report([folder])).text
 
 
 def test_comparison_lies_beside_the_first_run(tmp_path: Path) -> None:

@@ -2,9 +2,14 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
+from aequa_lightning.data.partition import Partition
+from aequa_lightning.mechanisms.mechanism import Measure
 from aequa_lightning.report import read_run
-from aequa_lightning.report.words import privacy, short_names, story
+from aequa_lightning.report.glossary import MEASURES, OBJECTIVES, PARTITIONS
+from aequa_lightning.report.words import privacy, short_names, story, verdict
+from aequa_lightning.rewards import OBJECTIVES as KNOWN_OBJECTIVES
 from tests.helpers.fake_run import write_fake_run
 
 
@@ -53,3 +58,25 @@ def test_short_names_stay_different() -> None:
     assert short_names(["a", "a-b"]) == ["a", "a-b"]
     assert short_names(["only-one"]) == ["one"]
     assert short_names(["x_10", "x_11"]) == ["10", "11"]
+
+
+def test_every_name_that_a_page_shows_is_explained() -> None:
+    assert {*MEASURES} == {*get_args(Measure)}
+    assert {*OBJECTIVES} == {*KNOWN_OBJECTIVES}
+    own = [kind.__name__ for kind in Partition.__subclasses__() if kind.__module__.startswith("aequa_lightning")]
+    assert {*PARTITIONS} == {*own}
+
+
+def test_the_verdict_names_the_best_of_each_figure_and_warns_of_unlike_runs(tmp_path: Path) -> None:
+    run = read_run(write_fake_run(tmp_path / "run", participants=4, rounds=2))
+    assert run.allocation is not None
+    fair, rich = (
+        replace(run, allocation=replace(run.allocation, mcg=mcg, cgs=cgs, pearson=pearson))
+        for mcg, cgs, pearson in ((0.1, 0.01, 0.9), (0.2, 0.05, None))
+    )
+    gains, closest = verdict(["fair", "rich"], [fair, rich])
+    assert gains == "rich has the largest mean gain, +20.0 points; fair the smallest spread, 1.0."
+    assert closest == "Rewards follow contributions most closely in fair: Pearson coefficient 0.900."
+    other = read_run(write_fake_run(tmp_path / "other", participants=3, rounds=2))
+    assert "not of one kind" in verdict(["fair", "other"], [fair, other])[-1]
+    assert verdict(["fair", "none"], [fair, replace(rich, allocation=None)]) == []
