@@ -1,6 +1,6 @@
 """One slimmable network against separately trained networks of the same widths, for equal epochs.
 
-Usage: python -m benchmarks.against_separate [--npz FILE] [--train_samples N] [--epochs E] [--seeds S]
+Usage: python -m benchmarks.against_separate [--npz FILE] [--train_samples N] [--epochs E] [--seeds S] [--lr L]
 
 Trains the paper's CNN by the sandwich rule over widths 1, .75, .5 and .25, and each of those widths alone with the
 same optimizer, batches and number of epochs; prints the test accuracy of both per width, mean and standard deviation
@@ -25,10 +25,17 @@ WIDTHS = (1.0, 0.75, 0.5, 0.25)
 
 
 def train(
-    model: SlimmableModel, widths: tuple[float, ...], inputs: Tensor, targets: Tensor, *, epochs: int, seed: int
+    model: SlimmableModel,
+    widths: tuple[float, ...],
+    inputs: Tensor,
+    targets: Tensor,
+    *,
+    epochs: int,
+    lr: float,
+    seed: int,
 ) -> None:
     """Train the given widths of a model together, in place."""
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    optimizer = torch.optim.Adam(model.parameters(), lr=lr)
     model.train()
     for batch in batches(len(targets), LocalWork(epochs), 64, seed=seed):
         optimizer.zero_grad()
@@ -36,7 +43,7 @@ def train(
         optimizer.step()
 
 
-def compare(data: CollaborativeData, *, epochs: int, seed: int) -> dict[float, tuple[float, float]]:
+def compare(data: CollaborativeData, *, epochs: int, lr: float, seed: int) -> dict[float, tuple[float, float]]:
     """Return test accuracy of each width: in the shared network, and trained alone."""
     inputs, targets = data.pooled().tensors
     test, example = data.test(), torch.zeros(1, *data.input_shape)
@@ -50,11 +57,11 @@ def compare(data: CollaborativeData, *, epochs: int, seed: int) -> dict[float, t
         return SlimmableModel(full, WIDTHS, example)
 
     shared = fresh()
-    train(shared, WIDTHS, inputs, targets, epochs=epochs, seed=seed)
+    train(shared, WIDTHS, inputs, targets, epochs=epochs, lr=lr, seed=seed)
     results = {}
     for width in WIDTHS:
         alone = SlimmableModel(_initialised(fresh(), width), (1.0,), example)
-        train(alone, (1.0,), inputs, targets, epochs=epochs, seed=seed)
+        train(alone, (1.0,), inputs, targets, epochs=epochs, lr=lr, seed=seed)
         results[width] = accuracy(AtWidth(shared, width)), accuracy(alone)
     return results
 
@@ -75,12 +82,16 @@ def main() -> None:
     parser.add_argument("--train_samples", type=int)
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--lr", type=float, default=1e-3, help="learning rate of Adam, for both sides")
     options = parser.parse_args()
     torch.set_num_threads(1)
     sizes = {"participants": 1, "train_samples": options.train_samples}
     data = NpzData(str(options.npz), **sizes) if options.npz else FashionMNISTData(**sizes)
-    runs = [compare(data, epochs=options.epochs, seed=seed) for seed in range(options.seeds)]
-    print(f"{type(data).__name__}, {len(data.pooled())} samples, {options.epochs} epochs, {options.seeds} seeds")
+    runs = [compare(data, epochs=options.epochs, lr=options.lr, seed=seed) for seed in range(options.seeds)]
+    print(
+        f"{type(data).__name__}, {len(data.pooled())} samples, {options.epochs} epochs, {options.seeds} seeds, "
+        f"learning rate {options.lr:g}"
+    )
     print("| width | shared | alone | difference |")
     print("|---|---|---|---|")
     for width in WIDTHS:

@@ -11,6 +11,16 @@ def description(structure: Structure, parameters: Mapping[float, int]) -> str:
     Args:
         structure: How widths cut the network.
         parameters: Number of parameters of each width to show.
+
+    Example:
+        >>> import torch
+        >>> from aequa_lightning.slimmable import SlimmableModel
+        >>> net = torch.nn.Sequential(torch.nn.Linear(4, 10), torch.nn.ReLU(), torch.nn.Linear(10, 3))
+        >>> slim = SlimmableModel(net, [1, 0.5], torch.zeros(1, 4))
+        >>> print(description(slim.structure, {1.0: 83, 0.5: 43}))
+        layer       unit   1  0.5
+        0              1  10    5
+        parameters        83   43
     """
     header = ["layer", "unit", *(f"{width:g}" for width in parameters)]
     columns = [structure.sizes(width) for width in parameters]

@@ -226,15 +226,7 @@ class SlimmableModel(nn.Module):
         return {} if self._private else self.structure.between(narrow, wide)
 
     def describe(self) -> str:
-        """Return a table of what can become narrower: the channels of each axis at each width of the grid.
-
-        Example:
-            >>> net = nn.Sequential(nn.Linear(4, 10), nn.ReLU(), nn.Linear(10, 3))
-            >>> print(SlimmableModel(net, [1, 0.5], torch.zeros(1, 4)).describe())
-            layer       unit   1  0.5
-            0              1  10    5
-            parameters        83   43
-        """
+        """Return a table of what can become narrower: the channels of each axis at each width of the grid."""
         return description(self.structure, {width: self._networks.numel(width) for width in self.widths})
 
     @torch.no_grad()
