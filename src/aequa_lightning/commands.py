@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from jsonargparse import ArgumentParser
 
 from aequa_lightning.errors import InputError
+from aequa_lightning.help import ShortHelp
 
 if TYPE_CHECKING:
     from aequa_lightning.cli import AequaCLI
@@ -25,8 +26,13 @@ def run_command(words: Sequence[str]) -> None:
 
 
 def _parser(verb: str, description: str, *, example: str) -> ArgumentParser:
-    epilog = f"example: aequa {verb} {example}"
-    return ArgumentParser(prog=f"aequa {verb}", description=description, epilog=epilog, exit_on_error=False)
+    return ArgumentParser(
+        prog=f"aequa {verb}",
+        description=description,
+        usage=example,
+        formatter_class=ShortHelp,
+        exit_on_error=False,
+    )
 
 
 def _allocate(words: list[str]) -> None:
@@ -116,7 +122,7 @@ def _slurm(words: list[str]) -> None:
 
     parser = _parser(
         "slurm",
-        "Write the script of a SLURM job that runs `aequa fit` or `aequa sweep`, or submit it. What stands after `--` "
+        "Write the script of a SLURM job that runs aequa fit or aequa sweep, or submit it. What stands after -- "
         "goes to that command.",
         example="--config configs/digits.yaml --processes_per_node 4 --submit -- --trainer.max_rounds 50",
     )

@@ -1,11 +1,11 @@
-"""The help of a training verb on one screen: a line for each option."""
+"""The help of a verb on one screen: a line or two for each option."""
 
 import re
 import shutil
 from argparse import SUPPRESS, Action
 from collections.abc import Iterable
-from textwrap import shorten
-from typing import Any
+from textwrap import wrap
+from typing import Any, ClassVar
 
 from jsonargparse import DefaultHelpFormatter
 from typing_extensions import override
@@ -21,15 +21,21 @@ class OneScreenHelp(DefaultHelpFormatter):
     ``--model.help``, ``--data.help`` and the like show the options of a class in full.
     """
 
+    lines: ClassVar[int] = 1
+    """The most that an option may take."""
+
     @override
     def add_usage(self, usage: str | None, actions: Iterable[Action], *args: Any, **kwargs: Any) -> None:
         verb = self._prog.split()[-1]
-        options = (
+        example = usage or (
             "--config configs/digits.yaml --trainer.max_rounds 5"
             if verb == "fit"
             else "--config runs/demo/config.yaml --ckpt_path runs/demo/rewards/participant-00.ckpt"
         )
-        self._add_item(lambda: f"usage: aequa {verb} --config FILE [options]\nexample: aequa {verb} {options}\n\n", [])
+        needed = example.split()[0]
+        argument = "FILE" if needed == "--config" else "DIR"
+        lines = f"usage: aequa {verb} {needed} {argument} [options]\nexample: aequa {verb} {example}\n\n"
+        self._add_item(lambda: lines, [])
 
     @override
     def start_section(self, heading: str | None) -> None:
@@ -44,15 +50,27 @@ class OneScreenHelp(DefaultHelpFormatter):
         if not names or doubled or action.help == SUPPRESS:
             return ""
         columns = max(shutil.get_terminal_size().columns, 80) - OPTION - 3
-        return f"  {', '.join(names):{OPTION}} {shorten(self._summary(action), columns, placeholder=' …')}\n"
+        words = wrap(self._summary(action), columns, max_lines=self.lines, placeholder=" …")
+        first, *rest = words or [""]
+        return "".join([f"  {', '.join(names):{OPTION}} {first}\n", *(f"{'':{OPTION + 3}}{line}\n" for line in rest)])
 
     def _summary(self, action: Action) -> str:
-        text = self._expand_help(action) if action.help else ""
+        text = re.sub(
+            r"\s*\((required, )?type: .*\)$", "", self._expand_help(action) if action.help else "", flags=re.S
+        )
         if text.startswith("One or more arguments specifying"):
             return f"A class and its options; --{action.dest}.help lists them"
-        if action.default not in (None, SUPPRESS):
+        if action.required:
+            return f"{first_sentence(text)} (required)"
+        if action.default not in (None, SUPPRESS, {}, [], False):
             return f"{first_sentence(text)} ({action.default})"
         return first_sentence(text)
+
+
+class ShortHelp(OneScreenHelp):
+    """The same for verbs with few options, which may take more room each."""
+
+    lines = 3
 
 
 def first_sentence(text: str) -> str:

@@ -144,12 +144,15 @@ def test_help(capsys: pytest.CaptureFixture[str], words: list[str], expected: st
     assert expected in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("verb", ["fit", "validate", "test", "predict", "allocate", "audit", "report"])
+@pytest.mark.parametrize(
+    "verb", ["fit", "validate", "test", "predict", "allocate", "audit", "report", "slurm", "sweep"]
+)
 def test_help_of_every_verb_fits_one_screen_and_shows_an_example(capsys: pytest.CaptureFixture[str], verb: str) -> None:
     with suppress(SystemExit):
         aequa(verb, "--help")
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) <= 60
+    assert not any("<class" in line for line in lines)
     assert any(f"aequa {verb} --" in line and line.startswith("example") for line in lines)
 
 
