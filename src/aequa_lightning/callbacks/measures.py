@@ -181,8 +181,10 @@ class Measures:
         errors = {name: total.values.sqrt().tolist() for name, total in self._variances.items()}
         return {name: values for name, values in errors.items() if any(values)}
 
-    def remarks(self) -> list[str]:
-        """Return what the gates caught each participant at over the rounds, in words; empty where nothing was."""
+    def remarks(self) -> list[str] | None:
+        """Return what the gates caught each participant at, in words, empty where nothing was; None without gates."""
+        if not self.assessment.gates:
+            return None
         return [
             "; ".join(f"{reason} in {number} round{'s' * (number > 1)}" for reason, number in sorted(caught.items()))
             for caught in self._caught

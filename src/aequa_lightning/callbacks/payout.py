@@ -248,17 +248,19 @@ def describe_frontier(front: Frontier, allocation: Mapping[str, Any]) -> dict[st
     }
 
 
-def write_contributions(run: Collaboration, measures: Mapping[str, Sequence[float]], gates: Sequence[str]) -> None:
+def write_contributions(
+    run: Collaboration, measures: Mapping[str, Sequence[float]], gates: Sequence[str] | None
+) -> None:
     """Write ``contributions.csv``: a row a participant, a column per measure, and what the gates caught it at.
 
-    The column of accuracies alone stays empty where nobody trained alone.
+    The column of accuracies alone stays empty where nobody trained alone; without gates theirs is left out.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     others = [name for name in measures if name != "standalone"]
-    writer.writerow(["participant", "samples", "standalone_accuracy", *others, "gates"])
+    writer.writerow(["participant", "samples", "standalone_accuracy", *others, *(["gates"] if gates else [])])
     for index, name in enumerate(run.data.names):
         alone = measures["standalone"][index] if "standalone" in measures else None
         row = [alone, *(measures[other][index] for other in others)]
-        writer.writerow([name, run.samples[index], *row, gates[index]])
+        writer.writerow([name, run.samples[index], *row, *(gates[index : index + 1] if gates else [])])
     write_atomically(run.plan.run_dir / "contributions.csv", text.getvalue().encode())

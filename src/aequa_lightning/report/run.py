@@ -92,8 +92,9 @@ class Run:
     """Everything that a report tells about one run folder.
 
     ``start`` is the record's first event as it stands: versions, machine, data and model. ``scores`` maps a
-    contribution estimator to one value a participant, ``gates`` the name of whoever the gates caught to the reason.
-    ``ending`` is the ``finish`` or ``stop`` event, or None for a run that is going on or was killed.
+    contribution estimator to one value a participant, ``gates`` the name of whoever the gates caught to the reason, or
+    None where there were no gates. ``ending`` is the ``finish`` or ``stop`` event, or
+    None for a run that is going on or was killed.
     """
 
     folder: Path
@@ -104,7 +105,7 @@ class Run:
     ending: Mapping[str, Any] | None = None
     paid_by: str | None = None
     scores: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-    gates: Mapping[str, str] = field(default_factory=dict)
+    gates: Mapping[str, str] | None = None
     allocation: Allocation | None = None
     front: Front | None = None
     config: str | None = None
@@ -250,7 +251,7 @@ def _with_scores(run: Run, path: Path) -> Run:
     columns = [column for column, value in ordered[0].items() if column not in others and value != ""]
     scores = {c.removesuffix("_accuracy"): tuple(float(row[c]) for row in ordered) for c in columns}
     caught = {name: row["gates"] for name, row in rows.items() if row.get("gates")}
-    return replace(run, scores=scores, gates=caught)
+    return replace(run, scores=scores, gates=caught if "gates" in ordered[0] else None)
 
 
 def _with_allocation(run: Run, path: Path) -> Run:
