@@ -15,6 +15,7 @@ from aequa_lightning.collaboration.engine import Collaboration
 from aequa_lightning.collaboration.local import LocalWork
 from aequa_lightning.collaboration.plan import Plan
 from aequa_lightning.collaboration.stack_size import Stacking, decide_stacking
+from aequa_lightning.collaboration.state import restore, state_of
 from aequa_lightning.data import DigitsData
 from aequa_lightning.errors import InputError
 from aequa_lightning.training import SlimmableClassifier
@@ -134,6 +135,5 @@ def test_a_resumed_run_goes_on_with_what_was_measured_first(tmp_path: Path, monk
     run = run_with(tmp_path, monkeypatch, "auto")
     events = [{"event": "start", "stacking": {"size": 3, "reason": "a"}}]
     assert decide_stacking(run, events) == Stacking(3, "a")
-    state = run.state_dict() | {"round": 2, "stacking": {"size": 2, "reason": "b"}}
-    run.load_state_dict(state)
+    restore(run, state_of(run) | {"round": 2, "stacking": {"size": 2, "reason": "b"}})
     assert decide_stacking(run, events) == Stacking(2, "b")
