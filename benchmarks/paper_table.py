@@ -58,6 +58,7 @@ def main(folder: Path, reference: str) -> None:
     print(header)
     fair_validation = fair_test = wins = 0
     first: Counter[str] = Counter()
+    behind = []
     settings = read(folder)
     for setting, groups in settings.items():
         own = [metrics_of(cells[reference]) for cells in groups]
@@ -77,9 +78,11 @@ def main(folder: Path, reference: str) -> None:
         fair_validation += validation >= FAIR
         wins += best >= rivals[rival]
         first[reference if best >= rivals[rival] else rival] += 1
+        behind.append(100 * (rivals[rival] - best))
     count = len(settings)
     print(f"Pearson >= {FAIR}: {fair_validation} of {count} on the validation part, {fair_test} on the test part")
     print(f"best participant at or above the best rival's: {wins} of {count}")
+    print(f"the best rival's lead over it, in points: median {statistics.median(behind):.1f}, most {max(behind):.1f}")
     print("whose best participant is the best: " + ", ".join(f"{name} {times}" for name, times in first.most_common()))
 
 

@@ -62,7 +62,7 @@ class OneScreenHelp(DefaultHelpFormatter):
             return f"A class and its options; --{action.dest}.help lists them"
         if action.required:
             return f"{first_sentence(text)} (required)"
-        if action.default not in (None, SUPPRESS, {}, [], False):
+        if action.nargs != 0 and action.default not in (None, SUPPRESS, {}, []):
             return f"{first_sentence(text)} ({action.default})"
         return first_sentence(text)
 

@@ -257,10 +257,11 @@ def write_contributions(
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    others = [name for name in measures if name != "standalone"]
-    writer.writerow(["participant", "samples", "standalone_accuracy", *others, *(["gates"] if gates else [])])
-    for index, name in enumerate(run.data.names):
-        alone = measures["standalone"][index] if "standalone" in measures else None
-        row = [alone, *(measures[other][index] for other in others)]
-        writer.writerow([name, run.samples[index], *row, *(gates[index : index + 1] if gates else [])])
+    columns: dict[str, Sequence[Any]] = {"participant": run.data.names, "samples": run.samples}
+    columns["standalone_accuracy"] = measures.get("standalone", [None] * len(run.samples))
+    columns |= {name: values for name, values in measures.items() if name != "standalone"}
+    if gates is not None:
+        columns["gates"] = gates
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
     write_atomically(run.plan.run_dir / "contributions.csv", text.getvalue().encode())

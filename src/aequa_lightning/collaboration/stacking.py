@@ -23,7 +23,7 @@ from aequa_lightning.collaboration.layout import channels_last
 from aequa_lightning.collaboration.local import LocalTrainer, LocalWork, batches
 from aequa_lightning.collaboration.seeding import derive_generator, derive_seed
 from aequa_lightning.collaboration.stackable import StackableOperations
-from aequa_lightning.slimmable import Distillation, loss_shares, sandwich_widths
+from aequa_lightning.slimmable import Distillation, loss_weights, sandwich_widths
 
 Network = Callable[[Mapping[str, Tensor], Any], Any]
 
@@ -160,8 +160,7 @@ class StackedTrainer:
         """
         classifier, count = self.local.classifier, len(batch.widths[0])
         drawn = sorted({width for widths in batch.widths for width in widths}, reverse=True)
-        shares = loss_shares(batch.widths[0], classifier.widest_share)
-        total = count if classifier.reduction == "sum" else 1
+        weights = loss_weights(count, reduction=classifier.reduction, widest_share=classifier.widest_share)
         teacher: Tensor | None = None
         pupils = () if distillation is None else distillation.pupils(drawn)
         if distillation is not None and distillation.teacher is not None and pupils:
@@ -181,7 +180,7 @@ class StackedTrainer:
                 # The widest, which all rows compute.
                 teacher = outputs.detach()
             # The widest is drawn by all rows; the others count alike.
-            weight = total * shares[0 if width == drawn[0] else -1]
+            weight = weights[0 if width == drawn[0] else -1]
             gradients = torch.autograd.grad(of_each.sum() * weight, list(taken.values()))
             for value, gradient in zip(values.values(), gradients, strict=True):
                 _add_gradient(value, rows, gradient)

@@ -93,8 +93,8 @@ class Run:
 
     ``start`` is the record's first event as it stands: versions, machine, data and model. ``scores`` maps a
     contribution estimator to one value a participant, ``gates`` the name of whoever the gates caught to the reason, or
-    None where there were no gates. ``ending`` is the ``finish`` or ``stop`` event, or
-    None for a run that is going on or was killed.
+    None where there were no gates. ``ending`` is the ``finish`` or ``stop`` event, or None for a run that is going on
+    or was killed.
     """
 
     folder: Path

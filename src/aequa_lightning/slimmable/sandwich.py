@@ -47,28 +47,37 @@ def sandwich_widths(grid: Sequence[float], *, sampled: int, seed: int, step: int
     return (*ordered[:1], *between, *ordered[1:][-1:])
 
 
-def loss_shares(widths: Sequence[float], widest_share: float | None = None) -> tuple[float, ...]:
-    """Return each width's share of a step's mean loss; the shares sum to 1.
+def loss_weights(
+    count: int, *, reduction: Literal["mean", "sum"] = "mean", widest_share: float | None = None
+) -> tuple[float, ...]:
+    """Return the weight of each width's loss in a step.
 
     Args:
-        widths: The widths of the step, the widest first, at least one.
-        widest_share: Share of the widest, in (0, 1); what is left is divided evenly. None: all have the same.
+        count: How many widths the step has, >= 1.
+        reduction: ``"mean"``: the weights sum to 1, so that a learning rate serves any number of widths. ``"sum"``: to
+            their number, as in the paper.
+        widest_share: Share of the widest in that, in (0, 1); what is left is divided evenly. None: all have the same.
+
+    Returns:
+        The weights, that of the widest first.
 
     Raises:
-        InputError: When the share is out of range.
+        InputError: When the reduction is unknown, or the share out of range.
 
     Example:
-        >>> loss_shares([1.0, 0.5, 0.25, 0.125])
-        (0.25, 0.25, 0.25, 0.25)
-        >>> loss_shares([1.0, 0.5, 0.25], widest_share=0.75), loss_shares([1.0], widest_share=0.75)
+        >>> loss_weights(4), loss_weights(4, reduction="sum")
+        ((0.25, 0.25, 0.25, 0.25), (1.0, 1.0, 1.0, 1.0))
+        >>> loss_weights(3, widest_share=0.75), loss_weights(1, widest_share=0.75)
         ((0.75, 0.125, 0.125), (1.0,))
     """
+    if reduction not in ("mean", "sum"):
+        raise InputError(f"reduction: {reduction!r} is unknown; choose 'mean' or 'sum'")
     if widest_share is not None and not 0 < widest_share < 1:
         raise InputError(f"widest_share: {widest_share} is not between 0 and 1; None gives every width the same")
-    others = len(widths) - 1
+    total, others = count if reduction == "sum" else 1, count - 1
     if widest_share is None or not others:
-        return (1 / len(widths),) * len(widths)
-    return (widest_share, *((1 - widest_share) / others,) * others)
+        return (total / count,) * count
+    return (total * widest_share, *(total * (1 - widest_share) / others,) * others)
 
 
 @dataclass(frozen=True)
@@ -150,12 +159,11 @@ def sandwich_step(
         no_sync: Makes a context in which backward does not synchronise gradients between processes.
         loss: Loss of outputs against targets.
         distillation: Lets some widths learn from another one too; None: all learn from the targets alone.
-        reduction: ``"mean"`` over the widths, so that a learning rate serves any number of them, or their ``"sum"``, as
-            in the paper.
-        widest_share: See :func:`loss_shares`.
+        reduction: See :func:`loss_weights`.
+        widest_share: See :func:`loss_weights`.
 
     Returns:
-        The loss of each width, detached, without its share.
+        The loss of each width, detached, without its weight.
 
     Raises:
         InputError: When the reduction is unknown, or the share out of range.
@@ -169,10 +177,7 @@ def sandwich_step(
         >>> weight.grad  # (2 * 1 + 2 * 0.25) / 2
         tensor([1.2500])
     """
-    if reduction not in ("mean", "sum"):
-        raise InputError(f"reduction: {reduction!r} is unknown; choose 'mean' or 'sum'")
-    total = len(widths) if reduction == "sum" else 1
-    weights = [total * share for share in loss_shares(widths, widest_share)]
+    weights = loss_weights(len(widths), reduction=reduction, widest_share=widest_share)
     losses: dict[float, Tensor] = {}
     teacher: Tensor | None = None
     pupils = () if distillation is None else distillation.pupils(widths)
