@@ -41,7 +41,8 @@ class SlimmableClassifier(LightningModule):
         widths: The grid that training draws widths from, in (0, 1]; its smallest is the narrowest sub-network.
         sampled_widths: Random widths of a step between the full and the smallest (sandwich rule).
         reduction: Whether a step follows the ``mean`` of the widths' losses or their ``sum``, as in the paper.
-        widest_share: Share of the widest width in a step's loss, in (0, 1); None: the same as every other width's.
+        widest_share: Share of the widest width in a step's loss, in (0, 1); None: that of a width between.
+        narrowest_share: Share of the narrowest, likewise; both together less than 1. The others divide the rest.
         distillation: Share of the narrow widths' loss that is taught by the full width's output, in [0, 1].
         temperature: Softens what is taught, > 0; 1 leaves it as it is.
         norm: What the backbone's batch norms have of each width. ``shared``: statistics, taken anew for whatever width
@@ -68,6 +69,7 @@ class SlimmableClassifier(LightningModule):
         sampled_widths: int = 2,
         reduction: Reduction = "mean",
         widest_share: float | None = None,
+        narrowest_share: float | None = None,
         distillation: float = 0.0,
         temperature: float = 1.0,
         norm: Norm = "shared",
@@ -82,15 +84,21 @@ class SlimmableClassifier(LightningModule):
             raise InputError(f"model.sampled_widths={sampled_widths} is negative; 0 trains the full and the smallest.")
         if reduction not in get_args(Reduction):
             raise InputError(f"model.reduction={reduction!r} is unknown; choose 'mean' or 'sum'.")
-        if widest_share is not None and not 0 < widest_share < 1:
-            raise InputError(f"model.widest_share={widest_share} is not between 0 and 1; null makes all widths alike.")
+        for end, share in (("widest", widest_share), ("narrowest", narrowest_share)):
+            if share is not None and not 0 < share < 1:
+                raise InputError(f"model.{end}_share={share} is not between 0 and 1; null treats it as the others.")
+        if not (widest_share or 0) + (narrowest_share or 0) < 1:
+            raise InputError(
+                f"model.widest_share={widest_share} and model.narrowest_share={narrowest_share} leave nothing for the "
+                "others; their sum must be below 1."
+            )
         if not temperature > 0:
             raise InputError(f"model.temperature={temperature} must be above 0; 1 leaves the outputs as they are.")
         full, example = _full_network(num_classes, input_shape, vocabulary_size, backbone, backbone_options)
         full = _with_norm(full, norm, channels_per_group)
         self.network = SlimmableModel(full, widths, example, affine="private" if norm == "private" else "shared")
         self.sampled_widths, self.seed, self.norm = sampled_widths, seed, norm
-        self.reduction, self.widest_share = reduction, widest_share
+        self.reduction, self.widest_share, self.narrowest_share = reduction, widest_share, narrowest_share
         self.distillation = Distillation(temperature, hard_weight=1 - distillation) if distillation else None
         # One backward per width needs the memory of one width only; automatic optimisation would hold all graphs.
         self.automatic_optimization = False
@@ -150,6 +158,7 @@ class SlimmableClassifier(LightningModule):
             distillation=distillation or self.distillation,
             reduction=self.reduction,
             widest_share=self.widest_share,
+            narrowest_share=self.narrowest_share,
         )
 
     @override

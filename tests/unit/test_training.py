@@ -28,12 +28,13 @@ def test_the_sum_of_three_widths_is_three_times_their_mean() -> None:
         torch.testing.assert_close(other, 3 * one)
 
 
-def test_the_widest_share_is_that_of_the_full_width() -> None:
-    narrow, wide = [classifier(widest_share=share) for share in (0.001, 0.999)]
+@pytest.mark.parametrize(("option", "width"), [("widest_share", 1.0), ("narrowest_share", 0.25)])
+def test_the_share_of_an_end_is_that_of_its_width(option: str, width: float) -> None:
+    small, large = [classifier(**{option: share}) for share in (0.001, 0.999)]
     alone = classifier()
-    functional.cross_entropy(alone(INPUTS), TARGETS).backward()
+    functional.cross_entropy(alone(INPUTS, width=width), TARGETS).backward()
     own = torch.cat([parameter.grad.flatten() for parameter in alone.parameters() if parameter.grad is not None])
-    far, near = [torch.dist(torch.cat([g.flatten() for g in gradients(model)]), own) for model in (narrow, wide)]
+    far, near = [torch.dist(torch.cat([g.flatten() for g in gradients(model)]), own) for model in (small, large)]
     assert near < 0.01 * own.norm() < far
 
 
@@ -63,6 +64,8 @@ def test_a_reward_of_every_norm_is_rebuilt_from_its_own_description(norm: str, k
     ("options", "message"),
     [
         ({"widest_share": 1.5}, "model.widest_share=1.5 is not between 0 and 1"),
+        ({"narrowest_share": 0.0}, "model.narrowest_share=0.0 is not between 0 and 1"),
+        ({"widest_share": 0.5, "narrowest_share": 0.5}, "model.widest_share=0.5 and model.narrowest_share=0.5 leave"),
         ({"reduction": "max"}, "model.reduction='max'.*'mean' or 'sum'"),
         ({"distillation": 0.5, "temperature": 0.0}, "model.temperature=0.0"),
         ({"norm": "layer"}, "model.norm='layer'.*shared, private, static, group"),

@@ -160,7 +160,12 @@ class StackedTrainer:
         """
         classifier, count = self.local.classifier, len(batch.widths[0])
         drawn = sorted({width for widths in batch.widths for width in widths}, reverse=True)
-        weights = loss_weights(count, reduction=classifier.reduction, widest_share=classifier.widest_share)
+        weights = loss_weights(
+            count,
+            reduction=classifier.reduction,
+            widest_share=classifier.widest_share,
+            narrowest_share=classifier.narrowest_share,
+        )
         teacher: Tensor | None = None
         pupils = () if distillation is None else distillation.pupils(drawn)
         if distillation is not None and distillation.teacher is not None and pupils:
@@ -179,8 +184,8 @@ class StackedTrainer:
             if pupils and teacher is None:
                 # The widest, which all rows compute.
                 teacher = outputs.detach()
-            # The widest is drawn by all rows; the others count alike.
-            weight = weights[0 if width == drawn[0] else -1]
+            # The widest and the narrowest are drawn by all rows; those between count alike.
+            weight = weights[0 if width == drawn[0] else -1 if width == drawn[-1] else 1]
             gradients = torch.autograd.grad(of_each.sum() * weight, list(taken.values()))
             for value, gradient in zip(values.values(), gradients, strict=True):
                 _add_gradient(value, rows, gradient)

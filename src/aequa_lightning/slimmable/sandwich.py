@@ -48,7 +48,11 @@ def sandwich_widths(grid: Sequence[float], *, sampled: int, seed: int, step: int
 
 
 def loss_weights(
-    count: int, *, reduction: Literal["mean", "sum"] = "mean", widest_share: float | None = None
+    count: int,
+    *,
+    reduction: Literal["mean", "sum"] = "mean",
+    widest_share: float | None = None,
+    narrowest_share: float | None = None,
 ) -> tuple[float, ...]:
     """Return the weight of each width's loss in a step.
 
@@ -56,28 +60,42 @@ def loss_weights(
         count: How many widths the step has, >= 1.
         reduction: ``"mean"``: the weights sum to 1, so that a learning rate serves any number of widths. ``"sum"``: to
             their number, as in the paper.
-        widest_share: Share of the widest in that, in (0, 1); what is left is divided evenly. None: all have the same.
+        widest_share: Share of the widest in that, in (0, 1); None: that of a width between.
+        narrowest_share: Share of the narrowest, likewise; both together less than 1. The others divide the rest
+            evenly. A step without others is divided in proportion to the two shares.
 
     Returns:
         The weights, that of the widest first.
 
     Raises:
-        InputError: When the reduction is unknown, or the share out of range.
+        InputError: When the reduction is unknown, or the shares are out of range.
 
     Example:
         >>> loss_weights(4), loss_weights(4, reduction="sum")
         ((0.25, 0.25, 0.25, 0.25), (1.0, 1.0, 1.0, 1.0))
-        >>> loss_weights(3, widest_share=0.75), loss_weights(1, widest_share=0.75)
-        ((0.75, 0.125, 0.125), (1.0,))
+        >>> loss_weights(3, widest_share=0.75), loss_weights(4, widest_share=0.5, narrowest_share=0.25)
+        ((0.75, 0.125, 0.125), (0.5, 0.125, 0.125, 0.25))
+        >>> loss_weights(2, widest_share=0.5, narrowest_share=0.25), loss_weights(1, widest_share=0.75)
+        ((0.6666666666666666, 0.3333333333333333), (1.0,))
     """
     if reduction not in ("mean", "sum"):
         raise InputError(f"reduction: {reduction!r} is unknown; choose 'mean' or 'sum'")
-    if widest_share is not None and not 0 < widest_share < 1:
-        raise InputError(f"widest_share: {widest_share} is not between 0 and 1; None gives every width the same")
-    total, others = count if reduction == "sum" else 1, count - 1
-    if widest_share is None or not others:
-        return (total / count,) * count
-    return (total * widest_share, *(total * (1 - widest_share) / others,) * others)
+    given = {"widest_share": widest_share, "narrowest_share": narrowest_share}
+    for name, share in given.items():
+        if share is not None and not 0 < share < 1:
+            raise InputError(f"{name}: {share} is not between 0 and 1; None treats it as the others")
+    taken = sum(share for share in given.values() if share is not None)
+    if not taken < 1:
+        raise InputError(f"widest_share + narrowest_share: {taken:g} leaves nothing for the others; give less than 1")
+    if count == 1:
+        return (1.0,)
+    total = count if reduction == "sum" else 1
+    shares = [widest_share, *(None,) * (count - 2), narrowest_share]
+    others = shares.count(None)
+    if not others:
+        # Two widths, and both were given a share.
+        return tuple(total * share / taken for share in shares if share is not None)
+    return tuple(total * (1 - taken) / others if share is None else total * share for share in shares)
 
 
 @dataclass(frozen=True)
@@ -143,6 +161,7 @@ def sandwich_step(
     distillation: Distillation | None = None,
     reduction: Literal["mean", "sum"] = "mean",
     widest_share: float | None = None,
+    narrowest_share: float | None = None,
 ) -> dict[float, Tensor]:
     """Add the gradient of the widths' mean loss to the parameters' gradients.
 
@@ -161,12 +180,13 @@ def sandwich_step(
         distillation: Lets some widths learn from another one too; None: all learn from the targets alone.
         reduction: See :func:`loss_weights`.
         widest_share: See :func:`loss_weights`.
+        narrowest_share: See :func:`loss_weights`.
 
     Returns:
         The loss of each width, detached, without its weight.
 
     Raises:
-        InputError: When the reduction is unknown, or the share out of range.
+        InputError: When the reduction is unknown, or the shares are out of range.
 
     Example:
         >>> weight = torch.ones(1, requires_grad=True)
@@ -177,7 +197,7 @@ def sandwich_step(
         >>> weight.grad  # (2 * 1 + 2 * 0.25) / 2
         tensor([1.2500])
     """
-    weights = loss_weights(len(widths), reduction=reduction, widest_share=widest_share)
+    weights = loss_weights(len(widths), reduction=reduction, widest_share=widest_share, narrowest_share=narrowest_share)
     losses: dict[float, Tensor] = {}
     teacher: Tensor | None = None
     pupils = () if distillation is None else distillation.pupils(widths)

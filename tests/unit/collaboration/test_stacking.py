@@ -86,7 +86,11 @@ def one_by_one(
         (lambda p: torch.optim.Adam(p, lr=1e-3), {"widths": SIXTEENTHS, "distillation": 0.5}, LocalWork(steps=5)),
         (lambda p: torch.optim.SGD(p, lr=0.05), {"augmentation": CropAndFlip(padding=1, flip=True)}, LocalWork()),
         (lambda p: torch.optim.SGD(p, lr=0.05), {"backbone": f"{__name__}:half_frozen"}, LocalWork()),
-        (lambda p: torch.optim.SGD(p, lr=0.05), {"reduction": "sum", "widest_share": 0.7}, LocalWork()),
+        (
+            lambda p: torch.optim.SGD(p, lr=0.05),
+            {"widths": SIXTEENTHS, "reduction": "sum", "widest_share": 0.5, "narrowest_share": 0.3},
+            LocalWork(),
+        ),
     ],
     ids=[
         "convolutions and batch norm",

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 from aequa_lightning.errors import InputError
-from aequa_lightning.slimmable import Distillation, SlimmableModel, sandwich_step, sandwich_widths
+from aequa_lightning.slimmable import Distillation, SlimmableModel, loss_weights, sandwich_step, sandwich_widths
 
 GRID = (1.0, 0.875, 0.75, 0.5, 0.25)
 
@@ -87,16 +87,38 @@ def test_the_sum_is_the_mean_times_the_number_of_widths() -> None:
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
-def test_the_widest_width_may_have_a_larger_share_of_the_gradient(reduction: Literal["mean", "sum"]) -> None:
+@pytest.mark.parametrize(
+    ("options", "shares"),
+    [
+        ({"widest_share": 0.75}, (0.75, 0.125, 0.125)),
+        ({"narrowest_share": 0.5}, (0.25, 0.25, 0.5)),
+        ({"widest_share": 0.5, "narrowest_share": 0.3}, (0.5, 0.2, 0.3)),
+    ],
+)
+def test_the_ends_may_have_larger_shares_of_the_gradient(
+    reduction: Literal["mean", "sum"], options: dict[str, float], shares: tuple[float, ...]
+) -> None:
     x, y = torch.randn(7, 5, dtype=torch.double), torch.arange(7) % 3
     model = slim()
-    wide, middle, least = (functional.cross_entropy(model(x, width=width), y) for width in model.widths)
-    expected = torch.autograd.grad(0.75 * wide + 0.125 * (middle + least), list(model.parameters()))
-    sandwich_step(model, x, y, model.widths, reduction=reduction, widest_share=0.75)
+    losses = [functional.cross_entropy(model(x, width=width), y) for width in model.widths]
+    total = sum((share * loss for share, loss in zip(shares, losses, strict=True)), torch.zeros(()))
+    expected = torch.autograd.grad(total, list(model.parameters()))
+    sandwich_step(model, x, y, model.widths, reduction=reduction, **options)
     for parameter, gradient in zip(model.parameters(), expected, strict=True):
         torch.testing.assert_close(parameter.grad, gradient * (3 if reduction == "sum" else 1))
-    with pytest.raises(InputError, match="widest_share: 1"):
-        sandwich_step(model, x, y, model.widths, widest_share=1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"widest_share": 1}, "^widest_share: 1 is"),
+        ({"narrowest_share": 0}, "^narrowest_share: 0 is"),
+        ({"widest_share": 0.6, "narrowest_share": 0.4}, "widest_share.*narrowest_share: 1 leaves"),
+    ],
+)
+def test_impossible_shares_are_refused(options: dict[str, float], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        loss_weights(4, **options)
 
 
 def test_only_the_last_width_synchronises() -> None:
