@@ -23,7 +23,8 @@ PARTICIPANTS = [f"participant-{number:02d}" for number in range(4)]
 
 @pytest.fixture(scope="module")
 def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return fit(tmp_path_factory.mktemp("main") / "run", "--trainer.mechanism.resolution=0.02", devices=2, rounds=6)
+    options = ("--trainer.mechanism.resolution=0.02", "--trainer.report=true", "--trainer.programs=true")
+    return fit(tmp_path_factory.mktemp("main") / "run", *options, devices=2, rounds=6)
 
 
 @pytest.fixture(scope="module")
@@ -86,16 +87,19 @@ class Blocked:
             raise ImportError(name)
 sys.meta_path.insert(0, Blocked())
 import torch
-folder, name = sys.argv[1:]
-checkpoint = torch.load(f"{folder}/{name}.ckpt", weights_only=True)
-program = torch.export.load(f"{folder}/{name}.pt2").module()
-with torch.no_grad():
-    torch.save((checkpoint["hyper_parameters"]["width"], program(torch.load("inputs.pt")).argmax(-1)), "outputs.pt")
+folder, *names = sys.argv[1:]
+inputs = torch.load("inputs.pt")
+for name in names:
+    checkpoint = torch.load(f"{folder}/{name}.ckpt", weights_only=True)
+    program = torch.export.load(f"{folder}/{name}.pt2").module()
+    with torch.no_grad():
+        torch.save((checkpoint["hyper_parameters"]["width"], program(inputs).argmax(-1)), f"{name}.pt")
 """
-    for row in _manifest(run_dir)[:2]:
-        words = [sys.executable, "-c", owner, str(run_dir / "rewards"), row["participant"]]
-        subprocess.run(words, check=True, capture_output=True)
-        width, predictions = torch.load("outputs.pt", weights_only=True)
+    rows = _manifest(run_dir)[:2]
+    words = [sys.executable, "-c", owner, str(run_dir / "rewards"), *(row["participant"] for row in rows)]
+    subprocess.run(words, check=True, capture_output=True)
+    for row in rows:
+        width, predictions = torch.load(f"{row['participant']}.pt", weights_only=True)
         assert width == row["width"]
         reward = _reward(run_dir / "rewards" / row["file"])
         with torch.no_grad():
@@ -176,7 +180,7 @@ def test_a_signed_manifest_is_verified_and_no_other_is_accepted(
     pytest.importorskip("cryptography", reason="needs the extra 'signing'")
     openssl("genpkey", "-algorithm", "ed25519", "-out", "private.pem")
     openssl("pkey", "-in", "private.pem", "-pubout", "-out", "public.pem")
-    shutil.copytree(run_dir, "signed")
+    signed = copied(run_dir, "signed", signing_key="private.pem")
     with_key = ("--public_key", "public.pem")
     reward = (
         "test",
@@ -189,10 +193,7 @@ def test_a_signed_manifest_is_verified_and_no_other_is_accepted(
     for words in (("audit", "--run_dir", "signed", *with_key), reward):
         assert aequa(*words) == 2
         assert "manifest.json is not signed" in capsys.readouterr().err
-    config = yaml.safe_load(Path("signed/config.yaml").read_text())
-    config["trainer"] |= {"signing_key": "private.pem", "report": False}
-    Path("signed/config.yaml").write_text(yaml.safe_dump(config))
-    assert aequa("allocate", "--run_dir", "signed") == 0
+    assert aequa("allocate", "--run_dir", signed) == 0
     # The owner's own tools agree.
     signature = ("-sigfile", "signed/rewards/manifest.sig", "-in", "signed/rewards/manifest.json")
     openssl("pkeyutl", "-verify", "-pubin", "-inkey", "public.pem", "-rawin", *signature)
@@ -206,12 +207,21 @@ def test_a_signed_manifest_is_verified_and_no_other_is_accepted(
     assert "manifest.sig is no signature of manifest.json" in capsys.readouterr().err
 
 
+def copied(run_dir: Path, name: str, **options: object) -> Path:
+    """Copy a run, whose page and programs are not to be made again, and change options of its trainer."""
+    folder = Path(shutil.copytree(run_dir, name))
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    config["trainer"] |= {"report": False, "programs": False} | options
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    return folder
+
+
 def openssl(*words: str) -> None:
     subprocess.run(["openssl", *words], check=True, capture_output=True)
 
 
 def test_allocating_again_gives_the_same_and_another_objective_another(run_dir: Path) -> None:
-    shutil.copytree(run_dir, "again")
+    copied(run_dir, "again")
     before = json.loads(Path("again/allocation.json").read_text())
     hashes = [row["sha256"] for row in _manifest(Path("again"))]
     assert aequa("allocate", "--run_dir", "again") == 0
@@ -226,7 +236,8 @@ def test_allocating_again_gives_the_same_and_another_objective_another(run_dir: 
 def test_the_saved_configuration_repeats_the_run(run_dir: Path) -> None:
     config = yaml.safe_load((run_dir / "config.yaml").read_text())
     assert config["ckpt_path"] is None
-    assert aequa("fit", "--config", run_dir / "config.yaml", "--trainer.run_dir", "repeated") == 0
+    bare = ("--trainer.report=false", "--trainer.programs=false")
+    assert aequa("fit", "--config", run_dir / "config.yaml", "--trainer.run_dir", "repeated", *bare) == 0
     assert (Path("repeated/allocation.json")).read_text() == (run_dir / "allocation.json").read_text()
 
 

@@ -22,10 +22,14 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "--data.train_samples=1000",
         "--data.min_samples=2",
         "--trainer.participants_per_round=20",
+        "--model.backbone=mlp",
+        "--model.backbone_options={hidden: [16]}",
     ]
-    words += ["--trainer.standalone=false", "--trainer.programs=false", "--trainer.mechanism.contribution=cosine"]
+    words += ["--trainer.standalone=false", "--trainer.mechanism.contribution=cosine"]
     words += ["--trainer.mechanism.objective=proportional", "--trainer.mechanism.individually_rational=false"]
     assert aequa(*words) == 0
+    # Not by the fit: allocating again would draw the page again.
+    assert aequa("report", "--run_dir", folder) == 0
     return folder
 
 
