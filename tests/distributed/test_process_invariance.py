@@ -2,15 +2,15 @@
 
 import csv
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from torch.distributed import run as launcher
 
+from aequa_lightning import __main__
 from aequa_lightning.collaboration.privacy import spent_epsilon
-from tests.helpers.command import events, fit, largest_difference, small
+from tests.helpers.command import TOGETHER, events, fit, largest_difference, small
+from tests.helpers.faults import run_command
 
 pytestmark = pytest.mark.distributed
 
@@ -27,19 +27,22 @@ def test_one_two_three_and_four_processes_give_the_same_bits(tmp_path: Path) -> 
 
 
 def test_processes_that_torchrun_starts_are_a_run(tmp_path: Path) -> None:
-    words = [*small(tmp_path / "torchrun", devices=2, rounds=1), "--trainer.report=false", "--trainer.programs=false"]
-    launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "aequa_lightning"]
-    command = [sys.executable, "-m", *launcher, *words]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=120)
-    assert done.returncode == 0, done.stderr
+    words = small(tmp_path / "torchrun", devices=2, rounds=1)
+    # Forked, for fresh processes would import everything again.
+    options = ["--standalone", "--nproc-per-node=2", "--start-method=fork", "--run-path", __main__.__file__]
+
+    def torchrun() -> int:
+        launcher.main([*options, *words])
+        return 0
+
+    assert run_command(None, torchrun)[0] == 0
     assert events(tmp_path / "torchrun", "start")[0]["processes"] == 2
-    forked = fit(tmp_path / "forked", "--trainer.report=false", "--trainer.programs=false", rounds=1)
+    forked = fit(tmp_path / "forked", rounds=1)
     assert largest_difference(tmp_path / "torchrun", forked) == 0
 
 
 def test_stacks_give_the_same_bits_on_any_number_of_processes(tmp_path: Path) -> None:
-    options = ("--trainer.stacking=2", "--model.backbone=mlp", "--trainer.report=false")
+    options = ("--trainer.stacking=2", "--model.backbone=mlp")
     one, three = (fit(tmp_path / str(devices), *options, devices=devices, participants=5) for devices in (1, 3))
     assert events(one, "start")[0]["stacking"]["size"] == 2
     assert largest_difference(one, three) == 0
@@ -49,7 +52,7 @@ def test_stacks_give_the_same_bits_on_any_number_of_processes(tmp_path: Path) ->
 
 def test_two_replicas_give_the_result_of_one(tmp_path: Path) -> None:
     # Without batch normalisation: with it each replica normalises over its own half of the batch.
-    plain = ["--model.backbone=mlp", "--model.sampled_widths=1"]
+    plain = [*TOGETHER, "--model.sampled_widths=1"]
     plain += ["--trainer.correction=Scaffold", "--trainer.participant_state=keep"]
     alone = fit(tmp_path / "alone", *plain, devices=1)
     together = fit(tmp_path / "together", *plain, "--trainer.replicas=2", devices=2)
@@ -57,7 +60,7 @@ def test_two_replicas_give_the_result_of_one(tmp_path: Path) -> None:
 
 
 def test_a_robust_average_does_not_depend_on_who_hosts_whom(tmp_path: Path) -> None:
-    options = ("--trainer.aggregator=MultiKrum", "--trainer.assessment.gates=false", "--trainer.report=false")
+    options = (*TOGETHER, "--trainer.aggregator=MultiKrum", "--trainer.assessment.gates=false")
     one, two = (fit(tmp_path / str(devices), *options, devices=devices, rounds=1) for devices in (1, 2))
     assert largest_difference(one, two) == 0
 
@@ -73,9 +76,7 @@ EVERYTHING = (
     "--trainer.participation.speed=[1.0,0.6,0.3,2.0]",
     "--trainer.correction=Scaffold",
     "--trainer.participant_state=keep",
-    "--trainer.mechanism=SharedModel",
-    "--trainer.report=false",
-    "--trainer.programs=false",
+    *TOGETHER,
 )
 
 
@@ -100,9 +101,7 @@ PRIVATE = (
     "--trainer.aggregator.weighting=uniform",
     "--trainer.participants_per_round=2",
     "--trainer.participation.choice=poisson",
-    "--trainer.mechanism=SharedModel",
-    "--trainer.report=false",
-    "--trainer.programs=false",
+    *TOGETHER,
 )
 
 

@@ -21,8 +21,6 @@ WORDS = (
     "--trainer.participants_per_round=2",
     f"--trainer.keep_checkpoints={ROUNDS}",
     "--trainer.record_downloads=true",
-    "--trainer.report=false",
-    "--trainer.programs=false",
 )
 
 

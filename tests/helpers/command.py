@@ -1,11 +1,6 @@
-"""Running `aequa` inside the test or as a process of its own, on a small problem."""
+"""Running `aequa` inside the test, on a small problem."""
 
 import json
-import os
-import subprocess
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +10,18 @@ from aequa_lightning.__main__ import main
 
 REPOSITORY = Path(__file__).parents[2]
 DIGITS = REPOSITORY / "configs" / "digits.yaml"
+# For tests of what is trained together: what everybody reaches alone takes as long again.
+TOGETHER = (
+    "--trainer.mechanism=SharedModel",
+    "--trainer.mechanism.contribution=data_share",
+    "--trainer.standalone=false",
+    "--model.backbone=mlp",
+    "--model.backbone_options={hidden: [16]}",
+)
 
 
 def small(run_dir: Path, *, devices: int = 1, rounds: int = 2, participants: int = 4) -> list[str]:
-    """Words of a fit that takes a second or two."""
+    """Words of a fit that takes a second or two; its page and programs, which take longer, are for tests of them."""
     return [
         "fit",
         "--config",
@@ -35,6 +38,9 @@ def small(run_dir: Path, *, devices: int = 1, rounds: int = 2, participants: int
         "--model.widths=[1.0,0.5,0.25]",
         "--trainer.mechanism=Aequa",
         "--trainer.mechanism.resolution=0.2",
+        "--trainer.mechanism.resamples=50",
+        "--trainer.report=false",
+        "--trainer.programs=false",
     ]
 
 
@@ -47,28 +53,6 @@ def fit(run_dir: Path, *words: str, **sizes: Any) -> Path:
     """Run a small fit in this process and return its folder."""
     assert aequa(*small(run_dir, **sizes), *words) == 0
     return run_dir
-
-
-def start(words: list[str]) -> "subprocess.Popen[str]":
-    """Start `aequa` as a process with a group of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "aequa_lightning", *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-
-
-def wait_until(condition: Callable[[], bool], process: "subprocess.Popen[str]", *, seconds: float = 240) -> None:
-    """Wait until the condition holds, while the process runs."""
-    end = time.monotonic() + seconds
-    while not condition():
-        if process.poll() is not None or time.monotonic() > end:
-            process.kill()
-            raise AssertionError(f"exit status {process.returncode}: {process.communicate()}")
-        time.sleep(0.02)
 
 
 def events(run_dir: Path, kind: str) -> list[dict[str, Any]]:

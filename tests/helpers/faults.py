@@ -1,5 +1,6 @@
 """Making a run fail: in a forked process that has everything imported, with one fault planted in it."""
 
+import functools
 import os
 import resource
 import signal
@@ -151,7 +152,12 @@ def run_with(fault: Fault | None, work: Callable[[], None]) -> tuple[int, str]:
     Returns:
         The exit status, negative for a signal, and what was written to standard error.
     """
-    return _Forked(fault, work, {}).wait()
+    return run_command(fault, functools.partial(_pretend, work))
+
+
+def run_command(fault: Fault | None, command: Callable[[], int]) -> tuple[int, str]:
+    """Call a command, which returns its exit status, and return what :func:`run_with` does."""
+    return _Forked(fault, command, {}).wait()
 
 
 def run_tasks(fault: Fault | None, work: Callable[[], None]) -> list[tuple[int, str]]:
@@ -164,7 +170,7 @@ def run_tasks(fault: Fault | None, work: Callable[[], None]) -> list[tuple[int, 
     tasks = [
         _Forked(
             fault,
-            work,
+            functools.partial(_pretend, work),
             {f"SLURM_{key}": value for key, value in (job | {"PROCID": rank, "LOCALID": rank}).items()}
             | {"MASTER_PORT": str(port)},
         )
@@ -173,10 +179,16 @@ def run_tasks(fault: Fault | None, work: Callable[[], None]) -> list[tuple[int, 
     return [task.wait() for task in tasks]
 
 
-class _Forked:
-    """A process that believes to be `aequa fit`."""
+def _pretend(work: Callable[[], None]) -> int:
+    """Do some work in the place of `aequa fit`."""
+    with patch("aequa_lightning.cli.AequaCLI", side_effect=lambda words: work()):
+        return main(["fit"])
 
-    def __init__(self, fault: Fault | None, work: Callable[[], None], environment: dict[str, str]) -> None:
+
+class _Forked:
+    """A process that believes to be the command."""
+
+    def __init__(self, fault: Fault | None, command: Callable[[], int], environment: dict[str, str]) -> None:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  closed by `wait`
         self._pid = os.fork()
         if self._pid == 0:
@@ -185,9 +197,8 @@ class _Forked:
                 os.setsid()
                 os.environ |= environment
                 self._redirect()
-                command = patch("aequa_lightning.cli.AequaCLI", side_effect=lambda words: work())
-                with command, patch.object(forking, "GRACE", 0.3), _planted(fault):
-                    status = main(["fit"])
+                with patch.object(forking, "GRACE", 0.3), _planted(fault):
+                    status = command()
             except SystemExit as exit_:
                 status = exit_.code if isinstance(exit_.code, int) else 98
             except BaseException:

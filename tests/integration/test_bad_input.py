@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.command import DIGITS, aequa, fit, small
+from tests.helpers.command import DIGITS, TOGETHER, aequa, fit, small
 
 
 def _refused(capsys: pytest.CaptureFixture[str], *words: object) -> str:
@@ -89,18 +89,15 @@ def test_a_file_in_the_place_of_the_folder(capsys: pytest.CaptureFixture[str]) -
 def test_a_finished_run_is_not_overwritten_and_a_torn_checkpoint_is_no_start(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    run_dir = fit(Path("run"), "--trainer.mechanism=SharedModel")
+    run_dir = fit(Path("run"), *TOGETHER, rounds=1)
     record = (run_dir / "events.jsonl").read_bytes()
-    assert "--ckpt_path last" in _refused(capsys, *small(run_dir))
+    assert "--ckpt_path last" in _refused(capsys, *small(run_dir), *TOGETHER)
     torn = Path("torn.ckpt")
     torn.write_bytes((run_dir / "checkpoints" / "last.ckpt").read_bytes()[:1000])
-    assert "truncated" in _refused(capsys, *small(Path("other")), f"--ckpt_path={torn}")
-    assert "participants" in _refused(
-        capsys, *small(Path("other"), participants=3), f"--ckpt_path={run_dir}/checkpoints/last.ckpt"
-    )
-    assert "does not fit the model" in _refused(
-        capsys, *small(Path("other")), f"--ckpt_path={run_dir}/checkpoints/last.ckpt", "--model.backbone=mlp"
-    )
+    assert "truncated" in _refused(capsys, *small(Path("other")), *TOGETHER, f"--ckpt_path={torn}")
+    whole = f"--ckpt_path={run_dir}/checkpoints/last.ckpt"
+    assert "participants" in _refused(capsys, *small(Path("other"), participants=3), *TOGETHER, whole)
+    assert "does not fit the model" in _refused(capsys, *small(Path("other")), whole)
     assert (run_dir / "events.jsonl").read_bytes() == record
     assert not Path("other/events.jsonl").exists()
 

@@ -15,7 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from aequa_lightning.cli import AequaCLI
 from aequa_lightning.data import DigitsData
-from tests.helpers.command import DIGITS, REPOSITORY, aequa, events, fit, parameters
+from tests.helpers.command import DIGITS, REPOSITORY, TOGETHER, aequa, events, fit, parameters
 from tests.helpers.wandb_file import read_runs
 
 CALLBACK = """
@@ -184,7 +184,7 @@ def test_loggers_have_short_names() -> None:
 
 # --- a run -----------------------------------------------------------------------------------------------------------
 
-TINY = ["--trainer.local_steps=3", "--trainer.mechanism=SharedModel", "--model.widths=[1.0,0.5]"]
+TINY = [*TOGETHER, "--trainer.local_steps=3", "--model.widths=[1.0,0.5]"]
 
 
 @pytest.fixture(scope="module")

@@ -10,13 +10,13 @@ def alone(run_dir: Path) -> list[dict[str, object]]:
 
 
 def test_what_participants_reach_alone_is_trained_once() -> None:
-    lean = ("--trainer.standalone_dir=alone", "--trainer.report=false", "--trainer.programs=false")
-    first = fit(Path("first"), *lean)
+    shared = "--trainer.standalone_dir=alone"
+    first = fit(Path("first"), shared)
     # Another mechanism and other widths: alone, everybody trains the full width.
-    second = fit(Path("second"), *lean, "--trainer.mechanism=SharedModel", "--model.widths=[1.0]")
+    second = fit(Path("second"), shared, "--trainer.mechanism=SharedModel", "--model.widths=[1.0]")
     assert alone(second) == alone(first)  # down to the seconds that it took
     assert not (first / "standalone").exists()
-    own = fit(Path("own"), "--trainer.report=false")
+    own = fit(Path("own"))
     assert [{**event, "seconds": 0} for event in alone(own)] == [{**event, "seconds": 0} for event in alone(first)]
 
     names = {path.name for path in first.rglob("*")}

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.helpers.command import aequa, events, start, wait_until
+from tests.helpers.command import aequa, events
+from tests.helpers.faults import run_command
 
 MATRIX: dict[str, Any] = {
     "sweep_dir": "sweep",
@@ -174,16 +175,18 @@ def test_options_that_make_no_sense(words: tuple[str, ...]) -> None:
     assert aequa("sweep", "--config", write(), *words) == 2
 
 
-def test_a_stopped_sweep_and_the_parts_of_an_array(monkeypatch: pytest.MonkeyPatch) -> None:
-    def stop() -> None:
-        if finished():
-            os.kill(os.getpid(), signal.SIGTERM)
-        else:
-            timer = threading.Timer(0.01, stop)
-            timer.daemon = True
-            timer.start()
+def send_once_a_cell_has_finished(number: signal.Signals) -> None:
+    """Send this process a signal later on."""
+    if finished():
+        os.kill(os.getpid(), number)
+    else:
+        timer = threading.Timer(0.01, send_once_a_cell_has_finished, [number])
+        timer.daemon = True
+        timer.start()
 
-    stop()
+
+def test_a_stopped_sweep_and_the_parts_of_an_array(monkeypatch: pytest.MonkeyPatch) -> None:
+    send_once_a_cell_has_finished(signal.SIGTERM)
     with pytest.raises(SystemExit) as ended:
         aequa("sweep", "--config", write(SMALLER), "--workers=1")
     assert ended.value.code == 75
@@ -200,13 +203,17 @@ def test_a_stopped_sweep_and_the_parts_of_an_array(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.fault
 def test_a_killed_sweep_goes_on_and_ends_alike() -> None:
-    process = start(["sweep", "--config", str(write(SMALLER)), "--workers=2"])
-    wait_until(lambda: len(finished()) >= 1, process)
+    words = ("sweep", "--config", write(SMALLER), "--only={partition: skew}")
+
+    def killed_sweep() -> int:
+        send_once_a_cell_has_finished(signal.SIGKILL)
+        return aequa(*words, "--workers=2")
+
+    assert run_command(None, killed_sweep)[0] == -signal.SIGKILL
     kept = {path: path.stat().st_mtime_ns for path in finished()}
-    process.kill()
-    process.communicate()
-    assert aequa("sweep", "--config", write(SMALLER), "--workers=2") == 0
+    assert kept
+    assert aequa(*words, "--workers=2") == 0
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     killed = figures()
-    assert aequa("sweep", "--config", write(SMALLER), "--workers=1", "--sweep_dir=whole") == 0
+    assert aequa(*words, "--workers=1", "--sweep_dir=whole") == 0
     assert figures("whole") == killed

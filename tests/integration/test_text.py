@@ -24,6 +24,7 @@ def test_a_run_on_sentences(backbone: str, tmp_path: Path) -> None:
         *("--model=SlimmableClassifier", f"--model.backbone={backbone}", "--model.widths=[1.0,0.5,0.25]"),
         *("--model.backbone_options={embedding: 12}", "--optimizer=Adam", "--optimizer.lr=0.01"),
         *("--trainer.accelerator=cpu", "--trainer.devices=1", "--trainer.max_rounds=2", "--trainer.run_dir=run"),
+        *("--trainer.mechanism=Aequa", "--trainer.mechanism.resolution=0.2", "--trainer.report=false"),
         "--trainer.assessment.measures=[cosine,class_cosine,alignment,fedsv]",
     ]
     assert aequa("fit", *words) == 0

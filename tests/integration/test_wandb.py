@@ -9,13 +9,13 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import MagicMock
 
-import matplotlib
 import pytest
 import wandb
 import yaml
 
 from aequa_lightning.callbacks.wandb import WandbDashboard
-from tests.helpers.command import REPOSITORY, aequa, events, small, start
+from tests.helpers.command import REPOSITORY, aequa, events, small
+from tests.helpers.faults import run_command
 from tests.helpers.wandb_file import WandbRun, read_runs
 
 WANDB = f"--config={REPOSITORY / 'configs' / 'wandb.yaml'}"
@@ -34,13 +34,15 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory, surroundings: Path) -> Pat
         for variable in ("HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"):
             (surroundings / variable).mkdir()
             patch.setenv(variable, str(surroundings / variable))
-        # Without its list of fonts matplotlib would take long to make a new one.
-        patch.setenv("MPLCONFIGDIR", matplotlib.get_cachedir())
         patch.setenv("WANDB_MODE", "offline")
         patch.chdir(surroundings)
-        process = start([*small(folder, devices=2, rounds=3), WANDB])
-        _, errors = process.communicate(timeout=120)
-    assert process.returncode == 0, errors
+
+        def dashboard() -> int:
+            tempfile.tempdir = None  # as this process remembers it
+            return aequa(*small(folder, devices=2, rounds=3), WANDB)
+
+        status, errors = run_command(None, dashboard)
+    assert status == 0, errors
     return folder
 
 

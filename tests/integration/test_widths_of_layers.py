@@ -25,8 +25,6 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "--trainer.mechanism.resolution=0.005",
         "--trainer.mechanism.fill_gaps=true",
         "--optimizer.init_args.lr=0.02",
-        "--trainer.programs=false",
-        "--trainer.report=false",
         rounds=3,
     )
     path = folder / "allocation.json"
