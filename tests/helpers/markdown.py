@@ -14,12 +14,15 @@ from unittest.mock import patch
 
 from tests.helpers.command import REPOSITORY, aequa
 
-# What makes a fit take seconds; it is added to every `aequa fit` of a page.
-SMALL = [
-    *("--trainer.max_rounds=1", "--trainer.local_epochs=1", "--trainer.devices=1"),
-    *("--trainer.mechanism=Aequa", "--trainer.mechanism.resolution=0.2"),
-    *("--model.widths=[1.0,0.5,0.25]", "--data.participants=7"),
-]
+# What makes a command take seconds; it is added to each of its kind in a page.
+SMALL = {
+    "fit": [
+        *("--trainer.max_rounds=1", "--trainer.local_epochs=1", "--trainer.devices=1"),
+        *("--trainer.mechanism=Aequa", "--trainer.mechanism.resolution=0.2", "--trainer.mechanism.resamples=50"),
+        *("--model.widths=[1.0,0.5,0.25]", "--data.participants=7"),
+    ],
+    "sweep": ["--only={seed: 0}"],
+}
 
 _BLOCK = re.compile(
     r"(?:^<!-- not run: (?P<reason>.+?) -->\n+)?^(?P<indent> *)```(?P<language>\w+)(?P<options>[^\n]*)\n"
@@ -102,13 +105,13 @@ class Reader:
 
 
 def _aequa(words: list[str]) -> None:
-    # Help and the like leave through SystemExit, as argparse does. The page that ends a run has tests of its own, and
-    # its pictures would take half the time here; `aequa report` still draws them.
+    # Help and the like leave through SystemExit, as argparse does. The page that ends a run has tests of its own;
+    # `aequa report` still builds one.
     errors = io.StringIO()
     no_page = patch("aequa_lightning.trainer.build_report", return_value=Path("report.html"))
     with contextlib.redirect_stderr(errors), no_page:
         try:
-            status: Any = aequa(*words, *(SMALL if words[0] == "fit" else []))
+            status: Any = aequa(*words, *SMALL.get(words[0], []))
         except SystemExit as exit_:
             status = exit_.code
     assert status == 0, f"aequa {' '.join(words)}\n{errors.getvalue()}"
