@@ -73,6 +73,12 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the files of the pictures empty: they take longer than the page."""
+    monkeypatch.setattr("aequa_lightning.report.page.drawn", lambda figure, format: b"")
+
+
 def write_started_run(folder: Path) -> Path:
     """Write a run that has recorded its start and nothing else."""
     record = write_fake_run(folder, participants=3, finished=False) / "events.jsonl"
@@ -122,6 +128,7 @@ def test_page_tells_the_numbers_of_the_run(demo: Path) -> None:
     assert f"aequa fit --config {demo}/config.yaml --trainer.run_dir {demo}-again" in text
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_page_says_nothing_of_gates_that_a_run_did_not_have(tmp_path: Path) -> None:
     folder = write_fake_run(tmp_path / "run")
     table = folder / "contributions.csv"
@@ -157,6 +164,7 @@ def test_same_run_gives_the_same_bytes(demo: Path, tmp_path: Path) -> None:
         assert path.read_bytes() == (tmp_path / "figures" / path.name).read_bytes()
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_undefined_correlation_is_said_and_names_are_escaped(tmp_path: Path) -> None:
     folder = write_fake_run(tmp_path / "run", participants=3, rounds=1, equal_rewards=True, name="<b>$&$_{}")
     page = Page(build_report([folder]))
@@ -167,6 +175,7 @@ def test_undefined_correlation_is_said_and_names_are_escaped(tmp_path: Path) -> 
     assert "<b>$&$_0" in page.text
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_stopped_run_gives_a_page_without_rewards(tmp_path: Path) -> None:
     page = Page(build_report([write_fake_run(tmp_path / "run", participants=3, rounds=4, finished=False)]))
     assert page.sections == ["participants", "curves", "partition", "cost", "repeat"]
@@ -174,16 +183,19 @@ def test_a_stopped_run_gives_a_page_without_rewards(tmp_path: Path) -> None:
     assert "--ckpt_path last" in page.text
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_run_that_only_started_gives_a_page(tmp_path: Path) -> None:
     page = build_report([write_started_run(tmp_path / "run")])
     assert Page(page).sections == ["participants", "partition", "repeat"]
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_large_run_stays_small(tmp_path: Path) -> None:
     page = build_report([write_fake_run(tmp_path / "run", participants=40, rounds=100, classes=100)])
     assert page.stat().st_size < 3_000_000
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_comparison_shows_every_run_and_links_to_its_page(demo: Path, tmp_path: Path) -> None:
     other = write_fake_run(tmp_path / "other", participants=3, rounds=2, seed=1)
     stopped = write_fake_run(tmp_path / "stopped", participants=3, rounds=2, finished=False)
@@ -196,6 +208,7 @@ def test_comparison_shows_every_run_and_links_to_its_page(demo: Path, tmp_path: 
     assert len(list((tmp_path / "all-figures").iterdir())) == 8
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_run_without_catches_says_so(tmp_path: Path) -> None:
     folder = write_fake_run(tmp_path / "run", participants=3, rounds=1)
     table = folder / "contributions.csv"
@@ -203,6 +216,7 @@ def test_a_run_without_catches_says_so(tmp_path: Path) -> None:
     assert "No gate caught anybody" in Page(build_report([folder])).text
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_comparison_lies_beside_the_first_run(tmp_path: Path) -> None:
     runs = [write_started_run(tmp_path / name) for name in "ab"]
     assert build_report(runs) == tmp_path / "comparison.html"
