@@ -1,8 +1,10 @@
 """Small networks that between them hold every structure that a width has to follow."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
-from torchvision.models import resnet18
+from torchvision.models.resnet import BasicBlock, ResNet
 
 
 class Residual(nn.Module):
@@ -136,6 +138,17 @@ class UpAndDown(nn.Module):
         return self.head(self.line(x.flatten(2)).mean(2))
 
 
+class NarrowResNet(ResNet):
+    """torchvision's ResNet-18 with a quarter of the channels behind its stem: as deep, and soon computed."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(BasicBlock, [2, 2, 2, 2], **options)
+        self.fc = nn.Linear(128, 4)
+
+    def _make_layer(self, block: Any, planes: int, *sizes: Any, **options: Any) -> nn.Sequential:
+        return super()._make_layer(block, planes // 4, *sizes, **options)
+
+
 def lenet() -> nn.Module:
     return nn.Sequential(
         nn.Conv2d(1, 6, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
@@ -171,9 +184,9 @@ NETWORKS = {
     "translator": (Translator, WORDS),
     "attention": (Attention, torch.Size((7, 6))),
     "up_and_down": (UpAndDown, IMAGE),
-    "resnet18": (lambda: resnet18(num_classes=4), torch.Size((3, 32, 32))),
+    "resnet18": (NarrowResNet, torch.Size((3, 32, 32))),
     "resnet18_gn": (
-        lambda: resnet18(num_classes=4, norm_layer=lambda c: nn.GroupNorm(c // 16, c)),
+        lambda: NarrowResNet(norm_layer=lambda channels: nn.GroupNorm(channels // 4, channels)),
         torch.Size((3, 32, 32)),
     ),
 }
