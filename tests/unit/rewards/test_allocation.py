@@ -43,7 +43,7 @@ def count_mismatches(name, cases, admissible, seed=0):
 
 @pytest.mark.parametrize("name", ["cv", "spread_minus_gain", "variance", "lexicographic"])
 def test_no_admissible_allocation_is_better(name, random_cases, admissible):
-    assert count_mismatches(name, random_cases(2000, seed=1), admissible) == 0
+    assert count_mismatches(name, random_cases(600, seed=1), admissible) == 0
 
 
 def test_brute_force_notices_a_search_that_skips_states(monkeypatch, random_cases, admissible):

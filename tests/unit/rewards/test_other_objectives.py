@@ -45,7 +45,7 @@ def check(allocation, case, **keywords):
 )
 def test_no_admissible_allocation_is_better(name, rho, random_cases, admissible):
     mismatches = 0
-    for number, case in enumerate(random_cases(2000, seed=5)):
+    for number, case in enumerate(random_cases(600, seed=5)):
         allocation = allocate_widths(objective=name, rho=rho, **case)
         everything = admissible(case)
         loss = losses(name, everything, case["contributions"], rho)
@@ -59,7 +59,7 @@ def test_no_admissible_allocation_is_better(name, rho, random_cases, admissible)
             and loss[chosen[0]] <= loss.min() + 1e-12
             and allocation.objective_value == pytest.approx(sign * loss.min(), abs=1e-12)
         )
-        if number % 20 == 0:
+        if number % 6 == 0:
             mismatches += check(allocation, case) != []
     assert mismatches == 0
 
