@@ -123,7 +123,7 @@ def run_small(
         devices=devices,
         replicas=replicas,
         max_rounds=2,
-        local_epochs=2,
+        local_epochs=1,
         aggregator=FedAvgM(momentum=0.5),
         correction=Scaffold(),
         participant_state="keep",
@@ -137,7 +137,7 @@ def run_small(
     trainer.configuration = "seed_everything: 0\n"
     trainer.fit(
         _Classifier(10, (1, 8, 8), backbone="mlp", widths=[1.0, 0.5]),
-        data(participants=3, train_samples=240, batch_size=8, partition=Dirichlet(alpha=1.0)),
+        data(participants=3, train_samples=120, batch_size=8, partition=Dirichlet(alpha=1.0)),
         ckpt_path="last",
     )
 
