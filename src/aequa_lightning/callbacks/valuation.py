@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from aequa_lightning.collaboration.engine import Collaboration
 from aequa_lightning.collaboration.evaluation import EVALUATION_BATCH, AtWidth, count_correct
-from aequa_lightning.collaboration.fixed_point import ExactSum, from_fixed_point
+from aequa_lightning.collaboration.fixed_point import ExactSum
 from aequa_lightning.contributions.coalition_models import model_evaluator, round_game
 from aequa_lightning.contributions.values import Coalitions, Utility
 from aequa_lightning.slimmable.norm import cumulative
@@ -41,7 +41,7 @@ def validation_gradient(run: Collaboration) -> Tensor:
             loss = nn.functional.cross_entropy(logits, classes.to(topology.device))
             gradients = torch.autograd.grad(loss, parameters)
         total.add(torch.cat([gradient.reshape(-1) for gradient in gradients]), len(classes) / len(targets))
-    return from_fixed_point(topology.share_over_processes(total.total)).to(topology.device)
+    return topology.share_over_processes(total.total).to(topology.device)
 
 
 def coalition_utility(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from aequa_lightning.collaboration.fixed_point import ExactSum, from_fixed_point
+from aequa_lightning.collaboration.fixed_point import ExactSum
 from aequa_lightning.collaboration.topology import Topology
 from aequa_lightning.errors import InputError
 
@@ -171,7 +171,7 @@ class _ControlVariates(Corrector):
     @override
     def reduce(self, topology: Topology) -> None:
         topology.sum_over_groups(self._change.total)
-        self._server += from_fixed_point(self._change.total).to(self._server.dtype)
+        self._server += self._change.total.to(self._server.dtype)
         self._change.reset()
 
     @override

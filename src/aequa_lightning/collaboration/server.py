@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from aequa_lightning.collaboration.aggregators import Aggregator
-from aequa_lightning.collaboration.fixed_point import ExactSum, from_fixed_point
+from aequa_lightning.collaboration.fixed_point import ExactSum
 from aequa_lightning.collaboration.holdings import Holdings
 from aequa_lightning.collaboration.robust import RobustAggregator
 from aequa_lightning.collaboration.topology import Topology
@@ -81,7 +81,7 @@ class Server:
             return self.aggregator.combine(self.updates, list(weights), self._topology, size=size), coverage
         self._topology.sum_over_groups(self._sum.total)
         if noise is not None:
-            return from_fixed_point(self._sum.total) + noise.to(coverage.device), torch.ones_like(coverage)
+            return self._sum.total + noise.to(coverage.device), torch.ones_like(coverage)
         return self._sum.mean(coverage), coverage
 
     def step(self, mean_update: Tensor, coverage: Tensor) -> None:
