@@ -1,8 +1,11 @@
-"""Operations that ``torch.func.vmap`` has no good form of, in one that suits a stack of networks.
+"""Operations on images that ``torch.func.vmap`` has no good form of, in one that suits a stack of networks.
 
-With weights of its own for every network a convolution becomes a grouped convolution, for which libraries have slow
-code. Small images are better unfolded: a row for every position, and then one batched matrix product for the whole
-stack (Chellapilla et al., "High Performance Convolutional Neural Networks for Document Processing", 2006).
+The channels of all networks of a stack lie side by side, last in memory. A stack's convolution is then one grouped
+convolution, and pooling sees one network with more channels; nothing is moved between them, and the few channels of
+small networks together fill the processor's vectors.
+
+A rule of ``vmap`` can be given to an ``autograd.Function``, but calling one costs as much as a small operation itself.
+So the stack's tensors are taken out of ``vmap``'s wrapping here, and what is computed is wrapped again.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,22 +13,24 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C import _functorch
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from typing_extensions import override
 
-Pair = tuple[int, int]
+# They treat every channel by itself.
+POOLING = (functional.max_pool2d, functional.avg_pool2d)
 
 
 class StackableOperations(TorchFunctionMode):
-    """Within it, two-dimensional convolutions are matrix products and global average pooling is a mean.
+    """Within it, convolutions and pooling of a stack's images work on the channels of all its networks at once.
 
     Example:
         >>> weights, images = torch.randn(3, 8, 2, 3, 3), torch.randn(3, 5, 2, 6, 6)
         >>> convolve = torch.func.vmap(lambda weight, image: functional.conv2d(image, weight, padding=1))
         >>> with StackableOperations():
-        ...     products = convolve(weights, images)
-        >>> torch.allclose(products, convolve(weights, images), atol=1e-4)
+        ...     together = convolve(weights, images)
+        >>> torch.allclose(together, convolve(weights, images), atol=1e-4)
         True
     """
 
@@ -38,115 +43,81 @@ class StackableOperations(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        if func is torch.conv2d:
-            call = _arguments(*args, **kwargs)
-            if call is not None:
-                return _Convolution.apply(*call)
-        elif func is functional.adaptive_avg_pool2d and _is_global(*args, **kwargs):
+        if func is torch.conv2d and args[0].ndim == 4 and _is_stack(args[1]):
+            return _convolve(*args, **kwargs)
+        if func in POOLING and args[0].ndim == 4 and _is_stack(args[0]):
+            return _pool(args[0], lambda images: func(images, *args[1:], **kwargs))
+        if func is functional.adaptive_avg_pool2d and _is_global(*args, **kwargs):
             # The library's own falls back on a loop over the stack.
             return args[0].mean((-2, -1), keepdim=True)
         return func(*args, **kwargs)
+
+
+def _is_stack(value: Tensor) -> bool:
+    return _functorch.is_batchedtensor(value)
 
 
 def _is_global(input: Tensor, output_size: int | Sequence[int]) -> bool:
     return output_size in (1, (1, 1), [1, 1])
 
 
-def _arguments(
-    x: Tensor,
+def _convolve(
+    images: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
     stride: int | Sequence[int] = 1,
     padding: str | int | Sequence[int] = 0,
     dilation: int | Sequence[int] = 1,
     groups: int = 1,
-) -> tuple[Any, ...] | None:
-    """Return the arguments of :class:`_Convolution`, or None where it does not apply."""
-    if groups != 1 or isinstance(padding, str) or x.ndim != 4:
-        return None
-    return x, weight, bias, _pair(stride), _pair(padding), _pair(dilation)
+) -> Tensor:
+    """Return the stack's convolutions, each network's images with its own weights: one grouped convolution."""
+    level, weights = _functorch.maybe_get_level(weight), _unwrapped(weight)
+    count = len(weights)
+    together = torch.conv2d(
+        side_by_side(_unwrapped(images, count)),
+        weights.flatten(0, 1),
+        None if bias is None else _unwrapped(bias, count).flatten(),
+        stride,
+        padding,
+        dilation,
+        count * groups,
+    )
+    return _wrapped(together, count, level)
 
 
-def _pair(value: int | Sequence[int]) -> Pair:
-    if isinstance(value, int):
-        return value, value
-    return (value[0], value[-1])
+def _pool(images: Tensor, pool: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return what pooling makes of each network's images: the same on more channels."""
+    level, stack = _functorch.maybe_get_level(images), _unwrapped(images)
+    return _wrapped(pool(side_by_side(stack)), len(stack), level)
 
 
-class _Convolution(torch.autograd.Function):
-    """One network's convolution; ``vmap`` hands a stack of them to :class:`_StackedConvolution`."""
-
-    @staticmethod
-    def forward(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, padding: Pair, dilation: Pair) -> Tensor:
-        return functional.conv2d(x, weight, bias, stride, padding, dilation)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        """Nothing is kept: gradients are taken of the stack."""
-
-    @staticmethod
-    def vmap(info: Any, in_dims: Any, x: Tensor, weight: Tensor, bias: Tensor | None, *geometry: Pair) -> Any:
-        def stacked(value: Tensor, dim: int | None) -> Tensor:
-            return value.expand(info.batch_size, *value.shape) if dim is None else value.movedim(dim, 0)
-
-        x, weight = stacked(x, in_dims[0]), stacked(weight, in_dims[1])
-        bias = None if bias is None else stacked(bias, in_dims[2])
-        return _StackedConvolution.apply(x, weight, bias, *geometry), 0
+def _unwrapped(value: Tensor, count: int = 0) -> Tensor:
+    """Return a value with the stack's dimension first; one that all networks share is repeated."""
+    if _is_stack(value):
+        return _functorch.get_unwrapped(value).movedim(_functorch.maybe_get_bdim(value), 0)
+    return value.expand(count, *value.shape)
 
 
-class _StackedConvolution(torch.autograd.Function):
-    """Convolutions of K networks: x (K, B, C, H, W), weight (K, O, C, h, w), bias (K, O) or None -> (K, B, O, H', W').
+def _wrapped(together: Tensor, count: int, level: int) -> Tensor:
+    """Return images of channels side by side as ``vmap`` knows them."""
+    return _functorch._add_batch_dim(together.unflatten(1, (count, -1)), 1, level)
 
-    Computed with the channels last; what comes in that layout is not copied, and so is the result.
+
+def side_by_side(images: Tensor) -> Tensor:
+    """Return a stack's images as those of one network, its channels last in memory.
+
+    Args:
+        images: Shape (networks, batch, channels, height, width).
+
+    Returns:
+        Shape (batch, networks * channels, height, width). Not a copy where they lay like this already.
+
+    Example:
+        >>> images = torch.arange(24.0).view(2, 1, 3, 2, 2)  # two networks, one image of three channels each
+        >>> together = side_by_side(images)
+        >>> together.shape, together[0, :, 0, 0].tolist()
+        (torch.Size([1, 6, 2, 2]), [0.0, 4.0, 8.0, 12.0, 16.0, 20.0])
+        >>> side_by_side(together.unflatten(1, (2, 3)).movedim(1, 0)).data_ptr() == together.data_ptr()
+        True
     """
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, padding: Pair, dilation: Pair
-    ) -> Tensor:
-        count, batch, channels = x.shape[:3]
-        outputs, (rows, columns) = weight.shape[1], weight.shape[-2:]
-        padded = functional.pad(
-            x.permute(0, 1, 3, 4, 2), (0, 0, padding[1], padding[1], padding[0], padding[0])
-        ).contiguous()
-        height = (padded.shape[2] - dilation[0] * (rows - 1) - 1) // stride[0] + 1
-        width = (padded.shape[3] - dilation[1] * (columns - 1) - 1) // stride[1] + 1
-        s = padded.stride()
-        windows = padded.as_strided(
-            (count, batch, height, width, rows, columns, channels),
-            (s[0], s[1], s[2] * stride[0], s[3] * stride[1], s[2] * dilation[0], s[3] * dilation[1], s[4]),
-        )
-        unfolded = windows.reshape(count, batch * height * width, rows * columns * channels)
-        matrix = weight.permute(0, 3, 4, 2, 1).reshape(count, rows * columns * channels, outputs)
-        product = torch.bmm(unfolded, matrix) if bias is None else torch.baddbmm(bias[:, None], unfolded, matrix)
-        ctx.save_for_backward(unfolded, matrix)
-        ctx.shapes = (windows.shape, padded.shape, weight.shape)
-        ctx.geometry = (stride, padding, dilation)
-        return product.view(count, batch, height, width, outputs).permute(0, 1, 4, 2, 3)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Any:
-        unfolded, matrix = ctx.saved_tensors
-        windows, padded, weight = ctx.shapes
-        (_, _, height, width, rows, columns, channels) = windows
-        needs_x, needs_weight, needs_bias = ctx.needs_input_grad[:3]
-        rising = gradient.permute(0, 1, 3, 4, 2).reshape(len(unfolded), -1, weight[1])
-        of_weight = of_x = None
-        if needs_weight:
-            of_weight = torch.bmm(unfolded.mT, rising)
-            of_weight = of_weight.view(-1, rows, columns, channels, weight[1]).permute(0, 4, 3, 1, 2)
-        if needs_x:
-            (down, right), (above, left), (spread_down, spread_right) = ctx.geometry
-            pieces = torch.bmm(rising, matrix.mT).view(windows)
-            whole = rising.new_zeros(padded)
-            for row in range(rows):
-                for column in range(columns):
-                    top, start = row * spread_down, column * spread_right
-                    whole[
-                        :,
-                        :,
-                        top : top + down * (height - 1) + 1 : down,
-                        start : start + right * (width - 1) + 1 : right,
-                    ] += pieces[:, :, :, :, row, column]
-            of_x = whole[:, :, above : padded[2] - above, left : padded[3] - left].permute(0, 1, 4, 2, 3)
-        return of_x, of_weight, rising.sum(1) if needs_bias else None, None, None, None
+    return images.permute(1, 3, 4, 0, 2).contiguous().flatten(3).permute(0, 3, 1, 2)

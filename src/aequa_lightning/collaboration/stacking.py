@@ -19,7 +19,6 @@ from torch.func import vmap
 from torch.nn import functional
 from torch.optim import Optimizer
 
-from aequa_lightning.collaboration.layout import channels_last
 from aequa_lightning.collaboration.local import LocalTrainer, LocalWork, batches
 from aequa_lightning.collaboration.seeding import derive_generator, derive_seed
 from aequa_lightning.collaboration.stackable import StackableOperations
@@ -59,19 +58,23 @@ def form_stacks(
         size: Most participants of a stack, >= 1.
 
     Returns:
-        The stacks, of nearly equal size where they are of one width; in each the most samples come first.
+        The stacks, of nearly equal size where they are of one width; in each the most samples come first. Where there
+        are several of one width their number is even, so that two processes have as much to do.
 
     Example:
         >>> form_stacks([4, 5, 6, 7, 8], [1.0, 1.0, 0.5, 1.0, 1.0], [30, 10, 10, 20, 40], 3)
         [[8, 4], [7, 5], [6]]
         >>> form_stacks([4, 5, 6], [1.0, 1.0, 0.5], [30, 10, 40], 1)
         [[4], [5], [6]]
+        >>> form_stacks(list(range(10)), [1.0] * 10, [5] * 10, 2)
+        [[0], [1, 2], [3, 4], [5], [6, 7], [8, 9]]
     """
     order = sorted(zip(widths, (-count for count in samples), participants, strict=True))
     stacks = []
     for _, group in itertools.groupby(order, key=lambda entry: entry[0]):
         members = [participant for *_, participant in group]
         count = -(-len(members) // size)
+        count = min(count + count % 2, len(members)) if count > 1 else 1
         cuts = [len(members) * number // count for number in range(count + 1)]
         stacks += [members[start:end] for start, end in itertools.pairwise(cuts)]
     return sorted(stacks, key=min)
@@ -253,8 +256,6 @@ class _Schedule:
             index = torch.stack([self._indices[row][step] for row in rows]) + self._offsets[_index(rows)]
             index = index.to(self._targets.device)
             inputs = self._augmented(self._inputs[index], rows)
-            # Images of all rows in one batch are laid out as one network's are.
-            inputs = channels_last(inputs.flatten(0, 1)).unflatten(0, index.shape)
             yield _Batch(rows, inputs, self._targets[index], [self._widths(row, step) for row in rows])
 
     def _widths(self, row: int, step: int) -> tuple[float, ...]:
