@@ -26,11 +26,13 @@ if TYPE_CHECKING:
 
 # A larger stack gains nothing more: it is arithmetic by then.
 LARGEST = 64
+# Smaller ones are tried too, each by this factor: what they compute may fit into the processor's cache.
+SMALLER = 3
 # Stacks that a round has at least where it can, so that one process and two have the same.
 STACKS = 2
 # What a stack must gain to be worth while, and what a step may take for a network to count as small.
-WORTH, SMALL_SECONDS = 1.2, 0.05
-TRIED_STEPS = 4
+WORTH, SMALL_SECONDS = 1.1, 0.02
+TRIED_STEPS = 3
 # Participants of the stack that are tried alone as well, at most.
 TRIED_ALONE = 8
 
@@ -78,21 +80,37 @@ def decide_stacking(run: Collaboration, events: Sequence[Event]) -> Stacking:
         if started is not None:
             return Stacking(**started["stacking"])
     players = run.plan.participants_per_round or run.data.participants
-    size = min(LARGEST, -(-players // max(STACKS, run.topology.groups))) if asked == "auto" else int(asked)
-    hindrance = obstacle(run) or ("a round has too few participants" if size == 1 else None)
-    alone = stacked = math.inf
+    largest = min(LARGEST, -(-players // max(STACKS, run.topology.groups))) if asked == "auto" else int(asked)
+    sizes = sizes_to_try(largest) if asked == "auto" else [largest]
+    hindrance = obstacle(run) or (None if sizes else "a round has too few participants")
+    alone, stacked = math.inf, [math.inf]
     if hindrance is None:
         with run.whereabouts.at("trying stacks"):
-            trial = _try(run, size) if run.is_global_zero else (alone, stacked, hindrance)
+            trial = _try(run, sizes) if run.is_global_zero else (alone, stacked, hindrance)
             alone, stacked, hindrance = run.fabric.broadcast(trial)
     if asked != "auto":
         if hindrance is not None:
             raise InputError(f"trainer.stacking={asked} is not possible here: {hindrance}; set it to off.")
-        return Stacking(size, "asked for")
+        return Stacking(largest, "asked for")
     if hindrance is not None:
         return Stacking(1, hindrance)
-    sentence = f"a participant's step takes {1e3 * alone:.3g} ms alone and {1e3 * stacked:.3g} ms in a stack of {size}"
-    return Stacking(size if alone > WORTH * stacked else 1, sentence)
+    seconds, size = min(zip(stacked, sizes, strict=True))
+    sentence = f"a participant's step takes {1e3 * alone:.3g} ms alone and {1e3 * seconds:.3g} ms in a stack of {size}"
+    return Stacking(size if alone > WORTH * seconds else 1, sentence)
+
+
+def sizes_to_try(largest: int) -> list[int]:
+    """Return the sizes of stacks from the largest that a round can have down to two.
+
+    Example:
+        >>> sizes_to_try(50), sizes_to_try(5), sizes_to_try(1)
+        ([50, 16, 5, 2], [5, 2], [])
+    """
+    sizes = []
+    while largest > 1:
+        sizes.append(largest)
+        largest = max(2, largest // SMALLER) if largest > 2 else 1
+    return sizes
 
 
 def obstacle(run: Collaboration) -> str | None:
@@ -120,36 +138,39 @@ def obstacle(run: Collaboration) -> str | None:
     return next((reason for reason, holds in hindrances.items() if holds), None)
 
 
-def _try(run: Collaboration, size: int) -> tuple[float, float, str | None]:
-    """Return the seconds of a participant's step alone and in a stack, and why there can be no stack.
+def _try(run: Collaboration, sizes: Sequence[int]) -> tuple[float, list[float], str | None]:
+    """Return the seconds of a participant's step alone and in a stack of each size, and why there can be no stack.
 
-    The stack is one that could be, with participants as unequal as they are.
+    The stacks are ones that could be, with participants as unequal as they are.
     """
-    stacks = form_stacks(range(run.data.participants), run.widths, run.samples, size)
-    keys = {index: ("trial", index) for index in stacks[len(stacks) // 2]}
     work, device = LocalWork(steps=TRIED_STEPS), run.topology.device
-    jobs = [Job(*run.participant(index), work, keys=key) for index, key in keys.items()]
+
+    def members(size: int) -> list[int]:
+        return max(form_stacks(range(run.data.participants), run.widths, run.samples, size), key=len)
 
     def train_alone(indices: Sequence[int]) -> None:
         for index in indices:
-            run.train_from(run.parameters, index, work, keys=keys[index], grid=run.grid)
+            run.train_from(run.parameters, index, work, keys=("trial", index), grid=run.grid)
 
-    def train_stack() -> None:
+    def train_stack(indices: Sequence[int]) -> None:
+        jobs = [Job(*run.participant(index), work, keys=("trial", index)) for index in indices]
         StackedTrainer(run.local).train(run.parameters.expand(len(jobs), -1), jobs, grid=run.grid)
 
-    first = _least_seconds(partial(train_alone, list(keys)[:1]), device) / TRIED_STEPS
+    def seconds(train: Callable[[Sequence[int]], None], indices: Sequence[int]) -> float:
+        return _least_seconds(partial(train, indices), device) / (TRIED_STEPS * len(indices))
+
+    candidates = members(max(sizes))
+    first = seconds(train_alone, candidates[:1])
     if run.plan.stacking == "auto" and first > SMALL_SECONDS:
-        return first, first, f"a step takes {1e3 * first:.3g} ms, and stacks pay for small networks"
-    some = list(keys)[:: -(-len(keys) // TRIED_ALONE)]
-    alone = _least_seconds(partial(train_alone, some), device) / (TRIED_STEPS * len(some))
+        return first, [first], f"a step takes {1e3 * first:.3g} ms, and stacks pay for small networks"
+    alone = seconds(train_alone, candidates[:: -(-len(candidates) // TRIED_ALONE)])
     with warnings.catch_warnings():
         # Operations that torch.func.vmap does in a loop cost time, and that is measured here.
         warnings.simplefilter("ignore")
         try:
-            stacked = _least_seconds(train_stack, device)
+            return alone, [seconds(train_stack, members(size)) for size in sizes], None
         except RuntimeError as error:
-            return first, first, f"torch.func.vmap refuses the network: {str(error).splitlines()[0]}"
-    return alone, stacked / (TRIED_STEPS * len(jobs)), None
+            return first, [first], f"torch.func.vmap refuses the network: {str(error).splitlines()[0]}"
 
 
 def _least_seconds(work: Callable[[], None], device: torch.device) -> float:

@@ -82,8 +82,8 @@ def run_with(
 
 @pytest.mark.parametrize(
     ("seconds", "size"),
-    [([0.01, 0.1, 0.05], 5), ([0.01, 0.1, 0.09], 1), ([1.0], 1)],
-    ids=["a gain", "hardly a gain", "not small"],
+    [([0.01, 0.5, 0.2, 0.1], 5), ([0.01, 0.5, 0.2, 0.06], 2), ([0.01, 0.5, 0.48, 0.3], 1), ([1.0], 1)],
+    ids=["a gain", "more in a small stack", "hardly a gain", "not small"],
 )
 def test_auto_stacks_where_that_is_faster(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: list[float], size: int
@@ -91,7 +91,7 @@ def test_auto_stacks_where_that_is_faster(
     run = run_with(tmp_path, monkeypatch, "auto")
     times = iter(seconds)
     monkeypatch.setattr(stack_size, "_least_seconds", lambda work, device: (work(), next(times))[1])
-    # Nine participants in two stacks.
+    # Nine participants: two stacks of five at most, or of two. The times are of all steps of all of a stack.
     assert decide_stacking(run, []).size == size
 
 
