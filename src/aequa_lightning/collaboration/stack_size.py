@@ -30,8 +30,10 @@ LARGEST = 64
 SMALLER = 3
 # Stacks that a round has at least where it can, so that one process and two have the same.
 STACKS = 2
-# What a stack must gain to be worth while, and what a step may take for a network to count as small.
-WORTH, SMALL_SECONDS = 1.1, 0.02
+# What a stack must gain to be worth while: some is lost again where processes share the processor's caches.
+WORTH = 1.3
+# What a step may take for a network to count as small.
+SMALL_SECONDS = 0.02
 TRIED_STEPS = 3
 # Participants of the stack that are tried alone as well, at most.
 TRIED_ALONE = 8
