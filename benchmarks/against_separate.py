@@ -1,16 +1,18 @@
 """One slimmable network against separately trained networks of the same widths, for equal epochs.
 
 Usage: python -m benchmarks.against_separate [--npz FILE] [--train_samples N] [--epochs E] [--seeds S] [--lr L]
+    [--widest_share W] [--narrowest_share N]
 
 Trains the paper's CNN by the sandwich rule over widths 1, .75, .5 and .25, and each of those widths alone with the
 same optimizer, batches and number of epochs; prints the test accuracy of both per width, mean and standard deviation
 over the seeds. The data are Fashion-MNIST (Debian's package) or the arrays of a file. The shared network's loss is the
-mean over widths, as in the package.
+mean over widths, or has larger shares of the two ends, as in the package.
 """
 
 import argparse
 import statistics
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +26,13 @@ from aequa_lightning.slimmable import SlimmableModel, sandwich_step
 WIDTHS = (1.0, 0.75, 0.5, 0.25)
 
 
+class Shares(NamedTuple):
+    """Shares of the two ends in a step's loss; None: that of the others."""
+
+    widest: float | None
+    narrowest: float | None
+
+
 def train(
     model: SlimmableModel,
     widths: tuple[float, ...],
@@ -33,17 +42,27 @@ def train(
     epochs: int,
     lr: float,
     seed: int,
+    shares: Shares,
 ) -> None:
     """Train the given widths of a model together, in place."""
     optimizer = torch.optim.Adam(model.parameters(), lr=lr)
     model.train()
     for batch in batches(len(targets), LocalWork(epochs), 64, seed=seed):
         optimizer.zero_grad()
-        sandwich_step(model, inputs[batch], targets[batch], widths)
+        sandwich_step(
+            model,
+            inputs[batch],
+            targets[batch],
+            widths,
+            widest_share=shares.widest,
+            narrowest_share=shares.narrowest,
+        )
         optimizer.step()
 
 
-def compare(data: CollaborativeData, *, epochs: int, lr: float, seed: int) -> dict[float, tuple[float, float]]:
+def compare(
+    data: CollaborativeData, *, epochs: int, lr: float, seed: int, shares: Shares
+) -> dict[float, tuple[float, float]]:
     """Return test accuracy of each width: in the shared network, and trained alone."""
     inputs, targets = data.pooled().tensors
     test, example = data.test(), torch.zeros(1, *data.input_shape)
@@ -57,11 +76,11 @@ def compare(data: CollaborativeData, *, epochs: int, lr: float, seed: int) -> di
         return SlimmableModel(full, WIDTHS, example)
 
     shared = fresh()
-    train(shared, WIDTHS, inputs, targets, epochs=epochs, lr=lr, seed=seed)
+    train(shared, WIDTHS, inputs, targets, epochs=epochs, lr=lr, seed=seed, shares=shares)
     results = {}
     for width in WIDTHS:
         alone = SlimmableModel(_initialised(fresh(), width), (1.0,), example)
-        train(alone, (1.0,), inputs, targets, epochs=epochs, lr=lr, seed=seed)
+        train(alone, (1.0,), inputs, targets, epochs=epochs, lr=lr, seed=seed, shares=shares)
         results[width] = accuracy(AtWidth(shared, width)), accuracy(alone)
     return results
 
@@ -83,14 +102,19 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--lr", type=float, default=1e-3, help="learning rate of Adam, for both sides")
+    parser.add_argument("--widest_share", type=float, help="its share of the shared network's loss, in (0, 1)")
+    parser.add_argument("--narrowest_share", type=float, help="its share of the shared network's loss, in (0, 1)")
     options = parser.parse_args()
     torch.set_num_threads(1)
     sizes = {"participants": 1, "train_samples": options.train_samples}
     data = NpzData(str(options.npz), **sizes) if options.npz else FashionMNISTData(**sizes)
-    runs = [compare(data, epochs=options.epochs, lr=options.lr, seed=seed) for seed in range(options.seeds)]
+    shares = Shares(options.widest_share, options.narrowest_share)
+    runs = [
+        compare(data, epochs=options.epochs, lr=options.lr, seed=seed, shares=shares) for seed in range(options.seeds)
+    ]
     print(
         f"{type(data).__name__}, {len(data.pooled())} samples, {options.epochs} epochs, {options.seeds} seeds, "
-        f"learning rate {options.lr:g}"
+        f"learning rate {options.lr:g}, {shares}"
     )
     print("| width | shared | alone | difference |")
     print("|---|---|---|---|")
