@@ -20,9 +20,9 @@ demo: setup
 	rm -rf runs/demo
 	$(BIN)/aequa fit --config configs/digits.yaml --trainer.run_dir runs/demo
 
-# Two at a time: much of the tests' time is waiting for processes that they start.
-test: lint types
-	$(MAKE) --jobs 2 --output-sync=target processes system unit pages
+# Two at a time, the longest before the shorter ones: much of the tests' time is waiting for processes that they start.
+test: setup
+	$(MAKE) --jobs 2 --output-sync=target lint types processes system unit pages
 
 lint: setup
 	$(BIN)/ruff check .
