@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from aequa_lightning.backbones.cnn import cnn, cnn3, mlp
+from aequa_lightning.backbones.pooling import pool_first
 from aequa_lightning.backbones.resnet import resnet18, resnet18_gn
 from aequa_lightning.backbones.text import bilstm, text_cnn
 from aequa_lightning.backbones.vision import mobilenet_v2, vgg11, vit_tiny
@@ -29,7 +30,7 @@ BACKBONES: dict[str, Callable[..., nn.Module]] = {
 
 
 def build_backbone(name: str, *, num_classes: int, input_shape: tuple[int, ...], **options: Any) -> nn.Module:
-    """Return a fresh network.
+    """Return a fresh network, in which max pooling comes before a ReLU (see :func:`~.pooling.pool_first`).
 
     Args:
         name: One of the names in ``BACKBONES``, or ``"package.module:function"`` for a function of one's own that is
@@ -47,11 +48,12 @@ def build_backbone(name: str, *, num_classes: int, input_shape: tuple[int, ...],
     """
     factory = BACKBONES.get(name) or _imported(name)
     try:
-        return factory(num_classes=num_classes, input_shape=tuple(input_shape), **options)
+        network = factory(num_classes=num_classes, input_shape=tuple(input_shape), **options)
     except TypeError as error:
         if "argument" not in str(error):
             raise
         raise InputError(f"backbone {name!r} cannot be built with the options {options}: {error}") from error
+    return pool_first(network)
 
 
 def _imported(name: str) -> Callable[..., nn.Module]:
