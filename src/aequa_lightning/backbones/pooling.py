@@ -1,4 +1,4 @@
-"""Max pooling before a ReLU: the same numbers for a quarter of the work."""
+"""Max pooling before a ReLU: the same numbers for less work."""
 
 from itertools import pairwise
 
@@ -9,8 +9,8 @@ def pool_first(network: nn.Module) -> nn.Module:
     """Exchange every ReLU of an ``nn.Sequential`` with a max pooling that follows it, in place.
 
     ReLU keeps the order of numbers, so the largest of a window is found before it as well as after it, and where all
-    are negative no gradient passes either way: outputs and gradients are the same to the bit. ReLU, however, has a
-    quarter of the numbers to read and write; on small CNNs that is a seventh of a training step.
+    are negative no gradient passes either way: outputs and gradients are the same to the bit. With
+    windows of 2x2, however, ReLU has a quarter of the numbers to read and write.
 
     Args:
         network: Any; layers with parameters keep their names.
