@@ -6,13 +6,16 @@ import os
 import re
 import signal
 import sys
-import threading
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import yaml
 
+from aequa_lightning.sweep.matrix import Cell
+from aequa_lightning.sweep.pool import Worker
 from tests.helpers.command import aequa, events
 from tests.helpers.faults import run_command
 
@@ -175,19 +178,20 @@ def test_options_that_make_no_sense(words: tuple[str, ...]) -> None:
     assert aequa("sweep", "--config", write(), *words) == 2
 
 
-def send_once_a_cell_has_finished(number: signal.Signals) -> None:
-    """Send this process a signal later on."""
-    if finished():
-        os.kill(os.getpid(), number)
-    else:
-        timer = threading.Timer(0.01, send_once_a_cell_has_finished, [number])
-        timer.daemon = True
-        timer.start()
+def send_when_the_next_cell_begins(number: signal.Signals) -> AbstractContextManager[object]:
+    """Send this process a signal when one cell has finished and the next has been handed over."""
+
+    def give(worker: Worker, cell: Cell) -> None:
+        hand_over(worker, cell)
+        if finished():
+            os.kill(os.getpid(), number)
+
+    hand_over = Worker.give
+    return mock.patch.object(Worker, "give", give)
 
 
 def test_a_stopped_sweep_and_the_parts_of_an_array(monkeypatch: pytest.MonkeyPatch) -> None:
-    send_once_a_cell_has_finished(signal.SIGTERM)
-    with pytest.raises(SystemExit) as ended:
+    with send_when_the_next_cell_begins(signal.SIGTERM), pytest.raises(SystemExit) as ended:
         aequa("sweep", "--config", write(SMALLER), "--workers=1")
     assert ended.value.code == 75
     assert 0 < len(finished()) < 4
@@ -206,8 +210,8 @@ def test_a_killed_sweep_goes_on_and_ends_alike() -> None:
     words = ("sweep", "--config", write(SMALLER), "--only={partition: skew}")
 
     def killed_sweep() -> int:
-        send_once_a_cell_has_finished(signal.SIGKILL)
-        return aequa(*words, "--workers=2")
+        with send_when_the_next_cell_begins(signal.SIGKILL):
+            return aequa(*words, "--workers=2")
 
     assert run_command(None, killed_sweep)[0] == -signal.SIGKILL
     kept = {path: path.stat().st_mtime_ns for path in finished()}

@@ -2,6 +2,7 @@ import multiprocessing
 import os
 import signal
 import time
+from multiprocessing.synchronize import Event
 
 import pytest
 
@@ -26,21 +27,23 @@ def test_a_second_interrupt_does_not_wait() -> None:
             os.kill(os.getpid(), signal.SIGINT)
 
 
-def _wait_for_signal() -> None:
+def _wait_for_signal(listening: Event) -> None:
     stop = StopRequest()
     with stop.listening():
+        listening.set()
         while stop.received is None:
             time.sleep(0.01)
     os._exit(stop.received)
 
 
 def test_signals_reach_the_children() -> None:
-    child = multiprocessing.get_context("fork").Process(target=_wait_for_signal)
+    context = multiprocessing.get_context("fork")
+    listening = context.Event()
+    child = context.Process(target=_wait_for_signal, args=(listening,))
     child.start()
     assert child.pid is not None
     with passing_on_signals([child.pid]) as stop:
-        # Sent until the child listens; a signal before that would end it with a negative status.
-        time.sleep(0.5)
+        assert listening.wait(60)
         os.kill(os.getpid(), signal.SIGUSR1)
         child.join(10)
     assert child.exitcode == stop.received == signal.SIGUSR1
