@@ -130,7 +130,9 @@ class Measures:
         gram = gram_matrix(updates, accepted, run.topology, size=len(run.parameters))
         along = None
         if self._previous is not None:
-            products = update_products(run, updates, {"previous": self._previous.double()})
+            # From a checkpoint it comes on the CPU.
+            previous = self._previous.to(run.topology.device, torch.float64)
+            products = update_products(run, updates, {"previous": previous})
             along = products.cosines("previous")[accepted]
         steps = [run.work(index).count(run.samples[index], run.data.batch_size) for index in accepted]
         work = torch.tensor(steps, dtype=torch.float64)

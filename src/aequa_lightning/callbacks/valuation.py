@@ -1,6 +1,7 @@
 """What a round is worth on the server's validation part, with the work spread over the processes."""
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 
 import numpy as np
 import torch
@@ -35,8 +36,10 @@ def validation_gradient(run: Collaboration) -> Tensor:
     parameters = [parameter for parameter in run.classifier.parameters() if parameter.requires_grad]
     total = ExactSum(run.parameters.numel(), topology.device)
     batches = list(zip(inputs.split(EVALUATION_BATCH), targets.split(EVALUATION_BATCH), strict=True))
+    # cuDNN gives recurrent layers no gradient in evaluation; torch's own kernels do.
+    recurrent = any(isinstance(part, nn.RNNBase) for part in network.modules())
     for batch, classes in batches[topology.rank :: topology.processes]:
-        with torch.enable_grad():
+        with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False) if recurrent else nullcontext():
             logits = network(batch.to(topology.device))
             loss = nn.functional.cross_entropy(logits, classes.to(topology.device))
             gradients = torch.autograd.grad(loss, parameters)

@@ -219,12 +219,14 @@ class LocalTrainer:
 
     def _load_optimizer_state(self, kept: OptimizerState) -> None:
         # The optimizer is the same object for all, so what one participant left in it must go.
-        state = self.optimizer.optimizer.state
-        state.clear()
+        optimizer = self.optimizer.optimizer
+        optimizer.state.clear()
+        # Numbers such as a count of steps stay on the CPU, where torch keeps them unless one kernel does a whole step.
+        options = optimizer.defaults
+        moved = 0 if options.get("fused") or options.get("capturable") else 1
         for place, values in kept.items():
-            # Numbers such as a count of steps stay on the CPU, where torch keeps them.
-            state[self._trainable[place]] = {
-                name: value.to(self.fabric.device) if isinstance(value, Tensor) and value.ndim else value
+            optimizer.state[self._trainable[place]] = {
+                name: value.to(self.fabric.device) if isinstance(value, Tensor) and value.ndim >= moved else value
                 for name, value in values.items()
             }
 

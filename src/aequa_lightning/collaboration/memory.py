@@ -59,7 +59,7 @@ class ParticipantMemory:
             raise InputError(
                 f"{path} is {'damaged' if digest else 'missing'}; go on with --ckpt_path from an older checkpoint."
             )
-        outline, numbers = torch.load(io.BytesIO(content), weights_only=True)
+        outline, numbers = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
         kept: dict[str, Any] = _with_numbers(outline, iter(numbers.split(_sizes(outline))))
         return kept
 

@@ -5,18 +5,25 @@ import importlib.util
 import math
 from collections.abc import Callable
 from itertools import permutations
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import torch
+from lightning.fabric import Fabric
 from scipy.integrate import quad
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
+from torch.utils.data import TensorDataset
 
+from aequa_lightning import callbacks
 from aequa_lightning.callbacks.measures import Assessment, Measures
+from aequa_lightning.callbacks.valuation import validation_gradient
 from aequa_lightning.collaboration import exchange
 from aequa_lightning.collaboration.engine import Collaboration
 from aequa_lightning.collaboration.hooks import RoundResult
+from aequa_lightning.collaboration.topology import Topology
 from aequa_lightning.contributions import accuracy, games, update_cosines
 from aequa_lightning.errors import InputError
 
@@ -92,6 +99,33 @@ def test_alignment_is_the_slope_of_the_validation_loss(run: Collaboration, hones
         step = 1e-5 * result.weights[index] * honest[index]
         slope = (_loss(run, base + step) - _loss(run, base - step)) / 2e-5
         assert score == pytest.approx(-slope, rel=1e-3, abs=1e-6)
+
+
+def test_recurrent_layers_have_a_gradient_on_gpus_too() -> None:
+    """cuDNN has none in evaluation; without it torch computes one."""
+    samples = TensorDataset(torch.ones(2, 3, 1), torch.tensor([0, 1]))
+
+    class Recurrent(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lstm = nn.LSTM(1, 2, batch_first=True)
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            assert not torch.backends.cudnn.enabled
+            states: Tensor = self.lstm(inputs)[0]
+            return states[:, -1]
+
+    network = Recurrent()
+    run = SimpleNamespace(
+        load_server_parameters=lambda: None,
+        evaluator=SimpleNamespace(calibrate=lambda width: None),
+        classifier=SimpleNamespace(network=network, parameters=network.parameters),
+        topology=Topology(Fabric(accelerator="cpu", devices=1)),
+        data=SimpleNamespace(validation=lambda: samples),
+        parameters=parameters_to_vector(network.parameters()),
+    )
+    assert validation_gradient(cast(Collaboration, run)).abs().sum() > 0
+    assert torch.backends.cudnn.enabled
 
 
 def test_values_of_coalitions_are_those_of_their_definitions(
@@ -296,3 +330,20 @@ def test_nothing_of_the_model_is_changed_by_measuring(run: Collaboration, honest
     before = parameters_to_vector(run.classifier.parameters()).clone()
     measures.end_round(run, result)
     assert torch.equal(parameters_to_vector(run.classifier.parameters()), before)
+
+
+def test_a_resumed_run_compares_with_the_previous_aggregate_on_its_device(
+    run: Collaboration, honest: Tensor, finish: Finish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measures = Measures(run, Assessment(), paid_by="cosine")
+    _round(measures, run, finish, honest)
+
+    def multiply(run: Collaboration, updates: object, vectors: dict[str, Tensor]) -> None:
+        raise RuntimeError(f"on {vectors['previous'].device}")
+
+    gram = honest @ honest.T
+    monkeypatch.setattr(callbacks.measures, "gram_matrix", lambda *_, **__: gram)
+    monkeypatch.setattr(callbacks.measures, "update_products", multiply)
+    monkeypatch.setattr(run.topology, "device", torch.device("meta"))
+    with pytest.raises(RuntimeError, match="on meta"):
+        measures.screen_round(run, range(len(honest)), [])

@@ -1,7 +1,10 @@
+from types import SimpleNamespace
+from typing import cast
+
 import pytest
 import torch
 
-from aequa_lightning.collaboration.local import FlatParameters, LocalWork, batches, unpack_optimizers
+from aequa_lightning.collaboration.local import FlatParameters, LocalTrainer, LocalWork, batches, unpack_optimizers
 from aequa_lightning.errors import InputError
 
 
@@ -66,3 +69,17 @@ def test_work_that_is_cut_begins_like_the_whole() -> None:
     assert len(part) == 4 < len(whole)
     assert all(torch.equal(a, b) for a, b in zip(part, whole, strict=False))
     assert work.within(99, 10, 3) == work.within(None, 10, 3) == work
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_a_kept_optimizer_state_returns_to_where_the_optimizer_wants_it(fused: bool) -> None:
+    weight = torch.nn.Parameter(torch.zeros(2))
+    kept = {0: {"step": torch.tensor(3.0), "exp_avg": torch.ones(2)}}
+    trainer = SimpleNamespace(
+        optimizer=SimpleNamespace(optimizer=torch.optim.Adam([weight], fused=fused)),
+        fabric=SimpleNamespace(device=torch.device("meta")),
+        _trainable=[weight],
+    )
+    LocalTrainer._load_optimizer_state(cast(LocalTrainer, trainer), kept)
+    state = trainer.optimizer.optimizer.state[weight]
+    assert (state["step"].device.type, state["exp_avg"].device.type) == ("meta" if fused else "cpu", "meta")
