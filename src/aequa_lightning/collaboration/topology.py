@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from lightning.fabric import Fabric
+from lightning.fabric.accelerators import MPSAccelerator
 from lightning.fabric.loggers import Logger
 from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from lightning.fabric.strategies import DDPStrategy
@@ -60,12 +61,14 @@ class ReplicaStrategy(DDPStrategy):
         if self.replicas == 1:
             return module
         assert self.mesh is not None
-        device_ids = self._determine_ddp_device_ids()
-        # DDP is to be built on a side stream when graphs of it may be captured later.
-        stream = torch.cuda.stream(torch.cuda.Stream()) if device_ids is not None else nullcontext()
-        with stream:
-            group = self.mesh.get_group("replica")
-            return DistributedDataParallel(module, device_ids=device_ids, process_group=group, **self._ddp_kwargs)
+        # On the stream that computes, not on another as in Lightning: what the backward of a narrow width adds to
+        # gradients in place, DDP reads, and autograd would make no other stream wait for it.
+        return DistributedDataParallel(
+            module,
+            device_ids=self._determine_ddp_device_ids(),
+            process_group=self.mesh.get_group("replica"),
+            **self._ddp_kwargs,
+        )
 
 
 class Topology:
@@ -138,7 +141,7 @@ def build_fabric(
     One process needs no process group. Several are forked; under ``torchrun`` and ``srun`` they exist already.
 
     Args:
-        accelerator: As of Fabric: ``cpu``, ``cuda``, ``auto`` ...
+        accelerator: As of Fabric: ``cpu``, ``cuda``, ``auto`` ...; ``auto`` takes no Apple GPU.
         devices: Processes per node.
         num_nodes: Number of machines.
         precision: As of Fabric.
@@ -169,7 +172,14 @@ def build_fabric(
                 f"cannot be used here: {error}"
             ) from error
 
+    if accelerator == "auto" and MPSAccelerator.is_available():
+        accelerator = "cpu"
     single = fabric("auto")
+    if isinstance(single.strategy.accelerator, MPSAccelerator):
+        raise InputError(
+            f"trainer.accelerator={accelerator!r}: Apple's GPUs have no double precision, in which updates are "
+            "averaged; set it to cpu."
+        )
     if single.world_size == 1 and single.strategy.__class__.__name__ == "SingleDeviceStrategy" and not external:
         if replicas != 1:
             raise InputError(f"trainer.replicas={replicas} needs as many processes: set trainer.devices to a multiple.")
@@ -213,6 +223,8 @@ def launch(
 
     def body(fabric: Fabric) -> Any:
         torch.set_num_threads(threads)
+        # The same seed is to give the same result on GPUs too, and cuDNN has kernels whose sums depend on chance.
+        torch.backends.cudnn.deterministic = True
         keep_freed_memory()
         watched = nullcontext() if timeout is None or fabric.world_size > 1 else watching_itself(run_dir, timeout)
         with _process_group(), watched:

@@ -1,11 +1,15 @@
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
 from lightning.fabric import Fabric
+from lightning.fabric.accelerators import MPSAccelerator
 
-from aequa_lightning.collaboration.topology import Topology, build_fabric
+from aequa_lightning.collaboration import topology
+from aequa_lightning.collaboration.topology import ReplicaStrategy, Topology, build_fabric
 from aequa_lightning.errors import InputError
 
 
@@ -24,12 +28,12 @@ def _build(**options: object) -> Fabric:
 
 
 def test_a_single_process_needs_no_group() -> None:
-    topology = Topology(_build())
-    assert (topology.processes, topology.groups, topology.replicas, topology.rank) == (1, 1, 1, 0)
+    alone = Topology(_build())
+    assert (alone.processes, alone.groups, alone.replicas, alone.rank) == (1, 1, 1, 0)
     table = torch.tensor([1.0, 2.0])
-    assert torch.equal(topology.share(table), table)
-    assert topology.any(True)
-    assert not topology.any(False)
+    assert torch.equal(alone.share(table), table)
+    assert alone.any(True)
+    assert not alone.any(False)
 
 
 @pytest.mark.parametrize(
@@ -45,3 +49,25 @@ def test_a_single_process_needs_no_group() -> None:
 def test_what_cannot_be_is_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         _build(**options)
+
+
+def test_apples_gpus_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MPSAccelerator, "is_available", staticmethod(lambda: True))
+    monkeypatch.setattr(MPSAccelerator, "parse_devices", staticmethod(lambda devices: [0]))
+    assert _build(accelerator="auto").device.type == "cpu"
+    with pytest.raises(InputError, match="double precision"):
+        _build(accelerator="mps")
+
+
+def test_replicas_read_gradients_on_the_stream_that_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("another stream")
+
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(torch.cuda, "Stream", refuse)
+    monkeypatch.setattr(topology, "DistributedDataParallel", lambda module, **options: given.update(options))
+    strategy = ReplicaStrategy(2, run_dir=Path("run"))
+    monkeypatch.setattr(strategy, "_determine_ddp_device_ids", lambda: [1])
+    strategy.mesh = cast(Any, SimpleNamespace(get_group=lambda name: name))
+    strategy.setup_module(torch.nn.Linear(1, 1))
+    assert given == {"device_ids": [1], "process_group": "replica"}
