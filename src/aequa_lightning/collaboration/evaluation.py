@@ -17,7 +17,7 @@ EVALUATION_BATCH = 500
 def input_batches(dataset: TensorDataset, device: torch.device) -> Iterator[Tensor]:
     """Yield the inputs of a data set in evaluation batches on the device."""
     for batch in dataset.tensors[0].split(EVALUATION_BATCH):
-        yield channels_last(batch.to(device))
+        yield channels_last(batch.to(device, non_blocking=True))
 
 
 @torch.no_grad()
@@ -34,7 +34,7 @@ def mark_correct(network: torch.nn.Module, dataset: TensorDataset, *, device: to
     """
     network.eval()
     batches = zip(input_batches(dataset, device), dataset.tensors[1].split(EVALUATION_BATCH), strict=True)
-    return torch.cat([network(batch).argmax(-1) == classes.to(device) for batch, classes in batches])
+    return torch.cat([network(batch).argmax(-1) == classes.to(device, non_blocking=True) for batch, classes in batches])
 
 
 def count_correct(network: torch.nn.Module, dataset: TensorDataset, *, device: torch.device) -> int:

@@ -14,8 +14,9 @@ from torch import Tensor
 RESOLUTION = 2.0**-40
 # An update that moves a parameter further has exploded; the weighted sums of the others stay exact.
 LARGEST_UPDATE = 2.0**12
-# Numbers that are rounded at a time: as float64 they stay in the processor's second cache.
-CHUNK = 2**15
+# Numbers that are rounded at a time: as float64 they stay in the processor's second cache. On another device every
+# chunk costs the start of some operations, and 128 MiB are few.
+CHUNK, CHUNK_ON_DEVICE = 2**15, 2**24
 
 
 def acceptable(updates: Tensor) -> Tensor:
@@ -80,7 +81,8 @@ class ExactSum:
             weights: The K weights.
         """
         factors = torch.tensor(weights, dtype=torch.float64, device=updates.device)[:, None] / RESOLUTION
-        columns = max(1, CHUNK // len(weights))
+        chunk = CHUNK if updates.device.type == "cpu" else CHUNK_ON_DEVICE
+        columns = max(1, chunk // len(weights))
         for part, total in zip(updates.split(columns, dim=1), self.total.split(columns), strict=True):
             total.add_(part.double().mul_(factors).round_().sum(0), alpha=RESOLUTION)
 

@@ -250,12 +250,13 @@ class LocalTrainer:
     def _share(self, batch: Tensor) -> tuple[Tensor, float]:
         """Return this replica's part of a batch and the factor that makes the mean over replicas the batch's mean."""
         replicas = self.topology.replicas
+        # A blocking copy would wait for all steps before; this one has read the numbers when it returns.
         if replicas == 1:
-            return batch.to(self.fabric.device), 1.0
+            return batch.to(self.fabric.device, non_blocking=True), 1.0
         share = batch[self.topology.replica :: replicas]
         scale = len(share) * replicas / len(batch)
         # Every replica must take part in the backward pass, so one without a sample repeats one at no weight.
-        return (share if len(share) else batch[:1]).to(self.fabric.device), scale
+        return (share if len(share) else batch[:1]).to(self.fabric.device, non_blocking=True), scale
 
 
 def unpack_optimizers(configured: Any) -> tuple[Optimizer, LRScheduler | None]:

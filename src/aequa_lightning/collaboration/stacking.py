@@ -172,13 +172,14 @@ class StackedTrainer:
         teacher: Tensor | None = None
         pupils = () if distillation is None else distillation.pupils(drawn)
         if distillation is not None and distillation.teacher is not None and pupils:
-            rows = _index(batch.rows)
+            rows = _index(batch.rows, losses.device)
             with torch.no_grad():
                 taken = {name: value[rows] for name, value in values.items()}
                 teacher = networks[distillation.teacher](taken, batch.inputs)
         for width in drawn:
             places = [place for place, widths in enumerate(batch.widths) if width in widths]
-            rows, some = _index([batch.rows[place] for place in places]), _index(places)
+            rows = _index([batch.rows[place] for place in places], losses.device)
+            some = _index(places, losses.device)
             taken = {name: value[rows].detach().requires_grad_() for name, value in values.items()}
             outputs = networks[width](taken, batch.inputs[some])
             of_each = _cross_entropies(outputs, batch.targets[some])
@@ -253,8 +254,9 @@ class _Schedule:
         for row in range(self.active[step]):
             by_size.setdefault(len(self._indices[row][step]), []).append(row)
         for rows in by_size.values():
-            index = torch.stack([self._indices[row][step] for row in rows]) + self._offsets[_index(rows)]
-            index = index.to(self._targets.device)
+            offsets = self._offsets[_index(rows, self._offsets.device)]
+            index = torch.stack([self._indices[row][step] for row in rows]) + offsets
+            index = index.to(self._targets.device, non_blocking=True)
             inputs = self._augmented(self._inputs[index], rows)
             yield _Batch(rows, inputs, self._targets[index], [self._widths(row, step) for row in rows])
 
@@ -276,9 +278,12 @@ class _Schedule:
         return torch.stack(augmented)
 
 
-def _index(rows: list[int]) -> slice | Tensor:
+def _index(rows: list[int], device: torch.device) -> slice | Tensor:
     """Return what takes the given rows, ascending, out of a table: without a copy where they are the first ones."""
-    return slice(0, len(rows)) if rows[-1] == len(rows) - 1 else torch.tensor(rows)
+    if rows[-1] == len(rows) - 1:
+        return slice(0, len(rows))
+    # Moved once, and without waiting for the device; indexing would move it for every table.
+    return torch.tensor(rows).to(device, non_blocking=True)
 
 
 def _rearranged(table: Tensor, rows: list[int]) -> Tensor:

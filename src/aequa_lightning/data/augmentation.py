@@ -43,7 +43,7 @@ class CropAndFlip(v2.Transform):  # type: ignore[misc]  # torchvision is not typ
         """Return the crops of a batch (images, channels, height, width), of the same shape."""
         height, width = inpt.shape[-2:]
         windows = functional.pad(inpt, [self.padding] * 4).unfold(2, height, 1).unfold(3, width, 1)
-        top, left = params["corners"].to(inpt.device)
+        top, left = params["corners"].to(inpt.device, non_blocking=True)
         crops = windows[torch.arange(len(inpt), device=inpt.device), :, top, left]
-        mirrored = params["mirrored"].to(inpt.device).view(-1, 1, 1, 1)
+        mirrored = params["mirrored"].to(inpt.device, non_blocking=True).view(-1, 1, 1, 1)
         return torch.where(mirrored, functional.horizontal_flip(crops), crops)
