@@ -17,7 +17,6 @@ from torch.nn import functional
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from torch.utils.data import TensorDataset
 
-from aequa_lightning import callbacks
 from aequa_lightning.callbacks.measures import Assessment, Measures
 from aequa_lightning.callbacks.valuation import validation_gradient
 from aequa_lightning.collaboration import exchange
@@ -330,20 +329,3 @@ def test_nothing_of_the_model_is_changed_by_measuring(run: Collaboration, honest
     before = parameters_to_vector(run.classifier.parameters()).clone()
     measures.end_round(run, result)
     assert torch.equal(parameters_to_vector(run.classifier.parameters()), before)
-
-
-def test_a_resumed_run_compares_with_the_previous_aggregate_on_its_device(
-    run: Collaboration, honest: Tensor, finish: Finish, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    measures = Measures(run, Assessment(), paid_by="cosine")
-    _round(measures, run, finish, honest)
-
-    def multiply(run: Collaboration, updates: object, vectors: dict[str, Tensor]) -> None:
-        raise RuntimeError(f"on {vectors['previous'].device}")
-
-    gram = honest @ honest.T
-    monkeypatch.setattr(callbacks.measures, "gram_matrix", lambda *_, **__: gram)
-    monkeypatch.setattr(callbacks.measures, "update_products", multiply)
-    monkeypatch.setattr(run.topology, "device", torch.device("meta"))
-    with pytest.raises(RuntimeError, match="on meta"):
-        measures.screen_round(run, range(len(honest)), [])

@@ -1,0 +1,98 @@
+"""Whole runs on a GPU that is not there: nothing mixes devices, also after a resume."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.fabric import Fabric
+
+from aequa_lightning.callbacks import Rewards
+from aequa_lightning.callbacks.measures import Assessment
+from aequa_lightning.collaboration.aggregators import FedAdam
+from aequa_lightning.collaboration.checkpoint import load_last
+from aequa_lightning.collaboration.corrections import Scaffold
+from aequa_lightning.collaboration.engine import Collaboration
+from aequa_lightning.collaboration.local import LocalWork
+from aequa_lightning.collaboration.plan import Plan
+from aequa_lightning.collaboration.stacking import Job, StackedTrainer
+from aequa_lightning.collaboration.state import restore
+from aequa_lightning.data import DigitsData
+from aequa_lightning.mechanisms import CGSV, AequaTraining, Mechanism
+from aequa_lightning.training import SlimmableClassifier
+from tests.helpers.pretended_gpu import GPU, PretendedGPU
+
+MEASURES = Assessment(measures=("cosine", "class_cosine", "alignment", "loo", "cffl"), utility="accuracy")
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> PretendedGPU:
+    return PretendedGPU(monkeypatch)
+
+
+def _plan(folder: Path, **options: Any) -> Plan:
+    defaults = {"max_rounds": 1, "work": LocalWork(steps=2), "participants_per_round": None, "aggregator": FedAdam()}
+    common = {"checkpoint_every": 1, "seed": 0, "run_dir": folder, "mechanism": "", "standalone": False}
+    return Plan(**defaults | common | options)  # type: ignore[arg-type]
+
+
+def _run(plan: Plan, mechanism: Mechanism) -> Collaboration:
+    data = DigitsData(participants=3, train_samples=120, test_samples=30, augment=True)
+    torch.manual_seed(0)
+    model = SlimmableClassifier(
+        10,
+        data.input_shape,
+        backbone="mlp",
+        backbone_options={"hidden": [8]},
+        widths=(1.0, 0.5),
+        distillation=0.5,
+        sampled_widths=1,
+    )
+    fabric = Fabric(accelerator="cpu", devices=1)
+    fabric._strategy._root_device = GPU  # type: ignore[attr-defined]
+    callbacks = [Rewards(mechanism, MEASURES, programs=False)]
+    return Collaboration(fabric, model, data, plan=plan, callbacks=callbacks)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "options"),
+    [
+        (AequaTraining(contribution="cosine", resolution=1.0), {"correction": Scaffold(), "participant_state": "keep"}),
+        (CGSV(), {"stacking": 2}),
+    ],
+    ids=["widths", "models"],
+)
+def test_a_run_and_its_resume_mix_no_devices(
+    gpu: PretendedGPU, tmp_path: Path, mechanism: Mechanism, options: dict[str, Any]
+) -> None:
+    plan = _plan(tmp_path, **options)
+    with gpu:
+        first = _run(plan, mechanism)
+        assert first.fit()
+        assert gpu.holds(first.parameters)
+        resumed = _run(replace(plan, max_rounds=2), mechanism)
+        state = load_last(tmp_path / "checkpoints")
+        assert state is not None
+        restore(resumed, state)
+        assert resumed.fit()
+
+
+def test_no_step_waits_for_the_gpu(gpu: PretendedGPU, tmp_path: Path) -> None:
+    with gpu:
+        run = _run(_plan(tmp_path), CGSV())
+
+        def alone(work: LocalWork) -> None:
+            run.train_from(run.parameters, 0, work, keys=("trial",), grid=(1.0, 0.5))
+
+        def stacked(work: LocalWork) -> None:
+            jobs = [Job(*run.participant(index), work, keys=("trial", index)) for index in (0, 1)]
+            StackedTrainer(run.local).train(run.parameters.expand(2, -1), jobs, grid=(1.0, 0.75, 0.625, 0.5))
+
+        for train in (alone, stacked):
+            waits = []
+            for steps in (1, 1, 4):
+                before = gpu.waits
+                train(LocalWork(steps=steps))
+                waits.append(gpu.waits - before)
+            assert waits[1] == waits[2]
