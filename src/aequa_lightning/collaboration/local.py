@@ -11,6 +11,7 @@ from lightning.fabric import Fabric
 from lightning.fabric.plugins import Precision
 from lightning.fabric.wrappers import _FabricModule, _FabricOptimizer
 from torch import Tensor
+from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
@@ -150,6 +151,8 @@ class LocalTrainer:
         self._forward: Callable[..., Tensor] = self.module
         self._backward: Callable[[Tensor], Any] = partial(fabric.backward, model=self.module)
         self._no_sync: Callable[[], AbstractContextManager[Any]] = partial(fabric.no_backward_sync, self.module)
+        self._scaler: GradScaler | None = getattr(fabric.strategy.precision, "scaler", None)
+        self._first_scale = self._scaler.state_dict() if self._scaler is not None else {}
         if self.topology.replicas == 1:
             self._no_sync = nullcontext
             if type(fabric.strategy.precision) is Precision:
@@ -184,6 +187,9 @@ class LocalTrainer:
             The mean loss over steps and widths.
         """
         self._load_optimizer_state(optimizer_state or {})
+        if self._scaler is not None:
+            # What one participant's gradients made of the scale depends on the process, and is in no checkpoint.
+            self._scaler.load_state_dict(self._first_scale)
         self.set_training_mode()
         seed = derive_seed(self.seed, *keys)
         seed_global_generators(derive_seed(seed, "replica", self.topology.replica), self.fabric.device)

@@ -3,9 +3,12 @@ from typing import cast
 
 import pytest
 import torch
+from lightning.fabric import Fabric
+from lightning.fabric.plugins import MixedPrecision
 
 from aequa_lightning.collaboration.local import FlatParameters, LocalTrainer, LocalWork, batches, unpack_optimizers
 from aequa_lightning.errors import InputError
+from aequa_lightning.training import SlimmableClassifier
 
 
 @pytest.mark.parametrize("samples", [1, 2, 7, 8, 9, 16, 17])
@@ -83,3 +86,27 @@ def test_a_kept_optimizer_state_returns_to_where_the_optimizer_wants_it(fused: b
     LocalTrainer._load_optimizer_state(cast(LocalTrainer, trainer), kept)
     state = trainer.optimizer.optimizer.state[weight]
     assert (state["step"].device.type, state["exp_avg"].device.type) == ("meta" if fused else "cpu", "meta")
+
+
+def test_a_loss_scale_is_not_passed_on_to_the_next_participant() -> None:
+    scaler = torch.amp.GradScaler("cpu", init_scale=4.0, growth_interval=1)
+    fabric = Fabric(accelerator="cpu", devices=1, plugins=MixedPrecision("16-mixed", "cpu", scaler))
+    classifier = SlimmableClassifier(3, (5,), backbone="mlp", backbone_options={"hidden": [4]}, widths=(1.0, 0.5))
+    trainer = LocalTrainer(fabric, classifier, batch_size=2, seed=0)
+    inputs, targets, start = torch.randn(6, 5), torch.tensor([0, 1, 2, 0, 1, 2]), trainer.parameters.clone()
+
+    def reached() -> torch.Tensor:
+        trainer.parameters.copy_(start)
+        trainer.train(inputs, targets, LocalWork(), keys=("participant", 1))
+        return trainer.parameters.clone()
+
+    first = reached()
+    assert scaler.get_scale() == 4 * 2**3
+    assert not torch.equal(first, start)
+    # Another participant's gradients overflow, and no step of it counts.
+    trainer.parameters.copy_(start)
+    trainer.train(inputs * torch.inf, targets, LocalWork(), keys=("participant", 0))
+    assert scaler.get_scale() < 4
+    assert torch.equal(trainer.parameters, start)
+    assert torch.equal(reached(), first)
+    assert scaler.get_scale() == 4 * 2**3
