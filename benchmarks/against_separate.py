@@ -1,69 +1,90 @@
 """One slimmable network against separately trained networks of the same widths, for equal epochs.
 
 Usage: python -m benchmarks.against_separate [--npz FILE] [--train_samples N] [--epochs E] [--seeds S] [--lr L]
-    [--widest_share W] [--narrowest_share N]
+    [--network cnn|cnn3] [--cosine] [--widest_share W] [--narrowest_share N] [--hard_weight H]
 
-Trains the paper's CNN by the sandwich rule over widths 1, .75, .5 and .25, and each of those widths alone with the
-same optimizer, batches and number of epochs; prints the test accuracy of both per width, mean and standard deviation
-over the seeds. The data are Fashion-MNIST (Debian's package) or the arrays of a file. The shared network's loss is the
-mean over widths, or has larger shares of the two ends, as in the package.
+Trains a network by the sandwich rule over widths 1, .75, .5 and .25, and each of those widths alone with the same
+optimizer, learning rates, batches and number of epochs; prints the test accuracy of both per width, mean and standard
+deviation over the seeds. The data are Fashion-MNIST (Debian's package) or the arrays of a file. The networks are the
+paper's CNN, and three convolutions of 32, 64 and 128 channels with batch norm. The shared network's loss is the mean
+over widths, or what the package offers beyond it: larger shares of the two ends, in-place distillation.
 """
 
 import argparse
+import os
 import statistics
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from aequa_lightning.backbones import build_backbone
 from aequa_lightning.collaboration.evaluation import AtWidth, count_correct
 from aequa_lightning.collaboration.local import LocalWork, batches
 from aequa_lightning.data import CollaborativeData, FashionMNISTData, NpzData
-from aequa_lightning.slimmable import SlimmableModel, sandwich_step
+from aequa_lightning.slimmable import Distillation, SlimmableModel, sandwich_step
 
 WIDTHS = (1.0, 0.75, 0.5, 0.25)
+BATCH_SIZE = 64
+NETWORKS: dict[str, dict[str, Any]] = {"cnn": {}, "cnn3": {"channels": 32}}
 
 
-class Shares(NamedTuple):
-    """Shares of the two ends in a step's loss; None: that of the others."""
+@dataclass(frozen=True)
+class Recipe:
+    """How the networks are trained: epochs, learning rate and its course on both sides, the rest for the shared one.
 
-    widest: float | None
-    narrowest: float | None
+    Attributes:
+        epochs: Passes over the data.
+        lr: First learning rate of Adam.
+        cosine: Whether it falls to zero along a cosine; else it stays.
+        widest_share: The widest width's share of a step's loss; None: that of the others.
+        narrowest_share: The narrowest width's.
+        hard_weight: Share of a narrow width's loss against the targets, the rest against the widest's outputs; None:
+            all of it, without distillation.
+    """
+
+    epochs: int
+    lr: float
+    cosine: bool
+    widest_share: float | None
+    narrowest_share: float | None
+    hard_weight: float | None
 
 
 def train(
-    model: SlimmableModel,
-    widths: tuple[float, ...],
-    inputs: Tensor,
-    targets: Tensor,
-    *,
-    epochs: int,
-    lr: float,
-    seed: int,
-    shares: Shares,
+    model: SlimmableModel, widths: tuple[float, ...], inputs: Tensor, targets: Tensor, *, recipe: Recipe, seed: int
 ) -> None:
-    """Train the given widths of a model together, in place."""
-    optimizer = torch.optim.Adam(model.parameters(), lr=lr)
+    """Train the given widths of a model together, in place, and compute their norm statistics at the end."""
+    work = LocalWork(recipe.epochs)
+    optimizer = torch.optim.Adam(model.parameters(), lr=recipe.lr)
+    scheduler = CosineAnnealingLR(optimizer, work.count(len(targets), BATCH_SIZE)) if recipe.cosine else None
+    distillation = None if recipe.hard_weight is None else Distillation(hard_weight=recipe.hard_weight)
     model.train()
-    for batch in batches(len(targets), LocalWork(epochs), 64, seed=seed):
+    for batch in batches(len(targets), work, BATCH_SIZE, seed=seed):
         optimizer.zero_grad()
         sandwich_step(
             model,
             inputs[batch],
             targets[batch],
             widths,
-            widest_share=shares.widest,
-            narrowest_share=shares.narrowest,
+            distillation=distillation,
+            widest_share=recipe.widest_share,
+            narrowest_share=recipe.narrowest_share,
         )
         optimizer.step()
+        if scheduler is not None:
+            scheduler.step()
+    model.recalibrate(inputs.split(BATCH_SIZE))
 
 
-def compare(
-    data: CollaborativeData, *, epochs: int, lr: float, seed: int, shares: Shares
-) -> dict[float, tuple[float, float]]:
+def compare(seed: int, data: CollaborativeData, *, network: str, recipe: Recipe) -> dict[float, tuple[float, float]]:
     """Return test accuracy of each width: in the shared network, and trained alone."""
+    torch.set_num_threads(1)
     inputs, targets = data.pooled().tensors
     test, example = data.test(), torch.zeros(1, *data.input_shape)
 
@@ -72,15 +93,15 @@ def compare(
 
     def fresh() -> SlimmableModel:
         torch.manual_seed(seed)
-        full = build_backbone("cnn", num_classes=data.num_classes, input_shape=data.input_shape)
-        return SlimmableModel(full, WIDTHS, example)
+        sizes = {"num_classes": data.num_classes, "input_shape": data.input_shape}
+        return SlimmableModel(build_backbone(network, **sizes, **NETWORKS[network]), WIDTHS, example)
 
     shared = fresh()
-    train(shared, WIDTHS, inputs, targets, epochs=epochs, lr=lr, seed=seed, shares=shares)
+    train(shared, WIDTHS, inputs, targets, recipe=recipe, seed=seed)
     results = {}
     for width in WIDTHS:
         alone = SlimmableModel(_initialised(fresh(), width), (1.0,), example)
-        train(alone, (1.0,), inputs, targets, epochs=epochs, lr=lr, seed=seed, shares=shares)
+        train(alone, (1.0,), inputs, targets, recipe=recipe, seed=seed)
         results[width] = accuracy(AtWidth(shared, width)), accuracy(alone)
     return results
 
@@ -102,20 +123,19 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--lr", type=float, default=1e-3, help="learning rate of Adam, for both sides")
+    parser.add_argument("--network", choices=NETWORKS, default="cnn")
+    parser.add_argument("--cosine", action="store_true", help="let the learning rate fall to zero, on both sides")
     parser.add_argument("--widest_share", type=float, help="its share of the shared network's loss, in (0, 1)")
     parser.add_argument("--narrowest_share", type=float, help="its share of the shared network's loss, in (0, 1)")
+    parser.add_argument("--hard_weight", type=float, help="distils the widest into the others, the rest of the weight")
     options = parser.parse_args()
-    torch.set_num_threads(1)
     sizes = {"participants": 1, "train_samples": options.train_samples}
     data = NpzData(str(options.npz), **sizes) if options.npz else FashionMNISTData(**sizes)
-    shares = Shares(options.widest_share, options.narrowest_share)
-    runs = [
-        compare(data, epochs=options.epochs, lr=options.lr, seed=seed, shares=shares) for seed in range(options.seeds)
-    ]
-    print(
-        f"{type(data).__name__}, {len(data.pooled())} samples, {options.epochs} epochs, {options.seeds} seeds, "
-        f"learning rate {options.lr:g}, {shares}"
-    )
+    recipe = Recipe(**{name: getattr(options, name) for name in Recipe.__dataclass_fields__})
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        work = partial(compare, data=data, network=options.network, recipe=recipe)
+        runs = list(pool.map(work, range(options.seeds)))
+    print(f"{type(data).__name__}, {len(data.pooled())} samples, {options.network}, {options.seeds} seeds, {recipe}")
     print("| width | shared | alone | difference |")
     print("|---|---|---|---|")
     for width in WIDTHS:
