@@ -225,14 +225,13 @@ class LocalTrainer:
 
     def _load_optimizer_state(self, kept: OptimizerState) -> None:
         # The optimizer is the same object for all, so what one participant left in it must go.
-        optimizer = self.optimizer.optimizer
+        optimizer, device = self.optimizer.optimizer, self.fabric.device
         optimizer.state.clear()
         # Numbers such as a count of steps stay on the CPU, where torch keeps them unless one kernel does a whole step.
-        options = optimizer.defaults
-        moved = 0 if options.get("fused") or options.get("capturable") else 1
+        with_numbers = optimizer.defaults.get("fused") or optimizer.defaults.get("capturable")
         for place, values in kept.items():
             optimizer.state[self._trainable[place]] = {
-                name: value.to(self.fabric.device) if isinstance(value, Tensor) and value.ndim >= moved else value
+                name: value.to(device) if isinstance(value, Tensor) and (value.ndim or with_numbers) else value
                 for name, value in values.items()
             }
 
