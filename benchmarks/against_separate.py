@@ -1,7 +1,7 @@
 """One slimmable network against separately trained networks of the same widths, for equal epochs.
 
 Usage: python -m benchmarks.against_separate [--npz FILE] [--train_samples N] [--epochs E] [--seeds S] [--lr L]
-    [--network cnn|cnn3] [--cosine] [--widest_share W] [--narrowest_share N] [--hard_weight H]
+    [--network cnn|cnn3] [--cosine] [--widest_share W] [--narrowest_share N] [--distillation D]
 
 Trains a network by the sandwich rule over widths 1, .75, .5 and .25, and each of those widths alone with the same
 optimizer, learning rates, batches and number of epochs; prints the test accuracy of both per width, mean and standard
@@ -14,7 +14,7 @@ import argparse
 import os
 import statistics
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,24 +36,25 @@ NETWORKS: dict[str, dict[str, Any]] = {"cnn": {}, "cnn3": {"channels": 32}}
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the networks are trained: epochs, learning rate and its course on both sides, the rest for the shared one.
+    """What is trained, and how: the first four on both sides, the rest for the shared network, as in the package.
 
     Attributes:
+        network: A key of ``NETWORKS``.
         epochs: Passes over the data.
         lr: First learning rate of Adam.
         cosine: Whether it falls to zero along a cosine; else it stays.
         widest_share: The widest width's share of a step's loss; None: that of the others.
         narrowest_share: The narrowest width's.
-        hard_weight: Share of a narrow width's loss against the targets, the rest against the widest's outputs; None:
-            all of it, without distillation.
+        distillation: Share of the narrow widths' loss that is taught by the widest's outputs.
     """
 
+    network: str
     epochs: int
     lr: float
     cosine: bool
     widest_share: float | None
     narrowest_share: float | None
-    hard_weight: float | None
+    distillation: float
 
 
 def train(
@@ -63,7 +64,7 @@ def train(
     work = LocalWork(recipe.epochs)
     optimizer = torch.optim.Adam(model.parameters(), lr=recipe.lr)
     scheduler = CosineAnnealingLR(optimizer, work.count(len(targets), BATCH_SIZE)) if recipe.cosine else None
-    distillation = None if recipe.hard_weight is None else Distillation(hard_weight=recipe.hard_weight)
+    distillation = Distillation(hard_weight=1 - recipe.distillation) if recipe.distillation else None
     model.train()
     for batch in batches(len(targets), work, BATCH_SIZE, seed=seed):
         optimizer.zero_grad()
@@ -82,7 +83,7 @@ def train(
     model.recalibrate(inputs.split(BATCH_SIZE))
 
 
-def compare(seed: int, data: CollaborativeData, *, network: str, recipe: Recipe) -> dict[float, tuple[float, float]]:
+def compare(seed: int, data: CollaborativeData, *, recipe: Recipe) -> dict[float, tuple[float, float]]:
     """Return test accuracy of each width: in the shared network, and trained alone."""
     torch.set_num_threads(1)
     inputs, targets = data.pooled().tensors
@@ -94,7 +95,8 @@ def compare(seed: int, data: CollaborativeData, *, network: str, recipe: Recipe)
     def fresh() -> SlimmableModel:
         torch.manual_seed(seed)
         sizes = {"num_classes": data.num_classes, "input_shape": data.input_shape}
-        return SlimmableModel(build_backbone(network, **sizes, **NETWORKS[network]), WIDTHS, example)
+        full = build_backbone(recipe.network, **sizes, **NETWORKS[recipe.network])
+        return SlimmableModel(full, WIDTHS, example)
 
     shared = fresh()
     train(shared, WIDTHS, inputs, targets, recipe=recipe, seed=seed)
@@ -127,15 +129,14 @@ def main() -> None:
     parser.add_argument("--cosine", action="store_true", help="let the learning rate fall to zero, on both sides")
     parser.add_argument("--widest_share", type=float, help="its share of the shared network's loss, in (0, 1)")
     parser.add_argument("--narrowest_share", type=float, help="its share of the shared network's loss, in (0, 1)")
-    parser.add_argument("--hard_weight", type=float, help="distils the widest into the others, the rest of the weight")
+    parser.add_argument("--distillation", type=float, default=0.0, help="share of the others' loss that it teaches")
     options = parser.parse_args()
     sizes = {"participants": 1, "train_samples": options.train_samples}
     data = NpzData(str(options.npz), **sizes) if options.npz else FashionMNISTData(**sizes)
-    recipe = Recipe(**{name: getattr(options, name) for name in Recipe.__dataclass_fields__})
+    recipe = Recipe(**{field.name: getattr(options, field.name) for field in fields(Recipe)})
     with ProcessPoolExecutor(os.cpu_count()) as pool:
-        work = partial(compare, data=data, network=options.network, recipe=recipe)
-        runs = list(pool.map(work, range(options.seeds)))
-    print(f"{type(data).__name__}, {len(data.pooled())} samples, {options.network}, {options.seeds} seeds, {recipe}")
+        runs = list(pool.map(partial(compare, data=data, recipe=recipe), range(options.seeds)))
+    print(f"{type(data).__name__}, {len(data.pooled())} samples, {options.seeds} seeds, {recipe}")
     print("| width | shared | alone | difference |")
     print("|---|---|---|---|")
     for width in WIDTHS:

@@ -52,7 +52,7 @@ class CollaborativeTrainer:
     """Trains one slimmable model with many participants and pays each with the width it earned.
 
     Args:
-        accelerator: ``cpu``, ``cuda`` ... or ``auto``, as of Lightning; Apple's GPUs lack double precision.
+        accelerator: ``cpu``, ``cuda`` ... or ``auto``, as of Lightning, but no Apple GPU: they lack double precision.
         devices: Processes per machine; ``auto`` is one per GPU, or one.
         num_nodes: Number of machines.
         precision: ``32-true``, ``16-mixed`` or ``bf16-mixed``.

@@ -180,13 +180,13 @@ def test_options_that_make_no_sense(words: tuple[str, ...]) -> None:
 
 def send_when_the_next_cell_begins(number: signal.Signals) -> AbstractContextManager[object]:
     """Send this process a signal when one cell has finished and the next has been handed over."""
+    hand_over = Worker.give
 
     def give(worker: Worker, cell: Cell) -> None:
         hand_over(worker, cell)
         if finished():
             os.kill(os.getpid(), number)
 
-    hand_over = Worker.give
     return mock.patch.object(Worker, "give", give)
 
 

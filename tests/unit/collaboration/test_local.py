@@ -89,6 +89,7 @@ def test_a_kept_optimizer_state_returns_to_where_the_optimizer_wants_it(fused: b
 
 
 def test_a_loss_scale_is_not_passed_on_to_the_next_participant() -> None:
+    torch.manual_seed(0)
     scaler = torch.amp.GradScaler("cpu", init_scale=4.0, growth_interval=1)
     fabric = Fabric(accelerator="cpu", devices=1, plugins=MixedPrecision("16-mixed", "cpu", scaler))
     classifier = SlimmableClassifier(3, (5,), backbone="mlp", backbone_options={"hidden": [4]}, widths=(1.0, 0.5))
