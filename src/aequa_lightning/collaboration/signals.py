@@ -31,6 +31,21 @@ class StopRequest:
 
 
 @contextmanager
+def holding_back_signals() -> Iterator[None]:
+    """Let stop signals wait for the end of the block; in a process started in it they wait for ``let_in_signals``."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    try:
+        yield
+    finally:
+        let_in_signals()
+
+
+def let_in_signals() -> None:
+    """Receive stop signals, also those that were held back."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+
+
+@contextmanager
 def passing_on_signals(children: Sequence[int]) -> Iterator[StopRequest]:
     """Hand stop signals on to forked processes: schedulers and users know the parent's number only.
 

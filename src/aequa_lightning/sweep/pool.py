@@ -4,13 +4,19 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
 import torch
 
 from aequa_lightning.collaboration.forking import die_with
-from aequa_lightning.collaboration.signals import passing_on_signals
+from aequa_lightning.collaboration.signals import (
+    STOP_SIGNALS,
+    holding_back_signals,
+    let_in_signals,
+    passing_on_signals,
+)
 from aequa_lightning.errors import RunInterrupted
 from aequa_lightning.sweep.cells import CellRunner
 from aequa_lightning.sweep.matrix import Cell
@@ -56,20 +62,23 @@ class Worker:
         self.process: BaseProcess = context.Process(target=_serve, args=(other, runner, os.getpid()))  # type: ignore[attr-defined]
         if device is not None:
             os.environ[VISIBLE] = device
-        self.process.start()
+        with holding_back_signals():
+            self.process.start()
         other.close()
 
     def give(self, cell: Cell) -> None:
-        """Hand over the next cell."""
+        """Hand over the next cell; ``outcome`` tells if the process has ended meanwhile."""
         self.cell = cell
-        self.connection.send(cell)
+        with suppress(ConnectionError):
+            self.connection.send(cell)
 
     def outcome(self) -> tuple[bool, str | None]:
         """Return whether the cell has ended, and why it failed if it did; the process may have died over it."""
         assert self.cell is not None
         try:
             return True, self.connection.recv()
-        except EOFError:
+        except (EOFError, ConnectionError):
+            # The second one: it ended before it had read the cell.
             self.process.join()
         if self.process.exitcode == RunInterrupted().code:
             return False, None
@@ -78,7 +87,7 @@ class Worker:
 
     def dismiss(self) -> None:
         """End the process; it has no cell."""
-        if self.process.is_alive():
+        with suppress(ConnectionError):
             self.connection.send(None)
         self.process.join()
 
@@ -141,7 +150,8 @@ def _serve(connection: Connection, runner: CellRunner, parent: int) -> None:
     for name in [name for name in os.environ if name.startswith(OF_A_JOB)]:
         del os.environ[name]
     # Between cells there is nothing to save. Within one the engine listens, and saves before it ends.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+    for number in STOP_SIGNALS:
         signal.signal(number, lambda *_: os._exit(RunInterrupted().code))  # type: ignore[arg-type]
+    let_in_signals()
     while (cell := connection.recv()) is not None:
         connection.send(runner.run(cell))
