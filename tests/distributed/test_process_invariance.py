@@ -44,10 +44,11 @@ def test_processes_that_torchrun_starts_are_a_run(tmp_path: Path) -> None:
 def test_stacks_give_the_same_bits_on_any_number_of_processes(tmp_path: Path) -> None:
     options = ("--trainer.stacking=2", "--model.backbone=mlp")
     one, three = (fit(tmp_path / str(devices), *options, devices=devices, participants=5) for devices in (1, 3))
-    assert events(one, "start")[0]["stacking"]["size"] == 2
     assert largest_difference(one, three) == 0
     in_turn = fit(tmp_path / "in-turn", *options[1:], participants=5)
-    assert 0 < largest_difference(one, in_turn) < 1e-5
+    assert [events(run, "start")[0]["stacking"]["size"] for run in (one, three, in_turn)] == [2, 2, 1]
+    # Some processors round a stack's sums as those of its members.
+    assert largest_difference(one, in_turn) < 1e-5
 
 
 def test_two_replicas_give_the_result_of_one(tmp_path: Path) -> None:
