@@ -18,7 +18,8 @@ def test_replicas_share_the_times_of_the_first_and_the_mean_of_their_losses(tmp_
         seconds = torch.zeros(2)
         seconds[topology.group] = 1.0 + topology.rank
         mean = topology.mean_over_replicas(torch.tensor(float(topology.rank)))
-        torch.save((topology.share(seconds), mean), tmp_path / f"{topology.rank}.pt")
+        over_all = topology.mean_over_processes(float(topology.rank))
+        torch.save((topology.share(seconds), mean, over_all), tmp_path / f"{topology.rank}.pt")
 
     fabric = build_fabric(
         accelerator="cpu",
@@ -32,6 +33,7 @@ def test_replicas_share_the_times_of_the_first_and_the_mean_of_their_losses(tmp_
     )
     launch(fabric, work, threads=1, run_dir=tmp_path)
     for rank, mean in enumerate((0.5, 0.5, 2.5, 2.5)):
-        seconds, loss = torch.load(tmp_path / f"{rank}.pt")
+        seconds, loss, over_all = torch.load(tmp_path / f"{rank}.pt")
         assert seconds.tolist() == [1.0, 3.0]
         assert loss.item() == mean
+        assert over_all == 1.5

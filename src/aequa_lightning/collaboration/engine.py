@@ -201,9 +201,8 @@ class Collaboration:
             self.stacking.size,
         )
         hosted = self._placement.assign(stacks, self.topology.groups)[self.topology.group]
-        # A participant's row: its loss, whether its update was refused, and the seconds it took.
-        row = {index: place for place, index in enumerate(present)}
-        outcome = torch.zeros(len(present), 3, dtype=torch.float64)
+        # Of each participant: its loss, whether its update was refused, and the seconds it took.
+        reports: dict[int, tuple[float, bool, float]] = {}
         self.server.start_round()
         with watch.phase("training"), at("training"):
             for stack in hosted:
@@ -211,16 +210,16 @@ class Collaboration:
                 began = time.perf_counter()
                 trained = self.hosting.train(number, stack, weights)
                 seconds = (time.perf_counter() - began) / len(stack)
-                outcome[[row[index] for index in stack]] = torch.tensor(
-                    [(loss or 0.0, loss is None, seconds) for loss in trained], dtype=outcome.dtype
-                )
-                for index in stack:
+                for index, loss in zip(stack, trained, strict=True):
+                    reports[index] = (loss or 0.0, loss is None, seconds)
                     self.call("on_participant_end", index)
         with watch.phase("reduction"), at("reduction"):
-            outcome = self.topology.share(outcome)
-            losses = dict(zip(present, outcome[:, 0].tolist(), strict=True))
-            self._placement.note(dict(zip(present, outcome[:, 2].tolist(), strict=True)))
-            refused = [index for index in present if outcome[row[index], 1]]
+            nothing = (0.0, False, 0.0)
+            own = torch.tensor([reports.get(index, nothing) for index in present], dtype=torch.float64)
+            outcome = dict(zip(present, self.topology.share(own).tolist(), strict=True))
+            losses = {index: loss for index, (loss, _, _) in outcome.items()}
+            self._placement.note({index: seconds for index, (_, _, seconds) in outcome.items()})
+            refused = [index for index, (_, poisonous, _) in outcome.items() if poisonous]
             taken = {index: weights[index] for index in present if index not in refused}
             left_out = sorted({index for found in self.call("on_updates", list(taken), refused) for index in found})
             for index in left_out:

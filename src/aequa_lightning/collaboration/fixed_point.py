@@ -84,7 +84,8 @@ class ExactSum:
         chunk = CHUNK if updates.device.type == "cpu" else CHUNK_ON_DEVICE
         columns = max(1, chunk // len(weights))
         for part, total in zip(updates.split(columns, dim=1), self.total.split(columns), strict=True):
-            total.add_(part.double().mul_(factors).round_().sum(0), alpha=RESOLUTION)
+            rounded = part.double().mul_(factors).round_()
+            total.add_(rounded[0] if len(rounded) == 1 else rounded.sum(0), alpha=RESOLUTION)
 
     def mean(self, weight: Tensor) -> Tensor:
         """Return the weighted mean of what was added; call it after the sum over processes.

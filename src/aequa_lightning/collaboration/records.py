@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +66,7 @@ def describe_round(
     """
     spent = {} if run.private is None else {"epsilon": run.private.epsilon(run.round)}
     data, total = run.data, sum(weights.values())
+    held = Counter(run.widths[index] for index in losses)
     return {
         "round": run.round,
         **spent,
@@ -85,7 +87,7 @@ def describe_round(
         # Each participant receives what it holds and sends an update of the same size.
         "bytes_sent": 2
         * run.parameters.element_size()
-        * sum(run.holdings.count(run.widths[index]) for index in losses),
+        * sum(count * run.holdings.count(width) for width, count in held.items()),
     }
 
 

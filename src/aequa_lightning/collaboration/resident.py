@@ -35,8 +35,11 @@ class Resident:
             self._kept.move_to_end(index)
             return self._kept[index]
         inputs, targets = (tensor.to(self._device) for tensor in self._data.participant(index).tensors)
+        size = inputs.nbytes + targets.nbytes
+        if size > self._limit:
+            return inputs, targets
         self._kept[index] = inputs, targets
-        self._bytes += inputs.nbytes + targets.nbytes
+        self._bytes += size
         while self._bytes > self._limit:
             _, dropped = self._kept.popitem(last=False)
             self._bytes -= sum(tensor.nbytes for tensor in dropped)

@@ -6,7 +6,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -30,11 +30,14 @@ LARGEST = 64
 SMALLER = 3
 # Stacks that a round has at least where it can, so that one process and two have the same.
 STACKS = 2
-# What a stack must gain to be worth while: some is lost again where processes share the processor's caches.
-WORTH = 1.3
+# What a stack must gain to be worth while: less is within the error of the measurement.
+WORTH = 1.05
 # What a step may take for a network to count as small.
 SMALL_SECONDS = 0.02
-TRIED_STEPS = 3
+# Steps by which that is found out.
+FIRST_STEPS = 3
+# How much of a participant's work is tried. As much as possible: a stack takes time to be formed, too.
+TRIED_SECONDS = 0.08
 # Participants of the stack that are tried alone as well, at most.
 TRIED_ALONE = 8
 
@@ -88,8 +91,7 @@ def decide_stacking(run: Collaboration, events: Sequence[Event]) -> Stacking:
     alone, stacked = math.inf, [math.inf]
     if hindrance is None:
         with run.whereabouts.at("trying stacks"):
-            trial = _try(run, sizes) if run.is_global_zero else (alone, stacked, hindrance)
-            alone, stacked, hindrance = run.fabric.broadcast(trial)
+            alone, stacked, hindrance = _try(run, sizes)
     if asked != "auto":
         if hindrance is not None:
             raise InputError(f"trainer.stacking={asked} is not possible here: {hindrance}; set it to off.")
@@ -143,34 +145,39 @@ def obstacle(run: Collaboration) -> str | None:
 def _try(run: Collaboration, sizes: Sequence[int]) -> tuple[float, list[float], str | None]:
     """Return the seconds of a participant's step alone and in a stack of each size, and why there can be no stack.
 
-    The stacks are ones that could be, with participants as unequal as they are.
+    The stacks are ones that could be, with participants as unequal as they are. All processes try at once, as they will
+    train, because those of one machine share its caches and its memory; the seconds are their mean.
     """
-    work, device = LocalWork(steps=TRIED_STEPS), run.topology.device
+    device = run.topology.device
 
     def members(size: int) -> list[int]:
         return max(form_stacks(range(run.data.participants), run.widths, run.samples, size), key=len)
 
-    def train_alone(indices: Sequence[int]) -> None:
+    def train_alone(indices: Sequence[int], work: LocalWork) -> None:
         for index in indices:
             run.train_from(run.parameters, index, work, keys=("trial", index), grid=run.grid)
 
-    def train_stack(indices: Sequence[int]) -> None:
+    def train_stack(indices: Sequence[int], work: LocalWork) -> None:
         jobs = [Job(*run.participant(index), work, keys=("trial", index)) for index in indices]
         StackedTrainer(run.local).train(run.parameters.expand(len(jobs), -1), jobs, grid=run.grid)
 
-    def seconds(train: Callable[[Sequence[int]], None], indices: Sequence[int]) -> float:
-        return _least_seconds(partial(train, indices), device) / (TRIED_STEPS * len(indices))
+    def seconds(train: Callable[[Sequence[int], LocalWork], None], indices: Sequence[int], steps: int) -> float:
+        work = replace(run.plan.work, steps=steps)
+        own = _least_seconds(partial(train, indices, work), device) / (steps * len(indices))
+        return run.topology.mean_over_processes(own)
 
     candidates = members(max(sizes))
-    first = seconds(train_alone, candidates[:1])
+    first = seconds(train_alone, candidates[:1], FIRST_STEPS)
     if run.plan.stacking == "auto" and first > SMALL_SECONDS:
         return first, [first], f"a step takes {1e3 * first:.3g} ms, and stacks pay for small networks"
-    alone = seconds(train_alone, candidates[:: -(-len(candidates) // TRIED_ALONE)])
+    in_a_round = run.plan.work.count(run.samples[candidates[0]], run.data.batch_size)
+    steps = max(1, min(in_a_round, int(TRIED_SECONDS / first)))
+    alone = seconds(train_alone, candidates[:: -(-len(candidates) // TRIED_ALONE)], steps)
     with warnings.catch_warnings():
         # Operations that torch.func.vmap does in a loop cost time, and that is measured here.
         warnings.simplefilter("ignore")
         try:
-            return alone, [seconds(train_stack, members(size)) for size in sizes], None
+            return alone, [seconds(train_stack, members(size), steps) for size in sizes], None
         except RuntimeError as error:
             return first, [first], f"torch.func.vmap refuses the network: {str(error).splitlines()[0]}"
 

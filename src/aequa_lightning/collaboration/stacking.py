@@ -26,6 +26,11 @@ from aequa_lightning.slimmable import Distillation, loss_weights, sandwich_width
 
 Network = Callable[[Mapping[str, Tensor], Any], Any]
 
+# Order in memory of the dimensions of stacked weights, by their number: that of their gradients, for what lies alike is
+# added up fastest. Convolutions of channels that come last write theirs with the input channels last, products of
+# matrices with the outputs last.
+ORDER_IN_MEMORY = {3: (0, 2, 1), 5: (0, 1, 3, 4, 2)}
+
 
 @dataclass(frozen=True)
 class Job:
@@ -116,7 +121,7 @@ class StackedTrainer:
         self.local.set_training_mode()
         schedule = _Schedule(self.local, jobs, grid)
         values = {
-            name: part.unflatten(1, parameter.shape).clone(memory_format=torch.contiguous_format)
+            name: _laid_out(part.unflatten(1, parameter.shape))
             for (name, parameter), part in zip(
                 self._parameters.items(), _rearranged(start, schedule.order).split(self._sizes, dim=1), strict=True
             )
@@ -284,6 +289,13 @@ def _index(rows: list[int], device: torch.device) -> slice | Tensor:
         return slice(0, len(rows))
     # Moved once, and without waiting for the device; indexing would move it for every table.
     return torch.tensor(rows).to(device, non_blocking=True)
+
+
+def _laid_out(values: Tensor) -> Tensor:
+    """Return a copy of stacked parameters that lies in memory as their gradients will."""
+    order = ORDER_IN_MEMORY.get(values.ndim, range(values.ndim))
+    places = [order.index(dimension) for dimension in range(values.ndim)]
+    return values.permute(*order).clone(memory_format=torch.contiguous_format).permute(places)
 
 
 def _rearranged(table: Tensor, rows: list[int]) -> Tensor:

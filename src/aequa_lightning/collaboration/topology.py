@@ -120,6 +120,10 @@ class Topology:
             dist.all_reduce(table)
         return table.cpu()
 
+    def mean_over_processes(self, value: float) -> float:
+        """Return the mean of a number over all processes; a collective operation."""
+        return float(self.share_over_processes(torch.tensor(value, dtype=torch.float64))) / self.processes
+
     def any(self, flag: bool) -> bool:
         """Tell whether the flag is set on any process."""
         return bool(self.share_over_processes(torch.tensor([int(flag)])).item())

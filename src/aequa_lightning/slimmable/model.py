@@ -142,7 +142,12 @@ class SlimmableModel(nn.Module):
         def compute(tensors: Mapping[str, Tensor], x: Any) -> Any:
             if none and not self.full.training:
                 raise InputError("width: in evaluation a network with running statistics is no function of the others")
-            parts = {name: part.contiguous() for name, part in narrow.parameters.take({**own, **tensors}).items()}
+            given = {**own, **tensors}
+            # What is cut must not lie in pieces; in which order it lies is up to whoever gives it.
+            parts = {
+                name: part if part is given[name] else part.clone()
+                for name, part in narrow.parameters.take(given).items()
+            }
             return narrow.skeleton(x, {**parts, **private, **none})
 
         return compute

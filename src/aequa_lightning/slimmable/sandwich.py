@@ -212,7 +212,7 @@ def sandwich_step(
             value = loss(outputs, targets)
             if distillation is not None and teacher is not None and width in pupils:
                 value = distillation(outputs, teacher, value)
-            backward(value * weight)
+            backward(value if weight == 1 else value * weight)
         if pupils and teacher is None:
             teacher = outputs.detach()
         losses[width] = value.detach()

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from aequa_lightning.collaboration import stacking
 from aequa_lightning.collaboration.local import LocalTrainer, LocalWork
 from aequa_lightning.collaboration.stacking import Job, StackedTrainer, form_stacks
 from aequa_lightning.collaboration.topology import build_fabric
@@ -159,3 +160,34 @@ def test_stacks_hold_everybody_once_and_one_width_each() -> None:
         assert len({widths[place] for place in places}) == 1
         assert [samples[place] for place in places] == sorted((samples[place] for place in places), reverse=True)
         assert len(stack) <= 2
+
+
+def convolutions(num_classes: int, input_shape: tuple[int, ...]) -> torch.nn.Module:
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(1, 16, 3, padding=1),
+        torch.nn.MaxPool2d(2),
+        torch.nn.Conv2d(16, 32, 3, padding=1),
+        torch.nn.Flatten(),
+        torch.nn.Linear(512, num_classes),
+    )
+
+
+def test_what_is_added_up_lies_alike_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    laid_out: set[tuple[int, bool]] = set()
+
+    def add(value: Tensor, rows: Any, gradient: Tensor) -> None:
+        own, other = (
+            [step for step, size in zip(t.stride()[1:], t.shape[1:], strict=True) if size > 1]
+            for t in (value, gradient)
+        )
+        laid_out.add((value.ndim, own == other))
+        add_gradient(value, rows, gradient)
+
+    add_gradient = stacking._add_gradient
+    monkeypatch.setattr(stacking, "_add_gradient", add)
+    local = local_trainer(
+        tmp_path, lambda p: torch.optim.SGD(p, lr=0.05), backbone=f"{__name__}:convolutions", widths=(1.0,)
+    )
+    start, jobs = jobs_for(local, LocalWork(steps=1))
+    StackedTrainer(local).train(start, jobs, grid=(1.0,))
+    assert laid_out == {(2, True), (3, True), (5, True)}
