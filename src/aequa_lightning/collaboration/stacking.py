@@ -138,8 +138,8 @@ class StackedTrainer:
             optimizer.step()
             # Whoever has done its last step still moves with the others, so what it has reached is put away.
             ended = slice(schedule.active[step + 1], schedule.active[step])
-            if ended.start < ended.stop:
-                torch.cat([value[ended].flatten(1) for value in values.values()], dim=1, out=reached[ended])
+            for part, value in zip(reached[ended].split(self._sizes, dim=1), values.values(), strict=True):
+                part.unflatten(1, value.shape[1:]).copy_(value[ended])
         means = losses / torch.tensor(schedule.steps, device=losses.device)
         return means[schedule.places].tolist(), _rearranged(reached, schedule.places)
 
@@ -257,7 +257,7 @@ class _Schedule:
         """Yield the batches of a step, those of equal size together."""
         by_size: dict[int, list[int]] = {}
         for row in range(self.active[step]):
-            by_size.setdefault(len(self._indices[row][step]), []).append(row)
+            by_size.setdefault(self._indices[row][step].numel(), []).append(row)
         for rows in by_size.values():
             offsets = self._offsets[_index(rows, self._offsets.device)]
             index = torch.stack([self._indices[row][step] for row in rows]) + offsets
