@@ -193,7 +193,6 @@ class Collaboration:
         )
         self.call("on_round_start")
         present = cast.reporting
-        weights = self._weights(present)
         stacks = form_stacks(
             present,
             [self.widths[index] for index in present],
@@ -208,7 +207,7 @@ class Collaboration:
             for stack in hosted:
                 self.whereabouts.note(**self.serving(*stack))
                 began = time.perf_counter()
-                trained = self.hosting.train(number, stack, weights)
+                trained = self.hosting.train(number, stack)
                 seconds = (time.perf_counter() - began) / len(stack)
                 for index, loss in zip(stack, trained, strict=True):
                     reports[index] = (loss or 0.0, loss is None, seconds)
@@ -220,10 +219,10 @@ class Collaboration:
             losses = {index: loss for index, (loss, _, _) in outcome.items()}
             self._placement.note({index: seconds for index, (_, _, seconds) in outcome.items()})
             refused = [index for index, (_, poisonous, _) in outcome.items() if poisonous]
-            taken = {index: weights[index] for index in present if index not in refused}
+            taken = {index: weight for index, weight in self._weights(present).items() if index not in refused}
             left_out = sorted({index for found in self.call("on_updates", list(taken), refused) for index in found})
             for index in left_out:
-                self.server.leave_out(index, taken.pop(index))
+                del taken[index]
             noise = None if self.private is None else self.private.noise(len(self.parameters), round=number)
             mean_update, coverage = self.server.combine(taken, self.widths, noise=noise)
             self.server.step(mean_update, coverage)

@@ -5,8 +5,6 @@ rounded to multiples of one number before they are summed. Sums of such multiple
 the 53 bits of a float64, so one, two or a hundred processes give the same bits.
 """
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -62,8 +60,7 @@ class ExactSum:
 
         Args:
             update: Shape (size,), acceptable in the sense of :func:`acceptable`.
-            weight: In (0, 1]; the weights of one round add up to at most 1. The same update with its weight negative is
-                taken out again, for rounding is symmetric.
+            weight: In (0, 1]; the weights of one round add up to at most 1.
 
         Example:
             >>> total = ExactSum(1, torch.device("cpu"))
@@ -71,21 +68,9 @@ class ExactSum:
             >>> total.total
             tensor([1.5000], dtype=torch.float64)
         """
-        self.add_all(update[None], [weight])
-
-    def add_all(self, updates: Tensor, weights: Sequence[float]) -> None:
-        """Add several updates, each as :meth:`add` would.
-
-        Args:
-            updates: Shape (K, size).
-            weights: The K weights.
-        """
-        factors = torch.tensor(weights, dtype=torch.float64, device=updates.device)[:, None] / RESOLUTION
-        chunk = CHUNK if updates.device.type == "cpu" else CHUNK_ON_DEVICE
-        columns = max(1, chunk // len(weights))
-        for part, total in zip(updates.split(columns, dim=1), self.total.split(columns), strict=True):
-            rounded = part.double().mul_(factors).round_()
-            total.add_(rounded[0] if len(rounded) == 1 else rounded.sum(0), alpha=RESOLUTION)
+        chunk = CHUNK if update.device.type == "cpu" else CHUNK_ON_DEVICE
+        for part, total in zip(update.split(chunk), self.total.split(chunk), strict=True):
+            total.add_(part.double().mul_(weight / RESOLUTION).round_(), alpha=RESOLUTION)
 
     def mean(self, weight: Tensor) -> Tensor:
         """Return the weighted mean of what was added; call it after the sum over processes.

@@ -39,13 +39,12 @@ class Hosting:
         if self._run.plan.participants_remember:
             self._memory.check()
 
-    def train(self, number: int, stack: Sequence[int], weights: Mapping[int, float]) -> list[float | None]:
+    def train(self, number: int, stack: Sequence[int]) -> list[float | None]:
         """Train some participants of one width and take in their updates.
 
         Args:
             number: The round.
             stack: Who trains, by one step if there are several.
-            weights: How much each of them counts.
 
         Returns:
             The mean loss of each; None where its update would poison the average and was refused.
@@ -55,7 +54,7 @@ class Hosting:
         else:
             loss, update = self.train_one(number, stack[0])
             losses, updates = [loss], update[None]
-        sound = self._accept(number, stack, losses, updates, [weights[index] for index in stack])
+        sound = self._accept(number, stack, losses, updates)
         return [loss if fine else None for loss, fine in zip(losses, sound, strict=True)]
 
     def train_one(self, number: int, index: int) -> tuple[float, Tensor]:
@@ -127,9 +126,7 @@ class Hosting:
         losses, reached = self._stacked.train(received, jobs, grid=grid, distillation=run.distillation)
         return losses, reached.sub_(received)
 
-    def _accept(
-        self, number: int, stack: Sequence[int], losses: Sequence[float], updates: Tensor, weights: Sequence[float]
-    ) -> list[bool]:
+    def _accept(self, number: int, stack: Sequence[int], losses: Sequence[float], updates: Tensor) -> list[bool]:
         """Take in what participants have sent and let them remember, unless that would poison the average."""
         run, variate = self._run, self._corrector.end()
         fine = acceptable(updates) if variate is None else acceptable(updates) & acceptable(variate)
@@ -140,7 +137,7 @@ class Hosting:
         sent = updates if all(sound) else updates[places]
         if run.private is not None:
             sent = torch.stack([run.private.clip(update) for update in sent])
-        run.server.receive([stack[place] for place in places], sent, [weights[place] for place in places])
+        run.server.receive([stack[place] for place in places], sent)
         # What follows is for those who train alone: whoever has gradients corrected or a memory is not stacked.
         self._corrector.accept()
         if run.plan.participants_remember and run.topology.replica == 0:

@@ -35,38 +35,24 @@ class Server:
     def start_round(self) -> None:
         """Forget the updates of the round before."""
         self.updates = {}
-        self._sum.reset()
 
-    def receive(self, indices: Sequence[int], updates: Tensor, weights: Sequence[float]) -> None:
+    def receive(self, indices: Sequence[int], updates: Tensor) -> None:
         """Take in the updates of participants that this process's group hosts.
 
         Args:
             indices: The participants, K of them.
             updates: float32 of shape (K, P), acceptable in the sense of
                 :func:`~aequa_lightning.collaboration.fixed_point.acceptable`.
-            weights: Their weights in the average.
         """
         self.updates.update(zip(indices, updates, strict=True))
-        if not isinstance(self.aggregator, RobustAggregator):
-            self._sum.add_all(updates, weights)
-
-    def leave_out(self, index: int, weight: float) -> None:
-        """Take an update out of the average again, to the last bit; it stays among the updates.
-
-        Args:
-            index: The participant, hosted by this process's group or not.
-            weight: What it was received with.
-        """
-        if index in self.updates and not isinstance(self.aggregator, RobustAggregator):
-            self._sum.add(self.updates[index], -weight)
 
     def combine(
         self, weights: Mapping[int, float], widths: Sequence[float], *, noise: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Return what all groups have taken in as one update; a collective operation.
+        """Return the updates that all groups have taken in as one; a collective operation.
 
         Args:
-            weights: Weight of every participant whose update was taken in, by index, ascending.
+            weights: Weight of every participant whose update is to count, by index, ascending.
             widths: Width of every participant of the run.
             noise: Added to the weighted sum, float64 of shape (P,), the same in every process. The sum is not divided
                 by the weights then: who took part must not show.
@@ -79,6 +65,10 @@ class Server:
         if isinstance(self.aggregator, RobustAggregator):
             size = len(self.parameters)
             return self.aggregator.combine(self.updates, list(weights), self._topology, size=size), coverage
+        self._sum.reset()
+        for index, weight in weights.items():
+            if index in self.updates:
+                self._sum.add(self.updates[index], weight)
         self._topology.sum_over_groups(self._sum.total)
         if noise is not None:
             return self._sum.total + noise.to(coverage.device), torch.ones_like(coverage)

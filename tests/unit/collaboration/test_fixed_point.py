@@ -47,15 +47,6 @@ def test_sums_of_the_largest_updates_are_exact_too() -> None:
     assert results == {float(largest) / 4 + 2.0**-32}
 
 
-def test_many_at_once_are_what_they_are_one_by_one() -> None:
-    updates = torch.randn(5, 70_000, generator=torch.Generator().manual_seed(2))
-    weights, sums = FedAvg().weights([7, 1, 1, 5, 3]), [ExactSum(70_000, torch.device("cpu")) for _ in range(2)]
-    sums[0].add_all(updates, weights)
-    for update, weight in zip(updates, weights, strict=True):
-        sums[1].add(update, weight)
-    assert torch.equal(sums[0].total, sums[1].total)
-
-
 def test_floating_point_sums_do_depend_on_the_order() -> None:
     """The reason for fixed point: the control of the test above."""
     values = torch.randn(5, 200, generator=torch.Generator().manual_seed(1)) * torch.logspace(-4, 2, 200)
