@@ -69,7 +69,9 @@ class ExactSum:
             tensor([1.5000], dtype=torch.float64)
         """
         chunk = CHUNK if update.device.type == "cpu" else CHUNK_ON_DEVICE
-        for part, total in zip(update.split(chunk), self.total.split(chunk), strict=True):
+        whole = [(update, self.total)]
+        parts = whole if len(update) <= chunk else zip(update.split(chunk), self.total.split(chunk), strict=True)
+        for part, total in parts:
             total.add_(part.double().mul_(weight / RESOLUTION).round_(), alpha=RESOLUTION)
 
     def mean(self, weight: Tensor) -> Tensor:
