@@ -11,7 +11,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
-from lightning.fabric.plugins import Precision
 from torch import nn
 
 from aequa_lightning.collaboration.corrections import NoCorrection
@@ -124,7 +123,7 @@ def obstacle(run: Collaboration) -> str | None:
     trainable = (parameter for parameter in classifier.network.full.parameters() if parameter.requires_grad)
     hindrances = {
         "replicas share every participant": run.topology.replicas > 1,
-        "the precision is mixed": type(run.fabric.strategy.precision) is not Precision,
+        "losses are scaled in 16-mixed": getattr(run.fabric.strategy.precision, "scaler", None) is not None,
         "networks are compiled": run.plan.compile,
         "gradients are corrected": type(run.plan.correction) is not NoCorrection,
         "participants keep their state": run.plan.participants_remember,

@@ -145,12 +145,14 @@ class StackedTrainer:
 
     def _stack_of(self, width: float) -> Network:
         """Return the networks of a width as one function of stacked parameters and inputs."""
-        stacked = vmap(self.network.functional(width))
+        stacked, precision = vmap(self.network.functional(width)), self.local.fabric.strategy.precision
 
         def compute(values: Mapping[str, Tensor], inputs: Tensor) -> Any:
+            inputs = precision.convert_input(inputs)
             # Nothing else is computed within: every operation would be looked at.
-            with StackableOperations():
-                return stacked(values, inputs)
+            with StackableOperations(), precision.forward_context():
+                outputs = stacked(values, inputs)
+            return precision.convert_output(outputs)
 
         return compute
 

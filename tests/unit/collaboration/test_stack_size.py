@@ -126,6 +126,13 @@ def test_what_cannot_be_stacked_is_not_and_says_why(
         decide_stacking(run_with(tmp_path, monkeypatch, 3, **options), [])
 
 
+def test_losses_that_are_scaled_are_not_stacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = run_with(tmp_path, monkeypatch, "auto")
+    # On CPUs Fabric takes bf16-mixed in the place of 16-mixed.
+    monkeypatch.setattr(run.fabric.strategy.precision, "scaler", torch.amp.GradScaler("cpu"), raising=False)
+    assert decide_stacking(run, []) == Stacking(1, "losses are scaled in 16-mixed")
+
+
 def test_what_is_asked_for_is_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert decide_stacking(run_with(tmp_path, monkeypatch, "off"), []) == Stacking(1, "asked for")
     assert decide_stacking(run_with(tmp_path, monkeypatch, 4), []) == Stacking(4, "asked for")
