@@ -5,6 +5,8 @@ rounded to multiples of one number before they are summed. Sums of such multiple
 the 53 bits of a float64, so one, two or a hundred processes give the same bits.
 """
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
@@ -69,8 +71,10 @@ class ExactSum:
             tensor([1.5000], dtype=torch.float64)
         """
         chunk = CHUNK if update.device.type == "cpu" else CHUNK_ON_DEVICE
-        whole = [(update, self.total)]
-        parts = whole if len(update) <= chunk else zip(update.split(chunk), self.total.split(chunk), strict=True)
+        parts: Iterable[tuple[Tensor, Tensor]] = [(update, self.total)]
+        # Cutting a small one would take as long as adding it.
+        if len(update) > chunk:
+            parts = zip(update.split(chunk), self.total.split(chunk), strict=True)
         for part, total in parts:
             total.add_(part.double().mul_(weight / RESOLUTION).round_(), alpha=RESOLUTION)
 

@@ -162,23 +162,30 @@ def _try(run: Collaboration, sizes: Sequence[int]) -> tuple[float, list[float], 
 
     def seconds(train: Callable[[Sequence[int], LocalWork], None], indices: Sequence[int], steps: int) -> float:
         work = replace(run.plan.work, steps=steps)
-        own = _least_seconds(partial(train, indices, work), device) / (steps * len(indices))
-        return run.topology.mean_over_processes(own)
+        return _least_seconds(partial(train, indices, work), device) / (steps * len(indices))
 
-    candidates = members(max(sizes))
-    first = seconds(train_alone, candidates[:1], FIRST_STEPS)
+    together, candidates = run.topology.mean_over_processes, members(max(sizes))
+    first = together(seconds(train_alone, candidates[:1], FIRST_STEPS))
     if run.plan.stacking == "auto" and first > SMALL_SECONDS:
         return first, [first], f"a step takes {1e3 * first:.3g} ms, and stacks pay for small networks"
     in_a_round = run.plan.work.count(run.samples[candidates[0]], run.data.batch_size)
     steps = max(1, min(in_a_round, int(TRIED_SECONDS / first)))
-    alone = seconds(train_alone, candidates[:: -(-len(candidates) // TRIED_ALONE)], steps)
-    with warnings.catch_warnings():
-        # Operations that torch.func.vmap does in a loop cost time, and that is measured here.
-        warnings.simplefilter("ignore")
-        try:
-            return alone, [seconds(train_stack, members(size), steps) for size in sizes], None
-        except RuntimeError as error:
-            return first, [first], f"torch.func.vmap refuses the network: {str(error).splitlines()[0]}"
+    alone = together(seconds(train_alone, candidates[:: -(-len(candidates) // TRIED_ALONE)], steps))
+    stacked, refusal = [], "it fails in another process"
+    for size in sizes:
+        own = math.inf
+        with warnings.catch_warnings():
+            # Operations that torch.func.vmap does in a loop cost time, and that is measured here.
+            warnings.simplefilter("ignore")
+            try:
+                own = seconds(train_stack, members(size), steps)
+            except RuntimeError as error:
+                # It may be for want of memory, in one process alone, and others wait for its answer.
+                refusal = str(error).splitlines()[0]
+        stacked.append(together(own))
+    if min(stacked) == math.inf:
+        return alone, stacked, f"a stack cannot be computed: {refusal}"
+    return alone, stacked, None
 
 
 def _least_seconds(work: Callable[[], None], device: torch.device) -> float:

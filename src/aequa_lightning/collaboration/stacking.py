@@ -138,8 +138,9 @@ class StackedTrainer:
             optimizer.step()
             # Whoever has done its last step still moves with the others, so what it has reached is put away.
             ended = slice(schedule.active[step + 1], schedule.active[step])
-            for part, value in zip(reached[ended].split(self._sizes, dim=1), values.values(), strict=True):
-                part.unflatten(1, value.shape[1:]).copy_(value[ended])
+            if ended.start < ended.stop:
+                for part, value in zip(reached[ended].split(self._sizes, dim=1), values.values(), strict=True):
+                    part.unflatten(1, value.shape[1:]).copy_(value[ended])
         means = losses / torch.tensor(schedule.steps, device=losses.device)
         return means[schedule.places].tolist(), _rearranged(reached, schedule.places)
 

@@ -133,6 +133,19 @@ def test_losses_that_are_scaled_are_not_stacked(tmp_path: Path, monkeypatch: pyt
     assert decide_stacking(run, []) == Stacking(1, "losses are scaled in 16-mixed")
 
 
+def test_a_stack_that_finds_no_memory_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    outcomes = iter([0.01, 0.5, None, 0.1])
+
+    def least_seconds(work: Callable[[], None], device: torch.device) -> float:
+        seconds = next(outcomes)
+        if seconds is None:
+            raise torch.OutOfMemoryError("no room for a stack of five")
+        return seconds
+
+    monkeypatch.setattr(stack_size, "_least_seconds", least_seconds)
+    assert decide_stacking(run_with(tmp_path, monkeypatch, "auto"), []).size == 2
+
+
 def test_what_is_asked_for_is_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert decide_stacking(run_with(tmp_path, monkeypatch, "off"), []) == Stacking(1, "asked for")
     assert decide_stacking(run_with(tmp_path, monkeypatch, 4), []) == Stacking(4, "asked for")
