@@ -5,7 +5,8 @@ Usage: python -m benchmarks.population [--rounds N]
 A hundred participants a round, of 1,000 and of 10,000, each with twenty digits, in one process. First nobody keeps
 anything between rounds; then everybody keeps a momentum and a control variate, on disk. The memory is what the process
 holds after the last round, beyond what it held before the run was built; its gain is the slope of a line through the
-second half of the rounds; it settles after 100 rounds, or 300 where states are kept. Nobody is trained alone first (`trainer.standalone: false`); everybody is paid.
+second half of the rounds. It settles after 100 rounds, or 300 where states are kept. Nobody is trained alone first
+(`trainer.standalone: false`); everybody is paid.
 """
 
 import argparse
