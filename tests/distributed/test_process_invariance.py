@@ -51,6 +51,15 @@ def test_stacks_give_the_same_bits_on_any_number_of_processes(tmp_path: Path) ->
     assert largest_difference(one, in_turn) < 1e-5
 
 
+def test_processes_agree_on_what_each_of_them_measured(tmp_path: Path) -> None:
+    options = ("--model.backbone=mlp", "--data.batch_size=8")
+    measured = fit(tmp_path / "auto", "--trainer.stacking=auto", *options, devices=2, participants=5)
+    in_turn = fit(tmp_path / "in-turn", *options, participants=5)
+    assert "ms in a stack of" in events(measured, "start")[0]["stacking"]["reason"]
+    # A process that had come to another answer would have trained others, or waited for ever.
+    assert largest_difference(measured, in_turn) < 1e-5
+
+
 def test_two_replicas_give_the_result_of_one(tmp_path: Path) -> None:
     # Without batch normalisation: with it each replica normalises over its own half of the batch.
     plain = [*TOGETHER, "--model.sampled_widths=1"]

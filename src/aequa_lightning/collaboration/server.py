@@ -29,7 +29,6 @@ class Server:
         self._holdings, self._topology = holdings, topology
         self._leaf = nn.Parameter(parameters)
         self._optimizer = aggregator.optimizer([self._leaf])
-        self._sum = ExactSum(parameters.numel(), parameters.device)
         self.updates: dict[int, Tensor] = {}
 
     def start_round(self) -> None:
@@ -65,14 +64,14 @@ class Server:
         if isinstance(self.aggregator, RobustAggregator):
             size = len(self.parameters)
             return self.aggregator.combine(self.updates, list(weights), self._topology, size=size), coverage
-        self._sum.reset()
+        weighted = ExactSum(self.parameters.numel(), self.parameters.device)
         for index, weight in weights.items():
             if index in self.updates:
-                self._sum.add(self.updates[index], weight)
-        self._topology.sum_over_groups(self._sum.total)
+                weighted.add(self.updates[index], weight)
+        self._topology.sum_over_groups(weighted.total)
         if noise is not None:
-            return self._sum.total + noise.to(coverage.device), torch.ones_like(coverage)
-        return self._sum.mean(coverage), coverage
+            return weighted.total + noise.to(coverage.device), torch.ones_like(coverage)
+        return weighted.mean(coverage), coverage
 
     def step(self, mean_update: Tensor, coverage: Tensor) -> None:
         """Move along the mean update of a round, as if it were a direction of descent.

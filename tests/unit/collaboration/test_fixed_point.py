@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from aequa_lightning.collaboration.aggregators import FedAvg
-from aequa_lightning.collaboration.fixed_point import LARGEST_UPDATE, ExactSum, acceptable
+from aequa_lightning.collaboration.fixed_point import CHUNK, LARGEST_UPDATE, ExactSum, acceptable
 
 
 def test_the_mean_is_the_rational_mean() -> None:
@@ -45,6 +45,17 @@ def test_sums_of_the_largest_updates_are_exact_too() -> None:
             total.add(updates[index], weights[index])
         results.add(total.total.item())
     assert results == {float(largest) / 4 + 2.0**-32}
+
+
+def test_a_large_update_is_summed_part_by_part_to_its_end() -> None:
+    size = 2 * CHUNK + 7
+    updates = torch.randn(3, size, generator=torch.Generator().manual_seed(2))
+    weights, total = [0.5, 0.25, 0.25], ExactSum(size, torch.device("cpu"))
+    for update, weight in zip(updates, weights, strict=True):
+        total.add(update, weight)
+    # Each of the three is rounded to a multiple of 2**-40; float64 holds the products exactly.
+    expected = torch.tensor(weights, dtype=torch.float64) @ updates.double()
+    assert (total.total - expected).abs().max() < 2 * 2.0**-40
 
 
 def test_floating_point_sums_do_depend_on_the_order() -> None:
