@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.fabric.accelerators import CPUAccelerator
 from lightning.fabric.strategies import DDPStrategy
 from lightning.fabric.strategies.launchers.launcher import _Launcher
 from typing_extensions import override
 
 from aequa_lightning.collaboration.failure import judge, note_failure
+from aequa_lightning.collaboration.machine import bind_to_cores
 from aequa_lightning.collaboration.signals import passing_on_signals
 from aequa_lightning.errors import InputError, RunInterrupted
 
@@ -97,6 +99,9 @@ class ForkLauncher(_Launcher):
     ) -> None:
         die_with(parent)
         os.environ["LOCAL_RANK"] = str(local_rank)
+        if isinstance(self.strategy.accelerator, CPUAccelerator):
+            # What starts threads comes after it, for they inherit it.
+            bind_to_cores(local_rank, self.strategy.num_processes, threads=torch.get_num_threads())
         try:
             result = function(*args, **kwargs)
         except (Exception, KeyboardInterrupt) as error:

@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import torch
 from lightning.fabric import Fabric
 
 from aequa_lightning.collaboration import forking
@@ -37,6 +38,32 @@ def test_the_first_rank_returns(tmp_path: Path) -> None:
         "of": 2,
     }
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system does not say on which cores")
+def test_processes_that_take_all_cores_have_cores_of_their_own(tmp_path: Path) -> None:
+    two = sorted(os.sched_getaffinity(0))[:2]
+    if len(two) < 2:
+        pytest.skip("there is but one core")
+    before = os.sched_getaffinity(0)
+
+    def cores(fabric: Fabric) -> list[int]:
+        table = torch.zeros(2, dtype=torch.int64)
+        (table[fabric.global_rank],) = os.sched_getaffinity(0)
+        # The threads of the process group lie there too.
+        tasks = {tuple(os.sched_getaffinity(int(task.name))) for task in Path("/proc/self/task").iterdir()}
+        assert tasks == {(int(table[fabric.global_rank]),)}
+        torch.distributed.all_reduce(table)
+        return list(table.tolist())
+
+    try:
+        os.sched_setaffinity(0, two)
+        assert _launch(cores, tmp_path) == two
+        os.sched_setaffinity(0, two[:1])
+        # Nothing to divide: both may use the one core.
+        assert _launch(lambda fabric: sorted(os.sched_getaffinity(0)), tmp_path) == two[:1]
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def test_one_that_does_not_listen_is_ended_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
