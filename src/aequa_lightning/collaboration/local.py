@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -24,6 +25,8 @@ from aequa_lightning.slimmable import Distillation
 from aequa_lightning.training import SlimmableClassifier
 
 OptimizerState = dict[int, dict[str, Any]]
+# Numbers of samples: a range where they come as they lie, for then nothing has to be gathered.
+Batch = Tensor | range
 
 
 @dataclass(frozen=True)
@@ -64,8 +67,8 @@ class LocalWork:
         return replace(self, epochs=self.epochs * rounds, steps=steps)
 
 
-def batches(samples: int, work: LocalWork, batch_size: int, *, seed: int) -> Iterator[Tensor]:
-    """Yield batches of indices for one participant's work.
+def batches(samples: int, work: LocalWork, batch_size: int, *, seed: int) -> Iterator[Batch]:
+    """Yield the batches of one participant's work.
 
     Args:
         samples: Number of samples, >= 1.
@@ -75,28 +78,38 @@ def batches(samples: int, work: LocalWork, batch_size: int, *, seed: int) -> Ite
         seed: Decides the order.
 
     Yields:
-        int64 indices of shape (batch,).
+        int64 indices of shape (batch,), or a range of them where nothing is shuffled.
 
     Example:
         >>> [len(batch) for batch in batches(5, LocalWork(epochs=1), 2, seed=0)]
         [2, 3]
-        >>> [len(batch) for batch in batches(5, LocalWork(steps=3), 2, seed=0)]
-        [2, 3, 2]
+        >>> list(batches(5, LocalWork(steps=3, shuffle=False), 2, seed=0))
+        [range(0, 2), range(2, 5), range(0, 2)]
     """
+    starts = list(range(0, samples, batch_size))
+    if len(starts) > 1 and samples - starts[-1] == 1:
+        starts.pop()
+    spans = list(pairwise([*starts, samples]))
     left, epoch = work.steps, 0
     while (left is None and epoch < work.epochs) or (left is not None and left > 0):
+        order: Batch = range(samples)
         if work.shuffle:
             order = torch.randperm(samples, generator=derive_generator(seed, "epoch", epoch))
-        else:
-            order = torch.arange(samples)
-        chunks = list(order.split(batch_size))
-        if len(chunks) > 1 and len(chunks[-1]) == 1:
-            chunks[-2:] = [torch.cat(chunks[-2:])]
+        for start, end in spans[:left]:
+            yield order[start:end]
         if left is not None:
-            chunks = chunks[:left]
-            left -= len(chunks)
-        yield from chunks
+            left -= len(spans)
         epoch += 1
+
+
+def take(table: Tensor, batch: Batch) -> Tensor:
+    """Return the rows of a batch; not copied where they come as they lie.
+
+    Example:
+        >>> take(torch.tensor([4, 5, 6]), range(1, 3)), take(torch.tensor([4, 5, 6]), torch.tensor([2, 0]))
+        (tensor([5, 6]), tensor([6, 4]))
+    """
+    return table[batch.start : batch.stop : batch.step] if isinstance(batch, range) else table[batch]
 
 
 class FlatParameters:
@@ -198,13 +211,15 @@ class LocalTrainer:
         first_step = derive_seed(seed, "widths")
         for step, batch in enumerate(batches(len(targets), work, self.batch_size, seed=seed)):
             share, scale = self._share(batch)
-            samples = inputs[share] if self.augmentation is None else self.augmentation(inputs[share])
+            samples = take(inputs, share)
+            if self.augmentation is not None:
+                samples = self.augmentation(samples)
             for parameter in self._trainable:
                 # What zero_grad does, without its report to the profiler.
                 parameter.grad = None
             losses = self.classifier.sandwich(
                 channels_last(samples),
-                targets[share],
+                take(targets, share),
                 step=first_step + step,
                 grid=grid,
                 distillation=distillation,
@@ -256,16 +271,16 @@ class LocalTrainer:
         for group, rate in zip(groups, rates, strict=True):
             group["lr"] = rate
 
-    def _share(self, batch: Tensor) -> tuple[Tensor, float]:
+    def _share(self, batch: Batch) -> tuple[Batch, float]:
         """Return this replica's part of a batch and the factor that makes the mean over replicas the batch's mean."""
-        replicas = self.topology.replicas
+        replicas, share, scale = self.topology.replicas, batch, 1.0
+        if replicas > 1:
+            share = batch[self.topology.replica :: replicas]
+            scale = len(share) * replicas / len(batch)
+            # Every replica must take part in the backward pass, so one without a sample repeats one at no weight.
+            share = share if len(share) else batch[:1]
         # A blocking copy would wait for all steps before; this one has read the numbers when it returns.
-        if replicas == 1:
-            return batch.to(self.fabric.device, non_blocking=True), 1.0
-        share = batch[self.topology.replica :: replicas]
-        scale = len(share) * replicas / len(batch)
-        # Every replica must take part in the backward pass, so one without a sample repeats one at no weight.
-        return (share if len(share) else batch[:1]).to(self.fabric.device, non_blocking=True), scale
+        return share.to(self.fabric.device, non_blocking=True) if isinstance(share, Tensor) else share, scale
 
 
 def unpack_optimizers(configured: Any) -> tuple[Optimizer, LRScheduler | None]:

@@ -19,7 +19,7 @@ from torch.func import vmap
 from torch.nn import functional
 from torch.optim import Optimizer
 
-from aequa_lightning.collaboration.local import LocalTrainer, LocalWork, batches
+from aequa_lightning.collaboration.local import Batch, LocalTrainer, LocalWork, batches
 from aequa_lightning.collaboration.seeding import derive_generator, derive_seed
 from aequa_lightning.collaboration.stackable import StackableOperations
 from aequa_lightning.slimmable import Distillation, loss_weights, sandwich_widths
@@ -238,7 +238,7 @@ class _Schedule:
         self.local, self.grid = local, grid
         seeds = [derive_seed(local.seed, *job.keys) for job in jobs]
         indices = [
-            list(batches(len(job.targets), job.work, local.batch_size, seed=seed))
+            [_numbers(batch) for batch in batches(len(job.targets), job.work, local.batch_size, seed=seed)]
             for job, seed in zip(jobs, seeds, strict=True)
         ]
         self.order = sorted(range(len(jobs)), key=lambda place: (-len(indices[place]), place))
@@ -284,6 +284,11 @@ class _Schedule:
             augmented.append(self.local.augmentation(batch))
             self._draws[row] = torch.default_generator.get_state()
         return torch.stack(augmented)
+
+
+def _numbers(batch: Batch) -> Tensor:
+    """Return the numbers of a batch's samples as a tensor."""
+    return torch.arange(batch.start, batch.stop) if isinstance(batch, range) else batch
 
 
 def _index(rows: list[int], device: torch.device) -> slice | Tensor:

@@ -6,7 +6,14 @@ import torch
 from lightning.fabric import Fabric
 from lightning.fabric.plugins import MixedPrecision
 
-from aequa_lightning.collaboration.local import FlatParameters, LocalTrainer, LocalWork, batches, unpack_optimizers
+from aequa_lightning.collaboration.local import (
+    FlatParameters,
+    LocalTrainer,
+    LocalWork,
+    batches,
+    take,
+    unpack_optimizers,
+)
 from aequa_lightning.errors import InputError
 from aequa_lightning.training import SlimmableClassifier
 
@@ -34,8 +41,10 @@ def test_the_order_comes_from_the_seed_alone() -> None:
 
 
 def test_without_shuffling_the_samples_come_as_they_lie() -> None:
-    seen = torch.cat(list(batches(5, LocalWork(epochs=2, shuffle=False), 2, seed=0)))
-    assert seen.tolist() == [*range(5), *range(5)]
+    inputs, found = torch.arange(5), batches(5, LocalWork(epochs=2, shuffle=False), 2, seed=0)
+    seen = [take(inputs, batch) for batch in found]
+    assert torch.cat(seen).tolist() == [*range(5), *range(5)]
+    assert seen[0].data_ptr() == inputs.data_ptr()
 
 
 def test_parameters_are_views_of_one_vector() -> None:
