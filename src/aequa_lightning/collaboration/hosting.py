@@ -123,8 +123,7 @@ class Hosting:
             Job(*run.participant(index), run.work(index), keys=("round", number, "participant", index))
             for index in stack
         ]
-        losses, reached = self._stacked.train(received, jobs, grid=grid, distillation=run.distillation)
-        return losses, reached.sub_(received)
+        return self._stacked.train(received, jobs, grid=grid, distillation=run.distillation)
 
     def _accept(self, number: int, stack: Sequence[int], losses: Sequence[float], updates: Tensor) -> list[bool]:
         """Take in what participants have sent and let them remember, unless that would poison the average."""

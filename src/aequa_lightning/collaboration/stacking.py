@@ -116,21 +116,19 @@ class StackedTrainer:
             distillation: Which of them learn from another one too, in the place of the model's own.
 
         Returns:
-            The mean loss over steps and widths of each, and what they reach, float32 of shape (participants, P).
+            The mean loss over steps and widths of each, and its update: how far it gets from where it starts, float32
+            of shape (participants, P).
         """
         self.local.set_training_mode()
         schedule = _Schedule(self.local, jobs, grid)
-        values = {
-            name: _laid_out(part.unflatten(1, parameter.shape))
-            for (name, parameter), part in zip(
-                self._parameters.items(), _rearranged(start, schedule.order).split(self._sizes, dim=1), strict=True
-            )
-        }
+        begin = self._by_name(_rearranged(start, schedule.order))
+        values = {name: _laid_out(value) for name, value in begin.items()}
         optimizer = self._twin(values)
         distillation = distillation or self.local.classifier.distillation
         teachers = () if distillation is None or distillation.teacher is None else (distillation.teacher,)
         networks = {width: self._stack_of(width) for width in (*grid, *teachers)}
-        reached, losses = start.new_empty(start.shape), start.new_zeros(len(jobs))
+        updates, losses = start.new_empty(start.shape), start.new_zeros(len(jobs))
+        moved = self._by_name(updates)
         for step in range(len(schedule.active) - 1):
             optimizer.zero_grad()
             for batch in schedule.batches(step):
@@ -139,10 +137,15 @@ class StackedTrainer:
             # Whoever has done its last step still moves with the others, so what it has reached is put away.
             ended = slice(schedule.active[step + 1], schedule.active[step])
             if ended.start < ended.stop:
-                for part, value in zip(reached[ended].split(self._sizes, dim=1), values.values(), strict=True):
-                    part.unflatten(1, value.shape[1:]).copy_(value[ended])
+                for name, value in values.items():
+                    torch.sub(value[ended], begin[name][ended], out=moved[name][ended])
         means = losses / torch.tensor(schedule.steps, device=losses.device)
-        return means[schedule.places].tolist(), _rearranged(reached, schedule.places)
+        return means[schedule.places].tolist(), _rearranged(updates, schedule.places)
+
+    def _by_name(self, table: Tensor) -> dict[str, Tensor]:
+        """Return a table of flat parameters, (participants, P), as views in the parameters' own shapes."""
+        parts = zip(self._parameters.items(), table.split(self._sizes, dim=1), strict=True)
+        return {name: part.unflatten(1, parameter.shape) for (name, parameter), part in parts}
 
     def _stack_of(self, width: float) -> Network:
         """Return the networks of a width as one function of stacked parameters and inputs."""
