@@ -19,24 +19,25 @@ LARGEST_UPDATE = 2.0**12
 CHUNK, CHUNK_ON_DEVICE = 2**15, 2**24
 
 
-def acceptable(updates: Tensor) -> Tensor:
+def acceptable(updates: Tensor) -> list[bool]:
     """Tell which updates may enter the average: every entry finite and below 2**12 in magnitude.
 
     Args:
-        updates: Shape (..., P), floating point.
+        updates: Shape (K, P), floating point.
 
     Returns:
-        bool of shape (...).
+        The answer for each of the K.
 
     Example:
         >>> acceptable(torch.tensor([[1.0, -3.0], [1.0, float("nan")]]))
-        tensor([ True, False])
+        [True, False]
     """
     if not updates.shape[-1]:
-        return torch.ones(updates.shape[:-1], dtype=torch.bool, device=updates.device)
+        return [True] * len(updates)
     # Both ends are NaN where any entry is, and a comparison with NaN is false.
     # (torch.aminmax would need 15 times as long by rows.)
-    return (updates.amin(-1) > -LARGEST_UPDATE) & (updates.amax(-1) < LARGEST_UPDATE)
+    ends = zip(updates.amin(-1).tolist(), updates.amax(-1).tolist(), strict=True)
+    return [low > -LARGEST_UPDATE and high < LARGEST_UPDATE for low, high in ends]
 
 
 class ExactSum:

@@ -128,8 +128,8 @@ class Hosting:
     def _accept(self, number: int, stack: Sequence[int], losses: Sequence[float], updates: Tensor) -> list[bool]:
         """Take in what participants have sent and let them remember, unless that would poison the average."""
         run, variate = self._run, self._corrector.end()
-        fine = acceptable(updates) if variate is None else acceptable(updates) & acceptable(variate)
-        sound = [bool(ok) and math.isfinite(loss) for ok, loss in zip(fine.tolist(), losses, strict=True)]
+        also = variate is None or acceptable(variate[None])[0]
+        sound = [ok and also and math.isfinite(loss) for ok, loss in zip(acceptable(updates), losses, strict=True)]
         places = [place for place, ok in enumerate(sound) if ok]
         if not places:
             return sound

@@ -69,7 +69,7 @@ def test_floating_point_sums_do_depend_on_the_order() -> None:
 def test_refuses_what_would_poison_the_average(bad: float) -> None:
     updates = torch.ones(3, 5)
     updates[1, 3] = bad
-    assert acceptable(updates).tolist() == [True, False, True]
+    assert acceptable(updates) == [True, False, True]
 
 
 def test_a_rejected_update_leaves_the_mean_of_the_others() -> None:
