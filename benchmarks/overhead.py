@@ -5,8 +5,8 @@ Usage: python -m benchmarks.overhead [--turns N]
 On workloads of ``benchmarks.peers``, in turns with the plain loop; medians over all rounds but each run's first.
 Evaluation between rounds is left out, for the loop has none. One process is timed by its processor's clock.
 
-* own cost: what a round takes more than the plain loop's, in one process without stacks and with the loop's memory
-  format, for each participant (goal: at most 0.3 ms, and 1.03 times the loop);
+* own cost: what a round takes more than the plain loop's, in one process without stacks, with the loop's memory format
+  and order of operations, for each participant (goal: at most 0.3 ms, and 1.03 times the loop);
 * outside of training: the share of such a round that is not spent in ``LocalTrainer.train`` (goal: at most 3 % on
   silo10);
 * efficiency: the time on one process over twice the time on two (goal: at least 0.9 on silo10).

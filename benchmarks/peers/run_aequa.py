@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 import torch
 from torch.utils.data import TensorDataset
 
+from aequa_lightning import backbones
 from aequa_lightning.collaboration import local
 from aequa_lightning.collaboration.aggregators import FedAvg
 from aequa_lightning.collaboration.engine import Collaboration
@@ -82,7 +83,9 @@ def main() -> None:
     parser.add_argument("--layout", choices=("channels_last", "plain"), default="channels_last")
     options, sys.argv[1:] = parser.parse_known_args()
     if options.layout == "plain":
+        # The loop's arithmetic: what is left is what the engine adds to it.
         local.channels_last = lambda inputs: inputs
+        backbones.pool_first = lambda network: network
     run = Run()
     FixedCohorts.work = run.work
     data = WorkloadData(run.work)
