@@ -25,7 +25,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from aequa_lightning.backbones import build_backbone
 from aequa_lightning.collaboration.evaluation import AtWidth, count_correct
-from aequa_lightning.collaboration.local import LocalWork, batches
+from aequa_lightning.collaboration.local_work import LocalWork, batches
 from aequa_lightning.data import CollaborativeData, FashionMNISTData, NpzData
 from aequa_lightning.slimmable import Distillation, SlimmableModel, sandwich_step
 

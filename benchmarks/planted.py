@@ -38,7 +38,7 @@ from aequa_lightning.collaboration.aggregators import FedAvg
 from aequa_lightning.collaboration.engine import Collaboration
 from aequa_lightning.collaboration.hooks import CollaborationCallback, RoundResult
 from aequa_lightning.collaboration.hosting import Hosting
-from aequa_lightning.collaboration.local import LocalWork
+from aequa_lightning.collaboration.local_work import LocalWork
 from aequa_lightning.collaboration.plan import Plan
 from aequa_lightning.contributions import balanced_accuracy, shapley_values
 from aequa_lightning.contributions.values import Coalitions

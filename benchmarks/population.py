@@ -29,7 +29,7 @@ from aequa_lightning.collaboration.aggregators import FedAvg
 from aequa_lightning.collaboration.corrections import NoCorrection, Scaffold
 from aequa_lightning.collaboration.engine import Collaboration
 from aequa_lightning.collaboration.hooks import CollaborationCallback, RoundResult
-from aequa_lightning.collaboration.local import LocalWork
+from aequa_lightning.collaboration.local_work import LocalWork
 from aequa_lightning.collaboration.plan import Plan
 from aequa_lightning.collaboration.seeding import derive_generator
 from aequa_lightning.collaboration.topology import build_fabric, launch

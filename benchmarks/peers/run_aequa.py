@@ -15,7 +15,7 @@ from aequa_lightning.collaboration import local
 from aequa_lightning.collaboration.aggregators import FedAvg
 from aequa_lightning.collaboration.engine import Collaboration
 from aequa_lightning.collaboration.hooks import CollaborationCallback
-from aequa_lightning.collaboration.local import LocalWork
+from aequa_lightning.collaboration.local_work import LocalWork
 from aequa_lightning.collaboration.participation import Cast, Participation
 from aequa_lightning.collaboration.plan import Plan
 from aequa_lightning.collaboration.stack_size import decide_stacking

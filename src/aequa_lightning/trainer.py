@@ -30,7 +30,7 @@ from aequa_lightning.collaboration.checkpoint import load_last
 from aequa_lightning.collaboration.corrections import LocalCorrection, NoCorrection
 from aequa_lightning.collaboration.engine import Collaboration
 from aequa_lightning.collaboration.hooks import CollaborationCallback
-from aequa_lightning.collaboration.local import LocalWork
+from aequa_lightning.collaboration.local_work import LocalWork
 from aequa_lightning.collaboration.participation import Participation
 from aequa_lightning.collaboration.plan import Plan
 from aequa_lightning.collaboration.privacy import Privacy

@@ -14,9 +14,10 @@ from aequa_lightning.collaboration.aggregators import FedAdam
 from aequa_lightning.collaboration.checkpoint import load_last
 from aequa_lightning.collaboration.corrections import Scaffold
 from aequa_lightning.collaboration.engine import Collaboration
-from aequa_lightning.collaboration.local import LocalWork
+from aequa_lightning.collaboration.local_work import LocalWork
 from aequa_lightning.collaboration.plan import Plan
-from aequa_lightning.collaboration.stacking import Job, StackedTrainer
+from aequa_lightning.collaboration.stack_schedule import Job
+from aequa_lightning.collaboration.stacking import StackedTrainer
 from aequa_lightning.collaboration.state import restore
 from aequa_lightning.data import DigitsData
 from aequa_lightning.mechanisms import CGSV, AequaTraining, Mechanism

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from aequa_lightning.collaboration.aggregators import FedAvg
 from aequa_lightning.collaboration.corrections import FedProx, Scaffold
-from aequa_lightning.collaboration.local import LocalWork, batches
+from aequa_lightning.collaboration.local_work import LocalWork, batches
 from aequa_lightning.collaboration.participation import Participation
 from aequa_lightning.collaboration.privacy import Privacy, PrivateAverage
 from aequa_lightning.collaboration.seeding import derive_seed

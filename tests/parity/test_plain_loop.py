@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch.nn import functional
 
-from aequa_lightning.collaboration.local import LocalWork, batches
+from aequa_lightning.collaboration.local_work import LocalWork, batches
 from aequa_lightning.collaboration.seeding import derive_seed
 from aequa_lightning.data import DigitsData, QuantityImbalance
 from aequa_lightning.mechanisms import SharedModel

@@ -10,7 +10,7 @@ from aequa_lightning.collaboration.assignment import assign
 from aequa_lightning.collaboration.engine import Collaboration
 from aequa_lightning.collaboration.exchange import gather
 from aequa_lightning.collaboration.hooks import RoundResult
-from aequa_lightning.collaboration.local import LocalWork
+from aequa_lightning.collaboration.local_work import LocalWork
 from aequa_lightning.collaboration.seeding import derive_seed
 from aequa_lightning.mechanisms.means import Layer, Means, Standing
 from aequa_lightning.mechanisms.targets import Target

@@ -18,7 +18,8 @@ from aequa_lightning.collaboration.evaluation import Evaluator
 from aequa_lightning.collaboration.holdings import Holdings
 from aequa_lightning.collaboration.hooks import CollaborationCallback, RoundResult
 from aequa_lightning.collaboration.hosting import Hosting
-from aequa_lightning.collaboration.local import LocalTrainer, LocalWork, OptimizerState
+from aequa_lightning.collaboration.local import LocalTrainer, OptimizerState
+from aequa_lightning.collaboration.local_work import LocalWork
 from aequa_lightning.collaboration.participation import Cast
 from aequa_lightning.collaboration.plan import Plan
 from aequa_lightning.collaboration.privacy import PrivateAverage

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from aequa_lightning.collaboration.fixed_point import acceptable
 from aequa_lightning.collaboration.memory import ParticipantMemory
-from aequa_lightning.collaboration.stacking import Job, StackedTrainer
+from aequa_lightning.collaboration.stack_schedule import Job
+from aequa_lightning.collaboration.stacking import StackedTrainer
 
 if TYPE_CHECKING:
     from aequa_lightning.collaboration.engine import Collaboration

@@ -2,9 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
 from functools import partial
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -18,98 +16,14 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from aequa_lightning.collaboration.corrections import GradientCorrection
 from aequa_lightning.collaboration.layout import channels_last
-from aequa_lightning.collaboration.seeding import derive_generator, derive_seed, seed_global_generators
+from aequa_lightning.collaboration.local_work import Batch, LocalWork, batches, take
+from aequa_lightning.collaboration.seeding import derive_seed, seed_global_generators
 from aequa_lightning.collaboration.topology import Topology
 from aequa_lightning.errors import InputError
 from aequa_lightning.slimmable import Distillation
 from aequa_lightning.training import SlimmableClassifier
 
 OptimizerState = dict[int, dict[str, Any]]
-# Numbers of samples: a range where they come as they lie, for then nothing has to be gathered.
-Batch = Tensor | range
-
-
-@dataclass(frozen=True)
-class LocalWork:
-    """How much a participant trains: whole passes over its data, or a number of batches.
-
-    Args:
-        epochs: Passes; ignored when ``steps`` is given.
-        steps: Batches.
-        shuffle: Whether each pass has an order of its own; else the samples come as they lie.
-    """
-
-    epochs: int = 1
-    steps: int | None = None
-    shuffle: bool = True
-
-    def count(self, samples: int, batch_size: int) -> int:
-        """Return the number of batches that :func:`batches` makes of it.
-
-        Example:
-            >>> LocalWork(epochs=2).count(9, batch_size=4), LocalWork(epochs=2).count(10, batch_size=4)
-            (4, 6)
-        """
-        if self.steps is not None:
-            return self.steps
-        alone = samples > batch_size and samples % batch_size == 1
-        return self.epochs * (-(-samples // batch_size) - alone)
-
-    def within(self, steps: int | None, samples: int, batch_size: int) -> "LocalWork":
-        """Return what can be done of it in some steps; None: all."""
-        if steps is None or steps >= self.count(samples, batch_size):
-            return self
-        return replace(self, steps=steps)
-
-    def times(self, rounds: int) -> "LocalWork":
-        """Return the work of as many rounds in one go."""
-        steps = None if self.steps is None else self.steps * rounds
-        return replace(self, epochs=self.epochs * rounds, steps=steps)
-
-
-def batches(samples: int, work: LocalWork, batch_size: int, *, seed: int) -> Iterator[Batch]:
-    """Yield the batches of one participant's work.
-
-    Args:
-        samples: Number of samples, >= 1.
-        work: How many passes or batches.
-        batch_size: Samples of a batch. A single left-over sample joins the batch before it, because normalisation
-            over a batch of one is undefined.
-        seed: Decides the order.
-
-    Yields:
-        int64 indices of shape (batch,), or a range of them where nothing is shuffled.
-
-    Example:
-        >>> [len(batch) for batch in batches(5, LocalWork(epochs=1), 2, seed=0)]
-        [2, 3]
-        >>> list(batches(5, LocalWork(steps=3, shuffle=False), 2, seed=0))
-        [range(0, 2), range(2, 5), range(0, 2)]
-    """
-    starts = list(range(0, samples, batch_size))
-    if len(starts) > 1 and samples - starts[-1] == 1:
-        starts.pop()
-    spans = list(pairwise([*starts, samples]))
-    left, epoch = work.steps, 0
-    while (left is None and epoch < work.epochs) or (left is not None and left > 0):
-        order: Batch = range(samples)
-        if work.shuffle:
-            order = torch.randperm(samples, generator=derive_generator(seed, "epoch", epoch))
-        for start, end in spans[:left]:
-            yield order[start:end]
-        if left is not None:
-            left -= len(spans)
-        epoch += 1
-
-
-def take(table: Tensor, batch: Batch) -> Tensor:
-    """Return the rows of a batch; not copied where they come as they lie.
-
-    Example:
-        >>> take(torch.tensor([4, 5, 6]), range(1, 3)), take(torch.tensor([4, 5, 6]), torch.tensor([2, 0]))
-        (tensor([5, 6]), tensor([6, 4]))
-    """
-    return table[batch.start : batch.stop : batch.step] if isinstance(batch, range) else table[batch]
 
 
 class FlatParameters:

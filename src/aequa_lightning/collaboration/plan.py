@@ -6,7 +6,7 @@ from typing import Literal
 
 from aequa_lightning.collaboration.aggregators import Aggregator
 from aequa_lightning.collaboration.corrections import LocalCorrection, NoCorrection
-from aequa_lightning.collaboration.local import LocalWork
+from aequa_lightning.collaboration.local_work import LocalWork
 from aequa_lightning.collaboration.participation import Participation
 from aequa_lightning.collaboration.privacy import Privacy
 

@@ -14,8 +14,9 @@ import torch
 from torch import nn
 
 from aequa_lightning.collaboration.corrections import NoCorrection
-from aequa_lightning.collaboration.local import LocalWork
-from aequa_lightning.collaboration.stacking import Job, StackedTrainer, form_stacks
+from aequa_lightning.collaboration.local_work import LocalWork
+from aequa_lightning.collaboration.stack_schedule import Job
+from aequa_lightning.collaboration.stacking import StackedTrainer, form_stacks
 from aequa_lightning.errors import InputError
 from aequa_lightning.events import Event
 from aequa_lightning.training import SlimmableClassifier

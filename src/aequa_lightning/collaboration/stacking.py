@@ -9,9 +9,8 @@ is the same but for rounding.
 import copy
 import itertools
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,10 +18,10 @@ from torch.func import vmap
 from torch.nn import functional
 from torch.optim import Optimizer
 
-from aequa_lightning.collaboration.local import Batch, LocalTrainer, LocalWork, batches
-from aequa_lightning.collaboration.seeding import derive_generator, derive_seed
+from aequa_lightning.collaboration.local import LocalTrainer
+from aequa_lightning.collaboration.stack_schedule import Job, StackBatch, StackSchedule, index_of
 from aequa_lightning.collaboration.stackable import StackableOperations
-from aequa_lightning.slimmable import Distillation, loss_weights, sandwich_widths
+from aequa_lightning.slimmable import Distillation, loss_weights
 
 Network = Callable[[Mapping[str, Tensor], Any], Any]
 
@@ -30,23 +29,6 @@ Network = Callable[[Mapping[str, Tensor], Any], Any]
 # added up fastest. Convolutions of channels that come last write theirs with the input channels last, products of
 # matrices with the outputs last.
 ORDER_IN_MEMORY = {3: (0, 2, 1), 5: (0, 1, 3, 4, 2)}
-
-
-@dataclass(frozen=True)
-class Job:
-    """One participant's work in a stack.
-
-    Attributes:
-        inputs: Its samples, on the device.
-        targets: Their classes, on the device.
-        work: How much it trains.
-        keys: What this work is; with the seed they decide everything random in it.
-    """
-
-    inputs: Tensor
-    targets: Tensor
-    work: LocalWork
-    keys: tuple[int | str, ...]
 
 
 def form_stacks(
@@ -120,7 +102,7 @@ class StackedTrainer:
             of shape (participants, P).
         """
         self.local.set_training_mode()
-        schedule = _Schedule(self.local, jobs, grid)
+        schedule = StackSchedule(self.local, jobs, grid)
         begin = self._by_name(_rearranged(start, schedule.order))
         values = {name: _laid_out(value) for name, value in begin.items()}
         optimizer = self._twin(values)
@@ -165,7 +147,7 @@ class StackedTrainer:
         networks: Mapping[float, Network],
         values: Mapping[str, Tensor],
         losses: Tensor,
-        batch: "_Batch",
+        batch: StackBatch,
         distillation: Distillation | None,
     ) -> None:
         """Add the gradients of one sandwich step to those of the stacked values, and to the stack's losses.
@@ -183,14 +165,14 @@ class StackedTrainer:
         teacher: Tensor | None = None
         pupils = () if distillation is None else distillation.pupils(drawn)
         if distillation is not None and distillation.teacher is not None and pupils:
-            rows = _index(batch.rows, losses.device)
+            rows = index_of(batch.rows, losses.device)
             with torch.no_grad():
                 taken = {name: value[rows] for name, value in values.items()}
                 teacher = networks[distillation.teacher](taken, batch.inputs)
         for width in drawn:
             places = [place for place, widths in enumerate(batch.widths) if width in widths]
-            rows = _index([batch.rows[place] for place in places], losses.device)
-            some = _index(places, losses.device)
+            rows = index_of([batch.rows[place] for place in places], losses.device)
+            some = index_of(places, losses.device)
             taken = {name: value[rows].detach().requires_grad_() for name, value in values.items()}
             outputs = networks[width](taken, batch.inputs[some])
             of_each = _cross_entropies(outputs, batch.targets[some])
@@ -216,90 +198,6 @@ class StackedTrainer:
             for group in twin.param_groups
         ]
         return twin
-
-
-class _Batch(NamedTuple):
-    """Batches of equal size of some rows of a stack, and the widths that each of them drew, as many for each."""
-
-    rows: list[int]
-    inputs: Tensor
-    targets: Tensor
-    widths: list[tuple[float, ...]]
-
-
-class _Schedule:
-    """What every participant of a stack does in every step: what :class:`LocalTrainer` would have it do alone.
-
-    Attributes:
-        order: Which of the jobs each row is; those with the most steps come first.
-        places: Row of each participant in the order in which they were given.
-        steps: Steps of each row.
-        active: Number of rows that take part in each step, and 0 after the last.
-    """
-
-    def __init__(self, local: LocalTrainer, jobs: Sequence[Job], grid: Sequence[float]) -> None:
-        self.local, self.grid = local, grid
-        seeds = [derive_seed(local.seed, *job.keys) for job in jobs]
-        indices = [
-            [_numbers(batch) for batch in batches(len(job.targets), job.work, local.batch_size, seed=seed)]
-            for job, seed in zip(jobs, seeds, strict=True)
-        ]
-        self.order = sorted(range(len(jobs)), key=lambda place: (-len(indices[place]), place))
-        self.places = sorted(range(len(jobs)), key=self.order.__getitem__)
-        self.steps = [len(indices[place]) for place in self.order]
-        self.active = [sum(count > step for count in self.steps) for step in range(self.steps[0] + 1)]
-        # All samples in one table, so that one operation takes the batches of all rows.
-        rows = [jobs[place] for place in self.order]
-        self._inputs = torch.cat([job.inputs for job in rows])
-        self._targets = torch.cat([job.targets for job in rows])
-        self._offsets = torch.tensor([0, *(len(job.targets) for job in rows[:-1])]).cumsum(0)[:, None]
-        self._indices = [indices[place] for place in self.order]
-        self._first_steps = [derive_seed(seeds[place], "widths") for place in self.order]
-        self._draws: list[Tensor] = []
-        if local.augmentation is not None:
-            self._draws = [derive_generator(seeds[place], "replica", 0).get_state() for place in self.order]
-
-    def batches(self, step: int) -> Iterator[_Batch]:
-        """Yield the batches of a step, those of equal size together."""
-        by_size: dict[int, list[int]] = {}
-        for row in range(self.active[step]):
-            by_size.setdefault(self._indices[row][step].numel(), []).append(row)
-        for rows in by_size.values():
-            offsets = self._offsets[_index(rows, self._offsets.device)]
-            index = torch.stack([self._indices[row][step] for row in rows]) + offsets
-            index = index.to(self._targets.device, non_blocking=True)
-            inputs = self._augmented(self._inputs[index], rows)
-            yield _Batch(rows, inputs, self._targets[index], [self._widths(row, step) for row in rows])
-
-    def _widths(self, row: int, step: int) -> tuple[float, ...]:
-        classifier = self.local.classifier
-        return sandwich_widths(
-            self.grid, sampled=classifier.sampled_widths, seed=classifier.seed, step=self._first_steps[row] + step
-        )
-
-    def _augmented(self, inputs: Tensor, rows: list[int]) -> Tensor:
-        """Return the batches of some rows, augmented; every row goes on where its own last draw left off."""
-        if self.local.augmentation is None:
-            return inputs
-        augmented = []
-        for row, batch in zip(rows, inputs, strict=True):
-            torch.default_generator.set_state(self._draws[row])
-            augmented.append(self.local.augmentation(batch))
-            self._draws[row] = torch.default_generator.get_state()
-        return torch.stack(augmented)
-
-
-def _numbers(batch: Batch) -> Tensor:
-    """Return the numbers of a batch's samples as a tensor."""
-    return torch.arange(batch.start, batch.stop) if isinstance(batch, range) else batch
-
-
-def _index(rows: list[int], device: torch.device) -> slice | Tensor:
-    """Return what takes the given rows, ascending, out of a table: without a copy where they are the first ones."""
-    if rows[-1] == len(rows) - 1:
-        return slice(0, len(rows))
-    # Moved once, and without waiting for the device; indexing would move it for every table.
-    return torch.tensor(rows).to(device, non_blocking=True)
 
 
 def _laid_out(values: Tensor) -> Tensor:

@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 
 from aequa_lightning import __version__
-from aequa_lightning.collaboration.local import LocalTrainer, LocalWork
+from aequa_lightning.collaboration.local import LocalTrainer
+from aequa_lightning.collaboration.local_work import LocalWork
 from aequa_lightning.collaboration.plan import Plan
 from aequa_lightning.data import CollaborativeData
 from aequa_lightning.files import write_json

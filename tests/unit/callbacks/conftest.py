@@ -9,7 +9,7 @@ from torch import Tensor
 from aequa_lightning.collaboration.aggregators import FedAvg
 from aequa_lightning.collaboration.engine import Collaboration
 from aequa_lightning.collaboration.hooks import RoundResult
-from aequa_lightning.collaboration.local import LocalWork
+from aequa_lightning.collaboration.local_work import LocalWork
 from aequa_lightning.collaboration.plan import Plan
 from aequa_lightning.data import DigitsData
 from aequa_lightning.training import SlimmableClassifier

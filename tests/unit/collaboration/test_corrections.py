@@ -6,7 +6,8 @@ from lightning.fabric import Fabric
 from lightning.fabric.plugins import MixedPrecision
 
 from aequa_lightning.collaboration.corrections import FedProx, Scaffold
-from aequa_lightning.collaboration.local import FlatParameters, LocalTrainer, LocalWork
+from aequa_lightning.collaboration.local import FlatParameters, LocalTrainer
+from aequa_lightning.collaboration.local_work import LocalWork
 from aequa_lightning.collaboration.topology import Topology
 from aequa_lightning.errors import InputError
 from aequa_lightning.training import SlimmableClassifier

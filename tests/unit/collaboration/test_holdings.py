@@ -6,7 +6,8 @@ from lightning.fabric import Fabric
 from torch.nn import functional
 
 from aequa_lightning.collaboration.holdings import Holdings, held_entries
-from aequa_lightning.collaboration.local import FlatParameters, LocalTrainer, LocalWork, batches
+from aequa_lightning.collaboration.local import FlatParameters, LocalTrainer
+from aequa_lightning.collaboration.local_work import LocalWork, batches
 from aequa_lightning.collaboration.seeding import derive_seed
 from aequa_lightning.slimmable import Distillation, SlimmableModel, sandwich_widths
 from aequa_lightning.training import SlimmableClassifier

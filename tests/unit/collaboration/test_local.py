@@ -6,45 +6,10 @@ import torch
 from lightning.fabric import Fabric
 from lightning.fabric.plugins import MixedPrecision
 
-from aequa_lightning.collaboration.local import (
-    FlatParameters,
-    LocalTrainer,
-    LocalWork,
-    batches,
-    take,
-    unpack_optimizers,
-)
+from aequa_lightning.collaboration.local import FlatParameters, LocalTrainer, unpack_optimizers
+from aequa_lightning.collaboration.local_work import LocalWork
 from aequa_lightning.errors import InputError
 from aequa_lightning.training import SlimmableClassifier
-
-
-@pytest.mark.parametrize("samples", [1, 2, 7, 8, 9, 16, 17])
-def test_every_epoch_sees_every_sample_once(samples: int) -> None:
-    seen = torch.cat(list(batches(samples, LocalWork(epochs=3), 4, seed=0)))
-    assert torch.bincount(seen, minlength=samples).tolist() == [3] * samples
-
-
-def test_no_batch_of_one_where_it_can_be_avoided() -> None:
-    for samples in range(2, 40):
-        assert min(len(batch) for batch in batches(samples, LocalWork(epochs=2), 4, seed=0)) >= 2
-
-
-def test_steps_count_batches_over_epochs() -> None:
-    assert len(list(batches(10, LocalWork(steps=8), 4, seed=0))) == 8
-
-
-def test_the_order_comes_from_the_seed_alone() -> None:
-    first, second, other = (
-        torch.cat(list(batches(50, LocalWork(epochs=1), 7, seed=seed))).tolist() for seed in (1, 1, 2)
-    )
-    assert first == second != other
-
-
-def test_without_shuffling_the_samples_come_as_they_lie() -> None:
-    inputs, found = torch.arange(5), batches(5, LocalWork(epochs=2, shuffle=False), 2, seed=0)
-    seen = [take(inputs, batch) for batch in found]
-    assert torch.cat(seen).tolist() == [*range(5), *range(5)]
-    assert seen[0].data_ptr() == inputs.data_ptr()
 
 
 def test_parameters_are_views_of_one_vector() -> None:
@@ -66,21 +31,6 @@ def test_a_scheduler_that_waits_for_a_metric_is_refused() -> None:
         unpack_optimizers({"optimizer": optimizer, "lr_scheduler": {"scheduler": plateau, "monitor": "loss"}})
     with pytest.raises(InputError, match="one optimizer"):
         unpack_optimizers(([optimizer, optimizer], []))
-
-
-@pytest.mark.parametrize("samples", [1, 3, 4, 5, 8, 9, 17])
-def test_batches_are_counted_before_they_are_made(samples: int) -> None:
-    for work in (LocalWork(epochs=3), LocalWork(steps=7)):
-        assert work.count(samples, 4) == len(list(batches(samples, work, 4, seed=0)))
-
-
-def test_work_that_is_cut_begins_like_the_whole() -> None:
-    work = LocalWork(epochs=2)
-    part = list(batches(10, work.within(4, 10, 3), 3, seed=1))
-    whole = list(batches(10, work, 3, seed=1))
-    assert len(part) == 4 < len(whole)
-    assert all(torch.equal(a, b) for a, b in zip(part, whole, strict=False))
-    assert work.within(99, 10, 3) == work.within(None, 10, 3) == work
 
 
 @pytest.mark.parametrize("fused", [True, False])

@@ -14,7 +14,7 @@ from aequa_lightning.callbacks.measures import Assessment
 from aequa_lightning.checks import check_parts, check_same_privacy
 from aequa_lightning.collaboration.aggregators import FedAvg, FedAvgM
 from aequa_lightning.collaboration.corrections import Scaffold
-from aequa_lightning.collaboration.local import LocalWork
+from aequa_lightning.collaboration.local_work import LocalWork
 from aequa_lightning.collaboration.participation import Participation
 from aequa_lightning.collaboration.plan import Plan
 from aequa_lightning.collaboration.privacy import Privacy, PrivateAverage, clip_to_norm, spent_epsilon

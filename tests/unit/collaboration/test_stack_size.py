@@ -12,7 +12,7 @@ from aequa_lightning.collaboration import stack_size
 from aequa_lightning.collaboration.aggregators import FedAvg
 from aequa_lightning.collaboration.corrections import FedProx
 from aequa_lightning.collaboration.engine import Collaboration
-from aequa_lightning.collaboration.local import LocalWork
+from aequa_lightning.collaboration.local_work import LocalWork
 from aequa_lightning.collaboration.plan import Plan
 from aequa_lightning.collaboration.stack_size import Stacking, decide_stacking
 from aequa_lightning.collaboration.state import restore, state_of

@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from aequa_lightning.collaboration import stacking
-from aequa_lightning.collaboration.local import LocalTrainer, LocalWork
-from aequa_lightning.collaboration.stacking import Job, StackedTrainer, form_stacks
+from aequa_lightning.collaboration.local import LocalTrainer
+from aequa_lightning.collaboration.local_work import LocalWork
+from aequa_lightning.collaboration.stack_schedule import Job
+from aequa_lightning.collaboration.stacking import StackedTrainer, form_stacks
 from aequa_lightning.collaboration.topology import build_fabric
 from aequa_lightning.data.augmentation import CropAndFlip
 from aequa_lightning.slimmable import Distillation

@@ -4,7 +4,8 @@ import pytest
 import torch
 from lightning.fabric import Fabric
 
-from aequa_lightning.collaboration.local import LocalTrainer, LocalWork
+from aequa_lightning.collaboration.local import LocalTrainer
+from aequa_lightning.collaboration.local_work import LocalWork
 from aequa_lightning.collaboration.standalone import Standalone, StandaloneRecords, standalone_key
 from aequa_lightning.data import DigitsData, Dirichlet
 from aequa_lightning.training import SlimmableClassifier
