@@ -27,6 +27,7 @@ from aequa_lightning.errors import InputError, RunInterrupted
 # Seconds that processes have to end by themselves once one of them has failed: they leave a note of what they saw.
 GRACE = 3.0
 PR_SET_PDEATHSIG = 1
+OMP_PAUSE_HARD = 2
 
 
 class ForkLauncher(_Launcher):
@@ -77,6 +78,7 @@ class ForkLauncher(_Launcher):
             context.Process(target=self._child, args=(local_rank, os.getpid(), results, function, args, kwargs))
             for local_rank in range(self.strategy.num_processes)
         ]
+        end_idle_threads()
         for child in children:
             child.start()
         with passing_on_signals([child.pid for child in children if child.pid is not None]) as stop:
@@ -132,6 +134,17 @@ def _join(children: Sequence[ForkProcess]) -> list[int | None]:
         child.kill()
         child.join()
     return statuses
+
+
+def end_idle_threads() -> None:
+    """End the threads that OpenMP keeps for its next operation, which starts them anew when it comes.
+
+    A process that is forked beside them believes that it has them too, and its first operation waits for them for ever.
+    """
+    maps = Path("/proc/self/maps")
+    if maps.is_file():
+        for library in {line.partition(" /")[2] for line in maps.read_text().splitlines() if "/libgomp" in line}:
+            ctypes.CDLL(f"/{library}").omp_pause_resource_all(OMP_PAUSE_HARD)
 
 
 def die_with(parent: int) -> None:

@@ -234,7 +234,7 @@ def launch(
         with _process_group(), watched:
             return work(fabric)
 
-    # Forked children must not inherit a pool of threads that the parent has started.
+    # Forked processes read it.
     torch.set_num_threads(threads)
     forget_places(run_dir)
     if isinstance(fabric.strategy.launcher, ForkLauncher):

@@ -18,7 +18,7 @@ from aequa_lightning.errors import RunFailed, RunInterrupted
 pytestmark = pytest.mark.distributed
 
 
-def _launch(work: Callable[[Fabric], object], run_dir: Path) -> object:
+def _launch(work: Callable[[Fabric], object], run_dir: Path, threads: int = 1) -> object:
     fabric = build_fabric(
         accelerator="cpu",
         devices=2,
@@ -29,7 +29,7 @@ def _launch(work: Callable[[Fabric], object], run_dir: Path) -> object:
         timeout=timedelta(minutes=1),
         run_dir=run_dir,
     )
-    return launch(fabric, work, threads=1, run_dir=run_dir)
+    return launch(fabric, work, threads=threads, run_dir=run_dir)
 
 
 def test_the_first_rank_returns(tmp_path: Path) -> None:
@@ -38,6 +38,18 @@ def test_the_first_rank_returns(tmp_path: Path) -> None:
         "of": 2,
     }
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.timeout(60)
+def test_forked_processes_wait_for_no_threads_of_the_first_one(tmp_path: Path) -> None:
+    numbers = torch.ones(1_000_000)
+    torch.set_num_threads(2)
+    try:
+        before = numbers.exp()
+        assert _launch(lambda fabric: float(numbers.exp().sum()), tmp_path, threads=2) == float(before.sum())
+        assert torch.equal(numbers.exp(), before)
+    finally:
+        torch.set_num_threads(1)
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system does not say on which cores")
