@@ -171,6 +171,16 @@ def test_a_hang(tmp_path: Path, uninterrupted: Path, rank: int, phase: str) -> N
     _assert_goes_on(tmp_path / "run", uninterrupted)
 
 
+def test_a_hang_of_all_processes(tmp_path: Path, uninterrupted: Path) -> None:
+    fault = Fault(hang, "training", rank=None, served=True, round=2)
+    status, message = _run(tmp_path / "run", fault, minutes=0.025)
+    assert status == 1
+    assert re.search("rank [01] hangs: .*timeout_minutes, in round 2, training of participant", message)
+    assert message.count("hangs") == 1
+    assert re.search(r"faults\.py.* in hang", (tmp_path / "run" / "failure.log").read_text())
+    _assert_goes_on(tmp_path / "run", uninterrupted)
+
+
 def test_a_hang_of_the_only_process(tmp_path: Path, uninterrupted: Path) -> None:
     fault = Fault(hang, "training", 0, served=True, round=2)
     status, message = _run(tmp_path / "run", fault, devices=1, minutes=0.025)

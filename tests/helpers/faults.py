@@ -38,7 +38,7 @@ class Fault:
     Attributes:
         action: Called once, in the process that gets there.
         phase: Phase of a run, as its whereabouts name it.
-        rank: Which process.
+        rank: Which process; None: each.
         round: Of the phase; None: whichever comes first.
         served: Whether a participant must be in training there, by name in the note.
         file: Instead of a phase: name of a file that is just about to take its place.
@@ -46,7 +46,7 @@ class Fault:
 
     action: Action
     phase: str = ""
-    rank: int = 0
+    rank: int | None = 0
     round: int | None = None
     served: bool = False
     file: str = ""
@@ -260,7 +260,7 @@ def _planted(fault: Fault | None) -> AbstractContextManager[object]:
     def noted(self: Whereabouts, **changes: object) -> bool:
         told = note(self, **changes)
         here = self.place
-        is_there = (here.rank, here.phase) == (fault.rank, fault.phase) and fault.round in (None, here.round)
+        is_there = here.phase == fault.phase and fault.rank in (None, here.rank) and fault.round in (None, here.round)
         if is_there and left and (here.participant is not None or not fault.served):
             left.pop()()
         return told

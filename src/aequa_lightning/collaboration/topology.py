@@ -1,10 +1,10 @@
 """Processes arranged as groups x replicas: a group hosts participants in turn, its replicas share each of them."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -14,7 +14,6 @@ from lightning.fabric.loggers import Logger
 from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from lightning.fabric.strategies import DDPStrategy
 from torch import Tensor
-from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.nn import Module
 from torch.nn.parallel import DistributedDataParallel
 from typing_extensions import override
@@ -39,7 +38,9 @@ class ReplicaStrategy(DDPStrategy):
     def __init__(self, replicas: int, *, run_dir: Path, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.replicas, self.run_dir = replicas, run_dir
-        self.mesh: DeviceMesh | None = None
+        # The processes that share a participant with this one, and those of its place in all groups.
+        self.same_group: dist.ProcessGroup | None = None
+        self.same_replica: dist.ProcessGroup | None = None
 
     @override
     def _configure_launcher(self) -> None:
@@ -50,23 +51,21 @@ class ReplicaStrategy(DDPStrategy):
     @override
     def setup_environment(self) -> None:
         super().setup_environment()
-        self.mesh = init_device_mesh(
-            self.root_device.type,
-            (self.world_size // self.replicas, self.replicas),
-            mesh_dim_names=("group", "replica"),
-        )
+        ranks = torch.arange(self.world_size).view(-1, self.replicas)
+        # (A DeviceMesh would make the same groups, but tell them nothing of the timeout.)
+        own = [dist.new_subgroups_by_enumeration(table.tolist(), self._timeout)[0] for table in (ranks, ranks.T)]
+        self.same_group, self.same_replica = cast(list[dist.ProcessGroup], own)
 
     @override
     def setup_module(self, module: Module) -> Module:  # type: ignore[override]
         if self.replicas == 1:
             return module
-        assert self.mesh is not None
         # On the stream that computes, not on another as in Lightning: what the backward of a narrow width adds to
         # gradients in place, DDP reads, and autograd would make no other stream wait for it.
         return DistributedDataParallel(
             module,
             device_ids=self._determine_ddp_device_ids(),
-            process_group=self.mesh.get_group("replica"),
+            process_group=self.same_group,
             **self._ddp_kwargs,
         )
 
@@ -83,15 +82,15 @@ class Topology:
         self.device = fabric.device
         self.rank = fabric.global_rank
         self.processes = fabric.world_size
-        self.mesh = strategy.mesh if isinstance(strategy, ReplicaStrategy) else None
-        self.replicas = strategy.replicas if isinstance(strategy, ReplicaStrategy) else 1
+        self._strategy = strategy if isinstance(strategy, ReplicaStrategy) else None
+        self.replicas = self._strategy.replicas if self._strategy else 1
         self.groups = self.processes // self.replicas
         self.group, self.replica = divmod(self.rank, self.replicas)
 
     def sum_over_groups(self, values: Tensor) -> None:
         """Sum a tensor over all groups, in place; replicas of a group are counted once."""
-        if self.mesh is not None:
-            dist.all_reduce(values, group=self.mesh.get_group("group"))
+        if self._strategy:
+            dist.all_reduce(values, group=self._strategy.same_replica)
 
     def share(self, values: Tensor) -> Tensor:
         """Merge a table that each group has filled in for its own participants and left zero elsewhere.
@@ -107,16 +106,16 @@ class Topology:
 
     def mean_over_replicas(self, value: Tensor) -> Tensor:
         """Return the mean of a value over the replicas of this group, the same on each of them."""
-        if self.mesh is None or self.replicas == 1:
+        if self._strategy is None or self.replicas == 1:
             return value
         total = value.clone()
-        dist.all_reduce(total, group=self.mesh.get_group("replica"))
+        dist.all_reduce(total, group=self._strategy.same_group)
         return total / self.replicas
 
     def share_over_processes(self, values: Tensor) -> Tensor:
         """Like :meth:`share`, for a table that single processes have filled in."""
         table = values.to(self.device, copy=True)
-        if self.mesh is not None:
+        if self._strategy:
             dist.all_reduce(table)
         return table.cpu()
 
@@ -213,8 +212,8 @@ def launch(
         threads: Threads of each process for a CPU operation. A fixed number, because the rounding of a sum depends
             on it: the same for one process and for many gives the same result.
         run_dir: The run folder, where processes leave notes of where they stand.
-        timeout: How long a single process may do nothing before it ends itself; None: for ever. Of several, one waits
-            for the other, as long as the fabric was told.
+        timeout: How long a single process may do nothing before it ends itself; None: for ever. Of several, each waits
+            for the others as long as the fabric was told, and ends itself after twice this time: then all of them hang.
 
     Returns:
         What ``work`` returned on rank 0; in processes that were started by a command, their own.
@@ -230,14 +229,20 @@ def launch(
         # The same seed is to give the same result on GPUs too, and cuDNN has kernels whose sums depend on chance.
         torch.backends.cudnn.deterministic = True
         keep_freed_memory()
-        watched = nullcontext() if timeout is None or fabric.world_size > 1 else watching_itself(run_dir, timeout)
-        with _process_group(), watched:
+        with _process_group(), watched(fabric):
             return work(fabric)
 
+    def watched(fabric: Fabric) -> AbstractContextManager[None]:
+        if timeout is None:
+            return nullcontext()
+        several = fabric.world_size > 1
+        return watching_itself(run_dir, fabric.global_rank, 2 * timeout if several else timeout, speaks=not forked)
+
+    forked = isinstance(fabric.strategy.launcher, ForkLauncher)
     # Forked processes read it.
     torch.set_num_threads(threads)
     forget_places(run_dir)
-    if isinstance(fabric.strategy.launcher, ForkLauncher):
+    if forked:
         result = fabric.launch(body)
     else:
         with speaking_for_all(run_dir, fabric.global_rank):

@@ -1,4 +1,4 @@
-"""Noticing that a run in a single process hangs: nobody waits for it in vain, so it watches itself."""
+"""Noticing that a process hangs where nobody waits for it in vain: it watches itself."""
 
 import faulthandler
 import os
@@ -8,11 +8,12 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 
-from aequa_lightning.collaboration.failure import GO_ON
-from aequa_lightning.collaboration.whereabouts import Place, read_places
+from aequa_lightning.collaboration.failure import GO_ON, Failure
+from aequa_lightning.collaboration.whereabouts import Whereabouts, claim_word
 
 # Looks within the timeout; counted, so that a process that was halted for a while is not taken for one that hangs.
 LOOKS = 10
@@ -21,14 +22,16 @@ IDLE = 0.01
 
 
 @contextmanager
-def watching_itself(run_dir: Path, timeout: timedelta) -> Iterator[None]:
+def watching_itself(run_dir: Path, rank: int, timeout: timedelta, *, speaks: bool) -> Iterator[None]:
     """End this process with one message when it does not compute within the block for longer than the timeout.
 
     However long a participant trains, it computes; one that waits for a drive or a lock that never answers does not.
 
     Args:
         run_dir: The run folder; ``failure.log`` there tells the line that every thread hangs in.
+        rank: The process's global rank.
         timeout: Longest time without computing.
+        speaks: Whether the process tells the user; else it leaves a note for the one that it was forked from.
     """
     ended = threading.Event()
     pause = timeout.total_seconds() / LOOKS
@@ -38,7 +41,7 @@ def watching_itself(run_dir: Path, timeout: timedelta) -> Iterator[None]:
         while not ended.wait(pause):
             looks.append(time.process_time())
             if len(looks) > LOOKS and looks[-1] - looks[0] < IDLE * timeout.total_seconds():
-                _give_up(run_dir)
+                _give_up(run_dir, rank, speaks)
 
     watcher = threading.Thread(target=watch, name="watchdog", daemon=True)
     watcher.start()
@@ -49,15 +52,18 @@ def watching_itself(run_dir: Path, timeout: timedelta) -> Iterator[None]:
         watcher.join()
 
 
-def _give_up(run_dir: Path) -> None:
-    place = read_places(run_dir).get(0, Place(0))
-    message = f"rank 0 hangs: it has not computed for longer than trainer.timeout_minutes, in {place}. {GO_ON}"
+def _give_up(run_dir: Path, rank: int, speaks: bool) -> None:
+    whereabouts = Whereabouts(run_dir, rank)
+    place = whereabouts.place
+    message = f"rank {rank} hangs: it has not computed for longer than trainer.timeout_minutes, in {place}. {GO_ON}"
     log = run_dir / "failure.log"
     with suppress(OSError), log.open("a") as file:
         file.write(f"{time.ctime()}  {message}\n")
         file.flush()
         faulthandler.dump_traceback(file)
         message = f"{message} Traceback: {log}"
-    print(f"aequa: error: {message}", file=sys.stderr, flush=True)
+    noted = whereabouts.note(failure=asdict(Failure("fault", message, time.time())))
+    if not noted or (speaks and claim_word(run_dir)):
+        print(f"aequa: error: {message}", file=sys.stderr, flush=True)
     # The thread that hangs cannot be asked to raise anything.
     os._exit(1)
