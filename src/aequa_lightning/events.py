@@ -56,7 +56,7 @@ def _parse(line: bytes) -> Event | None:
 
 
 class EventLog:
-    """Appends events, one JSON object a line, each on disk before :meth:`append` returns.
+    """Appends events, one JSON object a line, each handed to the system before :meth:`append` returns.
 
     Args:
         path: The file; made when missing.

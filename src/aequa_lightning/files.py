@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeGuard
+from uuid import uuid4
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -29,8 +30,8 @@ def write_atomically(path: Path, content: bytes) -> None:
         ...     (Path(folder) / "a" / "note.txt").read_bytes()
         b'kept'
     """
-    # The process id keeps apart writers that do not know of each other.
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # A name of its own keeps apart writers that do not know of each other, be it on different machines.
+    aside = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
     with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -10,6 +10,9 @@ import yaml
 
 from aequa_lightning.errors import InputError
 
+# Seconds that tasks have once another one has ended: the first one still writes rewards and the report then.
+PATIENCE = 600
+
 
 @dataclass(frozen=True)
 class Job:
@@ -83,8 +86,8 @@ def job_script(job: Job, options: Sequence[str] = (), *, written_by: str) -> str
         about=_SWEEP if sweep else _FIT,
         requests="\n".join(f"#SBATCH --{key}={value}" if value else f"#SBATCH --{key}" for key, value in requests),
         prepare=f"{job.prepare}\n" if job.prepare else "",
-        # Once one process has ended, the others have as long as the notice; the cores are not handed on by themselves.
-        command=" \\\n    ".join([f"srun --wait={job.notice} --cpus-per-task={job.cpus_per_process}", *command]),
+        # The cores are not handed on by themselves.
+        command=" \\\n    ".join([f"srun --wait={PATIENCE} --cpus-per-task={job.cpus_per_process}", *command]),
         ending=ending,
     )
 

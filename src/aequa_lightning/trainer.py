@@ -151,6 +151,8 @@ class CollaborativeTrainer:
         for key, value in limits.items():
             if value is not None and value < 1:
                 raise InputError(f"trainer.{key}={value} must be at least 1.")
+        if not timeout_minutes > 0:
+            raise InputError(f"trainer.timeout_minutes={timeout_minutes} must be above 0.")
         self.mechanism, self.assessment = mechanism or Aequa(), assessment or Assessment()
         self.plan = Plan(
             max_rounds=max_rounds,

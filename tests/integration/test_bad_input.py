@@ -20,6 +20,7 @@ def _refused(capsys: pytest.CaptureFixture[str], *words: object) -> str:
     [
         ("--trainer.max_turns=3", ("max_turns",)),
         ("--trainer.max_rounds=0", ("trainer.max_rounds=0", "at least 1")),
+        ("--trainer.timeout_minutes=0", ("trainer.timeout_minutes=0", "above 0")),
         ("--model.widths=[1.0,1.5]", ("1.5", "width")),
         ("--model.widths=[1.0,0.0]", ("0.0", "width")),
         ("--model.backbone=resnet19", ("resnet19", "resnet18")),
@@ -98,6 +99,13 @@ def test_a_finished_run_is_not_overwritten_and_a_torn_checkpoint_is_no_start(
     whole = f"--ckpt_path={run_dir}/checkpoints/last.ckpt"
     assert "participants" in _refused(capsys, *small(Path("other"), participants=3), *TOGETHER, whole)
     assert "does not fit the model" in _refused(capsys, *small(Path("other")), whole)
+    for option, words in {
+        "--seed_everything=5": ("seed_everything 0", "now it is 5"),
+        "--trainer.mechanism=IAFL": ("parts of the shared model, now it is models",),
+        "--lr_scheduler=StepLR --lr_scheduler.step_size=1": ("lr_scheduler ExponentialLR, now it is StepLR",),
+    }.items():
+        message = _refused(capsys, *small(Path("other")), *TOGETHER, whole, *option.split())
+        assert [word for word in words if word not in message] == [], message
     assert (run_dir / "events.jsonl").read_bytes() == record
     assert not Path("other/events.jsonl").exists()
 

@@ -69,7 +69,7 @@ def test_a_task_trains_what_is_configured(capsys: pytest.CaptureFixture[str]) ->
     assert {"--nodes=2", "--ntasks-per-node=3", "--cpus-per-task=4", "--requeue", "--signal=USR1@120"} <= {*requests}
     assert _run(script) == 0
     words = _words("srun")
-    assert words[:3] == ["--wait=120", "--cpus-per-task=4", "aequa"]
+    assert words[:3] == ["--wait=600", "--cpus-per-task=4", "aequa"]
     assert words[words.index("--ckpt_path") + 1] == "last"
     with pytest.raises(SystemExit):
         aequa(*words[3:], "--print_config")

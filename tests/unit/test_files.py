@@ -1,4 +1,5 @@
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -37,3 +38,11 @@ def test_a_command_on_a_full_disk_says_so(capsys: pytest.CaptureFixture[str], mo
     assert capsys.readouterr().err == (
         "aequa: error: a file cannot be written: No space left on device. Make room and try again.\n"
     )
+
+
+def test_writers_of_one_process_do_not_meet(tmp_path: Path) -> None:
+    path, contents = tmp_path / "shared.json", [bytes([number]) * 100_000 for number in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda content: write_atomically(path, content), contents * 4))
+    assert path.read_bytes() in contents
+    assert list(tmp_path.iterdir()) == [path]

@@ -148,6 +148,7 @@ class Measures:
     def end_round(self, run: Collaboration, result: RoundResult) -> None:
         """Value the round's updates and add to the round's record; a collective operation."""
         screened, count = self._screened, run.data.participants
+        places = {name: index for index, name in enumerate(run.data.names)}
         scores = self._score(run, result)
         # Whoever the gates caught counts with 0; whoever was absent, or refused without gates, keeps its standing.
         counted = sorted({*result.weights, *screened.reasons})
@@ -156,12 +157,12 @@ class Measures:
             shared = screened.share(value, count)
             self._totals[name].update(shared[counted], counted)
             for row in result.record["participants"]:
-                row[name] = shared[run.data.names.index(row["name"])].item()
+                row[name] = shared[places[row["name"]]].item()
             if error is not None:
                 shared = screened.share(error, count)
                 self._variances[name].update(shared[counted] ** 2, counted)
                 for row in result.record["participants"]:
-                    row[f"{name}_error"] = shared[run.data.names.index(row["name"])].item()
+                    row[f"{name}_error"] = shared[places[row["name"]]].item()
         result.record["gates"] = screened.sentences
         for index, reason in screened.reasons.items():
             self._caught[index][reason] += 1

@@ -11,7 +11,7 @@ import torch
 from aequa_lightning.errors import InputError
 from aequa_lightning.files import sha256, write_atomically
 
-FORMAT = 4
+FORMAT = 5
 
 
 def save_checkpoint(folder: Path, state: dict[str, Any], *, keep: int = 2) -> Path:
@@ -113,7 +113,7 @@ def load_last(folder: Path) -> dict[str, Any] | None:
 
 def oldest_round(folder: Path) -> int:
     """Return the round of the oldest checkpoint of a folder that has some."""
-    return int(_rounds(folder)[0].stem.removeprefix("round-"))
+    return _number(_rounds(folder)[0])
 
 
 def load_round(folder: Path, number: int) -> dict[str, Any] | None:
@@ -134,7 +134,11 @@ def _path(folder: Path, number: int) -> Path:
 
 
 def _rounds(folder: Path) -> list[Path]:
-    return sorted(folder.glob("round-*.ckpt"))
+    return sorted(folder.glob("round-*.ckpt"), key=_number)
+
+
+def _number(path: Path) -> int:
+    return int(path.stem.removeprefix("round-"))
 
 
 def _hash_file(path: Path) -> Path:

@@ -203,7 +203,6 @@ class Collaboration:
         hosted = self._placement.assign(stacks, self.topology.groups)[self.topology.group]
         # Of each participant: its loss, whether its update was refused, and the seconds it took.
         reports: dict[int, tuple[float, bool, float]] = {}
-        self.server.start_round()
         with watch.phase("training"), at("training"):
             for stack in hosted:
                 self.whereabouts.note(**self.serving(*stack))
@@ -239,6 +238,7 @@ class Collaboration:
             updates = self.server.updates
             result = RoundResult(number, updates, taken, coverage, mean_update, accuracy, record)
             self.call("on_round_end", result)
+        self.server.end_round()
         record["seconds"], record["seconds_by_phase"] = watch.lap()
         with at("record"):
             write_round(self, record)

@@ -53,13 +53,20 @@ def gram_matrix(updates: Mapping[int, Tensor], participants: Sequence[int], topo
         float64 of shape (N, N), on the CPU; the same bits in every process, for any number of them.
     """
     count = len(participants)
-    products = torch.zeros(SEGMENTS, count, count, dtype=torch.float64, device=topology.device)
+    total = torch.zeros(count, count, dtype=torch.float64)
     step = max(1, TABLE // max(1, count))
-    for segment in range(SEGMENTS):
-        last = size * (segment + 1) // SEGMENTS
-        for start in range(size * segment // SEGMENTS, last, step):
-            table = gather(updates, participants, topology, start=start, end=min(start + step, last))
-            if segment % topology.groups == topology.group:
-                rows = table.double()
-                products[segment] += rows @ rows.T
-    return topology.share(products).sum(dim=0)
+    # Segments whose products are exchanged together.
+    together = max(1, TABLE // max(1, count**2))
+    for first in range(0, SEGMENTS, together):
+        segments = range(first, min(first + together, SEGMENTS))
+        products = torch.zeros(len(segments), count, count, dtype=torch.float64, device=topology.device)
+        for own, segment in zip(products, segments, strict=True):
+            last = size * (segment + 1) // SEGMENTS
+            for start in range(size * segment // SEGMENTS, last, step):
+                table = gather(updates, participants, topology, start=start, end=min(start + step, last))
+                if segment % topology.groups == topology.group:
+                    rows = table.double()
+                    own += rows @ rows.T
+        for of_segment in topology.share(products):
+            total += of_segment
+    return total

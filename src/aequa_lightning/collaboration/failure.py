@@ -19,6 +19,11 @@ from aequa_lightning.files import is_full_disk
 GO_ON = "What was saved is sound: go on with --ckpt_path last."
 # Seconds that a process waits for the word of the one that it has lost.
 PATIENCE = 1.0
+# Who is known to send a signal.
+HINTS = {
+    "SIGKILL": "a machine that is out of memory does that",
+    "SIGABRT": "NCCL does that to a process that has waited for another one longer than trainer.timeout_minutes",
+}
 # Characters of an error's own words; a note has little room, and so has a terminal.
 LONGEST = 500
 
@@ -162,7 +167,8 @@ def _ended(status: int) -> str:
     if status >= 0:
         return f"ended with status {status}"
     name = Signals(-status).name
-    return f"was killed by {name}{' (a machine that is out of memory does that)' if name == 'SIGKILL' else ''}"
+    hint = HINTS.get(name)
+    return f"was killed by {name}{f' ({hint})' if hint else ''}"
 
 
 def _lost(failure: Failure, waiting: Place, others: list[Place]) -> str:

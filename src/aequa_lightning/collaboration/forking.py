@@ -71,11 +71,11 @@ class ForkLauncher(_Launcher):
         environment = self.strategy.cluster_environment
         assert environment is not None
         # Chosen before forking, for each process would choose its own.
-        os.environ["MASTER_PORT"] = str(environment.main_port)
+        port = str(environment.main_port)
         context = multiprocessing.get_context("fork")
         results: SimpleQueue[Any] = context.SimpleQueue()
         children = [
-            context.Process(target=self._child, args=(local_rank, os.getpid(), results, function, args, kwargs))
+            context.Process(target=self._child, args=(local_rank, os.getpid(), port, results, function, args, kwargs))
             for local_rank in range(self.strategy.num_processes)
         ]
         end_idle_threads()
@@ -94,13 +94,14 @@ class ForkLauncher(_Launcher):
         self,
         local_rank: int,
         parent: int,
+        port: str,
         results: "SimpleQueue[Any]",
         function: Callable[..., Any],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> None:
         die_with(parent)
-        os.environ["LOCAL_RANK"] = str(local_rank)
+        os.environ.update(LOCAL_RANK=str(local_rank), MASTER_PORT=port)
         if isinstance(self.strategy.accelerator, CPUAccelerator):
             # What starts threads comes after it, for they inherit it.
             bind_to_cores(local_rank, self.strategy.num_processes, threads=torch.get_num_threads())

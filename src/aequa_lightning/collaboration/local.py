@@ -144,12 +144,19 @@ class LocalTrainer:
             )
             if correction is not None:
                 self.fabric.strategy.precision.unscale_gradients(self.optimizer.optimizer)
-                correction(self._trainable)
+                if not self._overflowed():
+                    correction(self._trainable)
             self._step()
             for loss in losses.values():
                 total.add_(loss, alpha=scale)
             count += len(losses)
         return float(self.topology.mean_over_replicas(total)) / max(count, 1)
+
+    def _overflowed(self) -> bool:
+        """Tell whether the loss scale was too large for this step, which will then be left out."""
+        if self._scaler is None:
+            return False
+        return not all(bool(p.grad.isfinite().all()) for p in self._trainable if p.grad is not None)
 
     def optimizer_state(self) -> OptimizerState:
         """Return what the optimizer remembers, by the position of the parameter; not copied."""

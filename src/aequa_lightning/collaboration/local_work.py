@@ -34,10 +34,7 @@ class LocalWork:
             >>> LocalWork(epochs=2).count(9, batch_size=4), LocalWork(epochs=2).count(10, batch_size=4)
             (4, 6)
         """
-        if self.steps is not None:
-            return self.steps
-        alone = samples > batch_size and samples % batch_size == 1
-        return self.epochs * (-(-samples // batch_size) - alone)
+        return self.epochs * len(_spans(samples, batch_size)) if self.steps is None else self.steps
 
     def within(self, steps: int | None, samples: int, batch_size: int) -> "LocalWork":
         """Return what can be done of it in some steps; None: all."""
@@ -58,7 +55,7 @@ def batches(samples: int, work: LocalWork, batch_size: int, *, seed: int) -> Ite
         samples: Number of samples, >= 1.
         work: How many passes or batches.
         batch_size: Samples of a batch. A single left-over sample joins the batch before it, because normalisation
-            over a batch of one is undefined.
+            over a batch of one is undefined, unless one is what was asked for.
         seed: Decides the order.
 
     Yields:
@@ -70,10 +67,7 @@ def batches(samples: int, work: LocalWork, batch_size: int, *, seed: int) -> Ite
         >>> list(batches(5, LocalWork(steps=3, shuffle=False), 2, seed=0))
         [range(0, 2), range(2, 5), range(0, 2)]
     """
-    starts = list(range(0, samples, batch_size))
-    if len(starts) > 1 and samples - starts[-1] == 1:
-        starts.pop()
-    spans = list(pairwise([*starts, samples]))
+    spans = _spans(samples, batch_size)
     left, epoch = work.steps, 0
     while (left is None and epoch < work.epochs) or (left is not None and left > 0):
         order: Batch = range(samples)
@@ -84,6 +78,14 @@ def batches(samples: int, work: LocalWork, batch_size: int, *, seed: int) -> Ite
         if left is not None:
             left -= len(spans)
         epoch += 1
+
+
+def _spans(samples: int, batch_size: int) -> list[tuple[int, int]]:
+    """Return where the batches of one pass begin and end."""
+    starts = list(range(0, samples, batch_size))
+    if len(starts) > 1 and batch_size > 1 and samples - starts[-1] == 1:
+        starts.pop()
+    return list(pairwise([*starts, samples]))
 
 
 def take(table: Tensor, batch: Batch) -> Tensor:

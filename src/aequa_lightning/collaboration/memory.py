@@ -38,8 +38,8 @@ class ParticipantMemory:
         self._rounds: dict[int, int] = {}
         # Files that were superseded: in which round, whose, and of which round.
         self._superseded: deque[tuple[int, int, int]] = deque()
-        # Newest file of each participant that this process has written since the last call of :meth:`sync`.
-        self._fresh: dict[int, Path] = {}
+        # Whose file of which round this process has written since the last call of :meth:`sync`.
+        self._fresh: set[tuple[int, int]] = set()
 
     def load(self, index: int) -> dict[str, Any]:
         """Return what a participant has kept, tensors on the CPU; nothing before its first round.
@@ -82,13 +82,15 @@ class ParticipantMemory:
         path = self._path(index, number)
         with naming(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(digest + content.getbuffer())
-        self._fresh[index] = path
+            with path.open("wb") as file:
+                file.write(digest)
+                file.write(content.getbuffer())
+        self._fresh.add((index, number))
 
     def sync(self) -> None:
         """Wait until what this process has saved is on disk, but for what it has superseded since."""
         # Together, because a file system writes down many at once in little more time than one.
-        files = list(self._fresh.values())
+        files = [self._path(index, number) for index, number in self._fresh if self._rounds.get(index) == number]
         with ThreadPoolExecutor(WAITING) as pool:
             list(pool.map(sync, files))
         for folder in dict.fromkeys(parent for path in files for parent in (path.parent, self._folder)):
@@ -97,7 +99,12 @@ class ParticipantMemory:
 
     def note(self, participants: Iterable[int], number: int) -> None:
         """Let what participants saved in a round count from now on; to be called alike in all processes."""
-        for index in participants:
+        participants = set(participants)
+        for index in [index for index, saved in self._fresh if saved == number and index not in participants]:
+            # Whoever was kept out of the average goes on with what it remembered before.
+            self._path(index, number).unlink(missing_ok=True)
+            self._fresh.discard((index, number))
+        for index in sorted(participants):
             if self._deletes and index in self._rounds:
                 self._superseded.append((number, index, self._rounds[index]))
             self._rounds[index] = number

@@ -31,8 +31,8 @@ class Server:
         self._optimizer = aggregator.optimizer([self._leaf])
         self.updates: dict[int, Tensor] = {}
 
-    def start_round(self) -> None:
-        """Forget the updates of the round before."""
+    def end_round(self) -> None:
+        """Forget the round's updates."""
         self.updates = {}
 
     def receive(self, indices: Sequence[int], updates: Tensor) -> None:

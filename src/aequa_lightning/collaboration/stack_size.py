@@ -180,9 +180,9 @@ def _try(run: Collaboration, sizes: Sequence[int]) -> tuple[float, list[float], 
             warnings.simplefilter("ignore")
             try:
                 own = seconds(train_stack, members(size), steps)
-            except RuntimeError as error:
-                # It may be for want of memory, in one process alone, and others wait for its answer.
-                refusal = str(error).splitlines()[0]
+            except Exception as error:
+                # Whatever a network of one's own raises; or for want of memory in one process alone, and others wait.
+                refusal = next(iter(str(error).splitlines()), type(error).__name__)
         stacked.append(together(own))
     if min(stacked) == math.inf:
         return alone, stacked, f"a stack cannot be computed: {refusal}"

@@ -18,9 +18,6 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from typing_extensions import override
 
-# They treat every channel by itself.
-POOLING = (functional.max_pool2d, functional.avg_pool2d)
-
 
 class StackableOperations(TorchFunctionMode):
     """Within it, convolutions and pooling of a stack's images work on the channels of all its networks at once.
@@ -42,27 +39,18 @@ class StackableOperations(TorchFunctionMode):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        kwargs = kwargs or {}
-        if func is torch.conv2d and args[0].ndim == 4 and _is_stack(args[1]):
-            return _convolve(*args, **kwargs)
-        if func in POOLING and args[0].ndim == 4 and _is_stack(args[0]):
-            return _pool(args[0], lambda images: func(images, *args[1:], **kwargs))
-        if func is functional.adaptive_avg_pool2d and _is_global(*args, **kwargs):
-            # The library's own falls back on a loop over the stack.
-            return args[0].mean((-2, -1), keepdim=True)
-        return func(*args, **kwargs)
+        return FORMS.get(func, func)(*args, **(kwargs or {}))
 
 
 def _is_stack(value: Tensor) -> bool:
     return _functorch.is_batchedtensor(value)
 
 
-def _is_global(input: Tensor, output_size: int | Sequence[int]) -> bool:
-    return output_size in (1, (1, 1), [1, 1])
+# Arguments have the library's names, for a network may give them by name.
 
 
 def _convolve(
-    images: Tensor,
+    input: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
     stride: int | Sequence[int] = 1,
@@ -71,10 +59,12 @@ def _convolve(
     groups: int = 1,
 ) -> Tensor:
     """Return the stack's convolutions, each network's images with its own weights: one grouped convolution."""
+    if input.ndim != 4 or not _is_stack(weight):
+        return torch.conv2d(input, weight, bias, stride, padding, dilation, groups)
     level, weights = _functorch.maybe_get_level(weight), _unwrapped(weight)
     count = len(weights)
     together = torch.conv2d(
-        side_by_side(_unwrapped(images, count)),
+        side_by_side(_unwrapped(input, count)),
         weights.flatten(0, 1),
         None if bias is None else _unwrapped(bias, count).flatten(),
         stride,
@@ -85,10 +75,23 @@ def _convolve(
     return _wrapped(together, count, level)
 
 
-def _pool(images: Tensor, pool: Callable[[Tensor], Tensor]) -> Tensor:
-    """Return what pooling makes of each network's images: the same on more channels."""
-    level, stack = _functorch.maybe_get_level(images), _unwrapped(images)
-    return _wrapped(pool(side_by_side(stack)), len(stack), level)
+def _pooling(pool: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Return a pooling in the form for stacks: it treats every channel by itself, and there are more of them."""
+
+    def pooled(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        if input.ndim != 4 or not _is_stack(input):
+            return pool(input, *args, **kwargs)
+        level, stack = _functorch.maybe_get_level(input), _unwrapped(input)
+        return _wrapped(pool(side_by_side(stack), *args, **kwargs), len(stack), level)
+
+    return pooled
+
+
+def _adaptive_pool(input: Tensor, output_size: Any) -> Tensor:
+    """Return the mean over images where that is asked for: the library's own falls back on a loop over the stack."""
+    if output_size in (1, (1, 1), [1, 1]):
+        return input.mean((-2, -1), keepdim=True)
+    return functional.adaptive_avg_pool2d(input, output_size)
 
 
 def _unwrapped(value: Tensor, count: int = 0) -> Tensor:
@@ -121,3 +124,11 @@ def side_by_side(images: Tensor) -> Tensor:
         True
     """
     return images.permute(1, 3, 4, 0, 2).contiguous().flatten(3).permute(0, 3, 1, 2)
+
+
+FORMS: dict[Callable[..., Any], Callable[..., Any]] = {
+    torch.conv2d: _convolve,
+    functional.max_pool2d: _pooling(functional.max_pool2d),
+    functional.avg_pool2d: _pooling(functional.avg_pool2d),
+    functional.adaptive_avg_pool2d: _adaptive_pool,
+}

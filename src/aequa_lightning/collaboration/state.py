@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import lightning
 
 from aequa_lightning.collaboration.stack_size import Stacking
+from aequa_lightning.errors import InputError
 
 if TYPE_CHECKING:
     from aequa_lightning.collaboration.engine import Collaboration
@@ -31,14 +32,19 @@ def state_of(run: Collaboration) -> dict[str, Any]:
         "stacking": vars(run.stacking),
         # Statistics are left out: they are taken anew for whatever width is evaluated.
         "state_dict": {name: value.detach().clone() for name, value in run.classifier.named_parameters()},
-        "lr_scheduler": None if scheduler is None else scheduler.state_dict(),
+        "lr_scheduler": None if scheduler is None else (type(scheduler).__name__, scheduler.state_dict()),
         "callbacks": {type(callback).__name__: callback.state_dict() for callback in run.callbacks},
         "pytorch-lightning_version": lightning.__version__,
     }
 
 
 def restore(run: Collaboration, state: Mapping[str, Any]) -> None:
-    """Let a run go on where :func:`state_of` was taken."""
+    """Let a run go on where :func:`state_of` was taken.
+
+    Raises:
+        InputError: It is the state of a run with another seed, scheduler, server optimizer or kind of payment.
+    """
+    _check_same(run, state)
     run.classifier.load_state_dict(state["state_dict"], strict=False)
     run.parameters.copy_(run.local.parameters)
     run.server.load_state_dict(state["server"])
@@ -51,8 +57,25 @@ def restore(run: Collaboration, state: Mapping[str, Any]) -> None:
     run.began -= state["seconds"]
     scheduler = run.local.scheduler
     if scheduler is not None:
-        scheduler.load_state_dict(state["lr_scheduler"])
+        scheduler.load_state_dict(state["lr_scheduler"][1])
         for group, rate in zip(scheduler.optimizer.param_groups, scheduler.get_last_lr(), strict=True):
             group["lr"] = rate
     for callback in run.callbacks:
         callback.load_state_dict(state["callbacks"].get(type(callback).__name__, {}))
+
+
+def _check_same(run: Collaboration, state: Mapping[str, Any]) -> None:
+    """Prove that the rounds to come belong to those that were."""
+    scheduler, saved = run.local.scheduler, state["lr_scheduler"]
+    paid = ["parts of the shared model" if models is None else "models" for models in (state["models"], run.models)]
+    comparisons = {
+        "seed_everything": (state["seed"], run.plan.seed),
+        "lr_scheduler": (saved and saved[0], scheduler and type(scheduler).__name__),
+        "a trainer.mechanism that pays with": paid,
+    }
+    for key, (then, now) in comparisons.items():
+        if then != now:
+            raise InputError(
+                f"ckpt_path was saved with {key} {then}, now it is {now}; use the run's own config.yaml, or begin a "
+                "new run."
+            )

@@ -1,5 +1,6 @@
 """Processes arranged as groups x replicas: a group hosts participants in turn, its replicas share each of them."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
@@ -168,8 +169,8 @@ def build_fabric(
                 strategy=strategy,
                 loggers=list(loggers),
             )
-        except (ValueError, RuntimeError) as error:
-            # Lightning's MisconfigurationException is a RuntimeError or a bare Exception by version.
+        except Exception as error:
+            # Lightning's MisconfigurationException is a bare Exception.
             raise InputError(
                 f"trainer.accelerator={accelerator!r}, trainer.devices={devices!r}, trainer.precision={precision!r} "
                 f"cannot be used here: {error}"
@@ -226,8 +227,10 @@ def launch(
 
     def body(fabric: Fabric) -> Any:
         torch.set_num_threads(threads)
-        # The same seed is to give the same result on GPUs too, and cuDNN has kernels whose sums depend on chance.
+        # The same seed is to give the same result on GPUs too, and cuDNN and cuBLAS have kernels whose sums depend on
+        # chance; cuBLAS reads this when it starts.
         torch.backends.cudnn.deterministic = True
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         keep_freed_memory()
         with _process_group(), watched(fabric):
             return work(fabric)

@@ -61,11 +61,13 @@ class Whereabouts:
     def __init__(self, run_dir: Path, rank: int) -> None:
         self.place = read_places(run_dir).get(rank, Place(rank))
         self._file: int | None = None
+        self._length = 0
         # Where notes cannot be written, the work goes on without them.
         with suppress(OSError):
             _folder(run_dir).mkdir(parents=True, exist_ok=True)
             # Kept open: on a network drive every closing would wait for the server.
             self._file = os.open(_folder(run_dir) / f"rank-{rank}.json", os.O_WRONLY | os.O_CREAT)
+            self._length = os.fstat(self._file).st_size
             finalize(self, os.close, self._file)
         self.note()
 
@@ -79,9 +81,14 @@ class Whereabouts:
             Whether others can read it.
         """
         self.place = replace(self.place, **{"since": time.time(), **changes})
-        content = json.dumps(vars(self.place)).encode().ljust(SIZE)
+        content = json.dumps(vars(self.place), ensure_ascii=False).encode().ljust(SIZE)
         with suppress(OSError):
-            return self._file is not None and os.pwrite(self._file, content, 0) == len(content)
+            if self._file is None or os.pwrite(self._file, content, 0) != len(content):
+                return False
+            if len(content) < self._length:
+                os.ftruncate(self._file, len(content))
+            self._length = len(content)
+            return True
         return False
 
     @contextmanager

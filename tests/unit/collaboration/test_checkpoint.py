@@ -3,7 +3,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from aequa_lightning.collaboration.checkpoint import load_checkpoint, load_last, point_last_at, save_checkpoint
+from aequa_lightning.collaboration.checkpoint import (
+    load_checkpoint,
+    load_last,
+    oldest_round,
+    point_last_at,
+    save_checkpoint,
+)
 from aequa_lightning.errors import InputError
 
 
@@ -33,6 +39,14 @@ def test_as_many_stay_as_are_wanted(tmp_path: Path, keep: int, rounds: list[int]
     for number in range(1, 5):
         save_checkpoint(tmp_path, {"round": number}, keep=keep)
     assert [path.name for path in sorted(tmp_path.glob("*.ckpt"))][1:] == [f"round-{n:04d}.ckpt" for n in rounds]
+
+
+def test_rounds_are_numbers_also_beyond_four_digits(tmp_path: Path) -> None:
+    for number in (9998, 9999, 10000, 10001):
+        _save(tmp_path, number)
+    state = load_last(tmp_path)
+    assert state is not None
+    assert (state["round"], oldest_round(tmp_path)) == (10001, 10000)
 
 
 def test_a_course_that_was_left_does_not_outlive_the_new_one(tmp_path: Path) -> None:

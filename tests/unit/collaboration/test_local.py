@@ -6,6 +6,7 @@ import torch
 from lightning.fabric import Fabric
 from lightning.fabric.plugins import MixedPrecision
 
+from aequa_lightning.collaboration.corrections import Scaffold
 from aequa_lightning.collaboration.local import FlatParameters, LocalTrainer, unpack_optimizers
 from aequa_lightning.collaboration.local_work import LocalWork
 from aequa_lightning.errors import InputError
@@ -70,3 +71,20 @@ def test_a_loss_scale_is_not_passed_on_to_the_next_participant() -> None:
     assert torch.equal(trainer.parameters, start)
     assert torch.equal(reached(), first)
     assert scaler.get_scale() == 4 * 2**3
+
+
+def test_a_step_that_is_left_out_moves_no_control_variate() -> None:
+    torch.manual_seed(0)
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**120, growth_interval=1000)
+    fabric = Fabric(accelerator="cpu", devices=1, plugins=MixedPrecision("16-mixed", "cpu", scaler))
+    classifier = SlimmableClassifier(3, (5,), backbone="mlp", backbone_options={"hidden": [4]}, widths=(1.0, 0.5))
+    trainer = LocalTrainer(fabric, classifier, batch_size=2, seed=0)
+    corrector, start = Scaffold().build(trainer.parameters, 2), trainer.parameters.clone()
+    corrector.begin(start, None)
+    steps = LocalWork(epochs=60)
+    trainer.train(torch.randn(4, 5), torch.tensor([0, 1, 2, 0]), steps, keys=("participant", 0), correction=corrector)
+    variate = corrector.end()
+    assert not torch.equal(trainer.parameters, start)
+    assert variate is not None
+    assert variate.isfinite().all()
+    assert variate.abs().max() > 0

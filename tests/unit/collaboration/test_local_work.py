@@ -34,9 +34,14 @@ def test_without_shuffling_the_samples_come_as_they_lie() -> None:
 
 
 @pytest.mark.parametrize("samples", [1, 3, 4, 5, 8, 9, 17])
-def test_batches_are_counted_before_they_are_made(samples: int) -> None:
+@pytest.mark.parametrize("size", [1, 4])
+def test_batches_are_counted_before_they_are_made(samples: int, size: int) -> None:
     for work in (LocalWork(epochs=3), LocalWork(steps=7)):
-        assert work.count(samples, 4) == len(list(batches(samples, work, 4, seed=0)))
+        assert work.count(samples, size) == len(list(batches(samples, work, size, seed=0)))
+
+
+def test_batches_of_one_may_be_asked_for() -> None:
+    assert [len(batch) for batch in batches(3, LocalWork(epochs=2), 1, seed=0)] == [1] * 6
 
 
 def test_work_that_is_cut_begins_like_the_whole() -> None:

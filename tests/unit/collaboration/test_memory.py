@@ -108,3 +108,14 @@ def test_tensors_of_all_kinds_come_back_to_the_bit(tmp_path: Path) -> None:
     memory.save(0, 1, {"optimizer": None})
     memory.note([0], 1)
     assert memory.load(0) == {"optimizer": None}
+
+
+def test_what_was_kept_out_of_the_average_leaves_no_file(tmp_path: Path) -> None:
+    memory = ParticipantMemory(tmp_path, NAMES, deletes=True)
+    work(memory, 1, [0, 1])
+    for index in (0, 1):
+        memory.save(index, 2, of(2, index))
+    memory.note([1], 2)
+    memory.sync()
+    assert [memory.load(index)["variate"][0].item() for index in (0, 1)] == [1, 2]
+    assert [path.name for path in sorted((tmp_path / "round-0002").iterdir())] == ["b.pt"]

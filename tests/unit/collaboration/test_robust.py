@@ -62,3 +62,8 @@ def test_what_is_out_of_range_is_refused() -> None:
     for make in (lambda: TrimmedMean(0.5), lambda: MultiKrum(faulty=-1), lambda: MultiKrum(kept=0)):
         with pytest.raises(InputError):
             make()
+
+
+def test_a_share_that_binary_numbers_cannot_hold_is_not_rounded_down() -> None:
+    values = torch.arange(100.0).square()[:, None]
+    assert TrimmedMean(0.29).centre(values).item() == values[29:71].mean().item()

@@ -78,3 +78,18 @@ def test_a_single_image_is_left_to_the_library() -> None:
     expected = functional.max_pool2d(convolution(image), 2)
     with StackableOperations():
         assert torch.equal(functional.max_pool2d(convolution(image), 2), expected)
+
+
+def test_arguments_may_be_given_by_name() -> None:
+    torch.manual_seed(0)
+    weights, images = torch.randn(3, 4, 2, 3, 3), torch.randn(3, 5, 2, 8, 8)
+
+    def compute(weight, image):
+        convolved = functional.conv2d(input=image, weight=weight, padding=1)
+        return functional.adaptive_avg_pool2d(
+            input=functional.max_pool2d(input=convolved, kernel_size=2), output_size=1
+        )
+
+    expected = vmap(compute)(weights, images)
+    with StackableOperations():
+        torch.testing.assert_close(vmap(compute)(weights, images), expected)

@@ -43,6 +43,7 @@ def test_a_single_process_needs_no_group() -> None:
         ({"accelerator": "cuda"}, "trainer.accelerator='cuda'"),
         ({"devices": 0}, "trainer.devices=0"),
         ({"precision": "8-bit"}, "trainer.precision='8-bit'"),
+        ({"devices": "two"}, "trainer.devices='two'"),
     ],
 )
 def test_what_cannot_be_is_refused(options: dict[str, object], message: str) -> None:

@@ -32,6 +32,16 @@ def test_notes_keep_their_size_and_are_gone_on_from(tmp_path: Path) -> None:
     assert Whereabouts(tmp_path, 0).place.phase == "b"
 
 
+def test_a_long_note_leaves_nothing_behind(tmp_path: Path) -> None:
+    here = Whereabouts(tmp_path, 0)
+    for name in ("病院" * SIZE, "病院"):
+        here.note(participant=name)
+        assert read_places(tmp_path)[0].participant == name
+    here.note(participant="病院" * SIZE)
+    Whereabouts(tmp_path, 0).note(participant="b")
+    assert read_places(tmp_path)[0].participant == "b"
+
+
 def test_a_torn_note_is_nobodys(tmp_path: Path) -> None:
     Whereabouts(tmp_path, 0)
     Whereabouts(tmp_path, 1)
