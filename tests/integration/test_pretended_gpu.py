@@ -84,7 +84,7 @@ def test_no_step_waits_for_the_gpu(gpu: PretendedGPU, tmp_path: Path) -> None:
         run = _run(_plan(tmp_path), CGSV())
 
         def alone(work: LocalWork) -> None:
-            run.train_from(run.parameters, 0, work, keys=("trial",), grid=(1.0, 0.5))
+            run.local.train(run.parameters, run.participant(0), work=work, keys=("trial",), grid=(1.0, 0.5))
 
         def stacked(work: LocalWork) -> None:
             jobs = [Job(*run.participant(index), work, keys=("trial", index)) for index in (0, 1)]

@@ -71,7 +71,13 @@ def _adapt(run: Collaboration, epochs: int) -> None:
     assert run.models is not None
     adapted = torch.zeros_like(run.models)
     for index in assign(run.samples, run.topology.groups)[run.topology.group]:
-        run.train_from(run.models[index], index, LocalWork(epochs), keys=("adaptation", index), grid=run.grid)
+        run.local.train(
+            run.models[index],
+            run.participant(index),
+            work=LocalWork(epochs),
+            keys=("adaptation", index),
+            grid=run.grid,
+        )
         adapted[index] = run.local.parameters
     # Every row is zero in all groups but one: the sum only carries it there.
     run.topology.sum_over_groups(adapted)

@@ -55,7 +55,7 @@ def _train_one(run: Collaboration, index: int, initial: Tensor) -> Standalone:
     start = time.perf_counter()
     work = run.plan.work.times(run.plan.max_rounds)
     with run.local.first_rates():
-        run.train_from(initial, index, work, keys=("standalone", index), grid=(1.0,))
+        run.local.train(initial, run.participant(index), work=work, keys=("standalone", index), grid=(1.0,))
     network = run.classifier.network
     if network.has_statistics:
         # Alone there is no server: the statistics come from the participant's own data.

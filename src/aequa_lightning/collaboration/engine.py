@@ -13,12 +13,11 @@ from torch import Tensor
 from aequa_lightning.collaboration.alone import train_alone
 from aequa_lightning.collaboration.assignment import Placement
 from aequa_lightning.collaboration.checkpoint import oldest_round, point_last_at, save_checkpoint
-from aequa_lightning.collaboration.corrections import GradientCorrection
 from aequa_lightning.collaboration.evaluation import Evaluator
 from aequa_lightning.collaboration.holdings import Holdings
 from aequa_lightning.collaboration.hooks import CollaborationCallback, RoundResult
 from aequa_lightning.collaboration.hosting import Hosting
-from aequa_lightning.collaboration.local import LocalTrainer, OptimizerState
+from aequa_lightning.collaboration.local import LocalTrainer
 from aequa_lightning.collaboration.local_work import LocalWork
 from aequa_lightning.collaboration.participation import Cast
 from aequa_lightning.collaboration.plan import Plan
@@ -249,44 +248,6 @@ class Collaboration:
             return dict.fromkeys(present, self.private.weight)
         weights = self.plan.aggregator.weights([self.samples[index] for index in present])
         return dict(zip(present, weights, strict=True))
-
-    def train_from(
-        self,
-        parameters: Tensor,
-        index: int,
-        work: LocalWork,
-        *,
-        keys: tuple[int | str, ...],
-        grid: tuple[float, ...],
-        distillation: Distillation | None = None,
-        correction: GradientCorrection | None = None,
-        optimizer_state: OptimizerState | None = None,
-    ) -> float:
-        """Train a participant from given parameters; what it reaches is in the model.
-
-        Args:
-            parameters: Float32 of shape (P,).
-            index: The participant.
-            work: How much to train.
-            keys: What this work is; with the seed they decide everything random in it.
-            grid: Widths that the steps draw from.
-            distillation: Which of them learn from another one too, in the place of the model's own.
-            correction: What is added to the gradients before each step.
-            optimizer_state: What the optimizer remembers of the participant; None: nothing.
-
-        Returns:
-            The mean loss over steps and widths.
-        """
-        self.local.parameters.copy_(parameters)
-        return self.local.train(
-            *self.participant(index),
-            work,
-            keys=keys,
-            grid=grid,
-            distillation=distillation,
-            correction=correction,
-            optimizer_state=optimizer_state,
-        )
 
     def work(self, index: int) -> LocalWork:
         """Return what a participant does in a round."""

@@ -72,10 +72,10 @@ class Hosting:
         (received,), grid = self._hand_out([index])
         kept = self._memory.load(index) if run.plan.participants_remember else {}
         self._corrector.begin(received, kept.get("variate"))
-        loss = run.train_from(
+        loss = run.local.train(
             received,
-            index,
-            run.work(index),
+            run.participant(index),
+            work=run.work(index),
             keys=("round", number, "participant", index),
             grid=grid,
             distillation=run.distillation,

@@ -89,24 +89,24 @@ class LocalTrainer:
 
     def train(
         self,
-        inputs: Tensor,
-        targets: Tensor,
-        work: LocalWork,
+        start: Tensor,
+        samples: tuple[Tensor, Tensor],
         *,
+        work: LocalWork,
         keys: tuple[int | str, ...],
-        grid: Sequence[float] | None = None,
+        grid: Sequence[float],
         distillation: Distillation | None = None,
         correction: GradientCorrection | None = None,
         optimizer_state: OptimizerState | None = None,
     ) -> float:
-        """Train from the parameters that the model holds now.
+        """Train a participant; what it reaches is in :attr:`parameters`.
 
         Args:
-            inputs: The participant's samples, on the device.
-            targets: Their classes, on the device.
+            start: Where it starts from, float32 of shape (P,).
+            samples: Its inputs and their classes, on the device.
             work: How much to train.
             keys: What this work is; with the seed they decide everything random in it.
-            grid: Widths that the steps draw from instead of the model's own.
+            grid: Widths that the steps draw from.
             distillation: Which of them learn from another one too, in the place of the model's own.
             correction: What is added to the gradients before each step.
             optimizer_state: What :meth:`optimizer_state` returned when the participant trained before; None: nothing.
@@ -114,6 +114,8 @@ class LocalTrainer:
         Returns:
             The mean loss over steps and widths.
         """
+        inputs, targets = samples
+        self.parameters.copy_(start)
         self._load_optimizer_state(optimizer_state or {})
         if self._scaler is not None:
             # What one participant's gradients made of the scale depends on the process, and is in no checkpoint.
@@ -125,14 +127,14 @@ class LocalTrainer:
         first_step = derive_seed(seed, "widths")
         for step, batch in enumerate(batches(len(targets), work, self.batch_size, seed=seed)):
             share, scale = self._share(batch)
-            samples = take(inputs, share)
+            given = take(inputs, share)
             if self.augmentation is not None:
-                samples = self.augmentation(samples)
+                given = self.augmentation(given)
             for parameter in self._trainable:
                 # What zero_grad does, without its report to the profiler.
                 parameter.grad = None
             losses = self.classifier.sandwich(
-                channels_last(samples),
+                channels_last(given),
                 take(targets, share),
                 step=first_step + step,
                 grid=grid,

@@ -155,7 +155,7 @@ def _try(run: Collaboration, sizes: Sequence[int]) -> tuple[float, list[float], 
 
     def train_alone(indices: Sequence[int], work: LocalWork) -> None:
         for index in indices:
-            run.train_from(run.parameters, index, work, keys=("trial", index), grid=run.grid)
+            run.local.train(run.parameters, run.participant(index), work=work, keys=("trial", index), grid=run.grid)
 
     def train_stack(indices: Sequence[int], work: LocalWork) -> None:
         jobs = [Job(*run.participant(index), work, keys=("trial", index)) for index in indices]

@@ -90,7 +90,8 @@ def test_half_precision_scales_the_loss_but_not_the_pull() -> None:
         corrector = FedProx(mu=mu).build(before, 1)
         corrector.begin(before, None)
         inputs = torch.randn(64, 1, 8, 8, generator=torch.Generator().manual_seed(1))
-        local.train(inputs, torch.arange(64) % 10, LocalWork(epochs=3), keys=("test",), correction=corrector)
+        samples, work = (inputs, torch.arange(64) % 10), LocalWork(epochs=3)
+        local.train(before, samples, work=work, keys=("test",), grid=(1.0,), correction=corrector)
         reached[half, mu] = local.parameters - before
     right = reached[False, 5.0]
     assert (reached[True, 5.0] - right).norm() < 0.05 * right.norm()

@@ -39,8 +39,8 @@ def _train(outside: float, distillation: Distillation | None = None) -> torch.Te
     local = LocalTrainer(Fabric(accelerator="cpu", devices=1), _classifier(), batch_size=8, seed=0)
     mask = held_entries(local.classifier.network, 0.5)
     local.parameters[~mask] = outside
-    work = LocalWork(epochs=2)
-    local.train(*_sample(), work, keys=("test",), grid=(0.5, 0.25), distillation=distillation)
+    work, start = LocalWork(epochs=2), local.parameters.clone()
+    local.train(start, _sample(), work=work, keys=("test",), grid=(0.5, 0.25), distillation=distillation)
     assert (local.parameters[~mask] == outside).all() or torch.isnan(torch.tensor(outside))
     return local.parameters[mask].clone()
 

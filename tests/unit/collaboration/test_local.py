@@ -57,16 +57,15 @@ def test_a_loss_scale_is_not_passed_on_to_the_next_participant() -> None:
     inputs, targets, start = torch.randn(6, 5), torch.tensor([0, 1, 2, 0, 1, 2]), trainer.parameters.clone()
 
     def reached() -> torch.Tensor:
-        trainer.parameters.copy_(start)
-        trainer.train(inputs, targets, LocalWork(), keys=("participant", 1))
+        trainer.train(start, (inputs, targets), work=LocalWork(), keys=("participant", 1), grid=(1.0, 0.5))
         return trainer.parameters.clone()
 
     first = reached()
     assert scaler.get_scale() == 4 * 2**3
     assert not torch.equal(first, start)
     # Another participant's gradients overflow, and no step of it counts.
-    trainer.parameters.copy_(start)
-    trainer.train(inputs * torch.inf, targets, LocalWork(), keys=("participant", 0))
+    overflowing = (inputs * torch.inf, targets)
+    trainer.train(start, overflowing, work=LocalWork(), keys=("participant", 0), grid=(1.0, 0.5))
     assert scaler.get_scale() < 4
     assert torch.equal(trainer.parameters, start)
     assert torch.equal(reached(), first)
@@ -81,8 +80,8 @@ def test_a_step_that_is_left_out_moves_no_control_variate() -> None:
     trainer = LocalTrainer(fabric, classifier, batch_size=2, seed=0)
     corrector, start = Scaffold().build(trainer.parameters, 2), trainer.parameters.clone()
     corrector.begin(start, None)
-    steps = LocalWork(epochs=60)
-    trainer.train(torch.randn(4, 5), torch.tensor([0, 1, 2, 0]), steps, keys=("participant", 0), correction=corrector)
+    samples, work = (torch.randn(4, 5), torch.tensor([0, 1, 2, 0])), LocalWork(epochs=60)
+    trainer.train(start, samples, work=work, keys=("participant", 0), grid=(1.0, 0.5), correction=corrector)
     variate = corrector.end()
     assert not torch.equal(trainer.parameters, start)
     assert variate is not None

@@ -79,8 +79,8 @@ def one_by_one(
 ) -> tuple[list[float], Tensor]:
     losses, updates = [], []
     for parameters, job in zip(start, jobs, strict=True):
-        local.parameters.copy_(parameters)
-        losses.append(local.train(job.inputs, job.targets, job.work, keys=job.keys, distillation=distillation))
+        options = {"work": job.work, "keys": job.keys, "grid": local.classifier.network.widths}
+        losses.append(local.train(parameters, (job.inputs, job.targets), **options, distillation=distillation))
         updates.append(local.parameters - parameters)
     return losses, torch.stack(updates)
 
