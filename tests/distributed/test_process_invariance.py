@@ -65,8 +65,14 @@ def test_two_replicas_give_the_result_of_one(tmp_path: Path) -> None:
     plain = [*TOGETHER, "--model.sampled_widths=1"]
     plain += ["--trainer.correction=Scaffold", "--trainer.participant_state=keep"]
     alone = fit(tmp_path / "alone", *plain, devices=1)
-    together = fit(tmp_path / "together", *plain, "--trainer.replicas=2", devices=2)
-    assert largest_difference(alone, together) < 1e-5
+    for devices in (2, 4):
+        together = fit(tmp_path / str(devices), *plain, "--trainer.replicas=2", devices=devices)
+        assert largest_difference(alone, together) < 1e-5
+        reached, expected = (
+            [(event["train_loss"], event["validation_accuracy"]["1"]) for event in events(run, "round")]
+            for run in (together, alone)
+        )
+        assert reached == [pytest.approx(pair, abs=0.02) for pair in expected]
 
 
 def test_a_robust_average_does_not_depend_on_who_hosts_whom(tmp_path: Path) -> None:

@@ -105,6 +105,13 @@ def test_a_restored_server_goes_on_as_before(aggregator: Aggregator) -> None:
 
 
 def test_what_is_out_of_range_is_refused() -> None:
-    for aggregator, options in ((FedAvgM, {"momentum": 1.0}), (FedAdam, {"lr": 0.0}), (FedAdagrad, {"tau": -1.0})):
+    wrong = [
+        (FedAvgM, {"momentum": 1.0}),
+        (FedAvgM, {"lr": 0.0}),
+        (FedAdagrad, {"lr": -1.0}),
+        (FedAdagrad, {"tau": -1.0}),
+    ]
+    wrong += [(FedAdam, {"lr": 0.0}), (FedAdam, {"tau": 0.0}), (FedAdam, {"beta1": 1.0}), (FedYogi, {"beta2": -0.1})]
+    for aggregator, options in wrong:
         with pytest.raises(InputError, match=next(iter(options))):
             aggregator(**options)

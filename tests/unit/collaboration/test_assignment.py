@@ -47,3 +47,7 @@ def test_whoever_was_never_measured_counts_at_the_pace_of_the_others() -> None:
     placement.note({0: 2.0, 1: 2.0})
     # 4 seconds for 40 samples, so 10 seconds for 100.
     assert placement.assign([[0], [1], [2]], 2) == [[[2]], [[0], [1]]]
+    small = Placement([10, 30, 10])
+    small.note({0: 2.0, 1: 2.0})
+    # And 1 second for 10.
+    assert small.assign([[0], [1], [2]], 2) == [[[0], [2]], [[1]]]

@@ -93,6 +93,22 @@ def test_a_damaged_newest_is_skipped_with_a_warning(tmp_path: Path, damage: str)
     assert state["round"] == 1
 
 
+def test_last_is_a_copy_where_files_cannot_have_two_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("Operation not permitted")
+
+    monkeypatch.setattr("os.link", refuse)
+    for number in (1, 2):
+        _save(tmp_path, number)
+        assert load_checkpoint(tmp_path / "last.ckpt")["round"] == number
+
+
+def test_a_file_that_would_run_code_is_no_checkpoint(tmp_path: Path) -> None:
+    torch.save({"round": 1, "folder": tmp_path}, tmp_path / "round-0001.ckpt")
+    with pytest.raises(InputError, match="cannot be read as a checkpoint"):
+        load_checkpoint(tmp_path / "round-0001.ckpt")
+
+
 def test_all_damaged_is_an_error(tmp_path: Path) -> None:
     _save(tmp_path, 1).write_bytes(b"torn")
     with pytest.warns(UserWarning, match="damaged"), pytest.raises(InputError, match="Every checkpoint"):

@@ -8,8 +8,9 @@ import pytest
 import torch
 import torch.distributed as dist
 
+from aequa_lightning.collaboration import failure
 from aequa_lightning.collaboration.failure import describe, judge, note_failure, speaking_for_all
-from aequa_lightning.collaboration.whereabouts import Place, Whereabouts
+from aequa_lightning.collaboration.whereabouts import Place, Whereabouts, claim_word
 from aequa_lightning.errors import InputError, RunFailed
 
 TRAINING = Place(1, "training", round=2, participant="hospital", batch_size=32)
@@ -109,3 +110,14 @@ def test_of_processes_without_a_parent_one_speaks(tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as caught, speaking_for_all(tmp_path, 0):
         raise dist.DistBackendError("connection closed")
     assert caught.value.code == 1
+
+
+@pytest.mark.parametrize("error", [CLOSED, dist.DistBackendError("NCCL communicator was aborted on rank 1.")])
+def test_who_has_lost_another_lets_it_speak_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: RuntimeError
+) -> None:
+    assert describe(error, TRAINING).kind == "contact"
+    # The other one speaks in the meantime.
+    monkeypatch.setattr(failure.time, "sleep", lambda seconds: claim_word(tmp_path))
+    with pytest.raises(SystemExit), speaking_for_all(tmp_path, 0):
+        raise error

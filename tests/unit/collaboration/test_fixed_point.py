@@ -34,7 +34,7 @@ def test_order_and_grouping_do_not_change_a_bit() -> None:
 
 
 def test_sums_of_the_largest_updates_are_exact_too() -> None:
-    """Nothing is lost at the end of the range, where the 53 bits of a float64 are all in use."""
+    """At the end of the range a small update still counts in full."""
     largest = torch.nextafter(torch.tensor([LARGEST_UPDATE]), torch.tensor([0.0]))
     updates = torch.stack([largest, -largest, torch.tensor([2.0**-30])])
     weights = [0.5, 0.25, 0.25]
@@ -45,6 +45,20 @@ def test_sums_of_the_largest_updates_are_exact_too() -> None:
             total.add(updates[index], weights[index])
         results.add(total.total.item())
     assert results == {float(largest) / 4 + 2.0**-32}
+
+
+def test_sums_of_large_updates_at_uneven_weights_do_not_depend_on_the_order() -> None:
+    """Products as long as a float64 is, of sums at the end of the range: a finer resolution would round them."""
+    largest = torch.full((200,), LARGEST_UPDATE - 1)
+    updates = torch.stack([largest, largest - 1, *torch.randn(3, 200, generator=torch.Generator().manual_seed(3))])
+    weights = [0.4, 0.3, 0.1, 0.15, 0.05]
+    results = set()
+    for order in itertools.permutations(range(5)):
+        total = ExactSum(200, torch.device("cpu"))
+        for index in order:
+            total.add(updates[index], weights[index])
+        results.add(tuple(total.total.tolist()))
+    assert len(results) == 1
 
 
 def test_a_large_update_is_summed_part_by_part_to_its_end() -> None:

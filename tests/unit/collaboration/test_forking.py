@@ -1,20 +1,27 @@
 """Processes end together, whatever ends one of them."""
 
+import multiprocessing
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import torch
 from lightning.fabric import Fabric
+from lightning.fabric.strategies import DDPStrategy
 
 from aequa_lightning.collaboration import forking
+from aequa_lightning.collaboration.machine import own_cores
 from aequa_lightning.collaboration.topology import build_fabric, launch
-from aequa_lightning.errors import RunFailed, RunInterrupted
+from aequa_lightning.collaboration.whereabouts import Whereabouts, claim_word, read_places
+from aequa_lightning.errors import InputError, RunFailed, RunInterrupted
 
 pytestmark = pytest.mark.distributed
 
@@ -56,6 +63,36 @@ def test_forked_processes_wait_for_no_threads_of_the_first_one(tmp_path: Path) -
         torch.set_num_threads(1)
 
 
+def test_what_a_session_before_has_noted_is_forgotten(tmp_path: Path) -> None:
+    Whereabouts(tmp_path, 1).note(phase="reduction", failure={"kind": "fault", "message": "old", "time": 0.0})
+    assert claim_word(tmp_path)
+    assert _launch(lambda fabric: sorted(read_places(tmp_path)), tmp_path) == []
+
+
+def test_gpus_are_to_give_the_same_result_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
+    assert _launch(lambda fabric: torch.backends.cudnn.deterministic, tmp_path) is True
+
+
+def test_a_process_that_has_used_a_gpu_is_not_forked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    with pytest.raises(InputError, match="this process has used CUDA"):
+        _launch(lambda fabric: None, tmp_path)
+
+
+def test_processes_of_another_machine_are_named_by_their_global_rank(tmp_path: Path) -> None:
+    strategy = cast(DDPStrategy, SimpleNamespace(node_rank=2, num_processes=4))
+    assert [forking.ForkLauncher(strategy, tmp_path)._rank(place) for place in (0, 3)] == [8, 11]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell of a parent's death")
+def test_one_whose_parent_ended_before_it_listened_ends() -> None:
+    child = multiprocessing.get_context("fork").Process(target=forking.die_with, args=(os.getpid() + 1,))
+    child.start()
+    child.join(60)
+    assert child.exitcode == -signal.SIGKILL
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system does not say on which cores")
 def test_processes_that_take_all_cores_have_cores_of_their_own(tmp_path: Path) -> None:
     two = sorted(os.sched_getaffinity(0))[:2]
@@ -81,6 +118,11 @@ def test_processes_that_take_all_cores_have_cores_of_their_own(tmp_path: Path) -
         assert _launch(lambda fabric: sorted(os.sched_getaffinity(0)), tmp_path) == two[:1]
     finally:
         os.sched_setaffinity(0, before)
+
+
+def test_processes_of_several_threads_share_no_core() -> None:
+    cores = [own_cores(range(10, 16), place, processes=2, threads=3) for place in range(2)]
+    assert cores == [{10, 11, 12}, {13, 14, 15}]
 
 
 def test_one_that_does_not_listen_is_ended_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

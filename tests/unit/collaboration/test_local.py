@@ -32,6 +32,23 @@ def test_a_scheduler_that_waits_for_a_metric_is_refused() -> None:
         unpack_optimizers({"optimizer": optimizer, "lr_scheduler": {"scheduler": plateau, "monitor": "loss"}})
     with pytest.raises(InputError, match="one optimizer"):
         unpack_optimizers(([optimizer, optimizer], []))
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1)
+    with pytest.raises(InputError, match="at most one lr_scheduler"):
+        unpack_optimizers(([optimizer], [scheduler, scheduler]))
+    assert unpack_optimizers(([optimizer], [scheduler])) == (optimizer, scheduler)
+
+
+def test_whoever_trains_alone_does_so_at_the_first_rate_and_the_rounds_go_on_at_theirs() -> None:
+    classifier = SlimmableClassifier(3, (5,), backbone="mlp", backbone_options={"hidden": [4]}, widths=(1.0,))
+    optimizer = torch.optim.SGD(classifier.parameters(), lr=0.4)
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.5)
+    classifier.configure_optimizers = lambda: ([optimizer], [scheduler])
+    trainer = LocalTrainer(Fabric(accelerator="cpu", devices=1), classifier, batch_size=2, seed=0)
+    optimizer.step()
+    scheduler.step()
+    with trainer.first_rates():
+        assert optimizer.param_groups[0]["lr"] == 0.4
+    assert optimizer.param_groups[0]["lr"] == 0.2
 
 
 @pytest.mark.parametrize("fused", [True, False])

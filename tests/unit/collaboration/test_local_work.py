@@ -15,6 +15,11 @@ def test_no_batch_of_one_where_it_can_be_avoided() -> None:
         assert min(len(batch) for batch in batches(samples, LocalWork(epochs=2), 4, seed=0)) >= 2
 
 
+def test_every_epoch_has_an_order_of_its_own() -> None:
+    first, second = torch.cat(list(batches(50, LocalWork(epochs=2), 7, seed=0))).split(50)
+    assert not torch.equal(first, second)
+
+
 def test_steps_count_batches_over_epochs() -> None:
     assert len(list(batches(10, LocalWork(steps=8), 4, seed=0))) == 8
 
@@ -51,3 +56,10 @@ def test_work_that_is_cut_begins_like_the_whole() -> None:
     assert len(part) == 4 < len(whole)
     assert all(torch.equal(a, b) for a, b in zip(part, whole, strict=False))
     assert work.within(99, 10, 3) == work.within(None, 10, 3) == work
+    # Whoever has just enough time is not cut.
+    assert work.within(len(whole), 10, 3) == work
+
+
+def test_the_work_of_some_rounds_is_as_many_times_as_much() -> None:
+    for work in (LocalWork(epochs=2), LocalWork(steps=5)):
+        assert work.times(3).count(10, 4) == 3 * work.count(10, 4)

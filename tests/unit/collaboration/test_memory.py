@@ -71,7 +71,7 @@ def test_a_damaged_file_is_noticed(tmp_path: Path) -> None:
     content = path.read_bytes()
     for broken in (content[:-1], content[:100] + b"x" + content[101:], b""):
         path.write_bytes(broken)
-        with pytest.raises(InputError, match=r"a\.pt is damaged|missing"):
+        with pytest.raises(InputError, match=r"a\.pt is (damaged|missing)"):
             memory.load(0)
 
 
@@ -119,3 +119,11 @@ def test_what_was_kept_out_of_the_average_leaves_no_file(tmp_path: Path) -> None
     memory.sync()
     assert [memory.load(index)["variate"][0].item() for index in (0, 1)] == [1, 2]
     assert [path.name for path in sorted((tmp_path / "round-0002").iterdir())] == ["b.pt"]
+
+
+def test_who_deletes_nothing_does_not_remember_what_to_delete(tmp_path: Path) -> None:
+    for deletes, superseded in ((True, [(2, 0, 1)]), (False, [])):
+        memory = ParticipantMemory(tmp_path, NAMES, deletes=deletes)
+        for number in (1, 2):
+            work(memory, number, [0])
+        assert memory.state_dict() == {"rounds": {0: 2}, "superseded": superseded}

@@ -67,6 +67,19 @@ def test_dropouts_are_chosen_but_do_not_report() -> None:
     assert frequencies(participation, 2, lost=True) == near([0.125] * 4)
 
 
+def test_who_drops_out_has_nothing_to_do_with_who_can_be_reached() -> None:
+    assert frequencies(Participation(availability=0.5, dropout=0.5), None) == near([0.25] * 4)
+
+
+def test_a_cast_is_ascending() -> None:
+    for choice in ("uniform", "samples", "poisson"):
+        participation = Participation(choice, dropout=0.3)
+        for number in range(1, 20):
+            cast = participation.cast([1] * 30, 15, seed=0, round=number)
+            assert cast.reporting == sorted(cast.reporting)
+            assert cast.lost == sorted(cast.lost)
+
+
 def test_whoever_is_too_slow_for_a_step_is_lost() -> None:
     participation = Participation(steps_in_time=4, speed=[1.0, 0.5, 0.2, 3.0])
     assert [participation.steps(index) for index in range(4)] == [4, 2, 0, 12]
@@ -95,6 +108,7 @@ def test_nobody_may_be_there() -> None:
         ({"dropout": 1.0}, "dropout"),
         ({"steps_in_time": 0}, "steps_in_time"),
         ({"speed": -1.0}, "speed"),
+        ({"speed": [1.0, 0.0]}, "speed"),
     ],
 )
 def test_what_is_out_of_range_is_refused(options: dict[str, object], key: str) -> None:

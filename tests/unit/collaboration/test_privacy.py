@@ -102,6 +102,12 @@ def test_a_run_spends_by_what_its_rounds_are_made_of() -> None:
     assert average(None).epsilon(3) == spent_epsilon(1.2, 3, delta=1e-5, probability=1)
 
 
+def test_what_is_on_record_is_what_epsilon_is_computed_from() -> None:
+    told = {"clip": 0.5, "noise_multiplier": 1.2, "delta": 1e-5}
+    assert average(4).describe() == told | {"sampling_probability": 0.2}
+    assert average(None).describe() == told | {"sampling_probability": 1.0}
+
+
 def test_without_the_accountant_there_is_one_clear_message(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "dp_accounting", None)
     with pytest.raises(InputError, match=r"pip install 'aequa-lightning\[privacy\]'"):

@@ -6,6 +6,7 @@ import torch
 from lightning.fabric import Fabric
 from scipy import stats
 
+from aequa_lightning.collaboration.exchange import gram_matrix
 from aequa_lightning.collaboration.robust import Median, MultiKrum, RobustAggregator, TrimmedMean, krum_order
 from aequa_lightning.collaboration.topology import Topology
 from aequa_lightning.errors import InputError
@@ -51,6 +52,29 @@ def test_two_attackers_out_of_nine_do_not_move_the_centre(aggregator: RobustAggr
 def test_krum_alone_returns_one_of_the_updates() -> None:
     chosen = combine(MultiKrum(faulty=2, kept=1)).astype(np.float32)
     assert any((chosen == row).all() for row in ROWS)
+
+
+def test_krum_keeps_one_where_more_are_expected_to_be_false_than_there_are() -> None:
+    for faulty in (2, 3):
+        assert any((combine(MultiKrum(faulty=faulty), ROWS[:2]) == row).all() for row in ROWS[:2])
+
+
+@pytest.mark.parametrize("aggregator", [Median(), TrimmedMean(0.25), MultiKrum(faulty=2)])
+def test_range_by_range_is_as_good_as_at_once(aggregator: RobustAggregator, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Fifty parameters in sixteen segments of three or four.
+    at_once = combine(aggregator)
+    for module in ("robust", "exchange"):
+        monkeypatch.setattr(f"aequa_lightning.collaboration.{module}.TABLE", 2 * len(ROWS))
+    np.testing.assert_allclose(combine(aggregator), at_once, rtol=0, atol=1e-12)
+
+
+def test_the_inner_products_are_those_of_whole_updates(monkeypatch: pytest.MonkeyPatch) -> None:
+    updates = {index: torch.from_numpy(row) for index, row in enumerate(ROWS)}
+    topology = Topology(Fabric(accelerator="cpu", devices=1))
+    for table in (2 * len(ROWS), 10**6):
+        monkeypatch.setattr("aequa_lightning.collaboration.exchange.TABLE", table)
+        found = gram_matrix(updates, list(updates), topology, size=ROWS.shape[1]).numpy()
+        np.testing.assert_allclose(found, ROWS.astype(float) @ ROWS.astype(float).T, rtol=1e-12)
 
 
 def test_nobody_moves_nothing() -> None:

@@ -20,6 +20,14 @@ def test_a_signal_sets_the_flag_and_handlers_are_restored(number: signal.Signals
     assert [signal.getsignal(each) for each in STOP_SIGNALS] == former
 
 
+def test_the_first_signal_is_the_one_that_counts() -> None:
+    stop = StopRequest()
+    with stop.listening():
+        for number in (signal.SIGTERM, signal.SIGUSR1):
+            os.kill(os.getpid(), number)
+    assert stop.received == signal.SIGTERM
+
+
 def test_a_second_interrupt_does_not_wait() -> None:
     with StopRequest().listening():
         os.kill(os.getpid(), signal.SIGINT)
@@ -47,3 +55,18 @@ def test_signals_reach_the_children() -> None:
         os.kill(os.getpid(), signal.SIGUSR1)
         child.join(10)
     assert child.exitcode == stop.received == signal.SIGUSR1
+
+
+def test_an_interrupt_is_left_to_the_terminal_which_sends_it_to_all() -> None:
+    context = multiprocessing.get_context("fork")
+    listening = context.Event()
+    child = context.Process(target=_wait_for_signal, args=(listening,))
+    child.start()
+    assert child.pid is not None
+    with passing_on_signals([child.pid]) as stop:
+        assert listening.wait(60)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.received == signal.SIGINT
+        os.kill(os.getpid(), signal.SIGTERM)
+        child.join(10)
+    assert child.exitcode == signal.SIGTERM

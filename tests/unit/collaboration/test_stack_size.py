@@ -1,6 +1,8 @@
 """Whether a run stacks its participants, and who says so."""
 
+import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,13 @@ class OwnStep(SlimmableClassifier):
 
     def sandwich(self, *arguments: Any, **options: Any) -> dict[float, torch.Tensor]:
         return super().sandwich(*arguments, **options)
+
+
+class OwnForward(SlimmableClassifier):
+    """A model whose outputs are not those of its network."""
+
+    def forward(self, *arguments: Any, **options: Any) -> torch.Tensor:
+        return 2 * super().forward(*arguments, **options)
 
 
 class MoreParameters(SlimmableClassifier):
@@ -102,7 +111,9 @@ def test_auto_stacks_where_that_is_faster(
         ({"optimizer": lambda parameters: torch.optim.Adafactor(parameters)}, "Adafactor"),
         ({"layer": ReadsValues()}, "item"),
         ({"classifier": OwnStep}, "OwnStep has a step of its own"),
+        ({"classifier": OwnForward}, "OwnForward has a step of its own"),
         ({"classifier": MoreParameters}, "parameters besides"),
+        ({"compile": True}, "networks are compiled"),
         ({"correction": FedProx()}, "gradients are corrected"),
         ({"participant_state": "keep"}, "participants keep their state"),
     ],
@@ -111,7 +122,9 @@ def test_auto_stacks_where_that_is_faster(
         "optimizer",
         "a network that vmap refuses",
         "a step of its own",
+        "outputs of its own",
         "parameters outside",
+        "compiled",
         "FedProx",
         "memory",
     ],
@@ -124,6 +137,43 @@ def test_what_cannot_be_stacked_is_not_and_says_why(
     assert reason in stacking.reason
     with pytest.raises(InputError, match=rf"trainer\.stacking=3 .*{reason}"):
         decide_stacking(run_with(tmp_path, monkeypatch, 3, **options), [])
+
+
+def test_replicas_are_not_stacked_and_a_dropout_of_nothing_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_with(tmp_path, monkeypatch, "auto", layer=torch.nn.Dropout(0.0))
+    assert stack_size.obstacle(run) is None
+    run.topology.replicas = 2
+    assert decide_stacking(run, []) == Stacking(1, "replicas share every participant")
+
+
+def test_a_stack_is_never_more_than_a_group_s_share_of_a_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[list[int]] = []
+    monkeypatch.setattr(
+        stack_size, "_try", lambda run, sizes: (tried.append(list(sizes)), (1.0, [1.0] * len(sizes), None))[1]
+    )
+    run = run_with(tmp_path, monkeypatch, "auto")
+    decide_stacking(run, [])
+    run.topology.groups = 3
+    decide_stacking(run, [])
+    run.plan = replace(run.plan, participants_per_round=6)
+    decide_stacking(run, [])
+    # Of nine participants in two stacks at least, in three groups, and of six in three groups.
+    assert tried == [[5, 2], [3, 2], [2]]
+
+
+def test_a_stack_that_fails_in_another_process_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = run_with(tmp_path, monkeypatch, "auto")
+    monkeypatch.setattr(stack_size, "_least_seconds", lambda work, device: 0.01)
+    means = iter([0.001, 0.1, math.inf, math.inf])
+    monkeypatch.setattr(run.topology, "mean_over_processes", lambda own: next(means))
+    assert decide_stacking(run, []) == Stacking(1, "a stack cannot be computed: it fails in another process")
+
+
+def test_what_is_asked_for_is_done_however_large_the_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stack_size, "_least_seconds", lambda work, device: 60.0)
+    assert decide_stacking(run_with(tmp_path, monkeypatch, 4), []) == Stacking(4, "asked for")
 
 
 def test_losses_that_are_scaled_are_not_stacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

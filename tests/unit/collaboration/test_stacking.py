@@ -134,6 +134,16 @@ def test_what_one_of_them_spoils_is_its_own(tmp_path: Path) -> None:
     assert torch.equal(updates[others], sound[others])
 
 
+def test_a_stack_trains_as_in_training_and_leaves_nothing_in_the_optimizer_of_the_process(tmp_path: Path) -> None:
+    local = local_trainer(tmp_path, lambda p: torch.optim.Adam(p, lr=1e-3), backbone="cnn3")
+    start, jobs = jobs_for(local, LocalWork(steps=2))
+    # As an evaluation leaves it.
+    local.classifier.eval()
+    _, together = StackedTrainer(local).train(start, jobs, grid=local.classifier.network.widths)
+    assert not local.optimizer.optimizer.state
+    torch.testing.assert_close(together, one_by_one(local, start, jobs)[1], atol=1e-4, rtol=0)
+
+
 def test_a_width_of_the_round_may_teach_the_wider_ones(tmp_path: Path) -> None:
     local = local_trainer(tmp_path, lambda p: torch.optim.SGD(p, lr=0.05))
     (start, jobs), grid = jobs_for(local, LocalWork()), local.classifier.network.widths

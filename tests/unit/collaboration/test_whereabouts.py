@@ -56,3 +56,7 @@ def test_a_torn_note_is_nobodys(tmp_path: Path) -> None:
 def test_one_process_speaks(tmp_path: Path) -> None:
     Whereabouts(tmp_path, 0)
     assert [claim_word(tmp_path) for _ in range(3)] == [True, False, False]
+
+
+def test_where_nothing_can_be_written_all_speak_rather_than_nobody(tmp_path: Path) -> None:
+    assert [claim_word(tmp_path / "nowhere") for _ in range(2)] == [True, True]
