@@ -112,8 +112,12 @@ def check_model(model: SlimmableClassifier) -> None:
         )
 
 
-def check_writable(folder: Path) -> None:
-    """Make the run folder and prove that it can be written.
+def check_writable(folder: Path, key: str = "trainer.run_dir") -> None:
+    """Make a folder and prove that it can be written.
+
+    Args:
+        folder: The folder.
+        key: What names it in the configuration.
 
     Raises:
         InputError: It cannot.
@@ -124,7 +128,7 @@ def check_writable(folder: Path) -> None:
             pass
     except OSError as error:
         raise InputError(
-            f"trainer.run_dir={str(folder)!r} cannot be written ({os.strerror(error.errno or 0)}); choose another."
+            f"{key}={str(folder)!r} cannot be written ({os.strerror(error.errno or 0)}); choose another."
         ) from error
 
 

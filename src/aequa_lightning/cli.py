@@ -106,7 +106,7 @@ def whole_number(seed: bool | int) -> int:
     """Return the seed; Lightning's ``true`` and ``false`` stand for none that could be recorded and repeated.
 
     Raises:
-        InputError: The seed is true or false.
+        InputError: The seed is true or false, or out of range.
 
     Example:
         >>> whole_number(3)
@@ -114,4 +114,6 @@ def whole_number(seed: bool | int) -> int:
     """
     if isinstance(seed, bool):
         raise InputError(f"seed_everything={str(seed).lower()} cannot be repeated; give a whole number.")
+    if not 0 <= seed < 2**32:
+        raise InputError(f"seed_everything={seed} is outside [0, 2**32); give a smaller number that is not negative.")
     return seed

@@ -216,6 +216,8 @@ class CollaborativeTrainer:
         datamodule.prepare_data()
         datamodule.setup("fit")
         check_writable(self.plan.run_dir)
+        if self.plan.standalone_dir is not None:
+            check_writable(self.plan.standalone_dir, "trainer.standalone_dir")
         self._check_signing_key()
         finished = self._launch(lambda fabric: self._run(fabric, model, datamodule, state))
         if not finished:

@@ -20,6 +20,9 @@ def _refused(capsys: pytest.CaptureFixture[str], *words: object) -> str:
     [
         ("--trainer.max_turns=3", ("max_turns",)),
         ("--trainer.max_rounds=0", ("trainer.max_rounds=0", "at least 1")),
+        ("--seed_everything=-1", ("seed_everything=-1", "[0, 2**32)")),
+        ("--trainer.standalone_dir=/proc/nowhere", ("trainer.standalone_dir='/proc/nowhere'",)),
+        ("--trainer.devices=[0,1]", ("trainer.devices=[0, 1]",)),
         ("--trainer.timeout_minutes=0", ("trainer.timeout_minutes=0", "above 0")),
         ("--model.widths=[1.0,1.5]", ("1.5", "width")),
         ("--model.widths=[1.0,0.0]", ("0.0", "width")),

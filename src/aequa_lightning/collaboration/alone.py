@@ -44,9 +44,9 @@ def train_alone(run: Collaboration, initial: Tensor) -> bool:
             return False
     if run.is_global_zero:
         events = read_events(run.plan.run_dir / "events.jsonl")
-        recorded = {event["participant"] for event in events if event["event"] == "standalone"}
+        recorded = {event["participant"]: event for event in events if event["event"] == "standalone"}
         for result in run.standalone.all:
-            if result.participant not in recorded:
+            if not vars(result).items() <= recorded.get(result.participant, {}).items():
                 run.record("standalone", **vars(result))
     return True
 

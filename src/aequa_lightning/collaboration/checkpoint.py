@@ -20,8 +20,7 @@ def save_checkpoint(folder: Path, state: dict[str, Any], *, keep: int = 2) -> Pa
     Args:
         folder: The run's ``checkpoints`` folder.
         state: Plain values and tensors; ``state["round"]`` names the file.
-        keep: How many rounds' checkpoints stay, >= 1; two, so that a damaged one leaves another. Those of later rounds
-            go: they belong to a course that was left by going on from an earlier one.
+        keep: How many rounds' checkpoints stay, >= 1; two, so that a damaged one leaves another.
 
     Returns:
         The new file.
@@ -35,18 +34,29 @@ def save_checkpoint(folder: Path, state: dict[str, Any], *, keep: int = 2) -> Pa
     _hash_file(path).unlink(missing_ok=True)
     write_atomically(path, content.getvalue())
     point_last_at(folder, state["round"])
-    rounds = _rounds(folder)
-    newest = rounds.index(path) + 1
-    for other in [*rounds[newest:], *rounds[: max(0, newest - keep)]]:
-        other.unlink()
-        _hash_file(other).unlink(missing_ok=True)
+    for other in _rounds(folder)[:-keep]:
+        _remove(other)
     return path
+
+
+def go_on_from(folder: Path, number: int) -> None:
+    """Let the checkpoint of a round be the last one.
+
+    Those of later rounds go: they belong to a course that is left, and what participants keep of it will be
+    overwritten. The run may also have been killed between this checkpoint and its hash.
+
+    Args:
+        folder: The run's ``checkpoints`` folder.
+        number: The round that the run stands after.
+    """
+    for path in reversed(_rounds(folder)):
+        if _number(path) > number:
+            _remove(path)
+    point_last_at(folder, number)
 
 
 def point_last_at(folder: Path, number: int) -> None:
     """Let ``last.ckpt`` be the checkpoint of a round, and have its hash beside it.
-
-    A run that goes on does so too: it may have been killed between the checkpoint and these.
 
     Args:
         folder: The run's ``checkpoints`` folder.
@@ -74,7 +84,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"ckpt_path={str(path)!r} is no file; give a checkpoint, or 'last' for the newest of the run.")
     expected = _hash_file(path)
-    if expected.is_file() and expected.read_text().split()[:1] != [sha256(path)]:
+    if expected.is_file() and expected.read_bytes().split()[:1] != [sha256(path).encode()]:
         raise InputError(f"ckpt_path={str(path)!r} is damaged: its SHA-256 is not the one beside it. Use an older one.")
     try:
         state = torch.load(path, weights_only=True, map_location="cpu")
@@ -135,6 +145,11 @@ def _path(folder: Path, number: int) -> Path:
 
 def _rounds(folder: Path) -> list[Path]:
     return sorted(folder.glob("round-*.ckpt"), key=_number)
+
+
+def _remove(path: Path) -> None:
+    path.unlink()
+    _hash_file(path).unlink(missing_ok=True)
 
 
 def _number(path: Path) -> int:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from aequa_lightning.collaboration.alone import train_alone
 from aequa_lightning.collaboration.assignment import Placement
-from aequa_lightning.collaboration.checkpoint import oldest_round, point_last_at, save_checkpoint
+from aequa_lightning.collaboration.checkpoint import go_on_from, oldest_round, save_checkpoint
 from aequa_lightning.collaboration.evaluation import Evaluator
 from aequa_lightning.collaboration.holdings import Holdings
 from aequa_lightning.collaboration.hooks import CollaborationCallback, RoundResult
@@ -34,6 +34,7 @@ from aequa_lightning.collaboration.stopwatch import Stopwatch
 from aequa_lightning.collaboration.topology import Topology
 from aequa_lightning.collaboration.whereabouts import Whereabouts
 from aequa_lightning.data import CollaborativeData
+from aequa_lightning.errors import InputError
 from aequa_lightning.events import EventLog, latest_rounds, read_events, write_metrics
 from aequa_lightning.slimmable import Distillation
 from aequa_lightning.training import SlimmableClassifier
@@ -78,6 +79,10 @@ class Collaboration:
         self.stop = StopRequest()
         self.whereabouts = Whereabouts(plan.run_dir, self.topology.rank)
         self.samples = [len(data.participant(index)) for index in range(data.participants)]
+        if 0 in self.samples:
+            raise InputError(
+                f"data: {data.names[self.samples.index(0)]} has no samples; set data.min_samples to 1 or more."
+            )
         # What everybody reaches alone; None where nobody trains alone.
         self.standalone = standalone_records(plan, self.local, data) if plan.standalone else None
         self._checkpoints = plan.run_dir / "checkpoints"
@@ -136,7 +141,7 @@ class Collaboration:
             try:
                 self.hosting.check()
                 if self.is_global_zero:
-                    point_last_at(self._checkpoints, self.round)
+                    go_on_from(self._checkpoints, self.round)
                 events = read_events(self._events.path)
                 self.stacking = decide_stacking(self, events)
                 self.call("on_fit_start")
@@ -173,7 +178,8 @@ class Collaboration:
         """Do the rounds that are left; return False when asked to stop."""
         while self.round < self.plan.max_rounds:
             self._train_round(self.round + 1)
-            stopping = self.is_stopping()
+            with self.whereabouts.at("agreeing whether to stop", round=self.round):
+                stopping = self.is_stopping()
             if stopping or self.round % self.plan.checkpoint_every == 0 or self.round == self.plan.max_rounds:
                 with self.whereabouts.at("checkpoint", round=self.round):
                     self.hosting.sync()

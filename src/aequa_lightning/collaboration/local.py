@@ -1,6 +1,6 @@
 """Training on one participant's data, with the process's one model and one optimizer in turn for everybody."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
@@ -68,7 +68,8 @@ class LocalTrainer:
         self.topology = Topology(fabric)
         classifier.to(fabric.device)
         self.parameters = FlatParameters(classifier).vector
-        optimizer, self.scheduler = unpack_optimizers(classifier.configure_optimizers())
+        optimizer, self.scheduler = unpack_optimizers(_configured(classifier))
+        self._first_options = options_of(optimizer)
         self.module: _FabricModule = fabric.setup_module(classifier, move_to_device=False)
         wrapped = fabric.setup_optimizers(optimizer)
         assert isinstance(wrapped, _FabricOptimizer)
@@ -185,14 +186,12 @@ class LocalTrainer:
 
     @contextmanager
     def first_rates(self) -> Iterator[None]:
-        """Train at the first round's learning rates: whoever trains alone knows of no rounds, also after a resume."""
-        groups = self.optimizer.optimizer.param_groups
-        rates = [group["lr"] for group in groups]
-        for group in groups:
-            group["lr"] = group.get("initial_lr", group["lr"])
+        """Train at the first round's rates and momenta, as whoever trains alone does, which knows of no rounds."""
+        optimizer = self.optimizer.optimizer
+        now = options_of(optimizer)
+        set_options(optimizer, self._first_options)
         yield
-        for group, rate in zip(groups, rates, strict=True):
-            group["lr"] = rate
+        set_options(optimizer, now)
 
     def _share(self, batch: Batch) -> tuple[Batch, float]:
         """Return this replica's part of a batch and the factor that makes the mean over replicas the batch's mean."""
@@ -206,6 +205,29 @@ class LocalTrainer:
         return share.to(self.fabric.device, non_blocking=True) if isinstance(share, Tensor) else share, scale
 
 
+def _configured(classifier: SlimmableClassifier) -> Any:
+    try:
+        return classifier.configure_optimizers()
+    except ValueError as error:
+        raise InputError(f"optimizer or lr_scheduler: {error}.") from error
+
+
+def options_of(optimizer: Optimizer) -> list[dict[str, Any]]:
+    """Return the options of each group of an optimizer's parameters: what a scheduler sets, and all others.
+
+    Example:
+        >>> options_of(torch.optim.SGD([torch.zeros(1)], lr=0.1))[0]["lr"]
+        0.1
+    """
+    return [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
+
+
+def set_options(optimizer: Optimizer, options: Sequence[Mapping[str, Any]]) -> None:
+    """Give an optimizer back what :func:`options_of` returned."""
+    for group, saved in zip(optimizer.param_groups, options, strict=True):
+        group.update(saved)
+
+
 def unpack_optimizers(configured: Any) -> tuple[Optimizer, LRScheduler | None]:
     """Read what ``configure_optimizers`` returned, in any form of Lightning's with one optimizer.
 
@@ -216,16 +238,18 @@ def unpack_optimizers(configured: Any) -> tuple[Optimizer, LRScheduler | None]:
         The optimizer and the scheduler, which the engine steps once a round.
 
     Raises:
-        InputError: There are several optimizers, or the scheduler waits for a metric.
+        InputError: There are several optimizers, one that computes losses anew, or a scheduler that waits for a metric.
 
     Example:
         >>> optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1)
         >>> unpack_optimizers({"optimizer": optimizer}) == (optimizer, None)
         True
     """
+    optimizer: Any
+    scheduler: Any
     if isinstance(configured, Optimizer):
-        return configured, None
-    if isinstance(configured, dict):
+        optimizer, scheduler = configured, None
+    elif isinstance(configured, dict):
         optimizer, scheduler = configured["optimizer"], configured.get("lr_scheduler")
     elif len(configured) == 2 and isinstance(configured[0], Sequence):
         if len(configured[0]) != 1 or len(configured[1]) > 1:
@@ -233,6 +257,8 @@ def unpack_optimizers(configured: Any) -> tuple[Optimizer, LRScheduler | None]:
         optimizer, scheduler = configured[0][0], next(iter(configured[1]), None)
     else:
         raise InputError(f"optimizer: {type(configured).__name__} with {len(configured)} entries; give one optimizer.")
+    if isinstance(optimizer, torch.optim.LBFGS):
+        raise InputError("optimizer: LBFGS computes the loss of a step several times; choose one that does so once.")
     if isinstance(scheduler, dict):
         scheduler = scheduler["scheduler"]
     if isinstance(scheduler, ReduceLROnPlateau):

@@ -76,7 +76,7 @@ def describe_round(
                 "name": data.names[index],
                 "samples": run.samples[index],
                 "width": run.widths[index],
-                "loss": loss,
+                "loss": None if index in refused else loss,
             }
             for index, loss in losses.items()
         ],

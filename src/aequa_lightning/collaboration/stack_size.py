@@ -77,6 +77,9 @@ def decide_stacking(run: Collaboration, events: Sequence[Event]) -> Stacking:
     asked = run.plan.stacking
     if asked in ("off", 1):
         return Stacking(1, "asked for")
+    hindrance = obstacle(run)
+    if asked == "auto" and hindrance is not None:
+        return Stacking(1, hindrance)
     if asked == "auto":
         # Measured once in a run: another size of stacks would round differently.
         started = next((event for event in events if event["event"] == "start"), None)
@@ -87,7 +90,8 @@ def decide_stacking(run: Collaboration, events: Sequence[Event]) -> Stacking:
     players = run.plan.participants_per_round or run.data.participants
     largest = min(LARGEST, -(-players // max(STACKS, run.topology.groups))) if asked == "auto" else int(asked)
     sizes = sizes_to_try(largest) if asked == "auto" else [largest]
-    hindrance = obstacle(run) or (None if sizes else "a round has too few participants")
+    if not sizes:
+        hindrance = hindrance or "a round has too few participants"
     alone, stacked = math.inf, [math.inf]
     if hindrance is None:
         with run.whereabouts.at("trying stacks"):

@@ -39,32 +39,35 @@ class StandaloneRecords:
     """Keeps each finished result in a file of its own, so that a killed run does not train it again.
 
     Args:
-        folder: The folder for them; runs whose :func:`standalone_key` is the same may share it.
+        folder: The folder for them.
         names: The participants' names.
+        key: The :func:`standalone_key` of what is wanted: a run that was prolonged or changed wants other results.
     """
 
-    def __init__(self, folder: Path, names: tuple[str, ...]) -> None:
-        self.folder, self.names = folder, names
+    def __init__(self, folder: Path, names: tuple[str, ...], *, key: str) -> None:
+        self.folder, self.names, self.key = folder, names, key
 
     def save(self, result: Standalone) -> None:
         """Write one result, atomically."""
-        write_json(self._path(result.participant), {**asdict(result), "sha256": _digest(result)})
+        write_json(self._path(result.participant), {**asdict(result), "key": self.key, "sha256": _digest(result)})
 
     def load(self, index: int) -> Standalone:
         """Read the result of a participant that has finished.
 
         Raises:
-            ValueError: The file is damaged.
+            ValueError: The file is damaged, or its result is that of another work.
         """
         content = json.loads(self._path(self.names[index]).read_text())
-        digest = content.pop("sha256", None)
+        digest, key = content.pop("sha256", None), content.pop("key", None)
         result = Standalone(**content)
         if digest != _digest(result):
             raise ValueError(f"{self._path(self.names[index])} is damaged.")
+        if key != self.key:
+            raise ValueError(f"{self._path(self.names[index])} is what was reached by other work or on other data.")
         return result
 
     def missing(self) -> list[int]:
-        """Return the indices of participants without a result; one that cannot be read is trained again."""
+        """Return the indices of participants without a result; one that is not wanted or sound is trained again."""
         return [index for index in range(len(self.names)) if not self._is_sound(index)]
 
     def _is_sound(self, index: int) -> bool:
@@ -95,11 +98,9 @@ def standalone_records(plan: Plan, local: LocalTrainer, data: CollaborativeData)
         local: Trains them; its present parameters are where they start.
         data: Their samples, and those that they are scored on.
     """
-    folder = plan.run_dir / "standalone"
-    if plan.standalone_dir is not None:
-        work = plan.work.times(plan.max_rounds)
-        folder = plan.standalone_dir / standalone_key(local, data, work=work, compiled=plan.compile)
-    return StandaloneRecords(folder, data.names)
+    key = standalone_key(local, data, work=plan.work.times(plan.max_rounds), compiled=plan.compile)
+    folder = plan.run_dir / "standalone" if plan.standalone_dir is None else plan.standalone_dir / key
+    return StandaloneRecords(folder, data.names, key=key)
 
 
 def standalone_key(local: LocalTrainer, data: CollaborativeData, *, work: LocalWork, compiled: bool = False) -> str:

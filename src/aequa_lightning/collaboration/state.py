@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import lightning
+from torch.optim.lr_scheduler import LRScheduler
 
+from aequa_lightning.collaboration.hooks import CollaborationCallback
+from aequa_lightning.collaboration.local import options_of, set_options
 from aequa_lightning.collaboration.stack_size import Stacking
 from aequa_lightning.errors import InputError
 
@@ -23,6 +26,7 @@ def state_of(run: Collaboration) -> dict[str, Any]:
         "round": run.round,
         "participants": run.data.participants,
         "seed": run.plan.seed,
+        "samples": run.samples,
         "seconds": run.seconds,
         "server": run.server.state_dict(),
         "hosting": run.hosting.state_dict(),
@@ -32,8 +36,8 @@ def state_of(run: Collaboration) -> dict[str, Any]:
         "stacking": vars(run.stacking),
         # Statistics are left out: they are taken anew for whatever width is evaluated.
         "state_dict": {name: value.detach().clone() for name, value in run.classifier.named_parameters()},
-        "lr_scheduler": None if scheduler is None else (type(scheduler).__name__, scheduler.state_dict()),
-        "callbacks": {type(callback).__name__: callback.state_dict() for callback in run.callbacks},
+        "lr_scheduler": None if scheduler is None else _scheduled(scheduler),
+        "callbacks": {name: callback.state_dict() for name, callback in _by_name(run.callbacks).items()},
         "pytorch-lightning_version": lightning.__version__,
     }
 
@@ -57,11 +61,26 @@ def restore(run: Collaboration, state: Mapping[str, Any]) -> None:
     run.began -= state["seconds"]
     scheduler = run.local.scheduler
     if scheduler is not None:
-        scheduler.load_state_dict(state["lr_scheduler"][1])
-        for group, rate in zip(scheduler.optimizer.param_groups, scheduler.get_last_lr(), strict=True):
-            group["lr"] = rate
-    for callback in run.callbacks:
-        callback.load_state_dict(state["callbacks"].get(type(callback).__name__, {}))
+        scheduler.load_state_dict(state["lr_scheduler"]["state"])
+        set_options(scheduler.optimizer, state["lr_scheduler"]["options"])
+    for name, callback in _by_name(run.callbacks).items():
+        callback.load_state_dict(state["callbacks"].get(name, {}))
+
+
+def _scheduled(scheduler: LRScheduler) -> dict[str, Any]:
+    """Return a scheduler's state, and what it may have set in the optimizer: rates, and with some momentum too."""
+    options = options_of(scheduler.optimizer)
+    return {"kind": type(scheduler).__name__, "state": scheduler.state_dict(), "options": options}
+
+
+def _by_name(callbacks: Sequence[CollaborationCallback]) -> dict[str, CollaborationCallback]:
+    """Return callbacks by the name of their class; of several of one class the others have a number."""
+    named: dict[str, CollaborationCallback] = {}
+    for callback in callbacks:
+        name = type(callback).__name__
+        count = sum(key.partition("/")[0] == name for key in named)
+        named[f"{name}/{count}" if count else name] = callback
+    return named
 
 
 def _check_same(run: Collaboration, state: Mapping[str, Any]) -> None:
@@ -70,9 +89,15 @@ def _check_same(run: Collaboration, state: Mapping[str, Any]) -> None:
     paid = ["parts of the shared model" if models is None else "models" for models in (state["models"], run.models)]
     comparisons = {
         "seed_everything": (state["seed"], run.plan.seed),
-        "lr_scheduler": (saved and saved[0], scheduler and type(scheduler).__name__),
+        "lr_scheduler": (saved and saved["kind"], scheduler and type(scheduler).__name__),
+        "data that have participants' samples": (state["samples"], run.samples),
         "a trainer.mechanism that pays with": paid,
     }
+    if state["round"] > run.plan.max_rounds:
+        raise InputError(
+            f"ckpt_path was saved after round {state['round']}, but trainer.max_rounds={run.plan.max_rounds}; give "
+            "more rounds, or an earlier checkpoint."
+        )
     for key, (then, now) in comparisons.items():
         if then != now:
             raise InputError(

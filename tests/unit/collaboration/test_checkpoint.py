@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from aequa_lightning.collaboration.checkpoint import (
+    go_on_from,
     load_checkpoint,
     load_last,
     oldest_round,
-    point_last_at,
     save_checkpoint,
 )
 from aequa_lightning.errors import InputError
@@ -52,6 +52,11 @@ def test_rounds_are_numbers_also_beyond_four_digits(tmp_path: Path) -> None:
 def test_a_course_that_was_left_does_not_outlive_the_new_one(tmp_path: Path) -> None:
     for number in (1, 2, 3, 4):
         save_checkpoint(tmp_path, {"round": number, "course": "old"}, keep=4)
+    go_on_from(tmp_path, 1)
+    # A kill before the next checkpoint leads back to where the new course began.
+    state = load_last(tmp_path)
+    assert state is not None
+    assert state["round"] == load_checkpoint(tmp_path / "last.ckpt")["round"] == 1
     save_checkpoint(tmp_path, {"round": 2, "course": "new"}, keep=4)
     state = load_last(tmp_path)
     assert state is not None
@@ -64,12 +69,12 @@ def test_what_a_kill_left_undone_is_done(tmp_path: Path) -> None:
     newest = _save(tmp_path, 2)
     newest.with_name(newest.name + ".sha256").unlink()
     (tmp_path / "last.ckpt").unlink()
-    point_last_at(tmp_path, 2)
+    go_on_from(tmp_path, 2)
     assert load_checkpoint(tmp_path / "last.ckpt")["round"] == 2
     newest.write_bytes(newest.read_bytes() + b"x")
     with pytest.raises(InputError, match="SHA-256"):
         load_checkpoint(newest)
-    point_last_at(tmp_path / "nowhere", 2)
+    go_on_from(tmp_path / "nowhere", 2)
     assert not (tmp_path / "nowhere").exists()
 
 
@@ -125,3 +130,13 @@ def test_a_truncated_file_without_a_hash_is_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(InputError, match="truncated"):
         load_checkpoint(path)
+
+
+def test_a_hash_that_is_no_text_is_a_damage(tmp_path: Path) -> None:
+    _save(tmp_path, 1)
+    newest = _save(tmp_path, 2)
+    newest.with_name(newest.name + ".sha256").write_bytes(b"\xff\xfe" * 33)
+    with pytest.warns(UserWarning, match="Going on from the one before"):
+        state = load_last(tmp_path)
+    assert state is not None
+    assert state["round"] == 1

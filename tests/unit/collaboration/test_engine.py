@@ -8,6 +8,7 @@ import pytest
 import torch
 from lightning.fabric import Fabric
 from torch import Tensor
+from torch.utils.data import TensorDataset
 
 from aequa_lightning.collaboration import engine
 from aequa_lightning.collaboration.aggregators import FedAvg, FedAvgM
@@ -18,7 +19,9 @@ from aequa_lightning.collaboration.hooks import CollaborationCallback, RoundResu
 from aequa_lightning.collaboration.local_work import LocalWork
 from aequa_lightning.collaboration.participation import Participation
 from aequa_lightning.collaboration.plan import Plan
+from aequa_lightning.collaboration.records import describe_round
 from aequa_lightning.collaboration.signals import STOP_SIGNALS
+from aequa_lightning.collaboration.stack_size import Stacking, decide_stacking
 from aequa_lightning.collaboration.state import restore, state_of
 from aequa_lightning.data import DigitsData, QuantityImbalance
 from aequa_lightning.errors import InputError
@@ -38,7 +41,9 @@ def build(run_dir: Path, *callbacks: CollaborationCallback, **options: Any) -> C
     data = DigitsData(participants=4, train_samples=120, batch_size=8, partition=QuantityImbalance(0.4, 1))
     torch.manual_seed(0)
     hidden = {"hidden": (8,)}
-    model = WithSchedule(10, data.input_shape, backbone="mlp", backbone_options=hidden, widths=[1.0, 0.5])
+    model = options.pop("kind", WithSchedule)(
+        10, data.input_shape, backbone="mlp", backbone_options=hidden, widths=[1.0, 0.5]
+    )
     defaults: dict[str, Any] = {
         **{"max_rounds": 3, "work": LocalWork(), "participants_per_round": None, "aggregator": FedAvg()},
         **{"checkpoint_every": 1, "seed": 0, "run_dir": run_dir, "mechanism": "", "standalone": False},
@@ -149,11 +154,92 @@ def test_the_table_of_rounds_has_each_of_them_once_whatever_was_left_by_going_on
 
 
 def test_what_everybody_reaches_alone_is_told_once(tmp_path: Path) -> None:
-    for rounds in (1, 2):
-        run = build(tmp_path, max_rounds=rounds, standalone=True)
+    def told() -> list[str]:
+        events = read_events(tmp_path / "events.jsonl")
+        return [event["participant"] for event in events if event["event"] == "standalone"]
+
+    for _ in range(2):
+        run = build(tmp_path, max_rounds=1, standalone=True)
         assert run.fit()
-    told = [event["participant"] for event in read_events(tmp_path / "events.jsonl") if event["event"] == "standalone"]
-    assert told == list(run.data.names)
+    assert told() == list(run.data.names)
+    first = run.standalone.all
+    # A run that lasts longer is measured against longer training alone.
+    longer = build(tmp_path, max_rounds=6, standalone=True)
+    assert longer.fit()
+    assert set(told()) == set(run.data.names)
+    assert [result.validation_accuracy for result in longer.standalone.all] != [
+        result.validation_accuracy for result in first
+    ]
+
+
+def test_all_that_a_schedule_moves_goes_on_as_if_never_interrupted(tmp_path: Path) -> None:
+    class WithCycle(WithSchedule):
+        def configure_optimizers(self) -> Any:
+            optimizer = torch.optim.Adam(self.parameters())
+            return [optimizer], [torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.01, total_steps=9)]
+
+    whole, half = build(tmp_path / "whole", kind=WithCycle), build(tmp_path / "half", kind=WithCycle, max_rounds=2)
+    assert whole.fit()
+    assert half.fit()
+    resumed = build(tmp_path / "half", kind=WithCycle)
+    restore(resumed, load_last(tmp_path / "half" / "checkpoints") or {})
+    assert resumed.fit()
+    assert torch.equal(resumed.parameters, whole.parameters)
+
+
+def test_whoever_trains_alone_does_so_as_in_the_first_round(tmp_path: Path) -> None:
+    class WithWarmUp(WithSchedule):
+        def configure_optimizers(self) -> Any:
+            optimizer = torch.optim.SGD(self.parameters(), lr=0.1)
+            return [optimizer], [torch.optim.lr_scheduler.LinearLR(optimizer, start_factor=0.25, total_iters=3)]
+
+    optimizer = build(tmp_path, kind=WithWarmUp).local
+    with optimizer.first_rates():
+        assert optimizer.optimizer.optimizer.param_groups[0]["lr"] == 0.025
+
+
+def test_two_callbacks_of_a_class_have_a_state_each(tmp_path: Path) -> None:
+    class Count(CollaborationCallback):
+        def __init__(self, step: int) -> None:
+            self.step, self.total = step, 0
+
+        def on_round_end(self, run: Collaboration, result: RoundResult) -> None:
+            self.total += self.step
+
+        def state_dict(self) -> dict[str, Any]:
+            return {"total": self.total}
+
+        def load_state_dict(self, state: dict[str, Any]) -> None:
+            self.total = state["total"]
+
+    assert build(tmp_path, Count(1), Count(100), max_rounds=2).fit()
+    counts = Count(1), Count(100)
+    restore(build(tmp_path, *counts), load_last(tmp_path / "checkpoints") or {})
+    assert [count.total for count in counts] == [2, 200]
+
+
+def test_a_stack_that_cannot_be_any_more_is_none_after_a_resume(tmp_path: Path) -> None:
+    run = build(tmp_path, stacking="auto", participant_state="keep")
+    restore(run, state_of(run) | {"round": 1, "stacking": {"size": 2, "reason": "faster"}})
+    assert decide_stacking(run, []) == Stacking(1, "participants keep their state")
+
+
+def test_a_refused_update_has_no_loss_on_record(tmp_path: Path) -> None:
+    run = build(tmp_path)
+    record = describe_round(run, {0: 0.5, 1: 0.0}, {0: 1.0}, refused=[1], left_out=[], lost=[])
+    assert [row["loss"] for row in record["participants"]] == [0.5, None]
+
+
+def test_rounds_that_were_are_not_undone(tmp_path: Path) -> None:
+    state = state_of(build(tmp_path)) | {"round": 4}
+    with pytest.raises(InputError, match=r"after round 4, but trainer\.max_rounds=3"):
+        restore(build(tmp_path), state)
+
+
+def test_somebody_without_samples_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(DigitsData, "participant", lambda data, number: TensorDataset(torch.empty(0), torch.empty(0)))
+    with pytest.raises(InputError, match="participant-00 has no samples"):
+        build(tmp_path)
 
 
 def test_another_aggregator_cannot_use_what_the_server_remembers(tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 import torch
@@ -104,3 +104,17 @@ def test_a_step_that_is_left_out_moves_no_control_variate() -> None:
     assert variate is not None
     assert variate.isfinite().all()
     assert variate.abs().max() > 0
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "message"),
+    [
+        (lambda parameters: torch.optim.SGD(parameters, lr=-1.0), "optimizer or lr_scheduler: .*learning rate: -1"),
+        (torch.optim.LBFGS, "LBFGS computes the loss"),
+    ],
+)
+def test_an_optimizer_that_cannot_train_is_refused(optimizer: Any, message: str) -> None:
+    classifier = SlimmableClassifier(3, (5,), backbone="mlp", backbone_options={"hidden": [4]}, widths=(1.0,))
+    classifier.configure_optimizers = lambda: optimizer(classifier.parameters())
+    with pytest.raises(InputError, match=message):
+        LocalTrainer(Fabric(accelerator="cpu", devices=1), classifier, batch_size=2, seed=0)

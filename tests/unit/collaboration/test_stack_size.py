@@ -205,5 +205,5 @@ def test_a_resumed_run_goes_on_with_what_was_measured_first(tmp_path: Path, monk
     run = run_with(tmp_path, monkeypatch, "auto")
     events = [{"event": "start", "stacking": {"size": 3, "reason": "a"}}]
     assert decide_stacking(run, events) == Stacking(3, "a")
-    restore(run, state_of(run) | {"round": 2, "stacking": {"size": 2, "reason": "b"}})
+    restore(run, state_of(run) | {"round": 1, "stacking": {"size": 2, "reason": "b"}})
     assert decide_stacking(run, events) == Stacking(2, "b")

@@ -99,7 +99,7 @@ def test_runs_of_as_many_rounds_share_what_is_reached_alone(tmp_path: Path) -> N
 
 
 def test_a_record_that_is_damaged_is_missing(tmp_path: Path) -> None:
-    records = StandaloneRecords(tmp_path, ("a", "b", "c", "d"))
+    records = StandaloneRecords(tmp_path, ("a", "b", "c", "d"), key="k")
     results = [Standalone(name, 9, 0.5, 0.25, seconds=1.0) for name in "abc"]
     for result in results:
         records.save(result)
@@ -108,3 +108,9 @@ def test_a_record_that_is_damaged_is_missing(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text((tmp_path / "a.json").read_text().replace("0.5", "0.7"))
     (tmp_path / "b.json").write_text("[]")
     assert records.missing() == [0, 1, 3]
+
+
+def test_what_other_work_reached_is_missing(tmp_path: Path) -> None:
+    StandaloneRecords(tmp_path, ("a",), key="two rounds").save(Standalone("a", 9, 0.5, 0.25, seconds=1.0))
+    assert StandaloneRecords(tmp_path, ("a",), key="two rounds").missing() == []
+    assert StandaloneRecords(tmp_path, ("a",), key="four rounds").missing() == [0]
