@@ -10,7 +10,7 @@ from torch.distributed import run as launcher
 from aequa_lightning import __main__
 from aequa_lightning.collaboration.privacy import spent_epsilon
 from tests.helpers.command import TOGETHER, events, fit, largest_difference, small
-from tests.helpers.faults import run_command
+from tests.helpers.faults import Fault, die, run_command
 
 pytestmark = pytest.mark.distributed
 
@@ -26,19 +26,31 @@ def test_one_two_three_and_four_processes_give_the_same_bits(tmp_path: Path) -> 
         assert [row["sha256"] for row in manifest] == [row["sha256"] for row in manifests[0]]
 
 
-def test_processes_that_torchrun_starts_are_a_run(tmp_path: Path) -> None:
-    words = small(tmp_path / "torchrun", devices=2, rounds=1)
+def _torchrun(words: list[str], fault: Fault | None = None) -> tuple[int, str]:
+    """Let torchrun start two processes; return its exit status and what all of them wrote to standard error."""
     # Forked, for fresh processes would import everything again.
     options = ["--standalone", "--nproc-per-node=2", "--start-method=fork", "--run-path", __main__.__file__]
 
-    def torchrun() -> int:
+    def command() -> int:
         launcher.main([*options, *words])
         return 0
 
-    assert run_command(None, torchrun)[0] == 0
+    return run_command(fault, command)
+
+
+def test_processes_that_torchrun_starts_are_a_run(tmp_path: Path) -> None:
+    assert _torchrun(small(tmp_path / "torchrun", devices=2, rounds=1))[0] == 0
     assert events(tmp_path / "torchrun", "start")[0]["processes"] == 2
     forked = fit(tmp_path / "forked", rounds=1)
     assert largest_difference(tmp_path / "torchrun", forked) == 0
+
+
+def test_the_death_of_a_process_that_torchrun_started_is_told(tmp_path: Path) -> None:
+    fault = Fault(die, "training", 1, 2, served=True)
+    status, errors = _torchrun(small(tmp_path / "run", devices=2), fault)
+    assert status != 0
+    (message,) = (line for line in errors.splitlines() if "aequa: error: " in line)
+    assert "rank 0 lost contact with rank 1 in round 2" in message
 
 
 def test_stacks_give_the_same_bits_on_any_number_of_processes(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from signal import Signals
 import torch
 import torch.distributed as dist
 
+from aequa_lightning.collaboration.signals import ignore_stop_signals
 from aequa_lightning.collaboration.whereabouts import Place, Whereabouts, claim_word, read_places
 from aequa_lightning.errors import InputError, RunFailed
 from aequa_lightning.files import is_full_disk
@@ -77,12 +78,13 @@ def note_failure(error: BaseException, run_dir: Path, rank: int) -> Failure:
 
 
 @contextmanager
-def speaking_for_all(run_dir: Path, rank: int) -> Iterator[None]:
+def speaking_for_all(run_dir: Path, rank: int, *, several: bool) -> Iterator[None]:
     """Turn what ends this process into one message for all of them, where nobody waits for them together.
 
     Args:
         run_dir: The run folder.
         rank: The process's global rank.
+        several: Whether there are other processes.
 
     Raises:
         InputError: Such an error was raised.
@@ -92,6 +94,10 @@ def speaking_for_all(run_dir: Path, rank: int) -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        if several:
+            # torchrun and SLURM end all processes once one has ended, even before one of them has spoken. (A single
+            # process may be a notebook, which lives on.)
+            ignore_stop_signals()
         failure = note_failure(error, run_dir, rank)
         if failure.kind == "contact":
             # The one that is the cause of it may have something to say.

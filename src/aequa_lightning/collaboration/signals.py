@@ -45,6 +45,13 @@ def let_in_signals() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
 
+def ignore_stop_signals() -> None:
+    """Let no scheduler end this process before it has said its last word; Ctrl-C still does."""
+    for number in STOP_SIGNALS:
+        if number != signal.SIGINT:
+            signal.signal(number, signal.SIG_IGN)
+
+
 @contextmanager
 def passing_on_signals(children: Sequence[int]) -> Iterator[StopRequest]:
     """Hand stop signals on to forked processes: schedulers and users know the parent's number only.

@@ -248,7 +248,7 @@ def launch(
     if forked:
         result = fabric.launch(body)
     else:
-        with speaking_for_all(run_dir, fabric.global_rank):
+        with speaking_for_all(run_dir, fabric.global_rank, several=fabric.world_size > 1):
             result = fabric.launch(body)
     if fabric.is_global_zero:
         forget_places(run_dir)

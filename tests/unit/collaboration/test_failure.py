@@ -1,7 +1,10 @@
 """What is said about a failure, from the notes and exit statuses of all processes."""
 
+import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
-from signal import SIGKILL, SIGSEGV
+from signal import SIGKILL, SIGSEGV, SIGTERM, SIGUSR1
 
 import numpy as np
 import pytest
@@ -16,6 +19,15 @@ from aequa_lightning.errors import InputError, RunFailed
 TRAINING = Place(1, "training", round=2, participant="hospital", batch_size=32)
 TIMED_OUT = RuntimeError("[gloo/transport/tcp/unbound_buffer.cc:78] Timed out waiting 3000ms for recv operation")
 CLOSED = RuntimeError("[gloo/transport/tcp/pair.cc:561] Connection closed by peer [127.0.0.1]:42417")
+
+
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[None]:
+    """Restore what a process ignores that is about to end."""
+    before = {number: signal.getsignal(number) for number in (SIGTERM, SIGUSR1)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def _at(run_dir: Path, rank: int, phase: str, **changes: object) -> None:
@@ -105,9 +117,9 @@ def test_who_hangs_is_named_by_who_waits(tmp_path: Path) -> None:
 def test_of_processes_without_a_parent_one_speaks(tmp_path: Path) -> None:
     _at(tmp_path, 1, "training", round=2, participant="hospital")
     told = "rank 1, round 2, training of hospital: ValueError: no"
-    with pytest.raises(RunFailed, match=told), speaking_for_all(tmp_path, 1):
+    with pytest.raises(RunFailed, match=told), speaking_for_all(tmp_path, 1, several=True):
         raise ValueError("no")
-    with pytest.raises(SystemExit) as caught, speaking_for_all(tmp_path, 0):
+    with pytest.raises(SystemExit) as caught, speaking_for_all(tmp_path, 0, several=True):
         raise dist.DistBackendError("connection closed")
     assert caught.value.code == 1
 
@@ -119,5 +131,26 @@ def test_who_has_lost_another_lets_it_speak_first(
     assert describe(error, TRAINING).kind == "contact"
     # The other one speaks in the meantime.
     monkeypatch.setattr(failure.time, "sleep", lambda seconds: claim_word(tmp_path))
-    with pytest.raises(SystemExit), speaking_for_all(tmp_path, 0):
+    with pytest.raises(SystemExit), speaking_for_all(tmp_path, 0, several=True):
         raise error
+
+
+@pytest.mark.parametrize("number", [SIGTERM, SIGUSR1])
+def test_who_has_lost_another_is_not_silenced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    def silenced(*_: object) -> None:
+        raise AssertionError("the signal has ended the process")
+
+    signal.signal(number, silenced)
+    # While it waits, what started the processes ends them.
+    monkeypatch.setattr(failure.time, "sleep", lambda seconds: os.kill(os.getpid(), number))
+    with pytest.raises(RunFailed, match="rank 0 lost contact"), speaking_for_all(tmp_path, 0, several=True):
+        raise CLOSED
+
+
+def test_a_single_process_that_lives_on_can_be_stopped(tmp_path: Path) -> None:
+    before = signal.getsignal(SIGTERM)
+    with pytest.raises(RunFailed), speaking_for_all(tmp_path, 0, several=False):
+        raise ValueError("no")
+    assert signal.getsignal(SIGTERM) == before
