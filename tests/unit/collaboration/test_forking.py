@@ -140,6 +140,13 @@ def test_one_that_does_not_listen_is_ended_soon(tmp_path: Path, monkeypatch: pyt
     assert time.monotonic() - began < 30
 
 
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("status", [0, 3])
+def test_work_that_leaves_early_is_a_fault(tmp_path: Path, status: int) -> None:
+    with pytest.raises(RunFailed, match=f"rank [01], set-up: SystemExit: {status}"):
+        _launch(lambda fabric: sys.exit(status), tmp_path)
+
+
 def test_a_signal_before_anybody_listens_is_a_stop(tmp_path: Path) -> None:
     def work(fabric: Fabric) -> None:
         if fabric.global_rank == 1:
