@@ -53,7 +53,7 @@ class CollaborativeTrainer:
 
     Args:
         accelerator: ``cpu``, ``cuda`` ... or ``auto``, as of Lightning, but no Apple GPU: they lack double precision.
-        devices: Processes per machine; ``auto`` is one per GPU, or one.
+        devices: Processes per machine; ``auto`` is one per GPU; without, as many as torchrun or srun starts, or one.
         num_nodes: Number of machines.
         precision: ``32-true``, ``16-mixed`` or ``bf16-mixed``.
         compile: Whether the widths of the model's grid train compiled by ``torch.compile``; the first step of each

@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 import torch.distributed as dist
 from lightning.fabric import Fabric
-from lightning.fabric.accelerators import MPSAccelerator
+from lightning.fabric.accelerators import CPUAccelerator, MPSAccelerator
 from lightning.fabric.loggers import Logger
 from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from lightning.fabric.strategies import DDPStrategy
@@ -146,7 +146,7 @@ def build_fabric(
 
     Args:
         accelerator: As of Fabric: ``cpu``, ``cuda``, ``auto`` ...; ``auto`` takes no Apple GPU.
-        devices: Processes per node.
+        devices: Processes per node; ``auto`` takes all GPUs, and on the CPU the processes that exist already, or one.
         num_nodes: Number of machines.
         precision: As of Fabric.
         replicas: Processes that share a participant; must divide the number of processes.
@@ -155,9 +155,9 @@ def build_fabric(
         run_dir: The run folder, where processes leave notes of where they stand.
 
     Raises:
-        InputError: The devices are not there, or the replicas do not divide the processes.
+        InputError: The devices are not there, the replicas do not divide the processes, or not as many processes have
+            been started.
     """
-    external = TorchElasticEnvironment.detect() or SLURMEnvironment.detect()
 
     def fabric(strategy: str | DDPStrategy) -> Fabric:
         try:
@@ -184,17 +184,35 @@ def build_fabric(
             f"trainer.accelerator={accelerator!r}: Apple's GPUs have no double precision, in which updates are "
             "averaged; set it to cpu."
         )
-    if single.world_size == 1 and single.strategy.__class__.__name__ == "SingleDeviceStrategy" and not external:
+    started = _started_from_outside()
+    if started is not None and devices == "auto" and isinstance(single.strategy.accelerator, CPUAccelerator):
+        devices = max(1, started // num_nodes)
+    if single.world_size == 1 and single.strategy.__class__.__name__ == "SingleDeviceStrategy" and started is None:
         if replicas != 1:
             raise InputError(f"trainer.replicas={replicas} needs as many processes: set trainer.devices to a multiple.")
         return single
-    several = fabric(ReplicaStrategy(replicas, run_dir=run_dir, timeout=timeout))
+    strategy = ReplicaStrategy(replicas, run_dir=run_dir, timeout=timeout)
+    several = fabric(strategy)
+    configured = strategy.num_processes * num_nodes
+    if started not in (None, configured):
+        raise InputError(
+            f"trainer.devices={devices!r} x trainer.num_nodes={num_nodes} is {configured}, but torchrun or SLURM has "
+            f"started {started} {'process' if started == 1 else 'processes'}: set trainer.devices to the processes of "
+            "a machine and trainer.num_nodes to the machines, or start as many."
+        )
     if several.world_size % replicas:
         raise InputError(
             f"trainer.replicas={replicas} does not divide the {several.world_size} processes of "
             f"trainer.devices={devices!r} x trainer.num_nodes={num_nodes}; choose a divisor."
         )
     return several
+
+
+def _started_from_outside() -> int | None:
+    """Return how many processes torchrun or srun has started, on all machines; None where neither has."""
+    if TorchElasticEnvironment.detect():
+        return TorchElasticEnvironment().world_size()
+    return SLURMEnvironment().world_size() if SLURMEnvironment.detect() else None
 
 
 def launch(
