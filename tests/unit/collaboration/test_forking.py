@@ -61,6 +61,8 @@ def test_forked_processes_wait_for_no_threads_of_the_first_one(tmp_path: Path) -
         assert torch.equal(numbers.exp(), before)
     finally:
         torch.set_num_threads(1)
+        # Tests that fork this process are no better off than commands.
+        forking.end_idle_threads()
 
 
 def test_what_a_session_before_has_noted_is_forgotten(tmp_path: Path) -> None:
