@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -40,6 +41,7 @@ from aequa_lightning.data import CollaborativeData
 from aequa_lightning.errors import InputError, RunInterrupted
 from aequa_lightning.files import write_atomically
 from aequa_lightning.inference import load_network, measure, write_predictions
+from aequa_lightning.lock import holding
 from aequa_lightning.mechanisms import Aequa, Mechanism
 from aequa_lightning.report import build_report, front_table, read_run, summary_table, write_front_picture
 from aequa_lightning.rewards.signing import load_private_key
@@ -206,23 +208,24 @@ class CollaborativeTrainer:
             RunInterrupted: A signal stopped the run after its state was saved.
         """
         check_model(model)
-        state = state_to_resume(self.plan.run_dir, ckpt_path)
-        self.plan.participation.check(datamodule.participants, self.plan.participants_per_round)
-        if state is not None:
-            check_state(model, datamodule.participants, state)
-            check_same_privacy(self.plan, state)
-        if self.plan.privacy is not None:
-            self.plan.privacy.check(datamodule.participants)
-        datamodule.prepare_data()
-        datamodule.setup("fit")
         check_writable(self.plan.run_dir)
         if self.plan.standalone_dir is not None:
             check_writable(self.plan.standalone_dir, "trainer.standalone_dir")
-        self._check_signing_key()
-        finished = self._launch(lambda fabric: self._run(fabric, model, datamodule, state))
-        if not finished:
-            raise RunInterrupted
-        self._report()
+        with self._holding():
+            state = state_to_resume(self.plan.run_dir, ckpt_path)
+            self.plan.participation.check(datamodule.participants, self.plan.participants_per_round)
+            if state is not None:
+                check_state(model, datamodule.participants, state)
+                check_same_privacy(self.plan, state)
+            if self.plan.privacy is not None:
+                self.plan.privacy.check(datamodule.participants)
+            datamodule.prepare_data()
+            datamodule.setup("fit")
+            self._check_signing_key()
+            finished = self._launch(lambda fabric: self._run(fabric, model, datamodule, state))
+            if not finished:
+                raise RunInterrupted
+            self._report()
 
     def validate(
         self,
@@ -292,34 +295,35 @@ class CollaborativeTrainer:
             mechanism: How to pay this time.
 
         Raises:
-            InputError: The run folder holds no finished run.
+            InputError: The run folder holds no finished run, or another command holds the folder.
         """
-        curve_file = self.plan.run_dir / "allocation.json"
-        state = load_last(self.plan.run_dir / "checkpoints")
-        if state is None or not curve_file.is_file():
-            raise InputError(
-                f"run_dir={str(self.plan.run_dir)!r} holds no finished run; finish it with --ckpt_path last."
-            )
-        check_parts(mechanism, self.plan, self.assessment)
-        measured = Measurement.of_allocation(json.loads(curve_file.read_text()))
-        check_state(model, datamodule.participants, state)
-        datamodule.prepare_data()
-        self._check_signing_key()
-        rewards = self._rewards(mechanism)
+        with self._holding():
+            curve_file = self.plan.run_dir / "allocation.json"
+            state = load_last(self.plan.run_dir / "checkpoints")
+            if state is None or not curve_file.is_file():
+                raise InputError(
+                    f"run_dir={str(self.plan.run_dir)!r} holds no finished run; finish it with --ckpt_path last."
+                )
+            check_parts(mechanism, self.plan, self.assessment)
+            measured = Measurement.of_allocation(json.loads(curve_file.read_text()))
+            check_state(model, datamodule.participants, state)
+            datamodule.prepare_data()
+            self._check_signing_key()
+            rewards = self._rewards(mechanism)
 
-        def pay(fabric: Fabric) -> None:
-            run = Collaboration(fabric, model, datamodule, plan=self.plan, callbacks=[rewards])
-            restore(run, state)
-            rewards.pay(run, measured)
+            def pay(fabric: Fabric) -> None:
+                run = Collaboration(fabric, model, datamodule, plan=self.plan, callbacks=[rewards])
+                restore(run, state)
+                rewards.pay(run, measured)
 
-        self._launch(pay)
-        self._report()
-        if self.fabric.is_global_zero:
-            console, front = Console(), read_run(self.plan.run_dir).front
-            if front is not None:
-                console.print(front_table(front))
-            if (picture := write_front_picture(self.plan.run_dir)) is not None:
-                console.print(f"front    {picture}", highlight=False, soft_wrap=True)
+            self._launch(pay)
+            self._report()
+            if self.fabric.is_global_zero:
+                console, front = Console(), read_run(self.plan.run_dir).front
+                if front is not None:
+                    console.print(front_table(front))
+                if (picture := write_front_picture(self.plan.run_dir)) is not None:
+                    console.print(f"front    {picture}", highlight=False, soft_wrap=True)
 
     def _rewards(self, mechanism: Mechanism) -> Rewards:
         # Whatever the run measures stays measured, also where something else is paid for afterwards.
@@ -330,6 +334,10 @@ class CollaborativeTrainer:
     def _check_signing_key(self) -> None:
         if self.signing_key is not None:
             load_private_key(self.signing_key)
+
+    def _holding(self) -> AbstractContextManager[None]:
+        # Of processes that `torchrun` or `srun` has started, one holds the run folder for all.
+        return holding(self.plan.run_dir) if self.fabric.is_global_zero else nullcontext()
 
     def _launch(self, work: Callable[[Fabric], Any]) -> Any:
         return launch(self.fabric, work, threads=self.threads, run_dir=self.plan.run_dir, timeout=self.timeout)

@@ -15,9 +15,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from aequa_lightning.collaboration.whereabouts import Whereabouts, read_places
 from aequa_lightning.data import DigitsData
 from aequa_lightning.errors import InputError
 from aequa_lightning.events import read_events
+from aequa_lightning.lock import holding
 from tests.helpers.command import events, largest_difference
 from tests.helpers.faults import (
     Fault,
@@ -188,6 +190,29 @@ def test_a_hang_of_the_only_process(tmp_path: Path, uninterrupted: Path) -> None
     assert re.search("rank 0 hangs: .*timeout_minutes, in round 2, training of participant", message)
     assert re.search(r"faults\.py.* in hang", (tmp_path / "run" / "failure.log").read_text())
     _assert_goes_on(tmp_path / "run", uninterrupted)
+
+
+# --- a second command ------------------------------------------------------------------------------------------------
+
+
+def test_a_second_run_in_the_folder(tmp_path: Path, uninterrupted: Path) -> None:
+    # What the second one raises ends the process of the first one that it is called in.
+    fault = Fault(functools.partial(run_small, tmp_path / "run"), "training", 0, 2)
+    status, message = _run(tmp_path / "run", fault)
+    assert status == 2
+    assert re.match(rf"aequa: error: trainer.run_dir='{tmp_path}/run' is in use by process \d+ on .*; wait", message)
+    _assert_goes_on(tmp_path / "run", uninterrupted)
+
+
+def test_tasks_in_the_folder_of_another_run(tmp_path: Path) -> None:
+    Whereabouts(tmp_path, 0)
+    with holding(tmp_path):
+        first, second = run_tasks(None, functools.partial(run_small, tmp_path, minutes=0.025))
+    assert first[0] == 2
+    assert "is in use by process" in first[1]
+    assert second[0] == 1
+    # The notes of the run that holds the folder are still there.
+    assert 0 in read_places(tmp_path)
 
 
 # --- signals ---------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from aequa_lightning.lock import holding
 from tests.helpers.command import DIGITS, TOGETHER, aequa, fit, small
 
 
@@ -111,6 +112,21 @@ def test_a_finished_run_is_not_overwritten_and_a_torn_checkpoint_is_no_start(
         assert [word for word in words if word not in message] == [], message
     assert (run_dir / "events.jsonl").read_bytes() == record
     assert not Path("other/events.jsonl").exists()
+
+
+def test_a_folder_that_another_command_is_using(capsys: pytest.CaptureFixture[str]) -> None:
+    run_dir = fit(Path("run"), *TOGETHER, rounds=1)
+    content = {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file() and path.name != ".lock"}
+    with holding(run_dir):
+        for words in (
+            [*small(run_dir, rounds=2), *TOGETHER, "--ckpt_path=last"],
+            ["allocate", f"--run_dir={run_dir}"],
+        ):
+            assert f"trainer.run_dir='run' is in use by process {os.getpid()}" in _refused(capsys, *words)
+        # Whoever only looks at it may.
+        assert aequa("audit", "--run_dir", run_dir) == 0
+    assert {path: path.read_bytes() for path in content} == content
+    assert aequa("allocate", "--run_dir", run_dir) == 0
 
 
 def test_a_missing_configuration_file(capsys: pytest.CaptureFixture[str]) -> None:

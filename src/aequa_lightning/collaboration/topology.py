@@ -262,7 +262,8 @@ def launch(
     forked = isinstance(fabric.strategy.launcher, ForkLauncher)
     # Forked processes read it.
     torch.set_num_threads(threads)
-    forget_places(run_dir)
+    if fabric.is_global_zero:  # it alone knows that the run folder is theirs
+        forget_places(run_dir)
     if forked:
         result = fabric.launch(body)
     else:

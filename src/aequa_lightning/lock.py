@@ -1,0 +1,73 @@
+"""A run folder is one command's at a time: two would mix their records and write the same checkpoints."""
+
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from io import FileIO
+from pathlib import Path
+
+from aequa_lightning.errors import InputError
+
+if sys.platform != "win32":
+    import fcntl
+
+# The file stays when the run ends: removing it could take it from a command that has just locked it.
+NAME = ".lock"
+
+
+@contextmanager
+def holding(run_dir: Path) -> Iterator[None]:
+    """Keep other commands out of a run folder within the block.
+
+    Processes that are forked in the block keep them out too, for as long as they live. Where nothing can be locked
+    (Windows, a file system without locks, a folder that cannot be written) the block runs all the same.
+
+    Args:
+        run_dir: The run folder.
+
+    Raises:
+        InputError: Another command holds it.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder, holding(Path(folder)):
+        ...     print(*(path.name for path in Path(folder).iterdir()))
+        .lock
+    """
+    file = _open(run_dir / NAME)
+    try:
+        if file is not None:
+            _lock(file, run_dir)
+        yield
+    finally:
+        if file is not None:
+            # Closed, not unlocked: a process that was forked in the block and lives on must keep the folder.
+            file.close()
+
+
+def _open(path: Path) -> FileIO | None:
+    try:
+        return path.open("a+b", buffering=0)
+    except OSError:
+        return None
+
+
+def _lock(file: FileIO, run_dir: Path) -> None:
+    """Lock a file, if files can be locked there, and note in it who does."""
+    if sys.platform == "win32":
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        holder = file.read().decode(errors="replace") or "another process"
+        raise InputError(
+            f"trainer.run_dir={str(run_dir)!r} is in use by {holder}; wait for it or choose another folder."
+        ) from None
+    except OSError:
+        return
+    with suppress(OSError):  # a full disk: the lock holds without the note
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}".encode())

@@ -1,0 +1,55 @@
+"""A run folder is held by one command, until the last of its processes has ended."""
+
+import errno
+import multiprocessing
+import os
+import socket
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+
+from aequa_lightning.errors import InputError
+from aequa_lightning.lock import holding
+
+fcntl = pytest.importorskip("fcntl", reason="Windows has no such locks")
+
+
+def test_a_folder_that_is_held_is_refused_and_one_that_was_is_not(tmp_path: Path) -> None:
+    for _ in range(2):
+        with holding(tmp_path):
+            with pytest.raises(InputError) as refused, holding(tmp_path):
+                pass
+            for words in (repr(str(tmp_path)), f"process {os.getpid()} on {socket.gethostname()};"):
+                assert words in str(refused.value)
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+
+
+def test_an_error_lets_the_folder_go(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), holding(tmp_path):
+        raise ZeroDivisionError
+    with holding(tmp_path):
+        pass
+
+
+def test_a_process_that_was_forked_meanwhile_goes_on_holding_it(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    told = context.Event()
+    with holding(tmp_path):
+        child = context.Process(target=told.wait)
+        child.start()
+    with pytest.raises(InputError, match="in use"), holding(tmp_path):
+        pass
+    told.set()
+    child.join()
+    with holding(tmp_path):
+        pass
+
+
+def test_the_work_is_done_where_nothing_can_be_locked(tmp_path: Path) -> None:
+    done = []
+    with holding(tmp_path / "missing"):
+        done.append("no folder")
+    with patch.object(fcntl, "flock", side_effect=OSError(errno.ENOLCK, "No locks available")), holding(tmp_path):
+        done.append("no locks")
+    assert done == ["no folder", "no locks"]
