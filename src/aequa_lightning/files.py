@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeGuard
 from uuid import uuid4
@@ -43,6 +43,23 @@ def write_atomically(path: Path, content: bytes) -> None:
         finally:
             aside.unlink(missing_ok=True)
         sync(path.parent)
+
+
+def remove_left_overs(folder: Path) -> None:
+    """Remove what writers that were killed left aside in a folder, not in folders within it; no other may be writing.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     for name in ("note.txt", ".note.txt.5eed.tmp"):
+        ...         (Path(folder) / name).touch()
+        ...     remove_left_overs(Path(folder))
+        ...     print(*(path.name for path in Path(folder).iterdir()))
+        note.txt
+    """
+    for path in folder.glob(".*.tmp"):
+        with suppress(OSError):  # they are in nobody's way
+            path.unlink()
 
 
 @contextmanager

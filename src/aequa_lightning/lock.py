@@ -9,6 +9,7 @@ from io import FileIO
 from pathlib import Path
 
 from aequa_lightning.errors import InputError
+from aequa_lightning.files import remove_left_overs
 
 if sys.platform != "win32":
     import fcntl
@@ -19,7 +20,7 @@ NAME = ".lock"
 
 @contextmanager
 def holding(run_dir: Path) -> Iterator[None]:
-    """Keep other commands out of a run folder within the block.
+    """Keep other commands out of a run folder within the block, and clear away what killed ones left half written.
 
     Processes that are forked in the block keep them out too, for as long as they live. Where nothing can be locked
     (Windows, a file system without locks, a folder that cannot be written) the block runs all the same.
@@ -38,8 +39,9 @@ def holding(run_dir: Path) -> Iterator[None]:
     """
     file = _open(run_dir / NAME)
     try:
-        if file is not None:
-            _lock(file, run_dir)
+        if file is not None and _lock(file, run_dir):
+            for folder in (run_dir, run_dir / "checkpoints", run_dir / "rewards"):
+                remove_left_overs(folder)
         yield
     finally:
         if file is not None:
@@ -54,10 +56,10 @@ def _open(path: Path) -> FileIO | None:
         return None
 
 
-def _lock(file: FileIO, run_dir: Path) -> None:
-    """Lock a file, if files can be locked there, and note in it who does."""
+def _lock(file: FileIO, run_dir: Path) -> bool:
+    """Lock a file and note in it who does; tell whether files can be locked there."""
     if sys.platform == "win32":
-        return
+        return False
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -67,7 +69,8 @@ def _lock(file: FileIO, run_dir: Path) -> None:
             f"trainer.run_dir={str(run_dir)!r} is in use by {holder}; wait for it or choose another folder."
         ) from None
     except OSError:
-        return
+        return False
     with suppress(OSError):  # a full disk: the lock holds without the note
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
+    return True

@@ -53,3 +53,27 @@ def test_the_work_is_done_where_nothing_can_be_locked(tmp_path: Path) -> None:
     with patch.object(fcntl, "flock", side_effect=OSError(errno.ENOLCK, "No locks available")), holding(tmp_path):
         done.append("no locks")
     assert done == ["no folder", "no locks"]
+
+
+def test_what_killed_commands_left_half_written_is_removed(tmp_path: Path) -> None:
+    left = [tmp_path / ".metrics.csv.5eed.tmp"]
+    left += [tmp_path / folder / f".{folder}.5eed.tmp" for folder in ("checkpoints", "rewards")]
+    others = [tmp_path / name for name in ("notes.tmp", ".mine", "standalone/.a.json.5eed.tmp", "figures/.a.tmp")]
+    for path in [*left, *others]:
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    with patch.object(fcntl, "flock", side_effect=OSError(errno.ENOLCK, "No locks available")), holding(tmp_path):
+        assert all(path.exists() for path in left), "another command may be writing them"
+    with holding(tmp_path):
+        pass
+    assert not [path for path in left if path.exists()]
+    assert [path for path in others if path.exists()] == others
+
+
+def test_nothing_is_removed_from_a_folder_that_is_held(tmp_path: Path) -> None:
+    with holding(tmp_path):
+        half = tmp_path / ".metrics.csv.5eed.tmp"
+        half.touch()
+        with pytest.raises(InputError), holding(tmp_path):
+            pass
+        assert half.exists()
