@@ -3,6 +3,7 @@
 import faulthandler
 import os
 import sys
+import tempfile
 import threading
 import time
 from collections import deque
@@ -57,10 +58,12 @@ def _give_up(run_dir: Path, rank: int, speaks: bool) -> None:
     place = whereabouts.place
     message = f"rank {rank} hangs: it has not computed for longer than trainer.timeout_minutes, in {place}. {GO_ON}"
     log = run_dir / "failure.log"
-    with suppress(OSError), log.open("a") as file:
-        file.write(f"{time.ctime()}  {message}\n")
-        file.flush()
-        faulthandler.dump_traceback(file)
+    with suppress(OSError), tempfile.TemporaryFile("w+") as aside:
+        faulthandler.dump_traceback(aside)
+        aside.seek(0)
+        # In one piece, for other processes may hang and write too.
+        with log.open("a") as file:
+            file.write(f"{time.ctime()}  {message}\n{aside.read()}\n")
         message = f"{message} Traceback: {log}"
     noted = whereabouts.note(failure=asdict(Failure("fault", message, time.time())))
     if not noted or (speaks and claim_word(run_dir)):
