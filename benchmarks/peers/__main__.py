@@ -10,7 +10,8 @@ meets all of them. A round's time is the median over all rounds of all runs, wit
 ``difference`` is the distance of the final parameters from the plain loop's, relative to their norm; each table says
 who is within 1e-4. Another layout in memory rounds otherwise, which decides whether a number next to zero passes a
 ReLU: on silo10 this befalls one participant of ten in its second step with the channels last, and moves the average by
-3e-4, while the other nine stay within 1e-7. Therefore this engine also runs ``bare``: in the loop's layout, no stacks.
+3e-4, while the other nine stay within 1e-7. Therefore this engine also runs ``bare``: in the loop's layout and order of
+operations, no stacks.
 
 ``aequa, bf16`` runs on silo10 only. Processors that do not multiply bfloat16 by themselves emulate it, at several times
 the time of float32. Those with AVX512-BF16 do, yet convolutions of so few channels take 1.5 times as long in it as in

@@ -169,9 +169,9 @@ def check_state(model: SlimmableClassifier, participants: int, state: dict[str, 
             f"ckpt_path has format {state['format']}, this version reads {FORMAT}; finish the run with the version "
             "that began it."
         )
-    if state["participants"] != participants:
+    if len(state["samples"]) != participants:
         raise InputError(
-            f"ckpt_path was saved with {state['participants']} participants, but data.participants={participants}; "
+            f"ckpt_path was saved with {len(state['samples'])} participants, but data.participants={participants}; "
             "use the run's own config.yaml."
         )
     check_parameters(model, state)

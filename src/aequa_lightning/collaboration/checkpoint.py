@@ -33,7 +33,7 @@ def save_checkpoint(folder: Path, state: dict[str, Any], *, keep: int = 2) -> Pa
     path = _path(folder, state["round"])
     _hash_file(path).unlink(missing_ok=True)
     write_atomically(path, content.getvalue())
-    point_last_at(folder, state["round"])
+    _point_last_at(folder, state["round"])
     for other in _rounds(folder)[:-keep]:
         _remove(other)
     return path
@@ -52,21 +52,7 @@ def go_on_from(folder: Path, number: int) -> None:
     for path in reversed(_rounds(folder)):
         if _number(path) > number:
             _remove(path)
-    point_last_at(folder, number)
-
-
-def point_last_at(folder: Path, number: int) -> None:
-    """Let ``last.ckpt`` be the checkpoint of a round, and have its hash beside it.
-
-    Args:
-        folder: The run's ``checkpoints`` folder.
-        number: The round; nothing is done when it has no checkpoint there.
-    """
-    path = _path(folder, number)
-    if path.is_file():
-        if not _hash_file(path).is_file():
-            write_atomically(_hash_file(path), f"{sha256(path)}  {path.name}\n".encode())
-        _link_last(path)
+    _point_last_at(folder, number)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -158,6 +144,15 @@ def _number(path: Path) -> int:
 
 def _hash_file(path: Path) -> Path:
     return path.with_name(path.name + ".sha256")
+
+
+def _point_last_at(folder: Path, number: int) -> None:
+    """Let ``last.ckpt`` be the checkpoint of a round, if there is one, and have its hash beside it."""
+    path = _path(folder, number)
+    if path.is_file():
+        if not _hash_file(path).is_file():
+            write_atomically(_hash_file(path), f"{sha256(path)}  {path.name}\n".encode())
+        _link_last(path)
 
 
 def _link_last(path: Path) -> None:

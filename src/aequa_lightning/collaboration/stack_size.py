@@ -91,7 +91,7 @@ def decide_stacking(run: Collaboration, events: Sequence[Event]) -> Stacking:
     largest = min(LARGEST, -(-players // max(STACKS, run.topology.groups))) if asked == "auto" else int(asked)
     sizes = sizes_to_try(largest) if asked == "auto" else [largest]
     if not sizes:
-        hindrance = hindrance or "a round has too few participants"
+        hindrance = "a round has too few participants"
     alone, stacked = math.inf, [math.inf]
     if hindrance is None:
         with run.whereabouts.at("trying stacks"):

@@ -24,7 +24,6 @@ def state_of(run: Collaboration) -> dict[str, Any]:
     return {
         "kind": "collaboration",
         "round": run.round,
-        "participants": run.data.participants,
         "seed": run.plan.seed,
         "samples": run.samples,
         "seconds": run.seconds,

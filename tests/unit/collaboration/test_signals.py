@@ -2,6 +2,9 @@ import multiprocessing
 import os
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.context import ForkProcess
 from multiprocessing.synchronize import Event
 
 import pytest
@@ -44,7 +47,9 @@ def _wait_for_signal(listening: Event) -> None:
     os._exit(stop.received)
 
 
-def test_signals_reach_the_children() -> None:
+@contextmanager
+def _passing_on_to_a_child() -> Iterator[tuple[ForkProcess, StopRequest]]:
+    """Pass on signals to a child that ends with the number of the first one that it receives."""
     context = multiprocessing.get_context("fork")
     listening = context.Event()
     child = context.Process(target=_wait_for_signal, args=(listening,))
@@ -52,21 +57,19 @@ def test_signals_reach_the_children() -> None:
     assert child.pid is not None
     with passing_on_signals([child.pid]) as stop:
         assert listening.wait(60)
-        os.kill(os.getpid(), signal.SIGUSR1)
+        yield child, stop
         child.join(10)
+
+
+def test_signals_reach_the_children() -> None:
+    with _passing_on_to_a_child() as (child, stop):
+        os.kill(os.getpid(), signal.SIGUSR1)
     assert child.exitcode == stop.received == signal.SIGUSR1
 
 
 def test_an_interrupt_is_left_to_the_terminal_which_sends_it_to_all() -> None:
-    context = multiprocessing.get_context("fork")
-    listening = context.Event()
-    child = context.Process(target=_wait_for_signal, args=(listening,))
-    child.start()
-    assert child.pid is not None
-    with passing_on_signals([child.pid]) as stop:
-        assert listening.wait(60)
+    with _passing_on_to_a_child() as (child, stop):
         os.kill(os.getpid(), signal.SIGINT)
         assert stop.received == signal.SIGINT
         os.kill(os.getpid(), signal.SIGTERM)
-        child.join(10)
     assert child.exitcode == signal.SIGTERM
