@@ -8,10 +8,10 @@ from rich.console import Console
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
-from torch.nn.utils import vector_to_parameters
 
 from aequa_lightning.checks import check_parameters
 from aequa_lightning.collaboration.checkpoint import load_last, load_round
+from aequa_lightning.collaboration.payable import load_payable, load_vector
 from aequa_lightning.errors import InputError
 from aequa_lightning.events import Event, latest_rounds, read_events
 from aequa_lightning.files import write_json
@@ -47,7 +47,7 @@ def audit_run(run_dir: Path, model: SlimmableClassifier, *, public_key: Path | N
     names = [row["participant"] for row in manifest["rewards"]]
     findings = []
     for index, row in enumerate(manifest["rewards"]):
-        _load(model, state, index)
+        _load(model, state, index, paid=True)
         findings.append(audit_reward(run_dir / "rewards", row, network=model.network))
     held = held_in_rounds(rounds)
     content = {"signature": public_key and "verified", **describe_audit(findings, model.network, held)}
@@ -64,12 +64,23 @@ def audit_run(run_dir: Path, model: SlimmableClassifier, *, public_key: Path | N
     return content["sound"] is True
 
 
-def _load(model: SlimmableClassifier, state: Mapping[str, Any], index: int) -> None:
-    """Put into the model what a participant was paid from: the server's parameters, or those of its own model."""
-    model.load_state_dict(state["state_dict"], strict=False)
-    if state["models"] is not None:
-        trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        vector_to_parameters(state["models"][index], trainable)
+def _load(model: SlimmableClassifier, state: Mapping[str, Any], index: int, *, paid: bool) -> None:
+    """Put into the model what a participant receives of a state: the server's parameters, or a model of its own.
+
+    Args:
+        model: The run's model.
+        state: A checkpoint of the run.
+        index: The participant.
+        paid: Whether it receives a reward, or what the next round starts from.
+    """
+    models = state["models"]
+    if paid:
+        load_payable(model, state)
+        models = models if state["payable"]["models"] is None else state["payable"]["models"]
+    else:
+        model.load_state_dict(state["state_dict"], strict=False)
+    if models is not None:
+        load_vector(model, models[index])
 
 
 def _server_before(
@@ -101,7 +112,7 @@ def _server_before(
             state[number] = load_round(run_dir / "checkpoints", number - 1)
         before = state[number]
         if before is not None:
-            _load(model, before, names.index(name))
+            _load(model, before, names.index(name), paid=False)
             return dict(model.network.full.named_parameters())
         file = whole.get(number)
         if file is None or file == file_of(number, name):

@@ -9,6 +9,7 @@ import torch
 from aequa_lightning.checks import check_parameters
 from aequa_lightning.collaboration.checkpoint import load_checkpoint, load_last
 from aequa_lightning.collaboration.evaluation import AtWidth, count_correct, input_batches
+from aequa_lightning.collaboration.payable import load_payable
 from aequa_lightning.data import CollaborativeData
 from aequa_lightning.errors import InputError
 from aequa_lightning.files import write_atomically
@@ -58,7 +59,7 @@ def load_network(
     if public_key is not None:
         raise InputError(f"public_key verifies rewards, but ckpt_path={ckpt_path!r} is none; leave the key out.")
     check_parameters(model, state)
-    model.load_state_dict(state["state_dict"], strict=False)
+    load_payable(model, state)
     if model.network.has_statistics:
         model.network.recalibrate(input_batches(data.validation(), CPU), model.network.widths)
     return model

@@ -314,6 +314,7 @@ class CollaborativeTrainer:
             def pay(fabric: Fabric) -> None:
                 run = Collaboration(fabric, model, datamodule, plan=self.plan, callbacks=[rewards])
                 restore(run, state)
+                run.begin_payout()
                 rewards.pay(run, measured)
 
             self._launch(pay)

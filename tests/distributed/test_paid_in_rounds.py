@@ -53,6 +53,21 @@ def test_fine_tuning_gives_what_one_more_epoch_makes_of_the_average(tmp_path: Pa
     shared = fit(tmp_path / "plain", "--trainer.mechanism=Composed", devices=1, rounds=1)
     # Composed pays with the server's model unless it is told otherwise.
     assert all(torch.equal(row, models(shared)[0]) for row in models(shared))
-    moved = (models(run_dir) - models(shared)).norm(dim=1)
+    paid = torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)["payable"]["models"]
+    moved = (paid - models(shared)).norm(dim=1)
     assert (moved > 0).all()
     assert len(set(moved.tolist())) == len(moved)
+    assert aequa("audit", f"--run_dir={run_dir}") == 0
+    reward = torch.load(run_dir / "rewards" / "participant-00.ckpt", weights_only=True)["state_dict"]
+    weights = [value.flatten() for name, value in reward.items() if name.endswith(("weight", "bias"))]
+    assert torch.equal(torch.cat(weights), paid[0])
+
+
+def test_a_prolonged_run_does_not_train_on_from_what_was_adapted_in_the_end(tmp_path: Path) -> None:
+    words = ("--trainer.mechanism=FineTuning", "--model.backbone=mlp", "--model.backbone_options={hidden: [16]}")
+    whole = fit(tmp_path / "whole", *words, rounds=2)
+    prolonged = fit(tmp_path / "run", *words, rounds=1)
+    fit(prolonged, *words, "--ckpt_path=last", rounds=2)
+    paid, again = (torch.load(run / "checkpoints" / "last.ckpt", weights_only=True) for run in (whole, prolonged))
+    assert torch.equal(again["models"], paid["models"])
+    assert torch.equal(again["payable"]["models"], paid["payable"]["models"])

@@ -72,14 +72,6 @@ def test_the_reward_is_what_everybody_receives_after_the_last_round(run_dir: Pat
     assert [row["width"] for row in manifest] == earned
 
 
-def test_the_model_that_is_paid_with_is_that_of_the_best_round(run_dir: Path) -> None:
-    reached = [event["validation_accuracy"]["1"] for event in events(run_dir, "round")]
-    (best,) = events(run_dir, "best_round")
-    assert reached[best["round"] - 1] == max(reached) == best["validation_accuracy"]
-    then = torch.load(run_dir / "checkpoints" / f"round-{best['round']:04d}.ckpt", weights_only=True)["state_dict"]
-    assert all(torch.equal(value, then[name]) for name, value in parameters(run_dir).items())
-
-
 def test_one_process_goes_on_from_any_round_of_two_to_the_same_bits(run_dir: Path, tmp_path: Path) -> None:
     resumed = tmp_path / "run"
     shutil.copytree(run_dir, resumed)
@@ -111,3 +103,48 @@ def test_what_was_received_is_audited_round_by_round(run_dir: Path, tmp_path: Pa
     found = json.loads((tmp_path / "run" / "audit.json").read_text())
     assert not found["sound"]
     assert any("is not of its width" in fault for fault in found["downloads"]["faults"])
+
+
+# From the fourth round on rates are far too high, so that the best round is not the last.
+DECLINING = (
+    *WORDS,
+    "--trainer.mechanism.contribution=cosine",
+    "--lr_scheduler=MultiStepLR",
+    "--lr_scheduler.milestones=[3]",
+    "--lr_scheduler.gamma=100",
+)
+
+
+@pytest.fixture(scope="module")
+def declining(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return fit(tmp_path_factory.mktemp("declining") / "run", *DECLINING, rounds=ROUNDS)
+
+
+def test_the_model_that_is_paid_with_is_that_of_the_best_round(
+    declining: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reached = [event["validation_accuracy"]["1"] for event in events(declining, "round")]
+    (best,) = events(declining, "best_round")
+    assert best["round"] < 4
+    assert reached[best["round"] - 1] == max(reached) == best["validation_accuracy"]
+    then = parameters(declining, best["round"])
+    for row in json.loads((declining / "rewards" / "manifest.json").read_text())["rewards"]:
+        reward = torch.load(declining / "rewards" / row["file"], weights_only=True)["state_dict"]
+        for name, value in reward.items():
+            whole = then.get(name.replace("network.", "network.full."))
+            assert whole is None or torch.equal(value, whole[tuple(map(slice, value.shape))])
+    assert aequa("audit", "--run_dir", declining) == 0
+    assert aequa("allocate", "--run_dir", declining) == 0
+    assert aequa("audit", "--run_dir", declining) == 0
+    capsys.readouterr()
+    assert aequa("validate", f"--config={declining / 'config.yaml'}", "--ckpt_path=last") == 0
+    assert repr(max(reached)) in capsys.readouterr().out
+
+
+def test_a_prolonged_run_trains_on_from_its_last_round_not_from_its_best(declining: Path, tmp_path: Path) -> None:
+    prolonged = fit(tmp_path / "run", *DECLINING, rounds=ROUNDS - 1)
+    (best,) = events(prolonged, "best_round")
+    assert best["round"] < ROUNDS - 1
+    fit(prolonged, *DECLINING, "--ckpt_path=last", rounds=ROUNDS)
+    assert largest_difference(prolonged, declining) == 0
+    assert events(prolonged, "best_round")[-1]["round"] == best["round"]

@@ -62,9 +62,10 @@ def events(run_dir: Path, kind: str) -> list[dict[str, Any]]:
     return [event for event in map(json.loads, lines) if event["event"] == kind]
 
 
-def parameters(run_dir: Path) -> dict[str, torch.Tensor]:
-    """Read the shared model's tensors from the newest checkpoint."""
-    state: dict[str, torch.Tensor] = torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+def parameters(run_dir: Path, number: int | None = None) -> dict[str, torch.Tensor]:
+    """Read the shared model's tensors from the checkpoint of a round; None: the newest."""
+    file = "last.ckpt" if number is None else f"round-{number:04d}.ckpt"
+    state: dict[str, torch.Tensor] = torch.load(run_dir / "checkpoints" / file, weights_only=True)["state_dict"]
     return state
 
 

@@ -4,13 +4,14 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from aequa_lightning.collaboration.assignment import assign
 from aequa_lightning.collaboration.engine import Collaboration
 from aequa_lightning.collaboration.exchange import gather
 from aequa_lightning.collaboration.hooks import RoundResult
 from aequa_lightning.collaboration.local_work import LocalWork
+from aequa_lightning.collaboration.payable import Payable
 from aequa_lightning.collaboration.seeding import derive_seed
 from aequa_lightning.mechanisms.means import Layer, Means, Standing
 from aequa_lightning.mechanisms.targets import Target
@@ -44,8 +45,8 @@ def deliver(
                 server=run.parameters[start:end],
             )
             run.models[accepted, start:end] = means.deliver(layer, standing)
-    if means.final_epochs and result.round == run.plan.max_rounds:
-        _adapt(run, means.final_epochs)
+    last = result.round == run.plan.max_rounds
+    run.payable = Payable(models=_adapted(run, means.final_epochs) if means.final_epochs and last else None)
 
 
 def _standing(run: Collaboration, result: RoundResult, target: Target, contributions: Sequence[float]) -> Standing:
@@ -66,8 +67,8 @@ def _standing(run: Collaboration, result: RoundResult, target: Target, contribut
     )
 
 
-def _adapt(run: Collaboration, epochs: int) -> None:
-    """Let everybody train its reward on its own data; part of the last round, so that the checkpoint holds it."""
+def _adapted(run: Collaboration, epochs: int) -> Tensor:
+    """Return everybody's model trained on its own data; part of the last round, so that the checkpoint holds it."""
     assert run.models is not None
     adapted = torch.zeros_like(run.models)
     for index in assign(run.samples, run.topology.groups)[run.topology.group]:
@@ -81,8 +82,8 @@ def _adapt(run: Collaboration, epochs: int) -> None:
         adapted[index] = run.local.parameters
     # Every row is zero in all groups but one: the sum only carries it there.
     run.topology.sum_over_groups(adapted)
-    run.models = adapted
     run.load_server_parameters()
+    return adapted
 
 
 def parameters_in_order(module: nn.Module) -> Iterator[tuple[str, int, tuple[int, ...], int, int]]:

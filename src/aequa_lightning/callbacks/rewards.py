@@ -18,6 +18,7 @@ from aequa_lightning.callbacks.payout import (
 )
 from aequa_lightning.collaboration.engine import Collaboration
 from aequa_lightning.collaboration.hooks import CollaborationCallback, RoundResult
+from aequa_lightning.collaboration.payable import Payable
 from aequa_lightning.files import write_json
 from aequa_lightning.mechanisms import Mechanism, PaidByWidth, PaidInRounds
 from aequa_lightning.mechanisms.mechanism import held_allocation
@@ -71,17 +72,16 @@ class Rewards(CollaborationCallback):
         """Take the measures and pay what is paid in rounds; both need the updates, which are gone afterwards."""
         self.measures.end_round(run, result)
         self._curve = dict(result.accuracy_by_width)
-        if self.mechanism.pays_best_round:
-            self._best.note(result.round, self._curve[1.0], run.parameters)
-            if result.round == run.plan.max_rounds and self._best.parameters is not None:
-                run.parameters.copy_(self._best.parameters)
-                run.record("best_round", round=self._best.number, validation_accuracy=self._best.accuracy)
+        if self.mechanism.pays_best_round and self._best.note(result.round, self._curve[1.0]):
+            run.payable = Payable(parameters=run.parameters.clone())
         if isinstance(self.mechanism, PaidInRounds):
             target, means = self.mechanism.parts()
             deliver(run, result, target, means, contributions=self.measures.values(run)[self.mechanism.contribution])
 
     def on_fit_end(self, run: Collaboration) -> None:
         """Measure the curve, allocate, write the rewards."""
+        if self.mechanism.pays_best_round:
+            run.record("best_round", round=self._best.number, validation_accuracy=self._best.accuracy)
         measured = measure_curve(run, resolution=self.mechanism.resolution)
         if self.mechanism.fill_gaps:
             fill_gaps(run, measured, resolution=self.mechanism.resolution)
@@ -147,13 +147,13 @@ class Rewards(CollaborationCallback):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the measures as they stand, the last curve and the best round."""
-        return {"measures": self.measures.state_dict(), "curve": self._curve, "best": self._best.state_dict()}
+        return {"measures": self.measures.state_dict(), "curve": self._curve, "best": vars(self._best)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what :meth:`state_dict` returned."""
         self.measures.load_state_dict(state["measures"])
         self._curve = state["curve"]
-        self._best.load_state_dict(state["best"])
+        self._best = BestRound(**state["best"])
 
     def _hand_out(self, run: Collaboration, mechanism: PaidByWidth) -> None:
         measures = self.measures.values(run)

@@ -11,7 +11,7 @@ import torch
 from aequa_lightning.errors import InputError
 from aequa_lightning.files import sha256, write_atomically
 
-FORMAT = 5
+FORMAT = 6
 
 
 def save_checkpoint(folder: Path, state: dict[str, Any], *, keep: int = 2) -> Path:

@@ -20,6 +20,7 @@ from aequa_lightning.collaboration.hosting import Hosting
 from aequa_lightning.collaboration.local import LocalTrainer
 from aequa_lightning.collaboration.local_work import LocalWork
 from aequa_lightning.collaboration.participation import Cast
+from aequa_lightning.collaboration.payable import Payable
 from aequa_lightning.collaboration.plan import Plan
 from aequa_lightning.collaboration.privacy import PrivateAverage
 from aequa_lightning.collaboration.records import describe_round, describe_run, write_round
@@ -97,6 +98,8 @@ class Collaboration:
         self.distillation: Distillation | None = None
         # Where the mechanism gives everybody a model of its own, they are here, float32 of shape (N, P).
         self.models: Tensor | None = None
+        # What rewards are cut from, as a callback says after a round.
+        self.payable = Payable()
         self._resident = Resident(data, self.topology.device)
         self._placement = Placement(self.samples)
         self.private: PrivateAverage | None = None
@@ -152,8 +155,8 @@ class Collaboration:
                     write_metrics(self.plan.run_dir / "metrics.csv", kept)
                 finished = train_alone(self, self._initial) and self._train_rounds()
                 if finished:
-                    self.load_server_parameters()
                     with self.whereabouts.at("payout"):
+                        self.begin_payout()
                         self.call("on_fit_end")
                     self.record("finish", rounds=self.round, seconds=self.seconds)
                 else:
@@ -171,6 +174,14 @@ class Collaboration:
     def load_server_parameters(self) -> None:
         """Put the server's parameters into the model."""
         self.local.parameters.copy_(self.parameters)
+
+    def begin_payout(self) -> None:
+        """Hold what rewards are cut from, in the model too; no round may follow, for it would start from there."""
+        if self.payable.parameters is not None:
+            self.parameters.copy_(self.payable.parameters)
+        if self.payable.models is not None:
+            self.models = self.payable.models
+        self.load_server_parameters()
 
     # --- the rounds ------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from aequa_lightning.collaboration.hooks import CollaborationCallback
 from aequa_lightning.collaboration.local import options_of, set_options
+from aequa_lightning.collaboration.payable import Payable
 from aequa_lightning.collaboration.stack_size import Stacking
 from aequa_lightning.errors import InputError
 
@@ -32,6 +33,7 @@ def state_of(run: Collaboration) -> dict[str, Any]:
         "privacy": run.plan.spending,
         "widths": run.widths,
         "models": run.models,
+        "payable": vars(run.payable),
         "stacking": vars(run.stacking),
         # Statistics are left out: they are taken anew for whatever width is evaluated.
         "state_dict": {name: value.detach().clone() for name, value in run.classifier.named_parameters()},
@@ -57,6 +59,7 @@ def restore(run: Collaboration, state: Mapping[str, Any]) -> None:
     run.stacking = Stacking(**state["stacking"])
     if run.models is not None:
         run.models.copy_(state["models"])
+    run.payable = Payable(**state["payable"])
     run.began -= state["seconds"]
     scheduler = run.local.scheduler
     if scheduler is not None:

@@ -7,15 +7,15 @@ import torch
 
 from aequa_lightning.callbacks.best_round import BestRound
 from aequa_lightning.callbacks.rewards import Rewards
+from aequa_lightning.collaboration.payable import Payable
 from aequa_lightning.mechanisms import Aequa, AequaTraining, Mechanism
 
 # What the full width reaches after each round; the server's parameters are the round's number.
 REACHED = [0.5, 0.9, 0.6, 0.7]
 
 
-def after_all_rounds(mechanism: Mechanism, *, resumed_after: int | None = None) -> tuple[float, Any]:
-    run = MagicMock(parameters=torch.zeros(1))
-    run.plan.max_rounds = len(REACHED)
+def after_all_rounds(mechanism: Mechanism, *, resumed_after: int | None = None) -> Any:
+    run = MagicMock(parameters=torch.zeros(1), payable=Payable())
     rewards = begin(mechanism)
     for number, accuracy in enumerate(REACHED, start=1):
         run.parameters.fill_(number)
@@ -24,7 +24,7 @@ def after_all_rounds(mechanism: Mechanism, *, resumed_after: int | None = None) 
             state = rewards.state_dict()
             rewards = begin(mechanism)
             rewards.load_state_dict(state)
-    return run.parameters.item(), run.record
+    return run
 
 
 def begin(mechanism: Mechanism) -> Rewards:
@@ -33,14 +33,16 @@ def begin(mechanism: Mechanism) -> Rewards:
     return rewards
 
 
-@pytest.mark.parametrize("resumed_after", [None, 2, 3])
-def test_training_time_rewards_are_cut_from_the_best_round(resumed_after: int | None) -> None:
-    parameter, record = after_all_rounds(AequaTraining(), resumed_after=resumed_after)
-    assert parameter == 2
-    record.assert_called_once_with("best_round", round=2, validation_accuracy=0.9)
+@pytest.mark.parametrize("resumed_after", [None, 1, 2, 3])
+def test_training_time_rewards_are_cut_from_the_best_round_and_training_goes_on_from_the_last(
+    resumed_after: int | None,
+) -> None:
+    run = after_all_rounds(AequaTraining(), resumed_after=resumed_after)
+    assert run.payable.parameters == 2
+    assert run.parameters == len(REACHED)
 
 
 def test_after_training_it_is_the_last_round_that_is_paid() -> None:
-    parameter, record = after_all_rounds(Aequa())
-    assert parameter == len(REACHED)
-    record.assert_not_called()
+    run = after_all_rounds(Aequa())
+    assert run.payable == Payable()
+    assert run.parameters == len(REACHED)
