@@ -2,11 +2,10 @@
 
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import torch
 from lightning.fabric import Fabric
 from torch import Tensor
 
@@ -19,6 +18,7 @@ from aequa_lightning.collaboration.hooks import CollaborationCallback, RoundResu
 from aequa_lightning.collaboration.hosting import Hosting
 from aequa_lightning.collaboration.local import LocalTrainer
 from aequa_lightning.collaboration.local_work import LocalWork
+from aequa_lightning.collaboration.outcome import Average, Report, share_reports
 from aequa_lightning.collaboration.participation import Cast
 from aequa_lightning.collaboration.payable import Payable
 from aequa_lightning.collaboration.plan import Plan
@@ -205,59 +205,64 @@ class Collaboration:
     def _train_round(self, number: int) -> None:
         """One round: everybody trains, one reduction, evaluation. The server moves only when all of it went well."""
         watch, at = Stopwatch(), partial(self.whereabouts.at, round=number)
-        cast = self.cast = self.plan.participation.cast(
+        self.cast = self.plan.participation.cast(
             self.samples, self.plan.participants_per_round, seed=self.plan.seed, round=number
         )
         self.call("on_round_start")
-        present = cast.reporting
+        with watch.phase("training"), at("training"):
+            own = self._train_participants(number)
+        with watch.phase("reduction"), at("reduction"):
+            reports = share_reports(own, self.cast.reporting, self.topology)
+            self._placement.note({index: report.seconds for index, report in reports.items()})
+            average = self._average(number, reports)
+            self.server.step(average.mean_update, average.coverage)
+            self.hosting.end_round(number, average.weights)
+        self._step_scheduler()
+        self.round = number
+        with watch.phase("evaluation"), at("evaluation"):
+            self.load_server_parameters()
+            (accuracy,) = self.evaluator.accuracies(self.grid, [self.data.validation()])
+        record = describe_round(self, reports, average)
+        record["validation_accuracy"] = {f"{width:g}": value for width, value in accuracy.items()}
+        with watch.phase("callbacks"), at("callbacks"):
+            updates, mean_update, coverage = self.server.updates, average.mean_update, average.coverage
+            result = RoundResult(number, updates, average.weights, coverage, mean_update, accuracy, record)
+            self.call("on_round_end", result)
+        self.server.end_round()
+        record["seconds"], record["seconds_by_phase"] = watch.read()
+        with at("record"):
+            write_round(self, record)
+
+    def _train_participants(self, number: int) -> dict[int, Report]:
+        """Train those whom this process's group hosts in a round, and return a report on each."""
+        present = self.cast.reporting
         stacks = form_stacks(
             present,
             [self.widths[index] for index in present],
             [self.samples[index] for index in present],
             self.stacking.size,
         )
-        hosted = self._placement.assign(stacks, self.topology.groups)[self.topology.group]
-        # Of each participant: its loss, whether its update was refused, and the seconds it took.
-        reports: dict[int, tuple[float, bool, float]] = {}
-        with watch.phase("training"), at("training"):
-            for stack in hosted:
-                self.whereabouts.note(**self.serving(*stack))
-                began = time.perf_counter()
-                trained = self.hosting.train(number, stack)
-                seconds = (time.perf_counter() - began) / len(stack)
-                for index, loss in zip(stack, trained, strict=True):
-                    reports[index] = (loss or 0.0, loss is None, seconds)
-                    self.call("on_participant_end", index)
-        with watch.phase("reduction"), at("reduction"):
-            nothing = (0.0, False, 0.0)
-            own = torch.tensor([reports.get(index, nothing) for index in present], dtype=torch.float64)
-            outcome = dict(zip(present, self.topology.share(own).tolist(), strict=True))
-            losses = {index: loss for index, (loss, _, _) in outcome.items()}
-            self._placement.note({index: seconds for index, (_, _, seconds) in outcome.items()})
-            refused = [index for index, (_, poisonous, _) in outcome.items() if poisonous]
-            taken = {index: weight for index, weight in self._weights(present).items() if index not in refused}
-            left_out = sorted({index for found in self.call("on_updates", list(taken), refused) for index in found})
-            for index in left_out:
-                del taken[index]
-            noise = None if self.private is None else self.private.noise(len(self.parameters), round=number)
-            mean_update, coverage = self.server.combine(taken, self.widths, noise=noise)
-            self.server.step(mean_update, coverage)
-            self.hosting.end_round(number, taken)
-        self._step_scheduler()
-        self.round = number
-        with watch.phase("evaluation"), at("evaluation"):
-            self.load_server_parameters()
-            (accuracy,) = self.evaluator.accuracies(self.grid, [self.data.validation()])
-        record = describe_round(self, losses, taken, refused=refused, left_out=left_out, lost=cast.lost)
-        record["validation_accuracy"] = {f"{width:g}": value for width, value in accuracy.items()}
-        with watch.phase("callbacks"), at("callbacks"):
-            updates = self.server.updates
-            result = RoundResult(number, updates, taken, coverage, mean_update, accuracy, record)
-            self.call("on_round_end", result)
-        self.server.end_round()
-        record["seconds"], record["seconds_by_phase"] = watch.lap()
-        with at("record"):
-            write_round(self, record)
+        reports: dict[int, Report] = {}
+        for stack in self._placement.assign(stacks, self.topology.groups)[self.topology.group]:
+            self.whereabouts.note(**self.serving(*stack))
+            began = time.perf_counter()
+            losses = self.hosting.train(number, stack)
+            seconds = (time.perf_counter() - began) / len(stack)
+            for index, loss in zip(stack, losses, strict=True):
+                reports[index] = Report(loss or 0.0, loss is None, seconds)
+                self.call("on_participant_end", index)
+        return reports
+
+    def _average(self, number: int, reports: Mapping[int, Report]) -> Average:
+        """Average the updates that may be and are to be averaged; a collective operation."""
+        refused = [index for index, report in reports.items() if report.refused]
+        weights = {index: weight for index, weight in self._weights(list(reports)).items() if index not in refused}
+        left_out = sorted({index for found in self.call("on_updates", list(weights), refused) for index in found})
+        for index in left_out:
+            del weights[index]
+        noise = None if self.private is None else self.private.noise(len(self.parameters), round=number)
+        mean_update, coverage = self.server.combine(weights, self.widths, noise=noise)
+        return Average(weights, left_out, mean_update, coverage)
 
     def _weights(self, present: Sequence[int]) -> dict[int, float]:
         """Return how much each participant of a round counts."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from aequa_lightning import __version__
 from aequa_lightning.collaboration.machine import describe_machine
+from aequa_lightning.collaboration.outcome import Average, Report
 from aequa_lightning.events import append_metrics
 
 if TYPE_CHECKING:
@@ -45,45 +46,35 @@ def describe_run(run: Collaboration) -> dict[str, Any]:
     }
 
 
-def describe_round(
-    run: Collaboration,
-    losses: Mapping[int, float],
-    weights: Mapping[int, float],
-    *,
-    refused: Sequence[int],
-    left_out: Sequence[int],
-    lost: Sequence[int],
-) -> dict[str, Any]:
+def describe_round(run: Collaboration, reports: Mapping[int, Report], average: Average) -> dict[str, Any]:
     """Return the event of a round, before its evaluation.
 
     Args:
         run: The run, at the end of the round.
-        losses: Mean training loss of everybody who reported, by index, ascending.
-        weights: Weight of everybody whose update entered the average, by index.
-        refused: Those whose update was refused.
-        left_out: Those whose update could be averaged but was not to be.
-        lost: Those who were chosen but did not report.
+        reports: On everybody who sent an update, by index, ascending.
+        average: What the updates came to.
     """
     spent = {} if run.private is None else {"epsilon": run.private.epsilon(run.round)}
-    data, total = run.data, sum(weights.values())
-    held = Counter(run.widths[index] for index in losses)
+    names, weights = run.data.names, average.weights
+    loss = sum(weight * reports[index].loss for index, weight in weights.items())
+    held = Counter(run.widths[index] for index in reports)
     return {
         "round": run.round,
         **spent,
-        "train_loss": sum(weight * losses[index] for index, weight in weights.items()) / total if weights else None,
+        "train_loss": loss / sum(weights.values()) if weights else None,
         "participants": [
             {
-                "name": data.names[index],
+                "name": names[index],
                 "samples": run.samples[index],
                 "width": run.widths[index],
-                "loss": None if index in refused else loss,
+                "loss": None if report.refused else report.loss,
             }
-            for index, loss in losses.items()
+            for index, report in reports.items()
         ],
-        "rejected": [data.names[index] for index in refused],
-        "left_out": [data.names[index] for index in left_out],
-        "lost": [data.names[index] for index in lost],
-        "cut": [data.names[index] for index in losses if run.work(index) != run.plan.work],
+        "rejected": [names[index] for index, report in reports.items() if report.refused],
+        "left_out": [names[index] for index in average.left_out],
+        "lost": [names[index] for index in run.cast.lost],
+        "cut": [names[index] for index in reports if run.work(index) != run.plan.work],
         # Each participant receives what it holds and sends an update of the same size.
         "bytes_sent": 2
         * run.parameters.element_size()

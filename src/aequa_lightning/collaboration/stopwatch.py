@@ -22,10 +22,7 @@ class Stopwatch:
         finally:
             self._phases[name] += time.perf_counter() - start
 
-    def lap(self) -> tuple[float, dict[str, float]]:
-        """Return the seconds since the last lap, in total and by phase, and start the next lap."""
-        now = time.perf_counter()
-        total, phases = now - self._start, dict(self._phases)
-        self._start = now
-        self._phases.clear()
-        return total, {**phases, "other": max(0.0, total - sum(phases.values()))}
+    def read(self) -> tuple[float, dict[str, float]]:
+        """Return the seconds so far, in total and by phase."""
+        total = time.perf_counter() - self._start
+        return total, {**self._phases, "other": max(0.0, total - sum(self._phases.values()))}

@@ -17,6 +17,7 @@ from aequa_lightning.collaboration.corrections import Scaffold
 from aequa_lightning.collaboration.engine import Collaboration
 from aequa_lightning.collaboration.hooks import CollaborationCallback, RoundResult
 from aequa_lightning.collaboration.local_work import LocalWork
+from aequa_lightning.collaboration.outcome import Average, Report
 from aequa_lightning.collaboration.participation import Participation
 from aequa_lightning.collaboration.plan import Plan
 from aequa_lightning.collaboration.records import describe_round
@@ -226,7 +227,8 @@ def test_a_stack_that_cannot_be_any_more_is_none_after_a_resume(tmp_path: Path) 
 
 def test_a_refused_update_has_no_loss_on_record(tmp_path: Path) -> None:
     run = build(tmp_path)
-    record = describe_round(run, {0: 0.5, 1: 0.0}, {0: 1.0}, refused=[1], left_out=[], lost=[])
+    average = Average({0: 1.0}, [], torch.zeros(1), torch.ones(()))
+    record = describe_round(run, {0: Report(0.5), 1: Report(refused=True)}, average)
     assert [row["loss"] for row in record["participants"]] == [0.5, None]
 
 
