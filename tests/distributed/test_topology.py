@@ -43,7 +43,7 @@ def test_replicas_share_the_times_of_the_first_and_the_mean_of_their_losses(tmp_
         seconds[topology.group] = 1.0 + topology.rank
         mean = topology.mean_over_replicas(torch.tensor(float(topology.rank)))
         over_all = topology.mean_over_processes(float(topology.rank))
-        torch.save((topology.share(seconds), mean, over_all), tmp_path / f"{topology.rank}.pt")
+        torch.save((topology.merge(seconds), mean, over_all), tmp_path / f"{topology.rank}.pt")
 
     _launch(work, tmp_path)
     for rank, mean in enumerate((0.5, 0.5, 2.5, 2.5)):

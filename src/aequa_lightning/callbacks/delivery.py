@@ -55,7 +55,7 @@ def _standing(run: Collaboration, result: RoundResult, target: Target, contribut
     norms = torch.zeros(len(contributions), dtype=torch.float64)
     for index, update in result.updates.items():
         norms[index] = update.double().norm().cpu()
-    norms = run.topology.share(norms)
+    norms = run.topology.merge(norms)
     weights = torch.tensor([result.weights[index] for index in accepted], dtype=torch.float64)
     return Standing(
         round=result.round,

@@ -51,7 +51,7 @@ def write_rewards(
         hyper_parameters = run.classifier.reward_hparams(number, layers.get(number))
         _write_network(run, network.extract(width).cpu(), hyper_parameters, owners, programs=programs)
     # Whoever has everybody's counts knows that everybody's files are there.
-    correct = run.topology.share_over_processes(correct)
+    correct = run.topology.merge_over_processes(correct)
     run.load_server_parameters()
     validation, test = (
         [int(count) / len(part) for count in counts] for part, counts in zip(parts, correct, strict=True)

@@ -71,7 +71,7 @@ def update_products(run: Collaboration, updates: Mapping[int, Tensor], vectors: 
             table[index, 1 + 2 * column : 3 + 2 * column] = torch.tensor(
                 [float(precise @ vector), squares[name, width]], dtype=torch.float64
             )
-    columns = run.topology.share(table).unbind(dim=1)
+    columns = run.topology.merge(table).unbind(dim=1)
     return Products(
         columns[0], dict(zip(vectors, columns[1::2], strict=True)), dict(zip(vectors, columns[2::2], strict=True))
     )

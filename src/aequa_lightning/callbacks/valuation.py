@@ -44,7 +44,7 @@ def validation_gradient(run: Collaboration) -> Tensor:
             loss = nn.functional.cross_entropy(logits, classes.to(topology.device))
             gradients = torch.autograd.grad(loss, parameters)
         total.add(torch.cat([gradient.reshape(-1) for gradient in gradients]), len(classes) / len(targets))
-    return topology.share_over_processes(total.total).to(topology.device)
+    return topology.merge_over_processes(total.total).to(topology.device)
 
 
 def coalition_utility(
@@ -76,7 +76,7 @@ def coalition_utility(
             for start in range(topology.rank * batch_size, len(coalitions), topology.processes * batch_size):
                 batch = slice(start, start + batch_size)
                 worth[batch] = torch.from_numpy(game(coalitions[batch]))
-        return topology.share_over_processes(worth).numpy()
+        return topology.merge_over_processes(worth).numpy()
 
     return worth_of
 
@@ -103,7 +103,7 @@ def own_accuracies(run: Collaboration, updates: Mapping[int, Tensor], base: Tens
         correct = count_correct(AtWidth(network, width), validation, device=run.topology.device)
         accuracies[index] = correct / len(validation)
     run.load_server_parameters()
-    return run.topology.share(accuracies)
+    return run.topology.merge(accuracies)
 
 
 class _InBatches(nn.Module):

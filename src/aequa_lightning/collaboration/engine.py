@@ -18,7 +18,7 @@ from aequa_lightning.collaboration.hooks import CollaborationCallback, RoundResu
 from aequa_lightning.collaboration.hosting import Hosting
 from aequa_lightning.collaboration.local import LocalTrainer
 from aequa_lightning.collaboration.local_work import LocalWork
-from aequa_lightning.collaboration.outcome import Average, Report, share_reports
+from aequa_lightning.collaboration.outcome import Average, Report, merge_reports
 from aequa_lightning.collaboration.participation import Cast
 from aequa_lightning.collaboration.payable import Payable
 from aequa_lightning.collaboration.plan import Plan
@@ -212,7 +212,7 @@ class Collaboration:
         with watch.phase("training"), at("training"):
             own = self._train_participants(number)
         with watch.phase("reduction"), at("reduction"):
-            reports = share_reports(own, self.cast.reporting, self.topology)
+            reports = merge_reports(own, self.cast.reporting, self.topology)
             self._placement.note({index: report.seconds for index, report in reports.items()})
             average = self._average(number, reports)
             self.server.step(average.mean_update, average.coverage)

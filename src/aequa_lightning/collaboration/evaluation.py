@@ -91,7 +91,7 @@ class Evaluator:
         for index, network in self._own_part(widths):
             for row, dataset in enumerate(datasets):
                 correct[row, index] = count_correct(network, dataset, device=self.topology.device)
-        correct = self.topology.share_over_processes(correct)
+        correct = self.topology.merge_over_processes(correct)
         return [
             {width: int(count) / len(dataset) for width, count in zip(widths, counts, strict=True)}
             for dataset, counts in zip(datasets, correct, strict=True)
@@ -110,7 +110,7 @@ class Evaluator:
         correct = torch.zeros(len(widths), len(dataset), dtype=torch.int32)
         for index, network in self._own_part(widths):
             correct[index] = mark_correct(network, dataset, device=self.topology.device)
-        return self.topology.share_over_processes(correct).bool()
+        return self.topology.merge_over_processes(correct).bool()
 
     def _own_part(self, widths: Sequence[Width]) -> Iterator[tuple[int, AtWidth]]:
         """Yield the place and the calibrated network of each width that this process measures."""

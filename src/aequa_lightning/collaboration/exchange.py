@@ -67,6 +67,6 @@ def gram_matrix(updates: Mapping[int, Tensor], participants: Sequence[int], topo
                 if segment % topology.groups == topology.group:
                     rows = table.double()
                     own += rows @ rows.T
-        for of_segment in topology.share(products):
+        for of_segment in topology.merge(products):
             total += of_segment
     return total

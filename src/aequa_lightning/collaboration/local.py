@@ -127,8 +127,8 @@ class LocalTrainer:
         total, count = torch.zeros((), device=self.fabric.device), 0
         first_step = derive_seed(seed, "widths")
         for step, batch in enumerate(batches(len(targets), work, self.batch_size, seed=seed)):
-            share, scale = self._share(batch)
-            given = take(inputs, share)
+            part, scale = self._own_part(batch)
+            given = take(inputs, part)
             if self.augmentation is not None:
                 given = self.augmentation(given)
             for parameter in self._trainable:
@@ -136,7 +136,7 @@ class LocalTrainer:
                 parameter.grad = None
             losses = self.classifier.sandwich(
                 channels_last(given),
-                take(targets, share),
+                take(targets, part),
                 step=first_step + step,
                 grid=grid,
                 distillation=distillation,
@@ -193,16 +193,16 @@ class LocalTrainer:
         yield
         set_options(optimizer, now)
 
-    def _share(self, batch: Batch) -> tuple[Batch, float]:
+    def _own_part(self, batch: Batch) -> tuple[Batch, float]:
         """Return this replica's part of a batch and the factor that makes the mean over replicas the batch's mean."""
-        replicas, share, scale = self.topology.replicas, batch, 1.0
+        replicas, part, scale = self.topology.replicas, batch, 1.0
         if replicas > 1:
-            share = batch[self.topology.replica :: replicas]
-            scale = len(share) * replicas / len(batch)
+            part = batch[self.topology.replica :: replicas]
+            scale = len(part) * replicas / len(batch)
             # Every replica must take part in the backward pass, so one without a sample repeats one at no weight.
-            share = share if len(share) else batch[:1]
+            part = part if len(part) else batch[:1]
         # A blocking copy would wait for all steps before; this one has read the numbers when it returns.
-        return share.to(self.fabric.device, non_blocking=True) if isinstance(share, Tensor) else share, scale
+        return part.to(self.fabric.device, non_blocking=True) if isinstance(part, Tensor) else part, scale
 
 
 def _configured(classifier: SlimmableClassifier) -> Any:

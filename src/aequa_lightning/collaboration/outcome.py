@@ -24,7 +24,7 @@ class Report(NamedTuple):
     seconds: float = 0.0
 
 
-def share_reports(own: Mapping[int, Report], present: Sequence[int], topology: Topology) -> dict[int, Report]:
+def merge_reports(own: Mapping[int, Report], present: Sequence[int], topology: Topology) -> dict[int, Report]:
     """Return the reports of all groups; a collective operation.
 
     Args:
@@ -36,7 +36,7 @@ def share_reports(own: Mapping[int, Report], present: Sequence[int], topology: T
         A report on each of ``present``, in their order, the same on all processes.
     """
     table = torch.tensor([own.get(index, Report()) for index in present], dtype=torch.float64)
-    rows = topology.share(table).tolist()
+    rows = topology.merge(table).tolist()
     return {
         index: Report(loss, bool(refused), seconds)
         for index, (loss, refused, seconds) in zip(present, rows, strict=True)

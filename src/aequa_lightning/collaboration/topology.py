@@ -93,7 +93,7 @@ class Topology:
         if self._strategy:
             dist.all_reduce(values, group=self._strategy.same_replica)
 
-    def share(self, values: Tensor) -> Tensor:
+    def merge(self, values: Tensor) -> Tensor:
         """Merge a table that each group has filled in for its own participants and left zero elsewhere.
 
         Args:
@@ -103,7 +103,7 @@ class Topology:
         Returns:
             The complete table, on the CPU, the same on all processes.
         """
-        return self.share_over_processes(torch.zeros_like(values) if self.replica else values)
+        return self.merge_over_processes(torch.zeros_like(values) if self.replica else values)
 
     def mean_over_replicas(self, value: Tensor) -> Tensor:
         """Return the mean of a value over the replicas of this group, the same on each of them."""
@@ -113,8 +113,8 @@ class Topology:
         dist.all_reduce(total, group=self._strategy.same_group)
         return total / self.replicas
 
-    def share_over_processes(self, values: Tensor) -> Tensor:
-        """Like :meth:`share`, for a table that single processes have filled in."""
+    def merge_over_processes(self, values: Tensor) -> Tensor:
+        """Like :meth:`merge`, for a table that single processes have filled in."""
         table = values.to(self.device, copy=True)
         if self._strategy:
             dist.all_reduce(table)
@@ -122,11 +122,11 @@ class Topology:
 
     def mean_over_processes(self, value: float) -> float:
         """Return the mean of a number over all processes; a collective operation."""
-        return float(self.share_over_processes(torch.tensor(value, dtype=torch.float64))) / self.processes
+        return float(self.merge_over_processes(torch.tensor(value, dtype=torch.float64))) / self.processes
 
     def any(self, flag: bool) -> bool:
         """Tell whether the flag is set on any process."""
-        return bool(self.share_over_processes(torch.tensor([int(flag)])).item())
+        return bool(self.merge_over_processes(torch.tensor([int(flag)])).item())
 
 
 def build_fabric(

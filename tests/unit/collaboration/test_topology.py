@@ -31,7 +31,7 @@ def test_a_single_process_needs_no_group() -> None:
     alone = Topology(_build())
     assert (alone.processes, alone.groups, alone.replicas, alone.rank) == (1, 1, 1, 0)
     table = torch.tensor([1.0, 2.0])
-    assert torch.equal(alone.share(table), table)
+    assert torch.equal(alone.merge(table), table)
     assert alone.any(True)
     assert not alone.any(False)
 
