@@ -14,8 +14,9 @@ from aequa_lightning.data import CollaborativeData
 from aequa_lightning.errors import InputError
 from aequa_lightning.files import write_atomically
 from aequa_lightning.rewards.checkpoint import is_reward
+from aequa_lightning.rewards.classifier import RewardClassifier
 from aequa_lightning.rewards.manifest import verify_reward
-from aequa_lightning.training import RewardClassifier, SlimmableClassifier
+from aequa_lightning.training import SlimmableClassifier
 
 CPU = torch.device("cpu")
 

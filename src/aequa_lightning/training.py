@@ -10,20 +10,11 @@ from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
 from typing_extensions import override
 
-from aequa_lightning.backbones import build_backbone
+from aequa_lightning.backbones.full_network import Norm, Options, full_network
 from aequa_lightning.errors import InputError
-from aequa_lightning.slimmable import (
-    Distillation,
-    SlimmableModel,
-    group_norm_from_batch_norm,
-    sandwich_step,
-    sandwich_widths,
-    without_running_statistics,
-)
+from aequa_lightning.slimmable import Distillation, SlimmableModel, sandwich_step, sandwich_widths
 
-Norm = Literal["shared", "private", "static", "group"]
 Reduction = Literal["mean", "sum"]
-Options = dict[str, int | float | str | bool | list[int]]
 
 
 class SlimmableClassifier(LightningModule):
@@ -94,8 +85,15 @@ class SlimmableClassifier(LightningModule):
             )
         if not temperature > 0:
             raise InputError(f"model.temperature={temperature} must be above 0; 1 leaves the outputs as they are.")
-        full, example = _full_network(num_classes, input_shape, vocabulary_size, backbone, backbone_options)
-        full = _with_norm(full, norm, channels_per_group)
+        full, example = full_network(
+            num_classes,
+            input_shape,
+            vocabulary_size=vocabulary_size,
+            backbone=backbone,
+            backbone_options=backbone_options,
+            norm=norm,
+            channels_per_group=channels_per_group,
+        )
         self.network = SlimmableModel(full, widths, example, affine="private" if norm == "private" else "shared")
         self.sampled_widths, self.seed, self.norm = sampled_widths, seed, norm
         self.reduction, self.widest_share, self.narrowest_share = reduction, widest_share, narrowest_share
@@ -214,7 +212,14 @@ class SlimmableClassifier(LightningModule):
         return torch.optim.Adam(self.parameters(), lr=1e-3)
 
     def reward_hparams(self, width: float, layers: dict[str, float] | None) -> dict[str, Any]:
-        """Return the arguments of the :class:`RewardClassifier` that holds one width of this model, plain values."""
+        """Return what a reward of one width is rebuilt from, plain values.
+
+        They are the arguments of :class:`~aequa_lightning.rewards.classifier.RewardClassifier`.
+
+        Args:
+            width: The width.
+            layers: The share of each layer, where they differ; None: the width's.
+        """
         kept = ("num_classes", "vocabulary_size", "backbone", "backbone_options", "norm", "channels_per_group")
         return {"width": width, "layers": layers, "input_shape": list(self.hparams["input_shape"])} | {
             key: self.hparams[key] for key in kept
@@ -226,78 +231,6 @@ class SlimmableClassifier(LightningModule):
             metric = self.accuracy[_key(width)]
             metric(self(inputs, width=width), targets)
             self.log(f"{stage}/accuracy/{width:g}", metric, on_step=False, on_epoch=True)  # type: ignore[arg-type]
-
-
-class RewardClassifier(LightningModule):
-    """A participant's reward: the plain narrow network of one width, without the slimmable one around it.
-
-    Args:
-        num_classes: Number of classes.
-        input_shape: Shape of one input without the batch.
-        width: The width it was cut at, in (0, 1].
-        layers: The share of each layer, in (0, 1], where they differ; the width is then but a number for them.
-        vocabulary_size: As of :class:`SlimmableClassifier`.
-        backbone: As of :class:`SlimmableClassifier`.
-        backbone_options: As of :class:`SlimmableClassifier`.
-        norm: As of :class:`SlimmableClassifier`; a network of one width has its norms for itself in any case.
-        channels_per_group: As of :class:`SlimmableClassifier`.
-    """
-
-    def __init__(
-        self,
-        num_classes: int,
-        input_shape: Sequence[int],
-        *,
-        width: float,
-        layers: dict[str, float] | None = None,
-        vocabulary_size: int | None = None,
-        backbone: str,
-        backbone_options: Options | None = None,
-        norm: Norm = "shared",
-        channels_per_group: int = 16,
-    ) -> None:
-        super().__init__()
-        self.save_hyperparameters()
-        full, example = _full_network(num_classes, input_shape, vocabulary_size, backbone, backbone_options)
-        full = _with_norm(full, norm, channels_per_group)
-        # Only the narrow shapes matter here; the values come from the checkpoint.
-        slimmable = SlimmableModel(full, (1.0, min(layers.values()) if layers else width), example)
-        self.network = slimmable.extract(layers or width, fresh_statistics=True)
-
-    @override
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Return logits of shape (batch, num_classes)."""
-        logits: Tensor = self.network(inputs)
-        return logits
-
-
-def _full_network(
-    num_classes: int,
-    input_shape: Sequence[int],
-    vocabulary_size: int | None,
-    backbone: str,
-    options: Options | None,
-) -> tuple[nn.Module, Tensor]:
-    """Return a backbone and an input that it can run on: token numbers where there is a vocabulary, else numbers."""
-    given: dict[str, Any] = {} if vocabulary_size is None else {"vocabulary_size": vocabulary_size}
-    network = build_backbone(
-        backbone, num_classes=num_classes, input_shape=tuple(input_shape), **given, **(options or {})
-    )
-    if given:
-        # Token 0 is padding, which networks hide: the dry run would see nothing arrive.
-        return network, torch.ones(1, *input_shape, dtype=torch.int64)
-    return network, torch.zeros(1, *input_shape)
-
-
-def _with_norm(network: nn.Module, norm: Norm, channels_per_group: int) -> nn.Module:
-    """Return the network with its batch norms as a norm policy wants them."""
-    if norm not in get_args(Norm):
-        raise InputError(f"model.norm={norm!r} is unknown; choose one of {', '.join(get_args(Norm))}.")
-    if norm != "shared" and not any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in network.modules()):
-        raise InputError(f"model.norm={norm!r} is for batch norms, and this backbone has none; leave it at 'shared'.")
-    if norm == "static":
-        return without_running_statistics(network)
-    return group_norm_from_batch_norm(network, channels_per_group) if norm == "group" else network
 
 
 def _key(width: float) -> str:

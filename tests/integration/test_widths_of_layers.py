@@ -12,7 +12,8 @@ from rich.console import Console
 
 from aequa_lightning.report import summary_table
 from aequa_lightning.report.words import ratio
-from aequa_lightning.training import RewardClassifier, SlimmableClassifier
+from aequa_lightning.rewards.classifier import RewardClassifier
+from aequa_lightning.training import SlimmableClassifier
 from tests.helpers.command import aequa, fit, parameters
 
 

@@ -7,8 +7,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from aequa_lightning.errors import InputError
+from aequa_lightning.rewards.classifier import RewardClassifier
 from aequa_lightning.slimmable import Distillation
-from aequa_lightning.training import RewardClassifier, SlimmableClassifier
+from aequa_lightning.training import SlimmableClassifier
 
 INPUTS, TARGETS = torch.randn(6, 1, 8, 8, generator=torch.Generator().manual_seed(1)), torch.arange(6) % 3
 

@@ -27,7 +27,7 @@ def save_reward(
     Args:
         path: The file.
         network: The extracted network; every tensor owns its storage.
-        hyper_parameters: Arguments of :class:`~aequa_lightning.training.RewardClassifier`, plain values.
+        hyper_parameters: Arguments of :class:`~aequa_lightning.rewards.classifier.RewardClassifier`, plain values.
         about: Whose it is and how inputs are to be normalised, plain values.
     """
     content = io.BytesIO()

@@ -68,7 +68,7 @@ def run_with(
     **plan_options: Any,
 ) -> Collaboration:
     monkeypatch.setattr(
-        "aequa_lightning.training.build_backbone",
+        "aequa_lightning.backbones.full_network.build_backbone",
         lambda name, **options: with_layer(layer or torch.nn.ReLU())(**options),
     )
     monkeypatch.setattr(SlimmableClassifier, "configure_optimizers", lambda self: optimizer(self.parameters()))

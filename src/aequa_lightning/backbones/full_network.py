@@ -1,0 +1,65 @@
+"""The network that a configuration describes, at full width, with the norms that it asks for."""
+
+from collections.abc import Sequence
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from aequa_lightning.backbones import build_backbone
+from aequa_lightning.errors import InputError
+from aequa_lightning.slimmable import group_norm_from_batch_norm, without_running_statistics
+
+Norm = Literal["shared", "private", "static", "group"]
+Options = dict[str, int | float | str | bool | list[int]]
+
+
+def full_network(
+    num_classes: int,
+    input_shape: Sequence[int],
+    *,
+    vocabulary_size: int | None,
+    backbone: str,
+    backbone_options: Options | None,
+    norm: Norm,
+    channels_per_group: int,
+) -> tuple[nn.Module, Tensor]:
+    """Return a fresh network and an input that it can run on.
+
+    Args:
+        num_classes: Number of classes.
+        input_shape: Shape of one input without the batch.
+        vocabulary_size: Number of different tokens, where an input is a row of token numbers; None where it is not.
+        backbone: A name known to :func:`~aequa_lightning.backbones.build_backbone`, or an import path.
+        backbone_options: Keyword arguments of the backbone.
+        norm: What becomes of batch norms: ``static`` ones normalise by the batch in evaluation too, ``group`` makes
+            them group norms; with the others they stay.
+        channels_per_group: Channels of such a group, a divisor of every layer's.
+
+    Raises:
+        InputError: An option is out of range, or there are no batch norms.
+
+    Example:
+        >>> options = dict(vocabulary_size=None, backbone_options=None, norm="static", channels_per_group=16)
+        >>> network, example = full_network(10, (3, 32, 32), backbone="resnet18", **options)
+        >>> network.bn1.track_running_stats, example.shape
+        (False, torch.Size([1, 3, 32, 32]))
+    """
+    given: dict[str, Any] = {} if vocabulary_size is None else {"vocabulary_size": vocabulary_size}
+    network = build_backbone(
+        backbone, num_classes=num_classes, input_shape=tuple(input_shape), **given, **(backbone_options or {})
+    )
+    # Token 0 is padding, which networks hide: the dry run would see nothing arrive.
+    example = torch.ones(1, *input_shape, dtype=torch.int64) if given else torch.zeros(1, *input_shape)
+    return _with_norm(network, norm, channels_per_group), example
+
+
+def _with_norm(network: nn.Module, norm: Norm, channels_per_group: int) -> nn.Module:
+    """Return the network with its batch norms as a norm policy wants them."""
+    if norm not in get_args(Norm):
+        raise InputError(f"model.norm={norm!r} is unknown; choose one of {', '.join(get_args(Norm))}.")
+    if norm != "shared" and not any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in network.modules()):
+        raise InputError(f"model.norm={norm!r} is for batch norms, and this backbone has none; leave it at 'shared'.")
+    if norm == "static":
+        return without_running_statistics(network)
+    return group_norm_from_batch_norm(network, channels_per_group) if norm == "group" else network

@@ -1,0 +1,60 @@
+"""A participant's reward as a LightningModule."""
+
+from collections.abc import Sequence
+
+from lightning import LightningModule
+from torch import Tensor
+from typing_extensions import override
+
+from aequa_lightning.backbones.full_network import Norm, Options, full_network
+from aequa_lightning.slimmable import SlimmableModel
+
+
+class RewardClassifier(LightningModule):
+    """A participant's reward: the plain narrow network of one width, without the slimmable one around it.
+
+    Args:
+        num_classes: Number of classes.
+        input_shape: Shape of one input without the batch.
+        width: The width it was cut at, in (0, 1].
+        layers: The share of each layer, in (0, 1], where they differ; the width is then but a number for them.
+        vocabulary_size: As of :class:`~aequa_lightning.SlimmableClassifier`.
+        backbone: As of :class:`~aequa_lightning.SlimmableClassifier`.
+        backbone_options: As of :class:`~aequa_lightning.SlimmableClassifier`.
+        norm: As of :class:`~aequa_lightning.SlimmableClassifier`; a network of one width has its norms for itself.
+        channels_per_group: As of :class:`~aequa_lightning.SlimmableClassifier`.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        input_shape: Sequence[int],
+        *,
+        width: float,
+        layers: dict[str, float] | None = None,
+        vocabulary_size: int | None = None,
+        backbone: str,
+        backbone_options: Options | None = None,
+        norm: Norm = "shared",
+        channels_per_group: int = 16,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        full, example = full_network(
+            num_classes,
+            input_shape,
+            vocabulary_size=vocabulary_size,
+            backbone=backbone,
+            backbone_options=backbone_options,
+            norm=norm,
+            channels_per_group=channels_per_group,
+        )
+        # Only the narrow shapes matter here; the values come from the checkpoint.
+        slimmable = SlimmableModel(full, (1.0, min(layers.values()) if layers else width), example)
+        self.network = slimmable.extract(layers or width, fresh_statistics=True)
+
+    @override
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return logits of shape (batch, num_classes)."""
+        logits: Tensor = self.network(inputs)
+        return logits
