@@ -52,6 +52,15 @@ class Collaboration:
         data: Set up or not; the server's validation part calibrates and decides, the test part is only reported.
         plan: What to do.
         callbacks: Called in order.
+
+    What callbacks may set, alike in all processes:
+
+    Attributes:
+        widths: What everybody holds; whoever is absent keeps what it received last.
+        grid: Widths that participants train: those of the model, unless whole models are paid with.
+        distillation: Which of these widths learn from another one in the round.
+        models: Where everybody has a model of its own, all of them, float32 of shape (N, P).
+        payable: What rewards would be cut from if the run ended with the round.
     """
 
     def __init__(
@@ -90,15 +99,10 @@ class Collaboration:
         self._events = EventLog(plan.run_dir / "events.jsonl")
         # Who takes part in the round.
         self.cast = Cast([])
-        # What everybody holds; whoever is absent keeps what it received last.
         self.widths = [1.0] * data.participants
-        # What participants train: the grid of the model, unless the mechanism pays with whole models.
         self.grid: tuple[float, ...] = classifier.network.widths
-        # Which of these widths learn from another one, where the mechanism says so for the round.
         self.distillation: Distillation | None = None
-        # Where the mechanism gives everybody a model of its own, they are here, float32 of shape (N, P).
         self.models: Tensor | None = None
-        # What rewards are cut from, as a callback says after a round.
         self.payable = Payable()
         self._resident = Resident(data, self.topology.device)
         self._placement = Placement(self.samples)

@@ -46,7 +46,7 @@ class CollaborationCallback:
         """Before any training, after a checkpoint has been loaded."""
 
     def on_round_start(self, run: Collaboration) -> None:
-        """The next round, ``run.round + 1``, is about to begin; ``run.widths`` may be set, alike in all processes."""
+        """The next round, ``run.round + 1``, is about to begin: the time to set ``run.widths`` and the like."""
 
     def on_standalone_end(self, run: Collaboration, participant: int) -> None:
         """A participant of this group has trained alone."""
