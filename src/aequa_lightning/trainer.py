@@ -34,6 +34,7 @@ from aequa_lightning.collaboration.hooks import CollaborationCallback
 from aequa_lightning.collaboration.local_work import LocalWork
 from aequa_lightning.collaboration.participation import Participation
 from aequa_lightning.collaboration.plan import Plan
+from aequa_lightning.collaboration.precision import warn_of_slow_precision
 from aequa_lightning.collaboration.privacy import Privacy
 from aequa_lightning.collaboration.state import restore
 from aequa_lightning.collaboration.topology import build_fabric, launch
@@ -349,8 +350,10 @@ class CollaborativeTrainer:
         run = Collaboration(fabric, model, data, plan=self.plan, callbacks=self.callbacks)
         if state is not None:
             restore(run, state)
-        if run.is_global_zero and self.configuration is not None:
-            write_atomically(self.plan.run_dir / "config.yaml", self.configuration.encode())
+        if run.is_global_zero:
+            warn_of_slow_precision(fabric)
+            if self.configuration is not None:
+                write_atomically(self.plan.run_dir / "config.yaml", self.configuration.encode())
         finished = False
         try:
             finished = run.fit()
