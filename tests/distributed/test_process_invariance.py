@@ -1,7 +1,10 @@
 """The number of processes is a matter of speed, never of result."""
 
 import csv
+import functools
 import json
+import multiprocessing
+import socket
 from pathlib import Path
 
 import pytest
@@ -51,6 +54,26 @@ def test_the_death_of_a_process_that_torchrun_started_is_told(tmp_path: Path) ->
     assert status != 0
     (message,) = (line for line in errors.splitlines() if "aequa: error: " in line)
     assert "rank 0 lost contact with rank 1 in round 2" in message
+
+
+def test_two_machines_are_a_run(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = [*small(tmp_path / "two", rounds=1), "--trainer.num_nodes=2"]
+
+    def machine(rank: int) -> int:
+        meeting = ["--master-addr=127.0.0.1", f"--master-port={port}", "--nnodes=2", f"--node-rank={rank}"]
+        launcher.main([*meeting, "--start-method=fork", "--run-path", __main__.__file__, *words])
+        return 0
+
+    other = multiprocessing.get_context("fork").Process(target=machine, args=(1,))
+    other.start()
+    status, _ = run_command(None, functools.partial(machine, 0))
+    other.join()
+    assert (status, other.exitcode) == (0, 0)
+    assert events(tmp_path / "two", "start")[0]["processes"] == 2
+    assert largest_difference(tmp_path / "two", fit(tmp_path / "one", rounds=1)) == 0
 
 
 def test_stacks_give_the_same_bits_on_any_number_of_processes(tmp_path: Path) -> None:
