@@ -7,8 +7,9 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from aequa_lightning.files import write_atomically
+from aequa_lightning.report.reading import read_run
 from aequa_lightning.report.reward_figures import front
-from aequa_lightning.report.run import Front, read_run
+from aequa_lightning.report.run import Front
 from aequa_lightning.report.style import drawn, house_style
 from aequa_lightning.report.words import points
 

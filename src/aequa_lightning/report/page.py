@@ -12,8 +12,9 @@ from aequa_lightning.errors import InputError
 from aequa_lightning.files import write_atomically
 from aequa_lightning.report import glossary, words
 from aequa_lightning.report.comparison import COMPARISONS, run_names
+from aequa_lightning.report.reading import read_run
 from aequa_lightning.report.reward_figures import accuracy_by_width, contributions, fairness, front, gains
-from aequa_lightning.report.run import Run, read_run
+from aequa_lightning.report.run import Run
 from aequa_lightning.report.style import Picture, drawn, house_style
 from aequa_lightning.report.training_figures import partition, time, training
 from aequa_lightning.report.vector import css_variables, inline_svg

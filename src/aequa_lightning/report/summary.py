@@ -6,7 +6,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from aequa_lightning.report.run import Run, read_run
+from aequa_lightning.report.reading import read_run
+from aequa_lightning.report.run import Run
 from aequa_lightning.report.words import coefficient, crowd, percent, plural, points, privacy, width_of
 
 

@@ -14,8 +14,8 @@ from aequa_lightning.errors import InputError
 from aequa_lightning.slimmable import norm
 from aequa_lightning.slimmable.operations import RULES
 from aequa_lightning.slimmable.plan import SlicePlan
+from aequa_lightning.slimmable.resolve import resolve
 from aequa_lightning.slimmable.skeleton import Borrower, meta_copy, narrow_copy
-from aequa_lightning.slimmable.structure import resolve
 from aequa_lightning.slimmable.trace import trace
 from aequa_lightning.slimmable.widths import Width
 

@@ -1,0 +1,186 @@
+"""Reading a run folder: the plain files of `fit` become dataclasses. No torch."""
+
+import csv
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from aequa_lightning.errors import InputError
+from aequa_lightning.events import BEGINNINGS, Event, latest_rounds, read_events
+from aequa_lightning.report.run import Allocation, Front, Participant, Round, Run, first_known
+
+
+def read_run(folder: Path) -> Run:
+    """Read a run folder; what `fit` has not written yet is left out.
+
+    Args:
+        folder: A folder that `aequa fit` wrote, finished or not.
+
+    Returns:
+        The run.
+
+    Raises:
+        InputError: When the folder is no run or one of its files cannot be read.
+    """
+    record = folder / "events.jsonl"
+    if not record.is_file():
+        raise InputError(f"{folder} is no run folder: it has no events.jsonl. Give the `run_dir` of an `aequa fit`.")
+    with _reading(record):
+        run = _from_events(folder, _latest_run(read_events(record), record))
+    with _reading(folder / "contributions.csv"):
+        run = _with_scores(run, folder / "contributions.csv")
+    with _reading(folder / "allocation.json"):
+        run = _with_allocation(run, folder / "allocation.json")
+    with _reading(folder / "frontier.json"):
+        run = _with_front(run, folder / "frontier.json")
+    with _reading(folder / "rewards" / "manifest.json"):
+        run = _with_rewards(run, folder / "rewards" / "manifest.json")
+    config = folder / "config.yaml"
+    return replace(run, config=config.read_text()) if config.is_file() else run
+
+
+def _latest_run(events: list[Event], record: Path) -> list[Event]:
+    """Return the events from the last start, which begins the record anew; a resume tells as much as a start."""
+    starts = [place for place, event in enumerate(events) if event["event"] == "start"]
+    events = events[starts[-1] :] if starts else events
+    if not events or events[0]["event"] not in BEGINNINGS:
+        raise InputError(f"{record} does not begin with a start event; run `aequa fit` to the end of its set-up first.")
+    return events
+
+
+def _from_events(folder: Path, events: list[Event]) -> Run:
+    start, data = events[0], events[0]["data"]
+    counts = data.get("class_counts") or [()] * len(data["participants"])
+    alone = {e["participant"]: e for e in events if e["event"] == "standalone"}
+    people = tuple(
+        Participant(
+            number=number,
+            name=name,
+            samples=samples,
+            class_counts=tuple(held),
+            standalone=alone.get(name, {}).get("validation_accuracy"),
+            standalone_test=alone.get(name, {}).get("test_accuracy"),
+            standalone_seconds=alone.get(name, {}).get("seconds", 0.0),
+        )
+        for number, (name, samples, held) in enumerate(zip(data["participants"], data["samples"], counts, strict=True))
+    )
+    endings = [e for e in events if e["event"] in {"finish", "stop", "resume"}]
+    paid_by = [e["paid_by"] for e in events if e["event"] == "contributions"]
+    return Run(
+        folder=folder,
+        start=start,
+        participants=people,
+        rounds=tuple(map(_round, latest_rounds(events))),
+        resumes=sum(e["event"] == "resume" for e in events),
+        ending=endings[-1] if endings and endings[-1]["event"] != "resume" else None,
+        paid_by=paid_by[-1] if paid_by else None,
+    )
+
+
+def _round(event: Mapping[str, Any]) -> Round:
+    return Round(
+        number=event["round"],
+        seconds=event["seconds"],
+        seconds_by_phase=event.get("seconds_by_phase", {}),
+        accuracy_by_width=_by_width(event.get("validation_accuracy", {})),
+        bytes_sent=event.get("bytes_sent", 0),
+        rejected=tuple(str(who) for who in event.get("rejected", ())),
+        epsilon=event.get("epsilon"),
+    )
+
+
+def _with_scores(run: Run, path: Path) -> Run:
+    if not path.is_file():
+        return run
+    with path.open(newline="") as file:
+        rows = {row["participant"]: row for row in csv.DictReader(file)}
+    ordered = [rows[p.name] for p in run.participants]
+    others = {"participant", "samples", "gates"}
+    # Where nobody trained alone, that column is empty.
+    columns = [column for column, value in ordered[0].items() if column not in others and value != ""]
+    scores = {c.removesuffix("_accuracy"): tuple(float(row[c]) for row in ordered) for c in columns}
+    caught = {name: row["gates"] for name, row in rows.items() if row.get("gates")}
+    return replace(run, scores=scores, gates=caught if "gates" in ordered[0] else None)
+
+
+def _with_allocation(run: Run, path: Path) -> Run:
+    if not path.is_file():
+        return run
+    content = json.loads(path.read_text())
+    paid = {entry["name"]: entry for entry in content["participants"]}
+    allocation = Allocation(
+        objective=content["objective"],
+        slope=float(content["slope"]),
+        widths=tuple(content["widths"]),
+        accuracy_by_width=_by_width(content["accuracy_by_width"]),
+        by_layer=frozenset(map(float, content.get("layers", ()))),
+        inversions=tuple(content.get("inversions", ())),
+        mcg=content["mcg"],
+        cgs=content["cgs"],
+        minimum_gain=content["minimum_gain"],
+        pearson=content["pearson"],
+        pearson_test=content.get("pearson_test"),
+        certificate=content.get("certificate") or {},
+        uncertainty=content.get("uncertainty"),
+    )
+    people = tuple(
+        replace(
+            p,
+            contribution=paid[p.name]["contribution"],
+            width=paid[p.name]["width"],
+            by_layer="layers" in paid[p.name],
+            received=paid[p.name]["accuracy"],
+            gain=paid[p.name]["gain"],
+            standalone_test=first_known(paid[p.name].get("standalone_test"), p.standalone_test),
+            received_test=paid[p.name].get("test_accuracy"),
+        )
+        for p in run.participants
+    )
+    return replace(run, participants=people, allocation=allocation)
+
+
+def _with_front(run: Run, path: Path) -> Run:
+    if not path.is_file():
+        return run
+    content = json.loads(path.read_text())
+    pairs = sorted((entry["mcg"], entry["cgs"]) for entry in content["front"])
+    return replace(run, front=Front(tuple(pairs), (content["chosen"]["mcg"], content["chosen"]["cgs"])))
+
+
+def _with_rewards(run: Run, path: Path) -> Run:
+    if not path.is_file():
+        return run
+    files = {reward["participant"]: reward for reward in json.loads(path.read_text())["rewards"]}
+    people = tuple(
+        replace(
+            p,
+            received_test=first_known(p.received_test, files[p.name].get("test_accuracy")),
+            reward_bytes=files[p.name]["bytes"],
+        )
+        if p.name in files
+        else p
+        for p in run.participants
+    )
+    return replace(run, participants=people)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn what a malformed file raises into one sentence about that file."""
+    try:
+        yield
+    except InputError:
+        raise
+    except KeyError as error:
+        raise InputError(f"{path} lacks {error}; write it again with `aequa fit` or `aequa allocate`.") from error
+    except (TypeError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"{path} cannot be read ({error}); write it again with `aequa fit` or `aequa allocate`."
+        ) from error
+
+
+def _by_width(accuracies: Mapping[str, float]) -> dict[float, float]:
+    return dict(sorted((float(width), accuracy) for width, accuracy in accuracies.items()))
