@@ -5,6 +5,7 @@ import os
 import warnings
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 import torch
 
@@ -58,6 +59,9 @@ def go_on_from(folder: Path, number: int) -> None:
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read and verify one checkpoint of the engine.
 
+    The hash beside it tells whether it is sound. One without, such as ``last.ckpt``, which is another name of the
+    newest, has the check sums of the archive that it is; torch itself does not look at them.
+
     Args:
         path: The file.
 
@@ -73,6 +77,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if expected.is_file() and expected.read_bytes().split()[:1] != [sha256(path).encode()]:
         raise InputError(f"ckpt_path={str(path)!r} is damaged: its SHA-256 is not the one beside it. Use an older one.")
     try:
+        if not expected.is_file():
+            _verify_sums(path)
         state = torch.load(path, weights_only=True, map_location="cpu")
     except Exception as error:
         raise InputError(
@@ -82,6 +88,17 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict):
         raise InputError(f"ckpt_path={str(path)!r} holds a {type(state).__name__}, not a checkpoint.")
     return state
+
+
+def _verify_sums(path: Path) -> None:
+    """Prove that every part of an archive has the check sum that was written with it.
+
+    Raises:
+        BadZipFile: It is no archive, or a part of it is damaged.
+    """
+    with ZipFile(path) as archive:
+        if (part := archive.testzip()) is not None:
+            raise BadZipFile(part)
 
 
 def load_last(folder: Path) -> dict[str, Any] | None:

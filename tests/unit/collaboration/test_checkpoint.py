@@ -132,6 +132,17 @@ def test_a_truncated_file_without_a_hash_is_refused(tmp_path: Path) -> None:
         load_checkpoint(path)
 
 
+def test_a_damaged_last_given_by_its_path_is_refused(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, {"round": 1, "weight": torch.rand(1000)})
+    last = tmp_path / "last.ckpt"
+    assert load_checkpoint(last)["round"] == 1
+    content = bytearray(last.read_bytes())
+    content[len(content) // 2] ^= 1
+    last.write_bytes(content)
+    with pytest.raises(InputError, match="cannot be read as a checkpoint"):
+        load_checkpoint(last)
+
+
 def test_a_hash_that_is_no_text_is_a_damage(tmp_path: Path) -> None:
     _save(tmp_path, 1)
     newest = _save(tmp_path, 2)
