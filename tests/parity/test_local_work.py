@@ -129,9 +129,16 @@ def test_private_averages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("aequa_lightning.checks.check_accountant", lambda: None)
     monkeypatch.setattr("aequa_lightning.collaboration.privacy.spent_epsilon", lambda *_, **__: 1.0)
     privacy, participation = Privacy(clip=0.2, noise_multiplier=0.1), Participation("poisson", availability=0.3)
+    drawn: dict[int, torch.Tensor] = {}
+    noise = PrivateAverage.noise
+
+    def remember(private: PrivateAverage, size: int, *, round: int, **options: Any) -> torch.Tensor:
+        drawn[round] = noise(private, size, round=round, **options)
+        return drawn[round]
+
+    monkeypatch.setattr(PrivateAverage, "noise", remember)
     network, data, trained = by_the_engine(tmp_path, 0.0, privacy=privacy, participation=participation)
     hand, numbers, lengths = ByHand(network, data), [], []
-    private = PrivateAverage(privacy, participants=PARTICIPANTS, per_round=PER_ROUND, seed=SEED)
     for number, present in hand.rounds(participation):
         total = torch.zeros(len(hand.server), dtype=torch.float64)
         for index in present:
@@ -143,7 +150,7 @@ def test_private_averages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
             lengths.append(float(update.norm()))
             total += update * min(1.0, 0.2 / lengths[-1])
         # The divisor does not tell how many there were, and noise there is also of nobody.
-        hand.server = hand.server + (total / PER_ROUND + private.noise(len(total), round=number)).float()
+        hand.server = hand.server + (total / PER_ROUND + drawn[number]).float()
         numbers.append(len(present))
     torch.testing.assert_close(trained, hand.server, atol=1e-5, rtol=0)
     assert set(numbers) == {0, 1}

@@ -16,7 +16,7 @@ from aequa_lightning.collaboration.evaluation import Evaluator
 from aequa_lightning.collaboration.holdings import Holdings
 from aequa_lightning.collaboration.hooks import CollaborationCallback, RoundResult
 from aequa_lightning.collaboration.hosting import Hosting
-from aequa_lightning.collaboration.local import LocalTrainer
+from aequa_lightning.collaboration.local import LocalTrainer, options_of
 from aequa_lightning.collaboration.local_work import LocalWork
 from aequa_lightning.collaboration.outcome import Average, Report, merge_reports
 from aequa_lightning.collaboration.participation import Cast
@@ -33,6 +33,7 @@ from aequa_lightning.collaboration.standalone import standalone_records
 from aequa_lightning.collaboration.state import state_of
 from aequa_lightning.collaboration.stopwatch import Stopwatch
 from aequa_lightning.collaboration.topology import Topology
+from aequa_lightning.collaboration.training_key import training_key
 from aequa_lightning.collaboration.whereabouts import Whereabouts
 from aequa_lightning.data import CollaborativeData
 from aequa_lightning.errors import InputError
@@ -108,8 +109,13 @@ class Collaboration:
         self._placement = Placement(self.samples)
         self.private: PrivateAverage | None = None
         if plan.privacy is not None:
+            key = training_key(self.local, data, work=plan.work, compiled=plan.compile)
             self.private = PrivateAverage(
-                plan.privacy, participants=data.participants, per_round=plan.participants_per_round, seed=plan.seed
+                plan.privacy,
+                participants=data.participants,
+                per_round=plan.participants_per_round,
+                seed=plan.seed,
+                settings=f"{key} {classifier.hparams} {plan.settings}",
             )
         self.stacking = Stacking(1, "not decided yet")
         self.hosting = Hosting(self)
@@ -264,7 +270,10 @@ class Collaboration:
         left_out = sorted({index for found in self.call("on_updates", list(weights), refused) for index in found})
         for index in left_out:
             del weights[index]
-        noise = None if self.private is None else self.private.noise(len(self.parameters), round=number)
+        noise = None
+        if self.private is not None:
+            rates = options_of(self.local.optimizer.optimizer)
+            noise = self.private.noise(len(self.parameters), round=number, rates=rates)
         mean_update, coverage = self.server.combine(weights, self.widths, noise=noise)
         return Average(weights, left_out, mean_update, coverage)
 

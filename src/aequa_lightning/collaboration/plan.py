@@ -64,6 +64,12 @@ class Plan:
         }
 
     @property
+    def settings(self) -> str:
+        """What decides the course of the rounds besides model, data and local work."""
+        parts = (self.aggregator, self.correction, self.participation, self.participant_state, self.privacy)
+        return f"{parts} {self.participants_per_round} {self.mechanism}"
+
+    @property
     def participants_remember(self) -> bool:
         """Whether participants keep anything at all between their rounds."""
         return self.participant_state == "keep" or self.correction.remembers

@@ -1,6 +1,8 @@
 """User-level differential privacy: the shared model hardly depends on whether any one participant took part."""
 
+import hashlib
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -70,21 +72,37 @@ class PrivateAverage:
         participants: Number of participants of the run.
         per_round: How many of them a round has in the mean; None: all.
         seed: The run's seed.
+        settings: Everything else that decides what participants send, and what becomes of it.
     """
 
-    def __init__(self, privacy: Privacy, *, participants: int, per_round: int | None, seed: int) -> None:
+    def __init__(self, privacy: Privacy, *, participants: int, per_round: int | None, seed: int, settings: str) -> None:
         self.privacy = privacy
         self.weight = 1 / (per_round or participants)
         self._probability = (per_round or participants) / participants
-        self._seed = seed
+        self._seed, self._settings = seed, settings
+        # A digest of how all rounds so far were done.
+        self.course = ""
 
     def clip(self, update: Tensor) -> Tensor:
         """Return an update, shortened where it is too long; float32 of shape (P,)."""
         return clip_to_norm(update, self.privacy.clip)
 
-    def noise(self, size: int, *, round: int) -> Tensor:
-        """Return a round's noise on the average: float64 of shape (P,), on the CPU, the same in every process."""
-        generator = derive_generator(self._seed, "privacy", round)
+    def noise(self, size: int, *, round: int, rates: Sequence[Mapping[str, Any]]) -> Tensor:
+        """Return a round's noise on the average, the same in every process.
+
+        Whatever is done otherwise than before, in this round or one before it, has noise of its own: of two different
+        sums with the same noise anybody could tell the difference without any.
+
+        Args:
+            size: P.
+            round: Its number.
+            rates: Options of the optimizer in this round.
+
+        Returns:
+            float64 of shape (P,), on the CPU.
+        """
+        self.course = hashlib.sha256(f"{self.course}\n{self._settings}\n{rates}".encode()).hexdigest()
+        generator = derive_generator(self._seed, "privacy", round, self.course)
         deviation = self.privacy.noise_multiplier * self.privacy.clip * self.weight
         return torch.randn(size, generator=generator, dtype=torch.float64).mul_(deviation)
 

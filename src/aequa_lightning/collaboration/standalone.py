@@ -6,12 +6,9 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
-import torch
-
-from aequa_lightning import __version__
 from aequa_lightning.collaboration.local import LocalTrainer
-from aequa_lightning.collaboration.local_work import LocalWork
 from aequa_lightning.collaboration.plan import Plan
+from aequa_lightning.collaboration.training_key import training_key
 from aequa_lightning.data import CollaborativeData
 from aequa_lightning.files import write_json
 
@@ -41,7 +38,8 @@ class StandaloneRecords:
     Args:
         folder: The folder for them.
         names: The participants' names.
-        key: The :func:`standalone_key` of what is wanted: a run that was prolonged or changed wants other results.
+        key: Names what is wanted, as :func:`~aequa_lightning.collaboration.training_key.training_key` does: a run
+            that was prolonged or changed wants other results.
     """
 
     def __init__(self, folder: Path, names: tuple[str, ...], *, key: str) -> None:
@@ -98,46 +96,6 @@ def standalone_records(plan: Plan, local: LocalTrainer, data: CollaborativeData)
         local: Trains them; its present parameters are where they start.
         data: Their samples, and those that they are scored on.
     """
-    key = standalone_key(local, data, work=plan.work.times(plan.max_rounds), compiled=plan.compile)
+    key = training_key(local, data, work=plan.work.times(plan.max_rounds), compiled=plan.compile)
     folder = plan.run_dir / "standalone" if plan.standalone_dir is None else plan.standalone_dir / key
     return StandaloneRecords(folder, data.names, key=key)
-
-
-def standalone_key(local: LocalTrainer, data: CollaborativeData, *, work: LocalWork, compiled: bool = False) -> str:
-    """Return a name for everything that decides what participants reach alone: equal names, equal results.
-
-    Args:
-        local: Trains them; its present parameters are where they start.
-        data: Their samples, and those that they are scored on.
-        work: What each of them does.
-        compiled: Whether they train compiled, which rounds differently.
-
-    Returns:
-        32 hexadecimal digits.
-    """
-    settings = [
-        __version__,
-        torch.__version__,
-        type(local.classifier),
-        local.classifier.network.full,
-        local.optimizer.optimizer,
-        data.augmentation,
-        local.batch_size,
-        local.seed,
-        local.fabric.device.type,
-        local.fabric.strategy.precision.precision,
-        local.topology.replicas,
-        torch.get_num_threads(),
-        work,
-        compiled,
-        [len(data.participant(index)) for index in range(data.participants)],
-    ]
-    name = hashlib.sha256("\n".join(map(repr, settings)).encode())
-    for tensor in (
-        local.parameters,
-        *data.pooled().tensors,
-        *data.validation().tensors,
-        *data.test().tensors,
-    ):
-        name.update(tensor.cpu().contiguous().numpy().data)
-    return name.hexdigest()[:32]

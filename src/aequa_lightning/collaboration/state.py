@@ -30,7 +30,9 @@ def state_of(run: Collaboration) -> dict[str, Any]:
         "seconds": run.seconds,
         "server": run.server.state_dict(),
         "hosting": run.hosting.state_dict(),
+        "remembering": _remembering(run),
         "privacy": run.plan.spending,
+        "course": run.private and run.private.course,
         "widths": run.widths,
         "models": run.models,
         "payable": vars(run.payable),
@@ -60,6 +62,8 @@ def restore(run: Collaboration, state: Mapping[str, Any]) -> None:
     if run.models is not None:
         run.models.copy_(state["models"])
     run.payable = Payable(**state["payable"])
+    if run.private is not None:
+        run.private.course = state["course"]
     run.began -= state["seconds"]
     scheduler = run.local.scheduler
     if scheduler is not None:
@@ -85,6 +89,18 @@ def _by_name(callbacks: Sequence[CollaborationCallback]) -> dict[str, Collaborat
     return named
 
 
+def _remembering(run: Collaboration) -> str | None:
+    """Return what participants remember from round to round, in words; None: nothing."""
+    if not run.plan.participants_remember:
+        return None
+    correction, optimizer = type(run.plan.correction).__name__, run.local.optimizer.optimizer
+    if run.plan.participant_state == "reset":
+        return f"what {correction} needs"
+    # Of its options only those matter by which it has something else to remember.
+    switches = [name for name, value in optimizer.defaults.items() if value is True]
+    return f"what {correction} and {type(optimizer).__name__}({', '.join(switches)}) need"
+
+
 def _check_same(run: Collaboration, state: Mapping[str, Any]) -> None:
     """Prove that the rounds to come belong to those that were."""
     scheduler, saved = run.local.scheduler, state["lr_scheduler"]
@@ -92,6 +108,7 @@ def _check_same(run: Collaboration, state: Mapping[str, Any]) -> None:
     comparisons = {
         "seed_everything": (state["seed"], run.plan.seed),
         "lr_scheduler": (saved and saved["kind"], scheduler and type(scheduler).__name__),
+        "participants that remember": (state["remembering"], _remembering(run)),
         "data that have participants' samples": (state["samples"], run.samples),
         "a trainer.mechanism that pays with": paid,
     }

@@ -238,6 +238,28 @@ def test_rounds_that_were_are_not_undone(tmp_path: Path) -> None:
         restore(build(tmp_path), state)
 
 
+class WithAnother(SlimmableClassifier):
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.Adam(self.parameters(), amsgrad=True)
+        return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, 1)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"participant_state": "keep", "kind": WithAnother}, r"SGD\(\) need, now .*NoCorrection and Adam\(amsgrad\)"),
+        ({"participant_state": "keep", "correction": Scaffold()}, "NoCorrection and .* now .*Scaffold and"),
+        ({}, r"NoCorrection and SGD\(\) need, now it is None"),
+    ],
+)
+def test_participants_that_remember_go_on_with_what_their_memory_is_of(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    state = state_of(build(tmp_path, participant_state="keep"))
+    with pytest.raises(InputError, match=message):
+        restore(build(tmp_path, **changes), state)
+
+
 def test_somebody_without_samples_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(DigitsData, "participant", lambda data, number: TensorDataset(torch.empty(0), torch.empty(0)))
     with pytest.raises(InputError, match="participant-00 has no samples"):

@@ -2,6 +2,7 @@
 
 import math
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,23 +41,47 @@ def plan() -> Plan:
     )
 
 
-def average(per_round: int | None = 4, seed: int = 0) -> PrivateAverage:
-    return PrivateAverage(Privacy(clip=0.5, noise_multiplier=1.2), participants=20, per_round=per_round, seed=seed)
+# Options of an optimizer.
+RATES = [{"lr": 0.1}]
+
+
+def average(per_round: int | None = 4, seed: int = 0, settings: str = "") -> PrivateAverage:
+    privacy = Privacy(clip=0.5, noise_multiplier=1.2)
+    return PrivateAverage(privacy, participants=20, per_round=per_round, seed=seed, settings=settings)
 
 
 def test_the_noise_is_gaussian_with_the_promised_deviation() -> None:
-    noise = average().noise(COORDINATES, round=1).numpy()
+    noise = average().noise(COORDINATES, round=1, rates=RATES).numpy()
     # On the sum of updates 1.2 * 0.5; the sum is divided by 4.
     assert stats.kstest(noise, "norm", args=(0, 1.2 * 0.5 / 4)).pvalue > 1e-3
     # The deviation of a sample of n has a standard error of 1 / sqrt(2 n) of it.
     assert noise.std() == pytest.approx(0.15, rel=4 / math.sqrt(2 * COORDINATES))
 
 
+def noises(rates: float = 0.1, rounds: Sequence[int] = (1, 2), **options: Any) -> list[torch.Tensor]:
+    private = average(**options)
+    return [private.noise(COORDINATES, round=number, rates=[{"lr": rates}]) for number in rounds]
+
+
+def alike(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return bool(abs(torch.corrcoef(torch.stack([one, other]))[0, 1]) > 4 / math.sqrt(COORDINATES))
+
+
 def test_rounds_and_seeds_have_noise_of_their_own() -> None:
-    one = average().noise(COORDINATES, round=1)
-    assert torch.equal(one, average().noise(COORDINATES, round=1))
-    for other in (average().noise(COORDINATES, round=2), average(seed=1).noise(COORDINATES, round=1)):
-        assert abs(torch.corrcoef(torch.stack([one, other]))[0, 1]) < 4 / math.sqrt(COORDINATES)
+    first, second = noises()
+    assert all(map(torch.equal, noises(), (first, second)))
+    assert not alike(first, second)
+    assert not alike(first, noises(seed=1)[0])
+
+
+@pytest.mark.parametrize("other", [{"rates": 0.2}, {"settings": "fewer local steps"}])
+def test_a_course_that_leaves_another_one_has_noise_of_its_own_from_there_on(other: dict[str, Any]) -> None:
+    # The difference of two different sums with the same noise has none at all.
+    assert not any(map(alike, noises(**other), noises()))
+    private = average()
+    private.noise(COORDINATES, round=1, rates=[{"lr": 0.2}])
+    # The second round is done alike, but what was sent in it comes from another first one.
+    assert not alike(private.noise(COORDINATES, round=2, rates=RATES), noises()[1])
 
 
 def test_nothing_that_a_participant_sends_is_longer_than_the_bound() -> None:

@@ -9,12 +9,8 @@ from aequa_lightning.collaboration.aggregators import FedAvg
 from aequa_lightning.collaboration.local import LocalTrainer
 from aequa_lightning.collaboration.local_work import LocalWork
 from aequa_lightning.collaboration.plan import Plan
-from aequa_lightning.collaboration.standalone import (
-    Standalone,
-    StandaloneRecords,
-    standalone_key,
-    standalone_records,
-)
+from aequa_lightning.collaboration.standalone import Standalone, StandaloneRecords, standalone_records
+from aequa_lightning.collaboration.training_key import training_key
 from aequa_lightning.data import DigitsData, Dirichlet
 from aequa_lightning.training import SlimmableClassifier
 
@@ -37,7 +33,7 @@ def key(**changes: object) -> str:
     before = torch.get_num_threads()
     torch.set_num_threads(options["threads"])
     try:
-        return standalone_key(local, data, work=options["work"], compiled=options["compiled"])
+        return training_key(local, data, work=options["work"], compiled=options["compiled"])
     finally:
         torch.set_num_threads(before)
 
