@@ -40,7 +40,6 @@ from aequa_lightning.collaboration.state import restore
 from aequa_lightning.collaboration.topology import build_fabric, launch
 from aequa_lightning.data import CollaborativeData
 from aequa_lightning.errors import InputError, RunInterrupted
-from aequa_lightning.files import write_atomically
 from aequa_lightning.inference import load_network, measure, write_predictions
 from aequa_lightning.lock import holding
 from aequa_lightning.mechanisms import Aequa, Mechanism
@@ -347,13 +346,12 @@ class CollaborativeTrainer:
     def _run(
         self, fabric: Fabric, model: SlimmableClassifier, data: CollaborativeData, state: dict[str, Any] | None
     ) -> bool:
-        run = Collaboration(fabric, model, data, plan=self.plan, callbacks=self.callbacks)
+        plan = replace(self.plan, configuration=self.configuration)
+        run = Collaboration(fabric, model, data, plan=plan, callbacks=self.callbacks)
         if state is not None:
             restore(run, state)
         if run.is_global_zero:
             warn_of_slow_precision(fabric)
-            if self.configuration is not None:
-                write_atomically(self.plan.run_dir / "config.yaml", self.configuration.encode())
         finished = False
         try:
             finished = run.fit()

@@ -38,6 +38,7 @@ from aequa_lightning.collaboration.whereabouts import Whereabouts
 from aequa_lightning.data import CollaborativeData
 from aequa_lightning.errors import InputError
 from aequa_lightning.events import EventLog, latest_rounds, read_events, write_metrics
+from aequa_lightning.files import write_atomically
 from aequa_lightning.slimmable import Distillation
 from aequa_lightning.training import SlimmableClassifier
 
@@ -153,10 +154,13 @@ class Collaboration:
         with self.stop.listening():
             try:
                 self.hosting.check()
-                if self.is_global_zero:
-                    go_on_from(self._checkpoints, self.round)
                 events = read_events(self._events.path)
                 self.stacking = decide_stacking(self, events)
+                # Nothing is refused any more, and what is there may be overwritten.
+                if self.is_global_zero:
+                    go_on_from(self._checkpoints, self.round)
+                    if self.plan.configuration is not None:
+                        write_atomically(self.plan.run_dir / "config.yaml", self.plan.configuration.encode())
                 self.call("on_fit_start")
                 self.record("resume" if events else "start", **describe_run(self))
                 if self.is_global_zero:

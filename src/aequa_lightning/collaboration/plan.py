@@ -33,6 +33,7 @@ class Plan:
         stacking: Most participants of a stack, ``off``, or ``auto``.
         standalone: Whether every participant first trains alone.
         standalone_dir: Folder in which runs share what participants reach alone; None: they do not.
+        configuration: Text that repeats the run, for ``config.yaml``; None: there is none.
     """
 
     max_rounds: int
@@ -52,6 +53,7 @@ class Plan:
     stacking: Literal["auto", "off"] | int = "off"
     standalone: bool = True
     standalone_dir: Path | None = None
+    configuration: str | None = None
 
     @property
     def spending(self) -> dict[str, float | None] | None:

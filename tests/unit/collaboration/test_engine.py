@@ -13,7 +13,7 @@ from torch.utils.data import TensorDataset
 from aequa_lightning.collaboration import engine
 from aequa_lightning.collaboration.aggregators import FedAvg, FedAvgM
 from aequa_lightning.collaboration.checkpoint import load_last, load_round
-from aequa_lightning.collaboration.corrections import Scaffold
+from aequa_lightning.collaboration.corrections import FedProx, Scaffold
 from aequa_lightning.collaboration.engine import Collaboration
 from aequa_lightning.collaboration.hooks import CollaborationCallback, RoundResult
 from aequa_lightning.collaboration.local_work import LocalWork
@@ -236,6 +236,18 @@ def test_rounds_that_were_are_not_undone(tmp_path: Path) -> None:
     state = state_of(build(tmp_path)) | {"round": 4}
     with pytest.raises(InputError, match=r"after round 4, but trainer\.max_rounds=3"):
         restore(build(tmp_path), state)
+
+
+def test_a_run_that_is_refused_has_changed_nothing(tmp_path: Path) -> None:
+    run = build(tmp_path, configuration="as it was", keep_checkpoints=3)
+    assert run.fit()
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.parent.name != "processes"}
+    refused = build(tmp_path, configuration="as it is not to be", stacking=3, correction=FedProx())
+    restore(refused, load_round(tmp_path / "checkpoints", 2) or {})
+    with pytest.raises(InputError, match=r"trainer\.stacking=3 is not possible here"):
+        refused.fit()
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.parent.name != "processes"} == before
+    assert (tmp_path / "config.yaml").read_text() == "as it was"
 
 
 class WithAnother(SlimmableClassifier):
