@@ -3,7 +3,9 @@
 import sys
 from argparse import ArgumentError
 from collections.abc import Sequence
+from contextlib import nullcontext
 
+from aequa_lightning.collaboration.signals import ending_at_once
 from aequa_lightning.errors import InputError, RunFailed
 from aequa_lightning.files import is_full_disk
 
@@ -50,6 +52,13 @@ def main(args: Sequence[str] | None = None) -> int:
 
         print(f"aequa-lightning {__version__}")
         return 0
+    # Signals are asked for by the scheduler of a job, and a job either trains or sweeps.
+    with ending_at_once() if words[0] in ("fit", "sweep") else nullcontext():
+        return _run(words)
+
+
+def _run(words: list[str]) -> int:
+    """Run a verb with its options and return the exit status."""
     try:
         if words[0] in ("allocate", "audit", "report", "slurm", "sweep"):
             # Imported here: torch and lightning take seconds, and `report` needs neither.

@@ -1,5 +1,8 @@
 """The project's exceptions: what the user can mend, and what stopped a run."""
 
+# Exit status of a run that was asked to stop.
+INTERRUPTED = 75
+
 
 class InputError(ValueError):
     """A value, a file or a configuration that the user gave cannot be used.
@@ -20,8 +23,8 @@ class RunFailed(RuntimeError):  # noqa: N818  named like RunInterrupted: what be
 class RunInterrupted(SystemExit):
     """A signal asked the run to stop; its state has been saved.
 
-    Exit status 75 (``EX_TEMPFAIL``): run again with ``--ckpt_path last`` to go on.
+    Its exit status is that of ``EX_TEMPFAIL``: run again with ``--ckpt_path last`` to go on.
     """
 
     def __init__(self) -> None:
-        super().__init__(75)
+        super().__init__(INTERRUPTED)

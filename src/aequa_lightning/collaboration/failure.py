@@ -14,7 +14,7 @@ import torch.distributed as dist
 
 from aequa_lightning.collaboration.signals import ignore_stop_signals
 from aequa_lightning.collaboration.whereabouts import Place, Whereabouts, claim_word, read_places
-from aequa_lightning.errors import InputError, RunFailed
+from aequa_lightning.errors import InputError, RunFailed, RunInterrupted
 from aequa_lightning.files import is_full_disk
 
 GO_ON = "What was saved is sound: go on with --ckpt_path last."
@@ -93,7 +93,9 @@ def speaking_for_all(run_dir: Path, rank: int, *, several: bool) -> Iterator[Non
     """
     try:
         yield
-    except Exception as error:
+    except RunInterrupted:
+        raise
+    except (Exception, SystemExit) as error:
         if several:
             # torchrun and SLURM end all processes once one has ended, even before one of them has spoken. (A single
             # process may be a notebook, which lives on.)

@@ -22,7 +22,7 @@ from typing_extensions import override
 from aequa_lightning.collaboration.failure import judge, note_failure
 from aequa_lightning.collaboration.machine import bind_to_cores
 from aequa_lightning.collaboration.signals import passing_on_signals
-from aequa_lightning.errors import InputError, RunInterrupted
+from aequa_lightning.errors import INTERRUPTED, InputError, RunInterrupted
 
 # Seconds that processes have to end by themselves once one of them has failed: they leave a note of what they saw.
 GRACE = 3.0
@@ -83,8 +83,8 @@ class ForkLauncher(_Launcher):
             child.start()
         with passing_on_signals([child.pid for child in children if child.pid is not None]) as stop:
             statuses = _join(children)
-        if stop.received is not None and -stop.received in statuses:
-            # It came before they listened, or after all was done.
+        if INTERRUPTED in statuses or (stop.received is not None and -stop.received in statuses):
+            # A signal came before they listened, or after all was done.
             raise RunInterrupted
         if any(status != 0 for status in statuses):
             raise judge(self.run_dir, {self._rank(place): status for place, status in enumerate(statuses)})

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
 
+from aequa_lightning.errors import INTERRUPTED
+
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
 
@@ -31,6 +33,21 @@ class StopRequest:
 
 
 @contextmanager
+def ending_at_once() -> Iterator[None]:
+    """Let a scheduler's signal end this process with the status of an interrupted run, where nothing has to be saved.
+
+    So it is before a run listens, in forked processes too, and after its last checkpoint. Ctrl-C stays what it is.
+    """
+    with _handled_by(lambda *_: os._exit(INTERRUPTED), of_schedulers()):
+        yield
+
+
+def of_schedulers() -> list[signal.Signals]:
+    """Return the stop signals that schedulers send."""
+    return [number for number in STOP_SIGNALS if number != signal.SIGINT]
+
+
+@contextmanager
 def holding_back_signals() -> Iterator[None]:
     """Let stop signals wait for the end of the block; in a process started in it they wait for ``let_in_signals``."""
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
@@ -47,9 +64,8 @@ def let_in_signals() -> None:
 
 def ignore_stop_signals() -> None:
     """Let no scheduler end this process before it has said its last word; Ctrl-C still does."""
-    for number in STOP_SIGNALS:
-        if number != signal.SIGINT:
-            signal.signal(number, signal.SIG_IGN)
+    for number in of_schedulers():
+        signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager
@@ -66,21 +82,24 @@ def passing_on_signals(children: Sequence[int]) -> Iterator[StopRequest]:
 
     def forward(number: int, frame: FrameType | None) -> None:
         stop.received = signal.Signals(number)
-        # The terminal already sends Ctrl-C to the whole foreground group.
-        if number != signal.SIGINT:
-            for child in children:
-                # It may have ended; its number stays its own until it is waited for.
-                with suppress(ProcessLookupError):
-                    os.kill(child, number)
+        # The terminal sends Ctrl-C to the whole foreground group. Whoever has had it takes no notice of a SIGTERM, and
+        # would take a second SIGINT for impatience.
+        passed_on = signal.SIGTERM if number == signal.SIGINT else number
+        for child in children:
+            # It may have ended; its number stays its own until it is waited for.
+            with suppress(ProcessLookupError):
+                os.kill(child, passed_on)
 
     with _handled_by(forward):
         yield stop
 
 
 @contextmanager
-def _handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Let stop signals call the handler within the block, and restore the former handlers after it."""
-    former = {number: signal.signal(number, handler) for number in STOP_SIGNALS}
+def _handled_by(
+    handler: Callable[[int, FrameType | None], None], numbers: Sequence[signal.Signals] = STOP_SIGNALS
+) -> Iterator[None]:
+    """Let signals call the handler within the block, and restore the former handlers after it."""
+    former = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:

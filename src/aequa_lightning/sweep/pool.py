@@ -17,7 +17,7 @@ from aequa_lightning.collaboration.signals import (
     let_in_signals,
     passing_on_signals,
 )
-from aequa_lightning.errors import RunInterrupted
+from aequa_lightning.errors import INTERRUPTED, RunInterrupted
 from aequa_lightning.sweep.cells import CellRunner
 from aequa_lightning.sweep.matrix import Cell
 from aequa_lightning.sweep.results import write_failure
@@ -80,7 +80,7 @@ class Worker:
         except (EOFError, ConnectionError):
             # The second one: it ended before it had read the cell.
             self.process.join()
-        if self.process.exitcode == RunInterrupted().code:
+        if self.process.exitcode == INTERRUPTED:
             return False, None
         reason = f"its process ended with status {self.process.exitcode}"
         return True, write_failure(self._runner.matrix.run_folder(self.cell), reason)
@@ -151,7 +151,7 @@ def _serve(connection: Connection, runner: CellRunner, parent: int) -> None:
         del os.environ[name]
     # Between cells there is nothing to save. Within one the engine listens, and saves before it ends.
     for number in STOP_SIGNALS:
-        signal.signal(number, lambda *_: os._exit(RunInterrupted().code))  # type: ignore[arg-type]
+        signal.signal(number, lambda *_: os._exit(INTERRUPTED))
     let_in_signals()
     while (cell := connection.recv()) is not None:
         connection.send(runner.run(cell))

@@ -9,7 +9,7 @@ from multiprocessing.synchronize import Event
 
 import pytest
 
-from aequa_lightning.collaboration.signals import STOP_SIGNALS, StopRequest, passing_on_signals
+from aequa_lightning.collaboration.signals import STOP_SIGNALS, StopRequest, ending_at_once, passing_on_signals
 
 
 @pytest.mark.parametrize("number", STOP_SIGNALS)
@@ -67,9 +67,25 @@ def test_signals_reach_the_children() -> None:
     assert child.exitcode == stop.received == signal.SIGUSR1
 
 
-def test_an_interrupt_is_left_to_the_terminal_which_sends_it_to_all() -> None:
+def test_an_interrupt_reaches_the_children_as_the_wish_of_a_scheduler() -> None:
     with _passing_on_to_a_child() as (child, stop):
         os.kill(os.getpid(), signal.SIGINT)
-        assert stop.received == signal.SIGINT
-        os.kill(os.getpid(), signal.SIGTERM)
+    assert stop.received == signal.SIGINT
     assert child.exitcode == signal.SIGTERM
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_where_nothing_has_to_be_saved_a_signal_ends_a_process_as_interrupted(number: signal.Signals) -> None:
+    def work() -> None:
+        with ending_at_once():
+            os.kill(os.getpid(), number)
+            time.sleep(10)
+
+    before = signal.getsignal(number)
+    child = multiprocessing.get_context("fork").Process(target=work)
+    child.start()
+    child.join()
+    assert child.exitcode == 75
+    with ending_at_once():
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(number) == before
