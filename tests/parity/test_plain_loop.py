@@ -71,12 +71,12 @@ def test_what_everybody_reaches_alone(tmp_path: Path) -> None:
         local = copy.deepcopy(plain).train()
         optimizer = torch.optim.SGD(local.parameters(), lr=RATE, momentum=0.9)
         # As many passes as there are rounds, at full width, and one optimizer for all of it.
-        for batch in batches(
-            len(targets), LocalWork(ROUNDS), data.batch_size, seed=derive_seed(5, "standalone", index)
-        ):
-            optimizer.zero_grad()
-            functional.cross_entropy(local(inputs[batch]), targets[batch]).backward()
-            optimizer.step()
+        for number in range(ROUNDS):
+            seed = derive_seed(5, "standalone", index, "round", number + 1)
+            for batch in batches(len(targets), LocalWork(), data.batch_size, seed=seed):
+                optimizer.zero_grad()
+                functional.cross_entropy(local(inputs[batch]), targets[batch]).backward()
+                optimizer.step()
         # The statistics are those of its own data: there is no server.
         for part in local.modules():
             if isinstance(part, torch.nn.BatchNorm2d):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from aequa_lightning.collaboration.assignment import assign
 from aequa_lightning.collaboration.evaluation import EVALUATION_BATCH, AtWidth, count_correct
-from aequa_lightning.collaboration.standalone import Standalone
+from aequa_lightning.collaboration.standalone import Standalone, StandaloneRecords, Unfinished
 from aequa_lightning.events import read_events
 
 if TYPE_CHECKING:
@@ -36,10 +36,11 @@ def train_alone(run: Collaboration, initial: Tensor) -> bool:
         if turn < len(mine):
             index = missing[mine[turn]]
             with run.whereabouts.at("training alone", **run.serving(index)):
-                result = _train_one(run, index, initial)
-                if run.topology.replica == 0:
-                    run.standalone.save(result)
-                run.call("on_standalone_end", index)
+                result = _train_one(run, run.standalone, index, initial)
+                if result is not None:
+                    if run.topology.replica == 0:
+                        run.standalone.save(result)
+                    run.call("on_standalone_end", index)
         if run.is_stopping():
             return False
     if run.is_global_zero:
@@ -51,11 +52,26 @@ def train_alone(run: Collaboration, initial: Tensor) -> bool:
     return True
 
 
-def _train_one(run: Collaboration, index: int, initial: Tensor) -> Standalone:
-    start = time.perf_counter()
-    work = run.plan.work.times(run.plan.max_rounds)
+def _train_one(run: Collaboration, records: StandaloneRecords, index: int, initial: Tensor) -> Standalone | None:
+    """Let a participant do all rounds alone; None when asked to stop after one of them, with what it reached saved."""
+    began, done = time.perf_counter(), records.load_unfinished(index) or Unfinished(0, initial, {}, 0.0)
+    parameters, state = done.parameters, done.optimizer_state
     with run.local.first_rates():
-        run.local.train(initial, run.participant(index), work=work, keys=("standalone", index), grid=(1.0,))
+        for number in range(done.rounds, run.plan.max_rounds):
+            run.local.train(
+                parameters,
+                run.participant(index),
+                work=run.plan.work,
+                keys=("standalone", index, "round", number + 1),
+                grid=(1.0,),
+                optimizer_state=state,
+            )
+            parameters, state = run.local.parameters, run.local.optimizer_state()
+            seconds = done.seconds + time.perf_counter() - began
+            if number + 1 < run.plan.max_rounds and run.topology.any_replica(run.stop.received is not None):
+                if run.topology.replica == 0:
+                    records.save_unfinished(index, Unfinished(number + 1, parameters, state, seconds))
+                return None
     network = run.classifier.network
     if network.has_statistics:
         # Alone there is no server: the statistics come from the participant's own data.
@@ -65,4 +81,5 @@ def _train_one(run: Collaboration, index: int, initial: Tensor) -> Standalone:
         count_correct(AtWidth(network, 1.0), part, device=run.topology.device) / len(part)
         for part in (run.data.validation(), run.data.test())
     )
-    return Standalone(run.data.names[index], run.samples[index], validation, test, seconds=time.perf_counter() - start)
+    seconds = done.seconds + time.perf_counter() - began
+    return Standalone(run.data.names[index], run.samples[index], validation, test, seconds=seconds)

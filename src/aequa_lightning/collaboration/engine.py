@@ -110,7 +110,7 @@ class Collaboration:
         self._placement = Placement(self.samples)
         self.private: PrivateAverage | None = None
         if plan.privacy is not None:
-            key = training_key(self.local, data, work=plan.work, compiled=plan.compile)
+            key = training_key(self.local, data, work=plan.work, rounds=1, compiled=plan.compile)
             self.private = PrivateAverage(
                 plan.privacy,
                 participants=data.participants,

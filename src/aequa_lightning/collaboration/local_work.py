@@ -42,11 +42,6 @@ class LocalWork:
             return self
         return replace(self, steps=steps)
 
-    def times(self, rounds: int) -> "LocalWork":
-        """Return the work of as many rounds in one go."""
-        steps = None if self.steps is None else self.steps * rounds
-        return replace(self, epochs=self.epochs * rounds, steps=steps)
-
 
 def batches(samples: int, work: LocalWork, batch_size: int, *, seed: int) -> Iterator[Batch]:
     """Yield the batches of one participant's work.

@@ -1,16 +1,22 @@
 """What each participant reaches alone: the reference that contributions and gains are measured against."""
 
 import hashlib
+import io
 import json
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
-from aequa_lightning.collaboration.local import LocalTrainer
+import torch
+from torch import Tensor
+
+from aequa_lightning.collaboration.checkpoint import load_checkpoint
+from aequa_lightning.collaboration.local import LocalTrainer, OptimizerState
 from aequa_lightning.collaboration.plan import Plan
 from aequa_lightning.collaboration.training_key import training_key
 from aequa_lightning.data import CollaborativeData
-from aequa_lightning.files import write_json
+from aequa_lightning.errors import InputError
+from aequa_lightning.files import write_atomically, write_json
 
 
 @dataclass(frozen=True)
@@ -32,8 +38,25 @@ class Standalone:
     seconds: float
 
 
+@dataclass(frozen=True)
+class Unfinished:
+    """How far a participant has come alone when the run was asked to stop.
+
+    Attributes:
+        rounds: Of which it has done as many.
+        parameters: What it has reached, float32 of shape (P,).
+        optimizer_state: What its optimizer remembers.
+        seconds: Time it took.
+    """
+
+    rounds: int
+    parameters: Tensor
+    optimizer_state: OptimizerState
+    seconds: float
+
+
 class StandaloneRecords:
-    """Keeps each finished result in a file of its own, so that a killed run does not train it again.
+    """Keeps each result in a file of its own, so that a run that was ended does not train it again.
 
     Args:
         folder: The folder for them.
@@ -48,6 +71,7 @@ class StandaloneRecords:
     def save(self, result: Standalone) -> None:
         """Write one result, atomically."""
         write_json(self._path(result.participant), {**asdict(result), "key": self.key, "sha256": _digest(result)})
+        self._unfinished(result.participant).unlink(missing_ok=True)
 
     def load(self, index: int) -> Standalone:
         """Read the result of a participant that has finished.
@@ -63,6 +87,20 @@ class StandaloneRecords:
         if key != self.key:
             raise ValueError(f"{self._path(self.names[index])} is what was reached by other work or on other data.")
         return result
+
+    def save_unfinished(self, index: int, unfinished: Unfinished) -> None:
+        """Write how far a participant has come, atomically."""
+        content = io.BytesIO()
+        torch.save({"key": self.key, **vars(unfinished)}, content)
+        write_atomically(self._unfinished(self.names[index]), content.getvalue())
+
+    def load_unfinished(self, index: int) -> Unfinished | None:
+        """Read how far a participant has come; None where there is nothing of the kind, or nothing sound."""
+        try:
+            content = load_checkpoint(self._unfinished(self.names[index]))
+        except InputError:
+            return None
+        return Unfinished(**content) if content.pop("key", None) == self.key else None
 
     def missing(self) -> list[int]:
         """Return the indices of participants without a result; one that is not wanted or sound is trained again."""
@@ -83,6 +121,9 @@ class StandaloneRecords:
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.json"
 
+    def _unfinished(self, name: str) -> Path:
+        return self.folder / f"{name}.unfinished"
+
 
 def _digest(result: Standalone) -> str:
     return hashlib.sha256(json.dumps(asdict(result)).encode()).hexdigest()
@@ -96,6 +137,6 @@ def standalone_records(plan: Plan, local: LocalTrainer, data: CollaborativeData)
         local: Trains them; its present parameters are where they start.
         data: Their samples, and those that they are scored on.
     """
-    key = training_key(local, data, work=plan.work.times(plan.max_rounds), compiled=plan.compile)
+    key = training_key(local, data, work=plan.work, rounds=plan.max_rounds, compiled=plan.compile)
     folder = plan.run_dir / "standalone" if plan.standalone_dir is None else plan.standalone_dir / key
     return StandaloneRecords(folder, data.names, key=key)

@@ -105,6 +105,10 @@ class Topology:
         """
         return self.merge_over_processes(torch.zeros_like(values) if self.replica else values)
 
+    def any_replica(self, flag: bool) -> bool:
+        """Tell whether the flag is set on any replica of this group."""
+        return bool(self.mean_over_replicas(torch.tensor(float(flag), device=self.device)) > 0)
+
     def mean_over_replicas(self, value: Tensor) -> Tensor:
         """Return the mean of a value over the replicas of this group, the same on each of them."""
         if self._strategy is None or self.replicas == 1:

@@ -10,13 +10,16 @@ from aequa_lightning.collaboration.local_work import LocalWork
 from aequa_lightning.data import CollaborativeData
 
 
-def training_key(local: LocalTrainer, data: CollaborativeData, *, work: LocalWork, compiled: bool = False) -> str:
+def training_key(
+    local: LocalTrainer, data: CollaborativeData, *, work: LocalWork, rounds: int, compiled: bool = False
+) -> str:
     """Return a name for everything that decides what participants make of a start: equal names, equal results.
 
     Args:
         local: Trains them; its present parameters are where they start.
         data: Their samples, and those that they are scored on.
-        work: What each of them does.
+        work: What each of them does in a round.
+        rounds: How many rounds they do.
         compiled: Whether they train compiled, which rounds differently.
 
     Returns:
@@ -36,6 +39,7 @@ def training_key(local: LocalTrainer, data: CollaborativeData, *, work: LocalWor
         local.topology.replicas,
         torch.get_num_threads(),
         work,
+        rounds,
         compiled,
         [len(data.participant(index)) for index in range(data.participants)],
     ]

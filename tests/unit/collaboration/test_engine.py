@@ -1,6 +1,7 @@
 """What a run does between and around its rounds, in one process and in a fraction of a second."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from aequa_lightning.collaboration.checkpoint import load_last, load_round
 from aequa_lightning.collaboration.corrections import FedProx, Scaffold
 from aequa_lightning.collaboration.engine import Collaboration
 from aequa_lightning.collaboration.hooks import CollaborationCallback, RoundResult
+from aequa_lightning.collaboration.local import LocalTrainer
 from aequa_lightning.collaboration.local_work import LocalWork
 from aequa_lightning.collaboration.outcome import Average, Report
 from aequa_lightning.collaboration.participation import Participation
@@ -170,6 +172,39 @@ def test_what_everybody_reaches_alone_is_told_once(tmp_path: Path) -> None:
     assert set(told()) == set(run.data.names)
     assert [result.validation_accuracy for result in longer.standalone.all] != [
         result.validation_accuracy for result in first
+    ]
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_training_alone_stops_after_a_round_and_goes_on_from_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damaged: bool
+) -> None:
+    done: list[tuple[int | str, ...]] = []
+    train = LocalTrainer.train
+
+    def counted(local: LocalTrainer, *arguments: Any, keys: tuple[int | str, ...], **options: Any) -> float:
+        done.append(keys)
+        if len(done) == 6:  # the second round of the second participant
+            run.stop.received = STOP_SIGNALS[0]
+        return train(local, *arguments, keys=keys, **options)
+
+    monkeypatch.setattr(LocalTrainer, "train", counted)
+    run = build(tmp_path / "run", max_rounds=4, standalone=True)
+    assert not run.fit()
+    assert done[-1][1:] == (1, "round", 2)
+    (unfinished,) = (tmp_path / "run" / "standalone").glob("*.unfinished")
+    if damaged:
+        content = bytearray(unfinished.read_bytes())
+        content[len(content) // 2] ^= 1
+        unfinished.write_bytes(content)
+    resumed = build(tmp_path / "run", max_rounds=4, standalone=True)
+    assert resumed.fit()
+    assert done[6][1:] == (1, "round", 1 if damaged else 3)
+    assert not unfinished.exists()
+    whole = build(tmp_path / "whole", max_rounds=4, standalone=True)
+    assert whole.fit()
+    assert [replace(result, seconds=0.0) for result in resumed.standalone.all] == [
+        replace(result, seconds=0.0) for result in whole.standalone.all
     ]
 
 

@@ -58,8 +58,3 @@ def test_work_that_is_cut_begins_like_the_whole() -> None:
     assert work.within(99, 10, 3) == work.within(None, 10, 3) == work
     # Whoever has just enough time is not cut.
     assert work.within(len(whole), 10, 3) == work
-
-
-def test_the_work_of_some_rounds_is_as_many_times_as_much() -> None:
-    for work in (LocalWork(epochs=2), LocalWork(steps=5)):
-        assert work.times(3).count(10, 4) == 3 * work.count(10, 4)

@@ -16,7 +16,15 @@ from aequa_lightning.training import SlimmableClassifier
 
 
 def key(**changes: object) -> str:
-    options = {"seed": 0, "backbone": "mlp", "widths": (1.0, 0.5), "rate": 0.1, "work": LocalWork(3), "batch": 32}
+    options = {
+        "seed": 0,
+        "backbone": "mlp",
+        "widths": (1.0, 0.5),
+        "rate": 0.1,
+        "work": LocalWork(3),
+        "rounds": 2,
+        "batch": 32,
+    }
     options |= {"data": {}, "compiled": False, "precision": "32-true", "replicas": 1, "threads": 1} | changes
     torch.manual_seed(options["seed"])
     data = DigitsData(**{"participants": 3, "train_samples": 200, "batch_size": options["batch"], **options["data"]})
@@ -33,7 +41,7 @@ def key(**changes: object) -> str:
     before = torch.get_num_threads()
     torch.set_num_threads(options["threads"])
     try:
-        return training_key(local, data, work=options["work"], compiled=options["compiled"])
+        return training_key(local, data, work=options["work"], rounds=options["rounds"], compiled=options["compiled"])
     finally:
         torch.set_num_threads(before)
 
@@ -50,6 +58,7 @@ def test_the_key_is_that_of_the_content() -> None:
         {"backbone": "cnn3"},
         {"rate": 0.2},
         {"work": LocalWork(4)},
+        {"rounds": 3},
         {"compiled": True},
         {"batch": 16},
         {"data": {"partition_seed": 1}},
