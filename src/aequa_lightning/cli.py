@@ -8,6 +8,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from typing_extensions import override
 
 from aequa_lightning.callbacks import Progress, Rewards  # noqa: F401  short class names in configurations
+from aequa_lightning.collaboration.optimizers import refusing_bad_options
 from aequa_lightning.data import CollaborativeData
 from aequa_lightning.errors import InputError
 from aequa_lightning.help import OneScreenHelp
@@ -94,7 +95,8 @@ class AequaCLI(LightningCLI):
         with warnings.catch_warnings():
             # The model's own optimizer is only the default of the `optimizer` key.
             warnings.filterwarnings("ignore", ".*configure_optimizers` will be overridden")
-            super()._add_configure_optimizers_method_to_model(subcommand)
+            with refusing_bad_options():
+                super()._add_configure_optimizers_method_to_model(subcommand)
 
     @override
     def _run_subcommand(self, subcommand: str) -> None:

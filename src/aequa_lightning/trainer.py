@@ -32,6 +32,7 @@ from aequa_lightning.collaboration.corrections import LocalCorrection, NoCorrect
 from aequa_lightning.collaboration.engine import Collaboration
 from aequa_lightning.collaboration.hooks import CollaborationCallback
 from aequa_lightning.collaboration.local_work import LocalWork
+from aequa_lightning.collaboration.optimizers import check_schedule
 from aequa_lightning.collaboration.participation import Participation
 from aequa_lightning.collaboration.plan import Plan
 from aequa_lightning.collaboration.precision import warn_of_slow_precision
@@ -46,6 +47,11 @@ from aequa_lightning.mechanisms import Aequa, Mechanism
 from aequa_lightning.report import build_report, front_table, read_run, summary_table, write_front_picture
 from aequa_lightning.rewards.signing import load_private_key
 from aequa_lightning.training import SlimmableClassifier
+
+# Minutes of a month: whoever waits longer has been forgotten.
+LONGEST_TIMEOUT = 31 * 24 * 60
+# No machine has more cores, and far more threads cannot be started at all.
+MOST_THREADS = 1024
 
 Precision = Literal["32-true", "16-mixed", "bf16-mixed"]
 
@@ -153,8 +159,12 @@ class CollaborativeTrainer:
         for key, value in limits.items():
             if value is not None and value < 1:
                 raise InputError(f"trainer.{key}={value} must be at least 1.")
-        if not timeout_minutes > 0:
-            raise InputError(f"trainer.timeout_minutes={timeout_minutes} must be above 0.")
+        if not 0 < timeout_minutes <= LONGEST_TIMEOUT:
+            raise InputError(
+                f"trainer.timeout_minutes={timeout_minutes} must be above 0, and at most {LONGEST_TIMEOUT} (a month)."
+            )
+        if threads > MOST_THREADS:
+            raise InputError(f"trainer.threads={threads} must be at most {MOST_THREADS}; processes use cores better.")
         self.mechanism, self.assessment = mechanism or Aequa(), assessment or Assessment()
         self.plan = Plan(
             max_rounds=max_rounds,
@@ -208,6 +218,7 @@ class CollaborativeTrainer:
             RunInterrupted: A signal stopped the run after its state was saved.
         """
         check_model(model)
+        check_schedule(model, self.plan.max_rounds)
         check_writable(self.plan.run_dir)
         if self.plan.standalone_dir is not None:
             check_writable(self.plan.standalone_dir, "trainer.standalone_dir")

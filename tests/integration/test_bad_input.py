@@ -46,6 +46,14 @@ def _refused(capsys: pytest.CaptureFixture[str], *words: object) -> str:
         ("--trainer.signing_key=nowhere.pem", ("trainer.signing_key='nowhere.pem'",)),
         ("--data=FashionMNISTData", ("FashionMNIST", "dataset-fashion-mnist")),
         ("--data.partition.alpha=-1", ("alpha", "-1")),
+        ("--optimizer.lr=-1", ("optimizer", "learning rate: -1")),
+        (
+            "--lr_scheduler=OneCycleLR --lr_scheduler.max_lr=1 --lr_scheduler.total_steps=1",
+            ("OneCycleLR", "max_rounds"),
+        ),
+        ("--trainer.aggregator=FedAdam --trainer.aggregator.lr=.inf", ("trainer.aggregator.lr=inf",)),
+        ("--trainer.timeout_minutes=.inf", ("trainer.timeout_minutes=inf",)),
+        ("--trainer.threads=100000", ("trainer.threads=100000",)),
     ],
 )
 def test_is_refused_with_a_reason(

@@ -1,5 +1,6 @@
 """How much each participant counts, and how the average of their updates moves the server."""
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -177,8 +178,8 @@ class Yogi(Optimizer):
 
 
 def _check_positive(key: str, value: float) -> None:
-    if not value > 0:
-        raise InputError(f"trainer.aggregator.{key}={value} must be above 0.")
+    if not 0 < value < math.inf:
+        raise InputError(f"trainer.aggregator.{key}={value} must be above 0 and finite.")
 
 
 def _check_share(key: str, value: float) -> None:

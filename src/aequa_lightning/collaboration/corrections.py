@@ -1,5 +1,6 @@
 """Local corrections: what is added to a participant's gradients before each of its steps, against drifting apart."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -95,8 +96,10 @@ class FedProx(LocalCorrection):
     mu: float = 0.01
 
     def __post_init__(self) -> None:
-        if not self.mu > 0:
-            raise InputError(f"trainer.correction.mu={self.mu} must be above 0; leave trainer.correction out for none.")
+        if not 0 < self.mu < math.inf:
+            raise InputError(
+                f"trainer.correction.mu={self.mu} must be above 0 and finite; leave trainer.correction out for none."
+            )
 
     def build(self, parameters: Tensor, participants: int) -> Corrector:
         """Return the pull."""

@@ -16,8 +16,9 @@ from aequa_lightning.collaboration.evaluation import Evaluator
 from aequa_lightning.collaboration.holdings import Holdings
 from aequa_lightning.collaboration.hooks import CollaborationCallback, RoundResult
 from aequa_lightning.collaboration.hosting import Hosting
-from aequa_lightning.collaboration.local import LocalTrainer, options_of
+from aequa_lightning.collaboration.local import LocalTrainer
 from aequa_lightning.collaboration.local_work import LocalWork
+from aequa_lightning.collaboration.optimizers import options_of
 from aequa_lightning.collaboration.outcome import Average, Report, merge_reports
 from aequa_lightning.collaboration.participation import Cast
 from aequa_lightning.collaboration.payable import Payable

@@ -1,6 +1,6 @@
 """Training on one participant's data, with the process's one model and one optimizer in turn for everybody."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
@@ -11,15 +11,13 @@ from lightning.fabric.plugins import Precision
 from lightning.fabric.wrappers import _FabricModule, _FabricOptimizer
 from torch import Tensor
 from torch.amp.grad_scaler import GradScaler
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from aequa_lightning.collaboration.corrections import GradientCorrection
 from aequa_lightning.collaboration.layout import channels_last
 from aequa_lightning.collaboration.local_work import Batch, LocalWork, batches, take
+from aequa_lightning.collaboration.optimizers import configured_optimizers, options_of, set_options
 from aequa_lightning.collaboration.seeding import derive_seed, seed_global_generators
 from aequa_lightning.collaboration.topology import Topology
-from aequa_lightning.errors import InputError
 from aequa_lightning.slimmable import Distillation
 from aequa_lightning.training import SlimmableClassifier
 
@@ -68,7 +66,7 @@ class LocalTrainer:
         self.topology = Topology(fabric)
         classifier.to(fabric.device)
         self.parameters = FlatParameters(classifier).vector
-        optimizer, self.scheduler = unpack_optimizers(_configured(classifier))
+        optimizer, self.scheduler = configured_optimizers(classifier)
         self._first_options = options_of(optimizer)
         self.module: _FabricModule = fabric.setup_module(classifier, move_to_device=False)
         wrapped = fabric.setup_optimizers(optimizer)
@@ -203,64 +201,3 @@ class LocalTrainer:
             part = part if len(part) else batch[:1]
         # A blocking copy would wait for all steps before; this one has read the numbers when it returns.
         return part.to(self.fabric.device, non_blocking=True) if isinstance(part, Tensor) else part, scale
-
-
-def _configured(classifier: SlimmableClassifier) -> Any:
-    try:
-        return classifier.configure_optimizers()
-    except ValueError as error:
-        raise InputError(f"optimizer or lr_scheduler: {error}.") from error
-
-
-def options_of(optimizer: Optimizer) -> list[dict[str, Any]]:
-    """Return the options of each group of an optimizer's parameters: what a scheduler sets, and all others.
-
-    Example:
-        >>> options_of(torch.optim.SGD([torch.zeros(1)], lr=0.1))[0]["lr"]
-        0.1
-    """
-    return [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
-
-
-def set_options(optimizer: Optimizer, options: Sequence[Mapping[str, Any]]) -> None:
-    """Give an optimizer back what :func:`options_of` returned."""
-    for group, saved in zip(optimizer.param_groups, options, strict=True):
-        group.update(saved)
-
-
-def unpack_optimizers(configured: Any) -> tuple[Optimizer, LRScheduler | None]:
-    """Read what ``configure_optimizers`` returned, in any form of Lightning's with one optimizer.
-
-    Args:
-        configured: An optimizer, a pair of lists, or a dictionary.
-
-    Returns:
-        The optimizer and the scheduler, which the engine steps once a round.
-
-    Raises:
-        InputError: There are several optimizers, one that computes losses anew, or a scheduler that waits for a metric.
-
-    Example:
-        >>> optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1)
-        >>> unpack_optimizers({"optimizer": optimizer}) == (optimizer, None)
-        True
-    """
-    optimizer: Any
-    scheduler: Any
-    if isinstance(configured, Optimizer):
-        optimizer, scheduler = configured, None
-    elif isinstance(configured, dict):
-        optimizer, scheduler = configured["optimizer"], configured.get("lr_scheduler")
-    elif len(configured) == 2 and isinstance(configured[0], Sequence):
-        if len(configured[0]) != 1 or len(configured[1]) > 1:
-            raise InputError("optimizer: the engine trains with one optimizer and at most one lr_scheduler.")
-        optimizer, scheduler = configured[0][0], next(iter(configured[1]), None)
-    else:
-        raise InputError(f"optimizer: {type(configured).__name__} with {len(configured)} entries; give one optimizer.")
-    if isinstance(optimizer, torch.optim.LBFGS):
-        raise InputError("optimizer: LBFGS computes the loss of a step several times; choose one that does so once.")
-    if isinstance(scheduler, dict):
-        scheduler = scheduler["scheduler"]
-    if isinstance(scheduler, ReduceLROnPlateau):
-        raise InputError(f"lr_scheduler: {type(scheduler).__name__} waits for a metric; choose one that counts rounds.")
-    return optimizer, scheduler

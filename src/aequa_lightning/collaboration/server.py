@@ -80,11 +80,19 @@ class Server:
             mean_update: float64 of shape (P,).
             coverage: Total weight behind each entry, (P,) or (); where nobody held an entry it stays, whatever the
                 optimizer remembers.
+
+        Raises:
+            FloatingPointError: It moved to where a number is not finite, from updates that were.
         """
         before = self.parameters.clone()
         self._leaf.grad = -mean_update.to(self.parameters.dtype)
         self._optimizer.step()
         self.parameters.copy_(torch.where(coverage > 0, self.parameters, before))
+        if not bool(self.parameters.isfinite().all()):
+            raise FloatingPointError(
+                f"trainer.aggregator={type(self.aggregator).__name__} moved the shared model to numbers that are not "
+                "finite, from updates that were; lower its lr"
+            )
 
     def state_dict(self) -> dict[str, Any]:
         """Return what the optimizer remembers."""

@@ -9,7 +9,7 @@ import lightning
 from torch.optim.lr_scheduler import LRScheduler
 
 from aequa_lightning.collaboration.hooks import CollaborationCallback
-from aequa_lightning.collaboration.local import options_of, set_options
+from aequa_lightning.collaboration.optimizers import options_of, set_options
 from aequa_lightning.collaboration.payable import Payable
 from aequa_lightning.collaboration.stack_size import Stacking
 from aequa_lightning.errors import InputError

@@ -115,3 +115,10 @@ def test_what_is_out_of_range_is_refused() -> None:
     for aggregator, options in wrong:
         with pytest.raises(InputError, match=next(iter(options))):
             aggregator(**options)
+
+
+def test_a_server_that_explodes_says_so_and_not_that_participants_do() -> None:
+    server = start(torch.ones(6), FedAvgM(lr=1e38))
+    with pytest.raises(FloatingPointError, match=r"trainer\.aggregator=FedAvgM .* lower its lr"):
+        for update in UPDATES * 1e3:
+            server.step(torch.from_numpy(update), EVERYWHERE)

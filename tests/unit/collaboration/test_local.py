@@ -7,7 +7,7 @@ from lightning.fabric import Fabric
 from lightning.fabric.plugins import MixedPrecision
 
 from aequa_lightning.collaboration.corrections import Scaffold
-from aequa_lightning.collaboration.local import FlatParameters, LocalTrainer, unpack_optimizers
+from aequa_lightning.collaboration.local import FlatParameters, LocalTrainer
 from aequa_lightning.collaboration.local_work import LocalWork
 from aequa_lightning.errors import InputError
 from aequa_lightning.training import SlimmableClassifier
@@ -23,19 +23,6 @@ def test_parameters_are_views_of_one_vector() -> None:
     module(torch.ones(1, 3)).sum().backward()
     torch.optim.SGD(module.parameters(), lr=1.0).step()
     assert flat.abs().sum() > 0
-
-
-def test_a_scheduler_that_waits_for_a_metric_is_refused() -> None:
-    optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1)
-    plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)
-    with pytest.raises(InputError, match="ReduceLROnPlateau"):
-        unpack_optimizers({"optimizer": optimizer, "lr_scheduler": {"scheduler": plateau, "monitor": "loss"}})
-    with pytest.raises(InputError, match="one optimizer"):
-        unpack_optimizers(([optimizer, optimizer], []))
-    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1)
-    with pytest.raises(InputError, match="at most one lr_scheduler"):
-        unpack_optimizers(([optimizer], [scheduler, scheduler]))
-    assert unpack_optimizers(([optimizer], [scheduler])) == (optimizer, scheduler)
 
 
 def test_whoever_trains_alone_does_so_at_the_first_rate_and_the_rounds_go_on_at_theirs() -> None:

@@ -1,0 +1,64 @@
+from typing import Any
+
+import pytest
+import torch
+
+from aequa_lightning.collaboration.optimizers import check_schedule, configured_optimizers, unpack_optimizers
+from aequa_lightning.errors import InputError
+from aequa_lightning.training import SlimmableClassifier
+
+
+def test_a_scheduler_that_waits_for_a_metric_is_refused() -> None:
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1)
+    plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)
+    with pytest.raises(InputError, match="ReduceLROnPlateau"):
+        unpack_optimizers({"optimizer": optimizer, "lr_scheduler": {"scheduler": plateau, "monitor": "loss"}})
+    with pytest.raises(InputError, match="one optimizer"):
+        unpack_optimizers(([optimizer, optimizer], []))
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1)
+    with pytest.raises(InputError, match="at most one lr_scheduler"):
+        unpack_optimizers(([optimizer], [scheduler, scheduler]))
+    assert unpack_optimizers(([optimizer], [scheduler])) == (optimizer, scheduler)
+
+
+def classifier(configure: Any) -> SlimmableClassifier:
+    model = SlimmableClassifier(3, (5,), backbone="mlp", backbone_options={"hidden": [4]}, widths=(1.0,))
+    model.configure_optimizers = lambda: configure(model.parameters())  # type: ignore[method-assign]
+    return model
+
+
+@pytest.mark.parametrize(
+    ("configure", "message"),
+    [
+        (lambda parameters: torch.optim.SGD(parameters, lr=-1), "Invalid learning rate: -1"),
+        (lambda parameters: torch.optim.SGD(parameters, lr=0.1, nesterov=True), "Nesterov"),
+        (lambda parameters: torch.optim.SparseAdam(parameters), "SparseAdam"),
+        (lambda parameters: torch.optim.LBFGS(parameters), "LBFGS"),
+    ],
+)
+def test_an_optimizer_that_cannot_work_is_refused(configure: Any, message: str) -> None:
+    with pytest.raises(InputError, match=f"optimizer.*{message}"):
+        configured_optimizers(classifier(configure))
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"), [("OneCycleLR", {"max_lr": 0.1, "total_steps": 4}), ("StepLR", {"step_size": 0})]
+)
+def test_a_schedule_that_ends_before_the_run_is_refused(kind: str, options: dict[str, float]) -> None:
+    optimizers = []
+
+    def configure(parameters: Any) -> Any:
+        optimizer = torch.optim.SGD(parameters, lr=0.1, momentum=0.9)
+        optimizers.append(optimizer)
+        return [optimizer], [getattr(torch.optim.lr_scheduler, kind)(optimizer, **options)]
+
+    with pytest.raises(InputError, match=r"lr_scheduler.*"):
+        check_schedule(classifier(configure), 5)
+
+
+def test_a_schedule_that_lasts_is_left_as_it_was() -> None:
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1, momentum=0.9)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.1, total_steps=6)
+    before = scheduler.state_dict(), optimizer.param_groups[0]["lr"], optimizer.param_groups[0]["momentum"]
+    check_schedule(classifier(lambda _: ([optimizer], [scheduler])), 5)
+    assert (scheduler.state_dict(), optimizer.param_groups[0]["lr"], optimizer.param_groups[0]["momentum"]) == before
