@@ -39,6 +39,7 @@ from aequa_lightning.collaboration.precision import warn_of_slow_precision
 from aequa_lightning.collaboration.privacy import Privacy
 from aequa_lightning.collaboration.state import restore
 from aequa_lightning.collaboration.topology import build_fabric, launch
+from aequa_lightning.collaboration.watchdog import watching_itself
 from aequa_lightning.data import CollaborativeData
 from aequa_lightning.errors import InputError, RunInterrupted
 from aequa_lightning.inference import load_network, measure, write_predictions
@@ -231,7 +232,8 @@ class CollaborativeTrainer:
             if self.plan.privacy is not None:
                 self.plan.privacy.check(datamodule.participants)
             datamodule.prepare_data()
-            datamodule.setup("fit")
+            with watching_itself(self.plan.run_dir, self.fabric.global_rank, self.timeout, speaks=True):
+                datamodule.setup("fit")
             self._check_signing_key()
             finished = self._launch(lambda fabric: self._run(fabric, model, datamodule, state))
             if not finished:

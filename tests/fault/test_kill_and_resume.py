@@ -5,6 +5,7 @@ import os
 import pkgutil
 import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -91,3 +92,11 @@ def test_leaving_early_is_a_fault_on_any_number_of_processes(
     monkeypatch.setattr("aequa_lightning.callbacks.Progress.on_round_end", lambda *_: sys.exit(0))
     assert aequa(*small(tmp_path / "run", devices=devices), *TOGETHER) == 1
     assert "round 1, callbacks: SystemExit: 0" in capsys.readouterr().err
+
+
+def test_a_hang_while_data_are_read_ends_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aequa_lightning.data.DigitsData.setup", lambda *_: time.sleep(60))
+    words = [*small(tmp_path / "run"), "--trainer.timeout_minutes=0.02"]
+    status, errors = run_command(None, functools.partial(aequa, *words))
+    assert status == 1
+    assert "rank 0 hangs: it has not computed for longer than trainer.timeout_minutes, in set-up" in errors

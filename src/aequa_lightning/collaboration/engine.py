@@ -179,6 +179,7 @@ class Collaboration:
                     self.record("stop", round=self.round, signal=name)
             finally:
                 self.call("on_fit_exit")
+        self.whereabouts.note(phase="waiting for the end")
         return finished
 
     def record(self, event: str, **fields: Any) -> None:
@@ -220,10 +221,11 @@ class Collaboration:
     def _train_round(self, number: int) -> None:
         """One round: everybody trains, one reduction, evaluation. The server moves only when all of it went well."""
         watch, at = Stopwatch(), partial(self.whereabouts.at, round=number)
-        self.cast = self.plan.participation.cast(
-            self.samples, self.plan.participants_per_round, seed=self.plan.seed, round=number
-        )
-        self.call("on_round_start")
+        with at("round start"):
+            self.cast = self.plan.participation.cast(
+                self.samples, self.plan.participants_per_round, seed=self.plan.seed, round=number
+            )
+            self.call("on_round_start")
         with watch.phase("training"), at("training"):
             own = self._train_participants(number)
         with watch.phase("reduction"), at("reduction"):

@@ -67,7 +67,7 @@ def note_failure(error: BaseException, run_dir: Path, rank: int) -> Failure:
     if failure.kind == "fault" and not is_full_disk(error):
         log, text = run_dir / "failure.log", "".join(traceback.format_exception(error))
         try:
-            with log.open("a") as file:
+            with log.open("a", errors="backslashreplace") as file:
                 file.write(f"{time.ctime(failure.time)}  {failure.message}\n{text}\n")
             failure = Failure(failure.kind, f"{failure.message} Traceback: {log}", failure.time)
         except OSError:
@@ -193,7 +193,7 @@ def _lost(failure: Failure, waiting: Place, others: list[Place]) -> str:
 
 def _is_lost_contact(error: BaseException) -> bool:
     # gloo raises plain RuntimeErrors that name its source file.
-    return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error))
+    return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo/transport" in str(error))
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

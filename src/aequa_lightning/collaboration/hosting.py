@@ -35,10 +35,10 @@ class Hosting:
         """Prove that what participants remember is there.
 
         Raises:
-            InputError: A file is missing.
+            InputError: A file is missing or damaged.
         """
         if self._run.plan.participants_remember:
-            self._memory.check()
+            self._memory.check(self._run.topology.rank, self._run.topology.processes)
 
     def train(self, number: int, stack: Sequence[int]) -> list[float | None]:
         """Train some participants of one width and take in their updates.

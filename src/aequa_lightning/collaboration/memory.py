@@ -49,16 +49,7 @@ class ParticipantMemory:
         """
         if index not in self._rounds:
             return {}
-        path = self._path(index, self._rounds[index])
-        try:
-            content = path.read_bytes()
-        except FileNotFoundError:
-            content = b""
-        digest, content = content[:32], content[32:]
-        if hashlib.sha256(content).digest() != digest:
-            raise InputError(
-                f"{path} is {'damaged' if digest else 'missing'}; go on with --ckpt_path from an older checkpoint."
-            )
+        content = self._verified(index)
         outline, numbers = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
         kept: dict[str, Any] = _with_numbers(outline, iter(numbers.split(_sizes(outline))))
         return kept
@@ -135,11 +126,28 @@ class ParticipantMemory:
         self._rounds = dict(state["rounds"])
         self._superseded = deque(tuple(entry) for entry in state["superseded"])
 
-    def check(self) -> None:
-        """Prove that what counts is there.
+    def _verified(self, index: int) -> bytes:
+        path = self._path(index, self._rounds[index])
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            content = b""
+        digest, content = content[:32], content[32:]
+        if hashlib.sha256(content).digest() != digest:
+            raise InputError(
+                f"{path} is {'damaged' if digest else 'missing'}; go on with --ckpt_path from an older checkpoint."
+            )
+        return content
+
+    def check(self, place: int, processes: int) -> None:
+        """Prove that what counts is there, and sound; every process looks into its share of the files.
+
+        Args:
+            place: Number of this process.
+            processes: How many there are.
 
         Raises:
-            InputError: A file is missing, as in another run folder.
+            InputError: A file is missing, as in another run folder, or damaged.
         """
         missing = [index for index, number in self._rounds.items() if not self._path(index, number).is_file()]
         if missing:
@@ -148,6 +156,8 @@ class ParticipantMemory:
                 f"{self._path(missing[0], self._rounds[missing[0]])} is missing; go on in the run folder of the "
                 "checkpoint, or copy its 'participants' folder."
             )
+        for index in sorted(self._rounds)[place::processes]:
+            self._verified(index)
 
     def _path(self, index: int, number: int) -> Path:
         return self._folder / f"round-{number:04d}" / f"{self._names[index]}.pt"

@@ -81,7 +81,7 @@ class Whereabouts:
             Whether others can read it.
         """
         self.place = replace(self.place, **{"since": time.time(), **changes})
-        content = json.dumps(vars(self.place), ensure_ascii=False).encode().ljust(SIZE)
+        content = json.dumps(vars(self.place), ensure_ascii=False).encode(errors="backslashreplace").ljust(SIZE)
         with suppress(OSError):
             if self._file is None or os.pwrite(self._file, content, 0) != len(content):
                 return False

@@ -81,6 +81,14 @@ def test_a_fault_is_told_with_its_traceback_in_a_file(tmp_path: Path) -> None:
     assert "gloo" not in (tmp_path / "failure.log").read_text()
 
 
+@pytest.mark.parametrize("said", ["a file named \udcff", "the gloo of the model"])
+def test_whatever_an_error_says_is_told(tmp_path: Path, said: str) -> None:
+    _at(tmp_path, 0, "training", round=2)
+    note_failure(RuntimeError(said), tmp_path, 0)
+    assert str(judge(tmp_path, {0: 1})).startswith(f"rank 0, round 2, training: RuntimeError: {said}. ")
+    assert "RuntimeError" in (tmp_path / "failure.log").read_text()
+
+
 def test_bad_input_keeps_its_message(tmp_path: Path) -> None:
     note_failure(InputError("data.batch_size=0"), tmp_path, 0)
     error = judge(tmp_path, {0: 2, 1: None})

@@ -55,7 +55,7 @@ def test_a_file_lives_exactly_as_long_as_a_checkpoint_needs_it(tmp_path: Path) -
         for state, expected in checkpoints.values():
             resumed = ParticipantMemory(tmp_path, NAMES, deletes=False)
             resumed.load_state_dict(state)
-            resumed.check()
+            resumed.check(0, 1)
             assert {index: resumed.load(index)["variate"][0].item() for index in expected} == expected
     needed = {(NAMES[i], n) for _, expected in checkpoints.values() for i, n in expected.items()} | {
         (NAMES[i], n) for i, n in newest.items()
@@ -73,6 +73,10 @@ def test_a_damaged_file_is_noticed(tmp_path: Path) -> None:
         path.write_bytes(broken)
         with pytest.raises(InputError, match=r"a\.pt is (damaged|missing)"):
             memory.load(0)
+        # Before anything is trained, in the one of two processes whose share it is.
+        with pytest.raises(InputError, match=r"a\.pt is (damaged|missing)"):
+            memory.check(0, 2)
+        memory.check(1, 2)
 
 
 def test_another_run_folder_lacks_what_participants_kept(tmp_path: Path) -> None:
@@ -81,7 +85,7 @@ def test_another_run_folder_lacks_what_participants_kept(tmp_path: Path) -> None
     other = ParticipantMemory(tmp_path / "other", NAMES, deletes=True)
     other.load_state_dict(memory.state_dict())
     with pytest.raises(InputError, match="what 2 participants have kept"):
-        other.check()
+        other.check(0, 1)
 
 
 def test_only_what_a_checkpoint_needs_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
