@@ -10,7 +10,6 @@ from lightning.fabric import Fabric
 from torch import Tensor
 
 from aequa_lightning.collaboration.alone import train_alone
-from aequa_lightning.collaboration.assignment import Placement
 from aequa_lightning.collaboration.checkpoint import go_on_from, oldest_round, save_checkpoint
 from aequa_lightning.collaboration.evaluation import Evaluator
 from aequa_lightning.collaboration.holdings import Holdings
@@ -29,7 +28,6 @@ from aequa_lightning.collaboration.resident import Resident
 from aequa_lightning.collaboration.server import Server
 from aequa_lightning.collaboration.signals import StopRequest
 from aequa_lightning.collaboration.stack_size import Stacking, decide_stacking
-from aequa_lightning.collaboration.stacking import form_stacks
 from aequa_lightning.collaboration.standalone import standalone_records
 from aequa_lightning.collaboration.state import state_of
 from aequa_lightning.collaboration.stopwatch import Stopwatch
@@ -108,7 +106,6 @@ class Collaboration:
         self.models: Tensor | None = None
         self.payable = Payable()
         self._resident = Resident(data, self.topology.device)
-        self._placement = Placement(self.samples)
         self.private: PrivateAverage | None = None
         if plan.privacy is not None:
             key = training_key(self.local, data, work=plan.work, rounds=1, compiled=plan.compile)
@@ -227,13 +224,12 @@ class Collaboration:
             )
             self.call("on_round_start")
         with watch.phase("training"), at("training"):
-            own = self._train_participants(number)
+            own = self.hosting.train_all(number)
         with watch.phase("reduction"), at("reduction"):
             reports = merge_reports(own, self.cast.reporting, self.topology)
-            self._placement.note({index: report.seconds for index, report in reports.items()})
             average = self._average(number, reports)
             self.server.step(average.mean_update, average.coverage)
-            self.hosting.end_round(number, average.weights)
+            self.hosting.end_round(number, reports, taken=average.weights)
         self._step_scheduler()
         self.round = number
         with watch.phase("evaluation"), at("evaluation"):
@@ -249,26 +245,6 @@ class Collaboration:
         record["seconds"], record["seconds_by_phase"] = watch.read()
         with at("record"):
             write_round(self, record)
-
-    def _train_participants(self, number: int) -> dict[int, Report]:
-        """Train those whom this process's group hosts in a round, and return a report on each."""
-        present = self.cast.reporting
-        stacks = form_stacks(
-            present,
-            [self.widths[index] for index in present],
-            [self.samples[index] for index in present],
-            self.stacking.size,
-        )
-        reports: dict[int, Report] = {}
-        for stack in self._placement.assign(stacks, self.topology.groups)[self.topology.group]:
-            self.whereabouts.note(**self.serving(*stack))
-            began = time.perf_counter()
-            losses = self.hosting.train(number, stack)
-            seconds = (time.perf_counter() - began) / len(stack)
-            for index, loss in zip(stack, losses, strict=True):
-                reports[index] = Report(loss or 0.0, loss is None, seconds)
-                self.call("on_participant_end", index)
-        return reports
 
     def _average(self, number: int, reports: Mapping[int, Report]) -> Average:
         """Average the updates that may be and are to be averaged; a collective operation."""

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from aequa_lightning.collaboration.assignment import Placement
 from aequa_lightning.collaboration.fixed_point import acceptable
 from aequa_lightning.collaboration.memory import ParticipantMemory
+from aequa_lightning.collaboration.outcome import Report
 from aequa_lightning.collaboration.stack_schedule import Job
-from aequa_lightning.collaboration.stacking import StackedTrainer
+from aequa_lightning.collaboration.stacking import StackedTrainer, form_stacks
 
 if TYPE_CHECKING:
     from aequa_lightning.collaboration.engine import Collaboration
@@ -27,6 +30,7 @@ class Hosting:
 
     def __init__(self, run: Collaboration) -> None:
         self._run = run
+        self._placement = Placement(run.samples)
         self._stacked = StackedTrainer(run.local)
         self._corrector = run.plan.correction.build(run.parameters, run.data.participants)
         self._memory = ParticipantMemory(run.plan.run_dir / "participants", run.data.names, deletes=run.is_global_zero)
@@ -39,6 +43,33 @@ class Hosting:
         """
         if self._run.plan.participants_remember:
             self._memory.check(self._run.topology.rank, self._run.topology.processes)
+
+    def train_all(self, number: int) -> dict[int, Report]:
+        """Train everybody whom this process's group hosts in a round.
+
+        Args:
+            number: The round.
+
+        Returns:
+            A report on each of them.
+        """
+        run, present = self._run, self._run.cast.reporting
+        stacks = form_stacks(
+            present,
+            [run.widths[index] for index in present],
+            [run.samples[index] for index in present],
+            run.stacking.size,
+        )
+        reports: dict[int, Report] = {}
+        for stack in self._placement.assign(stacks, run.topology.groups)[run.topology.group]:
+            run.whereabouts.note(**run.serving(*stack))
+            began = time.perf_counter()
+            losses = self.train(number, stack)
+            seconds = (time.perf_counter() - began) / len(stack)
+            for index, loss in zip(stack, losses, strict=True):
+                reports[index] = Report(loss or 0.0, loss is None, seconds)
+                run.call("on_participant_end", index)
+        return reports
 
     def train(self, number: int, stack: Sequence[int]) -> list[float | None]:
         """Train some participants of one width and take in their updates.
@@ -87,13 +118,15 @@ class Hosting:
         width = run.widths[index]
         return loss, update if width == 1 else update * run.holdings.mask(width)
 
-    def end_round(self, number: int, taken: Iterable[int]) -> None:
+    def end_round(self, number: int, reports: Mapping[int, Report], *, taken: Iterable[int]) -> None:
         """Let what the participants have sent besides their updates count; a collective operation.
 
         Args:
             number: The round.
+            reports: On everybody who trained, the same in all processes.
             taken: Whose updates were averaged, the same in all processes.
         """
+        self._placement.note({index: report.seconds for index, report in reports.items()})
         self._corrector.reduce(self._run.topology)
         if self._run.plan.participants_remember:
             self._memory.note(taken, number)

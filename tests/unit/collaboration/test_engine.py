@@ -423,7 +423,7 @@ def test_an_update_lies_in_what_its_participant_holds_whatever_the_optimizer_rem
     run = build(tmp_path, participant_state="keep")
     assert run.hosting.train(1, [0]) != [None]
     assert (run.server.updates[0] != 0).all()
-    run.hosting.end_round(1, [0])
+    run.hosting.end_round(1, {}, taken=[0])
     run.widths[0] = 0.5
     run.hosting.train(2, [0])
     held = run.holdings.mask(0.5)
@@ -457,7 +457,7 @@ def test_of_replicas_the_first_alone_writes_what_a_participant_keeps(tmp_path: P
 def test_a_variate_is_kept_without_the_momentum_that_nobody_asked_for(tmp_path: Path) -> None:
     run = build(tmp_path, correction=Scaffold())
     run.hosting.train(1, [0])
-    run.hosting.end_round(1, [0])
+    run.hosting.end_round(1, {}, taken=[0])
     kept = run.hosting._memory.load(0)
     assert kept["optimizer"] is None
     assert kept["variate"].any()
