@@ -1,6 +1,8 @@
 """The command line: ``aequa VERB ...`` or ``python -m aequa_lightning VERB ...``."""
 
+import os
 import sys
+import time
 from argparse import ArgumentError
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -8,6 +10,9 @@ from contextlib import nullcontext
 from aequa_lightning.collaboration.signals import ending_at_once
 from aequa_lightning.errors import InputError, RunFailed
 from aequa_lightning.files import is_full_disk
+
+# Seconds in which the first process ends and its end reaches the others; torch takes one to leave.
+PATIENCE = 4.0
 
 USAGE = """\
 usage: aequa VERB [options]
@@ -86,6 +91,10 @@ def _run(words: list[str]) -> int:
 
 
 def _end(status: int, error: BaseException | str) -> int:
+    if any(os.environ.get(name, "0") != "0" for name in ("RANK", "SLURM_PROCID")):
+        # What is wrong before processes meet is wrong in all that torchrun or srun has started. The first one tells,
+        # and both end the others then.
+        time.sleep(PATIENCE)
     print(f"aequa: error: {str(error) or 'interrupted'}", file=sys.stderr)
     return status
 

@@ -48,6 +48,12 @@ def test_processes_that_torchrun_starts_are_a_run(tmp_path: Path) -> None:
     assert largest_difference(tmp_path / "torchrun", forked) == 0
 
 
+def test_bad_input_is_told_by_one_of_the_processes_that_torchrun_started(tmp_path: Path) -> None:
+    status, errors = _torchrun(small(tmp_path / "run", devices=3))
+    assert status != 0
+    assert errors.count("aequa: error: trainer.devices=3 x trainer.num_nodes=1 is 3") == 1
+
+
 def test_the_death_of_a_process_that_torchrun_started_is_told(tmp_path: Path) -> None:
     fault = Fault(die, "training", 1, 2, served=True)
     status, errors = _torchrun(small(tmp_path / "run", devices=2), fault)
