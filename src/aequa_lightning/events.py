@@ -16,12 +16,19 @@ Event = dict[str, Any]
 # What a session of a run writes first.
 BEGINNINGS = ("start", "resume")
 
+# Without these nobody can say what an event tells of.
+FIELDS: dict[str, dict[str, tuple[type, ...]]] = {
+    "round": {"round": (int,), "seconds": (int, float), "validation_accuracy": (dict,)},
+    "standalone": {"participant": (str,)},
+}
+
 
 def read_events(path: Path) -> list[Event]:
     """Read the events of a run.
 
     A line that a kill or a full disk tore is left out: the session that wrote it ended there, and what it was about to
-    tell is done and told again after a resume. Any other line that is no event is left out too, with a warning.
+    tell is done and told again after a resume. Any other line that is no event, or lacks what it is about, is left out
+    too, with a warning.
 
     Args:
         path: The file; a missing one reads as no events.
@@ -38,21 +45,34 @@ def read_events(path: Path) -> list[Event]:
     events: list[Event] = []
     torn: int | None = None
     for number, line in enumerate(path.read_bytes().splitlines(), start=1):
-        event = _parse(line)
+        event, fault = _parse(line)
         if torn is not None and not (event and event["event"] in BEGINNINGS):
-            warnings.warn(f"Line {torn} of {path} is no event and was left out.", stacklevel=2)
-        torn = None if event else number
-        if event:
+            _warn(path, torn, "is no event")
+        torn = number if event is None and fault is None else None
+        if fault is not None:
+            _warn(path, number, fault)
+        if event is not None:
             events.append(event)
     return events
 
 
-def _parse(line: bytes) -> Event | None:
+def _parse(line: bytes) -> tuple[Event | None, str | None]:
+    """Return the event of a line, or in words why it holds none; neither of a torn line."""
     try:
-        event = json.loads(line)
+        content = json.loads(line)
     except ValueError:
-        return None
-    return event if isinstance(event, dict) and "event" in event else None
+        return None, None
+    if not isinstance(content, dict) or not isinstance(content.get("event"), str):
+        return None, "is no event"
+    for field, kinds in FIELDS.get(content["event"], {}).items():
+        if not isinstance(content.get(field), kinds):
+            return None, f"is an event {content['event']!r} without a proper {field!r}"
+    return content, None
+
+
+def _warn(path: Path, number: int, fault: str) -> None:
+    # Always from this place: however often a process reads the file, it says so once.
+    warnings.warn(f"Line {number} of {path} {fault} and was left out.", stacklevel=1)
 
 
 class EventLog:
@@ -131,7 +151,7 @@ def append_metrics(path: Path, event: Event) -> None:
 
 
 def _metrics_row(event: Event) -> dict[str, float | None]:
-    row = {"round": event["round"], "train_loss": event["train_loss"], "seconds": event["seconds"]}
+    row = {"round": event["round"], "train_loss": event.get("train_loss"), "seconds": event["seconds"]}
     if "epsilon" in event:
         row["epsilon"] = event["epsilon"]
     return row | {f"validation_accuracy/{width}": value for width, value in event["validation_accuracy"].items()}

@@ -369,6 +369,10 @@ def _flip(path: Path) -> None:
     path.write_bytes(content)
 
 
+def _add_half_an_event(path: Path) -> None:
+    path.write_text(path.read_text() + '{"event": "round"}\n')
+
+
 def _empty(path: Path) -> None:
     path.unlink()
     path.touch()
@@ -418,6 +422,12 @@ def test_another_damaged_file(
     damage: Callable[[Path], None],
 ) -> None:
     test_a_damaged_file(tmp_path, uninterrupted, nearly_finished, file, warning, damage)
+
+
+def test_half_an_event(tmp_path: Path, uninterrupted: Path, nearly_finished: Path) -> None:
+    fault = r"Line \d+ of .*events.jsonl is an event 'round' without a proper 'round'"
+    with pytest.warns(UserWarning, match=fault):  # the comparison reads the record, too
+        test_a_damaged_file(tmp_path, uninterrupted, nearly_finished, "events.jsonl", fault, _add_half_an_event)
 
 
 def test_nothing_is_left_to_go_on_from(tmp_path: Path, nearly_finished: Path) -> None:

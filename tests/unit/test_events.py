@@ -1,4 +1,8 @@
 import csv
+import json
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -28,6 +32,39 @@ def test_a_damaged_line_elsewhere_is_left_out_and_named(tmp_path: Path, damage: 
     path.write_bytes(b'{"event": "start"}\n' + damage + b'\n{"event": "finish"}\n')
     with pytest.warns(UserWarning, match="Line 2 of"):
         assert [event["event"] for event in read_events(path)] == ["start", "finish"]
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ("[1]", "is no event"),
+        ('{"event": ["round"]}', "is no event"),
+        ('{"event": "round"}', "is an event 'round' without a proper 'round'"),
+        ('{"event": "round", "round": "3"}', "is an event 'round' without a proper 'round'"),
+        ('{"event": "round", "round": 3, "seconds": 1}', "without a proper 'validation_accuracy'"),
+        ('{"event": "standalone"}', "without a proper 'participant'"),
+    ],
+)
+@pytest.mark.parametrize("after", ["", '{"event": "resume"}\n', '{"event": "finish"}\n'])
+def test_an_event_that_lacks_what_it_is_about_is_left_out_and_named(
+    tmp_path: Path, line: str, fault: str, after: str
+) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_text('{"event": "start"}\n' + f"{line}\n{after}")
+    with pytest.warns(UserWarning, match="Line 2 of") as told:
+        events = read_events(path)
+    assert [event["event"] for event in events] == ["start", *([json.loads(after)["event"]] if after else [])]
+    (warning,) = told
+    assert re.search(f"Line 2 of {path} .*{fault} and was left out", str(warning.message))
+
+
+def test_a_left_out_line_is_named_once_however_often_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_text('{"event": "round"}\n')
+    code = f"from pathlib import Path; from aequa_lightning.events import read_events; path = Path({str(path)!r})"
+    lines = f"{code}\nread_events(path)\nread_events(path)\n"
+    told = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, check=True).stderr
+    assert told.count("Line 1 of") == 1
 
 
 def test_not_finite_is_refused_and_nothing_written(tmp_path: Path) -> None:
