@@ -82,9 +82,9 @@ def job_script(job: Job, options: Sequence[str] = (), *, written_by: str) -> str
         command += [shlex.join(options)]
     ending = _REQUEUE.format(job=_ARRAY_TASK if sweep else "$SLURM_JOB_ID") if job.requeue else ""
     return _SCRIPT.format(
-        written_by=written_by,
+        written_by=written_by.replace("\n", "\n# "),
         about=_SWEEP if sweep else _FIT,
-        requests="\n".join(f"#SBATCH --{key}={value}" if value else f"#SBATCH --{key}" for key, value in requests),
+        requests="\n".join(f"#SBATCH --{request}" for request in requests),
         prepare=f"{job.prepare}\n" if job.prepare else "",
         # The cores are not handed on by themselves.
         command=" \\\n    ".join([f"srun --wait={PATIENCE} --cpus-per-task={job.cpus_per_process}", *command]),
@@ -140,8 +140,8 @@ fi
 _ARRAY_TASK = "${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}"
 
 
-def _requests(job: Job, *, sweep: bool) -> list[tuple[str, str | int | None]]:
-    """Return what the head of the script asks for, in order: options of sbatch and their values."""
+def _requests(job: Job, *, sweep: bool) -> list[str]:
+    """Return what the head of the script asks for, in order: options of sbatch, with their values."""
     wanted: list[tuple[str, str | int | None]] = [
         ("job-name", job.name),
         ("partition", job.partition),
@@ -157,8 +157,18 @@ def _requests(job: Job, *, sweep: bool) -> list[tuple[str, str | int | None]]:
         # Started again, a job goes on writing where it stopped.
         ("open-mode", "append"),
     ]
-    flags: list[tuple[str, str | int | None]] = [("requeue" if job.requeue else "no-requeue", "")]
-    return [(key, value) for key, value in wanted if value is not None] + flags
+    requests = [f"{key}={_quoted(str(value))}" for key, value in wanted if value is not None]
+    return [*requests, "requeue" if job.requeue else "no-requeue"]
+
+
+def _quoted(value: str) -> str:
+    r"""Return a value as sbatch reads it in a script: as a shell would, but a backslash escapes within quotes too.
+
+    Example:
+        >>> print(_quoted("my run"), _quoted(r"a\b"), _quoted("USR1@120"))
+        'my run' 'a\\b' USR1@120
+    """
+    return shlex.quote(value.replace("\\", "\\\\"))
 
 
 def _fit_command(job: Job) -> list[str]:
@@ -187,6 +197,12 @@ def _is_sweep(config: str) -> bool:
 
 
 def _check(job: Job, *, sweep: bool) -> None:
+    for key in ("run_dir", "name", "time", "partition", "account"):
+        text = getattr(job, key)
+        if text is not None and not text.strip():
+            raise InputError(f"--{key} {text!r} is empty; give a value, or leave it out.")
+        if text is not None and key != "run_dir" and len(text.splitlines()) > 1:
+            raise InputError(f"--{key} {text!r} has several lines, but sbatch reads one; give one line.")
     numbers = ("nodes", "processes_per_node", "gpus_per_node", "cpus_per_process", "array", "notice")
     for key in numbers:
         value = getattr(job, key)

@@ -125,6 +125,34 @@ def test_a_job_is_submitted(capsys: pytest.CaptureFixture[str]) -> None:
     assert submitted.splitlines()[2:] == _script(capsys, "--config", DIGITS).splitlines()[2:]
 
 
+@pytest.mark.parametrize("name", ["my run", "it's #1", '"a"', r"a\b", "$HOME", "plain"])
+def test_sbatch_reads_the_values_that_were_given(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    script = _script(capsys, "--config", DIGITS, "--name", name, "--partition", name)
+    requests = [word for line in script.splitlines() if line.startswith("#SBATCH") for word in _read_by_sbatch(line)]
+    assert f"--job-name={name}" in requests
+    assert f"--partition={name}" in requests
+    assert all(word.startswith("--") for word in requests)
+
+
+def _read_by_sbatch(line: str) -> list[str]:
+    """Read a line as `_get_argument` of Slurm's src/sbatch/opt.c does: backslashes escape within all quotes."""
+    reader = shlex.shlex(line.removeprefix("#SBATCH"), posix=True, punctuation_chars=False)
+    reader.whitespace_split, reader.escapedquotes = True, "'\""
+    return list(reader)
+
+
+def test_a_preparation_of_several_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    prepare = "touch module\ntouch venv\n#SBATCH --time=1"
+    script = _script(capsys, "--config", DIGITS, "--prepare", prepare)
+    subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+    head = script[: script.index("#SBATCH --job-name")].splitlines()
+    assert all(line.startswith("# ") for line in head[1:])
+    assert f"\n{prepare}\n\nsrun" in script
+    assert _run(script) == 0
+    assert Path("module").exists()
+    assert Path("venv").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -133,6 +161,10 @@ def test_a_job_is_submitted(capsys: pytest.CaptureFixture[str]) -> None:
         (["--config", DIGITS, "--gpus_per_node", 4, "--processes_per_node", 2], "a process has one GPU"),
         (["--config", DIGITS, "--array", 3], "--array 3 divides a sweep"),
         (["--config", "sweep.yaml", "--nodes", 2], "divided with --array"),
+        (["--config", DIGITS, "--time", ""], "--time '' is empty"),
+        (["--config", DIGITS, "--name", " "], "--name ' ' is empty"),
+        (["--config", DIGITS, "--run_dir", ""], "--run_dir '' is empty"),
+        (["--config", DIGITS, "--account", "a\nb"], "--account 'a\\nb' has several lines"),
         (["--config", DIGITS, "--submit"], "sbatch refuses the job: no such partition"),
     ],
 )
