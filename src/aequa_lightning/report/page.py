@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from scipy.stats import pearsonr
 
 from aequa_lightning.errors import InputError
-from aequa_lightning.files import write_atomically
+from aequa_lightning.files import is_full_disk, write_atomically
 from aequa_lightning.report import glossary, words
 from aequa_lightning.report.comparison import COMPARISONS, run_names
 from aequa_lightning.report.reading import read_run
@@ -35,6 +35,7 @@ def build_report(run_dirs: Sequence[Path], *, output: Path | None = None) -> Pat
 
     Raises:
         InputError: When there is no run, a folder is none, or the page cannot be written.
+        OSError: The disk is full; it names the file.
     """
     folders = [Path(folder) for folder in run_dirs]
     if not folders:
@@ -57,7 +58,11 @@ def build_report(run_dirs: Sequence[Path], *, output: Path | None = None) -> Pat
                     write_atomically(figures / f"{picture.name}.{format}", drawn(picture.figure, format))
             write_atomically(page, content.encode())
         except OSError as error:
-            raise InputError(f"The report cannot be written to {page} ({error}); give another --output.") from error
+            if is_full_disk(error):
+                raise
+            raise InputError(
+                f"The report cannot be written to {page} ({error}); give another place to `aequa report --output`."
+            ) from error
     return page
 
 

@@ -1,6 +1,7 @@
 """The page: self-contained, complete, honest about what is missing, small."""
 
 import re
+import resource
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -9,6 +10,7 @@ from pathlib import Path
 import matplotlib
 import pytest
 
+from aequa_lightning.__main__ import main
 from aequa_lightning.errors import InputError
 from aequa_lightning.report import build_report, read_run
 from tests.helpers.fake_run import write_fake_run
@@ -230,8 +232,23 @@ def test_nothing_to_report_on_is_refused() -> None:
 def test_a_page_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     folder = write_started_run(tmp_path / "run")
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="cannot be written"):
+    with pytest.raises(InputError, match=r"cannot be written .* `aequa report --output`"):
         build_report([folder], output=tmp_path / "file" / "page.html")
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_full_disk_is_told_as_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_started_run(tmp_path / "run")
+    former = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, former[1]))
+    try:
+        status = main(["report", "--run_dir", str(folder)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, former)
+    assert status == 1
+    told = capsys.readouterr().err
+    assert f"{folder}/report.html cannot be written: File too large. Make room and try again." in told
+    assert "--output" not in told
 
 
 def test_neither_torch_nor_pyplot_is_loaded() -> None:
