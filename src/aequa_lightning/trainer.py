@@ -40,6 +40,7 @@ from aequa_lightning.collaboration.privacy import Privacy
 from aequa_lightning.collaboration.state import restore
 from aequa_lightning.collaboration.topology import build_fabric, launch
 from aequa_lightning.collaboration.watchdog import watching_itself
+from aequa_lightning.damage import reading
 from aequa_lightning.data import CollaborativeData
 from aequa_lightning.errors import InputError, RunInterrupted
 from aequa_lightning.inference import load_network, measure, write_predictions
@@ -308,7 +309,7 @@ class CollaborativeTrainer:
             mechanism: How to pay this time.
 
         Raises:
-            InputError: The run folder holds no finished run, or another command holds the folder.
+            InputError: The run folder holds no finished run, its curve is damaged, or another command holds the folder.
         """
         with self._holding():
             curve_file = self.plan.run_dir / "allocation.json"
@@ -318,7 +319,8 @@ class CollaborativeTrainer:
                     f"run_dir={str(self.plan.run_dir)!r} holds no finished run; finish it with --ckpt_path last."
                 )
             check_parts(mechanism, self.plan, self.assessment)
-            measured = Measurement.of_allocation(json.loads(curve_file.read_text()))
+            with reading(curve_file):
+                measured = Measurement.of_allocation(json.loads(curve_file.read_bytes()))
             check_state(model, datamodule.participants, state)
             datamodule.prepare_data()
             self._check_signing_key()

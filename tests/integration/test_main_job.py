@@ -233,6 +233,16 @@ def test_allocating_again_gives_the_same_and_another_objective_another(run_dir: 
     assert after["accuracy_by_width"] == before["accuracy_by_width"]
 
 
+def test_torn_files_are_named_with_the_remedy(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torn = copied(run_dir, "torn")
+    for verb, file in (("allocate", "allocation.json"), ("audit", "rewards/manifest.json")):
+        whole = (torn / file).read_bytes()
+        (torn / file).write_bytes(whole[: len(whole) // 2])
+        assert aequa(verb, "--run_dir", torn) == 2
+        assert f"aequa: error: torn/{file} cannot be read" in capsys.readouterr().err
+        (torn / file).write_bytes(whole)
+
+
 def test_the_saved_configuration_repeats_the_run(run_dir: Path) -> None:
     config = yaml.safe_load((run_dir / "config.yaml").read_text())
     assert config["ckpt_path"] is None

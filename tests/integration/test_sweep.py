@@ -178,6 +178,34 @@ def test_options_that_make_no_sense(words: tuple[str, ...]) -> None:
     assert aequa("sweep", "--config", write(), *words) == 2
 
 
+def tear(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:20])
+
+
+def test_a_cell_with_a_damaged_file_runs_again() -> None:
+    words = ("sweep", "--config", write(SMALLER), "--workers=2")
+    assert aequa(*words) == 0
+    whole = figures()
+    damages = {"allocation.json": tear, "allocation.json ": Path.unlink, "result.json": tear, "cell.json": tear}
+    places = [cell(partition, mechanism, 0) for partition in ("even", "skew") for mechanism in ("aequa", "fedavg")]
+    damaged = [place / name.strip() for place, name in zip(places, damages, strict=True)]
+    for path, damage in zip(damaged, damages.values(), strict=True):
+        damage(path)
+    with pytest.warns(UserWarning, match="counts as unfinished") as told:
+        assert aequa(*words) == 0
+    said = [str(warning.message) for warning in told]
+    for path in damaged:
+        assert any(f"counts as unfinished: {path} " in line for line in said)
+        json.loads(path.read_text())
+    assert figures() == whole
+
+
+def test_a_folder_that_cannot_be_written_is_named_by_its_key(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("file").touch()
+    assert aequa("sweep", "--config", write(SMALLER), "--sweep_dir=file/sweep") == 2
+    assert "aequa: error: sweep_dir='file/sweep' cannot be written" in capsys.readouterr().err
+
+
 def send_when_the_next_cell_begins(number: signal.Signals) -> AbstractContextManager[object]:
     """Send this process a signal when one cell has finished and the next has been handed over."""
     hand_over = Worker.give

@@ -2,12 +2,12 @@
 
 import csv
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from aequa_lightning.damage import reading
 from aequa_lightning.errors import InputError
 from aequa_lightning.events import BEGINNINGS, Event, latest_rounds, read_events
 from aequa_lightning.report.run import Allocation, Front, Participant, Round, Run, first_known
@@ -28,15 +28,15 @@ def read_run(folder: Path) -> Run:
     record = folder / "events.jsonl"
     if not record.is_file():
         raise InputError(f"{folder} is no run folder: it has no events.jsonl. Give the `run_dir` of an `aequa fit`.")
-    with _reading(record):
+    with reading(record):
         run = _from_events(folder, _latest_run(read_events(record), record))
-    with _reading(folder / "contributions.csv"):
+    with reading(folder / "contributions.csv"):
         run = _with_scores(run, folder / "contributions.csv")
-    with _reading(folder / "allocation.json"):
+    with reading(folder / "allocation.json"):
         run = _with_allocation(run, folder / "allocation.json")
-    with _reading(folder / "frontier.json"):
+    with reading(folder / "frontier.json"):
         run = _with_front(run, folder / "frontier.json")
-    with _reading(folder / "rewards" / "manifest.json"):
+    with reading(folder / "rewards" / "manifest.json"):
         run = _with_rewards(run, folder / "rewards" / "manifest.json")
     config = folder / "config.yaml"
     return replace(run, config=config.read_text()) if config.is_file() else run
@@ -165,21 +165,6 @@ def _with_rewards(run: Run, path: Path) -> Run:
         for p in run.participants
     )
     return replace(run, participants=people)
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Turn what a malformed file raises into one sentence about that file."""
-    try:
-        yield
-    except InputError:
-        raise
-    except KeyError as error:
-        raise InputError(f"{path} lacks {error}; write it again with `aequa fit` or `aequa allocate`.") from error
-    except (TypeError, ValueError, AttributeError) as error:
-        raise InputError(
-            f"{path} cannot be read ({error}); write it again with `aequa fit` or `aequa allocate`."
-        ) from error
 
 
 def _by_width(accuracies: Mapping[str, float]) -> dict[float, float]:

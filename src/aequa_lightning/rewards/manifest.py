@@ -5,11 +5,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from aequa_lightning.damage import reading
 from aequa_lightning.errors import InputError
 from aequa_lightning.files import sha256, write_json
 from aequa_lightning.rewards.signing import load_private_key, sign_file, signature_of, verify_file
 
 NAME = "manifest.json"
+
+REMEDY = "`aequa allocate` or `aequa fit --ckpt_path last` writes it again"
+
+# What a reader cannot do without in the row of a reward.
+ROW = ("file", "participant", "width", "sha256")
 
 
 def write_manifest(
@@ -42,14 +48,19 @@ def read_manifest(folder: Path, *, public_key: Path | None = None) -> dict[str, 
         public_key: PEM file of the Ed25519 key that must have signed; None: the signature is not looked at.
 
     Raises:
-        InputError: The manifest is missing, or is not what the owner of the key signed.
+        InputError: The manifest is missing or damaged, or is not what the owner of the key signed.
     """
     path = folder / NAME
     if not path.is_file():
         raise InputError(f"{folder} holds no {NAME}; finish the run first.")
     if public_key is not None:
         verify_file(path, public_key)
-    content: dict[str, Any] = json.loads(path.read_text())
+    with reading(path, REMEDY):
+        content: dict[str, Any] = json.loads(path.read_bytes())
+        missing = [key for key in ("rewards", "downloads") if key not in content]
+        missing += [key for row in content.get("rewards", ()) for key in ROW if key not in row]
+        if missing:
+            raise KeyError(missing[0])
     return content
 
 

@@ -12,7 +12,13 @@ from aequa_lightning.data import CollaborativeData
 from aequa_lightning.errors import InputError
 from aequa_lightning.files import write_json
 from aequa_lightning.sweep.matrix import Cell, Matrix
-from aequa_lightning.sweep.results import forget_failure, write_failure, write_result
+from aequa_lightning.sweep.results import (
+    forget_ending,
+    read_configuration,
+    warn_of_damage,
+    write_failure,
+    write_result,
+)
 
 
 class CellRunner:
@@ -37,7 +43,7 @@ class CellRunner:
             RunInterrupted: A signal stopped it after its state was saved.
         """
         folder, began = self.matrix.run_folder(cell), time.perf_counter()
-        forget_failure(folder)
+        forget_ending(folder)
         write_json(folder / "cell.json", self.matrix.configuration(cell))
         try:
             with (folder / "log.txt").open("a") as log, redirect_stdout(log), redirect_stderr(log):
@@ -89,11 +95,16 @@ def check_cells(matrix: Matrix, cells: Iterable[Cell]) -> None:
 
 
 def _check_unchanged(matrix: Matrix, cell: Cell) -> None:
-    path = matrix.run_folder(cell) / "cell.json"
-    if path.is_file() and json.loads(path.read_text()) != json.loads(json.dumps(matrix.configuration(cell))):
+    folder = matrix.run_folder(cell)
+    try:
+        former = read_configuration(folder)
+    except InputError as error:
+        warn_of_damage(cell, error)
+        return
+    if former is not None and former != json.loads(json.dumps(matrix.configuration(cell))):
         raise InputError(
-            f"cell {cell.name} was run with another configuration, which {path} holds; choose another sweep_dir, or "
-            f"remove {path.parent} to run it anew."
+            f"cell {cell.name} was run with another configuration, which {folder / 'cell.json'} holds; choose another "
+            f"sweep_dir, or remove {folder} to run it anew."
         )
 
 

@@ -42,7 +42,7 @@ def sweep(options: Namespace) -> None:
     # Forked processes must not inherit a pool of threads.
     torch.set_num_threads(1)
     check_cells(matrix, chosen)
-    check_writable(matrix.folder)
+    check_writable(matrix.folder, "sweep_dir")
     if left:
         with CellProgress(console, len(left)) as progress:
             run_cells(

@@ -3,15 +3,19 @@
 import json
 import shutil
 import traceback
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from aequa_lightning.damage import reading
 from aequa_lightning.errors import InputError, RunFailed
 from aequa_lightning.files import write_json
 from aequa_lightning.rewards.fairness import gain_spread, mean_gain, minimum_gain, pearson
 from aequa_lightning.sweep.matrix import Cell, Matrix
+
+REMEDY = "`aequa sweep` runs it again"
 
 
 @dataclass(frozen=True)
@@ -92,12 +96,39 @@ def metrics_of(allocation: Mapping[str, Any]) -> dict[str, float | None]:
 
 
 def read_result(folder: Path, cell: Cell) -> Result | None:
-    """Return the result of a cell, or None while it has none."""
-    path = folder / "result.json"
+    """Return the result of a cell, or None while it has none; with a damaged file it counts as unfinished."""
+    path, allocation = folder / "result.json", folder / "allocation.json"
     if not path.is_file():
         return None
-    allocation = json.loads((folder / "allocation.json").read_text())
-    return Result(cell, metrics_of(allocation), json.loads(path.read_text())["seconds"])
+    try:
+        read_configuration(folder)
+        with reading(path, REMEDY):
+            seconds = float(json.loads(path.read_bytes())["seconds"])
+        with reading(allocation, REMEDY):
+            metrics = metrics_of(json.loads(allocation.read_bytes()))
+    except InputError as error:
+        warn_of_damage(cell, error)
+        return None
+    return Result(cell, metrics, seconds)
+
+
+def read_configuration(folder: Path) -> Any | None:
+    """Return what a cell was run with; None while it has not begun.
+
+    Raises:
+        InputError: The file is damaged.
+    """
+    path = folder / "cell.json"
+    if not path.is_file():
+        return None
+    with reading(path, REMEDY):
+        return json.loads(path.read_bytes())
+
+
+def warn_of_damage(cell: Cell, error: InputError) -> None:
+    """Say which file of a cell is damaged."""
+    # Always from this place: the same is said once.
+    warnings.warn(f"cell {cell.name} counts as unfinished: {error}", stacklevel=1)
 
 
 def read_results(matrix: Matrix) -> list[Result]:
@@ -131,6 +162,7 @@ def write_failure(folder: Path, error: Exception | str) -> str:
     return message.splitlines()[0]
 
 
-def forget_failure(folder: Path) -> None:
-    """Remove the note of a failure."""
-    (folder / "failure.json").unlink(missing_ok=True)
+def forget_ending(folder: Path) -> None:
+    """Remove what says how a cell has ended: it begins again."""
+    for name in ("failure.json", "result.json"):
+        (folder / name).unlink(missing_ok=True)

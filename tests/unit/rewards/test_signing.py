@@ -36,7 +36,8 @@ def public_key() -> Path:
     Path("rewards").mkdir()
     Path("rewards/a.ckpt").write_bytes(b"abc")
     digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # of "abc", FIPS 180-4
-    write_manifest(Path("rewards"), [{"file": "a.ckpt", "sha256": digest}], {}, signing_key=private)
+    row = {"file": "a.ckpt", "participant": "a", "width": 1.0, "sha256": digest}
+    write_manifest(Path("rewards"), [row], {}, signing_key=private)
     return Path("ours-public.pem")
 
 
