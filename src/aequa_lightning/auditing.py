@@ -11,7 +11,7 @@ from torch import Tensor
 
 from aequa_lightning.checks import check_parameters
 from aequa_lightning.collaboration.checkpoint import load_last, load_round
-from aequa_lightning.collaboration.payable import load_payable, load_vector
+from aequa_lightning.collaboration.payable import check_paid, load_payable, load_vector
 from aequa_lightning.errors import InputError
 from aequa_lightning.events import Event, latest_rounds, read_events
 from aequa_lightning.files import write_json
@@ -35,11 +35,13 @@ def audit_run(run_dir: Path, model: SlimmableClassifier, *, public_key: Path | N
         Whether every file holds exactly what was earned.
 
     Raises:
-        InputError: The run folder holds no finished run, or its manifest is not what was signed.
+        InputError: The run folder holds no finished run, or one that was prolonged and has not paid since, or its
+            manifest is not what was signed.
     """
     manifest, state = read_manifest(run_dir / "rewards", public_key=public_key), load_last(run_dir / "checkpoints")
     if state is None:
         raise InputError(f"run_dir={str(run_dir)!r} holds no checkpoint to compare with; finish the run first.")
+    check_paid(run_dir, manifest["round"], state)
     check_parameters(model, state)
     rounds = [
         event for event in latest_rounds(read_events(run_dir / "events.jsonl")) if event["round"] <= state["round"]

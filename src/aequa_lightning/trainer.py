@@ -34,6 +34,7 @@ from aequa_lightning.collaboration.hooks import CollaborationCallback
 from aequa_lightning.collaboration.local_work import LocalWork
 from aequa_lightning.collaboration.optimizers import check_schedule
 from aequa_lightning.collaboration.participation import Participation
+from aequa_lightning.collaboration.payable import check_paid
 from aequa_lightning.collaboration.plan import Plan
 from aequa_lightning.collaboration.precision import warn_of_slow_precision
 from aequa_lightning.collaboration.privacy import Privacy
@@ -320,8 +321,15 @@ class CollaborativeTrainer:
                 )
             check_parts(mechanism, self.plan, self.assessment)
             with reading(curve_file):
-                measured = Measurement.of_allocation(json.loads(curve_file.read_bytes()))
+                content = json.loads(curve_file.read_bytes())
+                paid_after, measured = content["round"], Measurement.of_allocation(content)
             check_state(model, datamodule.participants, state)
+            check_paid(self.plan.run_dir, paid_after, state)
+            if state["round"] < self.plan.max_rounds:
+                raise InputError(
+                    f"run_dir={str(self.plan.run_dir)!r} stands after round {state['round']} of "
+                    f"trainer.max_rounds={self.plan.max_rounds}; finish it with --ckpt_path last."
+                )
             datamodule.prepare_data()
             self._check_signing_key()
             rewards = self._rewards(mechanism)

@@ -100,3 +100,35 @@ def test_a_hang_while_data_are_read_ends_too(tmp_path: Path, monkeypatch: pytest
     status, errors = run_command(None, functools.partial(aequa, *words))
     assert status == 1
     assert "rank 0 hangs: it has not computed for longer than trainer.timeout_minutes, in set-up" in errors
+
+
+@pytest.mark.parametrize(
+    ("phase", "round", "options", "message"),
+    [
+        ("training", 3, TOGETHER, "was paid after round 2, but its last checkpoint is of round 3"),
+        ("training alone", None, (), "stands after round 2 of trainer.max_rounds=4"),
+    ],
+)
+def test_a_prolonged_run_that_was_interrupted_is_not_taken_for_a_finished_one(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    phase: str,
+    round: int | None,
+    options: tuple[str, ...],
+    message: str,
+) -> None:
+    run_dir = fit(tmp_path / "run", *options, rounds=2)
+    words = (*small(run_dir, rounds=4), *options, "--ckpt_path", "last")
+    status, errors = run_command(Fault(tell(signal.SIGTERM), phase, 0, round), functools.partial(aequa, *words))
+    assert status == 75, errors
+    rewards = {path: path.read_bytes() for path in (run_dir / "rewards").iterdir()}
+    capsys.readouterr()
+    # Where no round was added, its files are still those of its last checkpoint.
+    for verb in ("allocate", "audit") if round else ("allocate",):
+        assert aequa(verb, "--run_dir", run_dir) == 2
+        told = f"aequa: error: run_dir='{run_dir}' {message}; finish it with --ckpt_path last.\n"
+        assert capsys.readouterr().err.endswith(told)
+    assert {path: path.read_bytes() for path in rewards} == rewards
+    assert aequa(*words) == 0
+    for verb in ("allocate", "audit"):
+        assert aequa(verb, "--run_dir", run_dir) == 0

@@ -131,6 +131,7 @@ def describe_rewards(
 
 
 def describe_allocation(
+    number: int,
     names: Sequence[str],
     contributions: Sequence[float],
     allocation: Allocation,
@@ -143,6 +144,7 @@ def describe_allocation(
     """Return the content of ``allocation.json``; gains are over what each participant reaches alone.
 
     Args:
+        number: The round after which was paid.
         names: The participants, N of them.
         contributions: What they were paid for, (N,).
         allocation: What they receive.
@@ -168,6 +170,7 @@ def describe_allocation(
         gains["cgs"] = gain_spread(standalone, allocation.accuracies)
         gains["minimum_gain"] = minimum_gain(standalone, allocation.accuracies)
     return {
+        "round": number,
         "objective": allocation.objective,
         "slope": allocation.slope,
         "widths": allocation.curve.widths.tolist(),

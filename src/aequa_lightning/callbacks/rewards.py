@@ -117,7 +117,9 @@ class Rewards(CollaborationCallback):
             )
             write_contributions(run, measures, self.measures.remarks())
             downloads = digests(run.plan.run_dir, rounds=run.round)
-            write_manifest(run.plan.run_dir / "rewards", manifest, downloads, signing_key=self.signing_key)
+            write_manifest(
+                run.plan.run_dir / "rewards", manifest, downloads, number=run.round, signing_key=self.signing_key
+            )
             drawn = self.mechanism.resample(
                 contributions,
                 [right.tolist() for right in correct],
@@ -128,6 +130,7 @@ class Rewards(CollaborationCallback):
             if run.standalone is not None:
                 standalone_test = [result.test_accuracy for result in run.standalone.all]
             content = describe_allocation(
+                run.round,
                 run.data.names,
                 contributions,
                 allocation,

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 from torch.nn.utils import vector_to_parameters
+
+from aequa_lightning.errors import InputError
 
 if TYPE_CHECKING:
     from aequa_lightning.training import SlimmableClassifier
@@ -24,6 +27,27 @@ class Payable:
 
     parameters: Tensor | None = None
     models: Tensor | None = None
+
+
+def check_paid(run_dir: Path, number: int, state: Mapping[str, Any]) -> None:
+    """Prove that a run has paid for its last round: one that was prolonged may not have done so yet.
+
+    Args:
+        run_dir: The run folder.
+        number: The round after which it paid.
+        state: Its last checkpoint.
+
+    Raises:
+        InputError: It has paid after another one.
+
+    Example:
+        >>> check_paid(Path("demo"), 6, {"round": 6})
+    """
+    if number != state["round"]:
+        raise InputError(
+            f"run_dir={str(run_dir)!r} was paid after round {number}, but its last checkpoint is of round "
+            f"{state['round']}; finish it with --ckpt_path last."
+        )
 
 
 def load_payable(model: SlimmableClassifier, state: Mapping[str, Any]) -> None:

@@ -19,7 +19,12 @@ ROW = ("file", "participant", "width", "sha256")
 
 
 def write_manifest(
-    folder: Path, rows: Sequence[dict[str, Any]], downloads: Mapping[str, str], *, signing_key: Path | None = None
+    folder: Path,
+    rows: Sequence[dict[str, Any]],
+    downloads: Mapping[str, str],
+    *,
+    number: int,
+    signing_key: Path | None = None,
 ) -> None:
     """Write the manifest, and its signature if there is a key.
 
@@ -27,6 +32,7 @@ def write_manifest(
         folder: The ``rewards`` folder.
         rows: One for each participant.
         downloads: SHA-256 of every recorded download of the rounds, by file.
+        number: The round after which was paid.
         signing_key: PEM file of an Ed25519 key; None: the manifest is not signed.
 
     Raises:
@@ -35,7 +41,7 @@ def write_manifest(
     key = None if signing_key is None else load_private_key(signing_key)
     # A signature of another content must not outlive it.
     signature_of(folder / NAME).unlink(missing_ok=True)
-    write_json(folder / NAME, {"rewards": list(rows), "downloads": dict(downloads)})
+    write_json(folder / NAME, {"round": number, "rewards": list(rows), "downloads": dict(downloads)})
     if key is not None:
         sign_file(folder / NAME, key)
 
@@ -57,7 +63,7 @@ def read_manifest(folder: Path, *, public_key: Path | None = None) -> dict[str, 
         verify_file(path, public_key)
     with reading(path, REMEDY):
         content: dict[str, Any] = json.loads(path.read_bytes())
-        missing = [key for key in ("rewards", "downloads") if key not in content]
+        missing = [key for key in ("round", "rewards", "downloads") if key not in content]
         missing += [key for row in content.get("rewards", ()) for key in ROW if key not in row]
         if missing:
             raise KeyError(missing[0])

@@ -15,9 +15,9 @@ from aequa_lightning.rewards.manifest import read_manifest, verify_reward
         ("{", "cannot be read"),
         ("17", "cannot be read"),
         ("\0\0\0", "cannot be read"),
-        ("{}", "lacks 'rewards'"),
-        ('{"rewards": []}', "lacks 'downloads'"),
-        ('{"rewards": [{"file": "a.ckpt", "participant": "a", "width": 1}], "downloads": {}}', "lacks 'sha256'"),
+        ("{}", "lacks 'round'"),
+        ('{"round": 1, "rewards": []}', "lacks 'downloads'"),
+        ('{"round": 1, "rewards": [{"file": "a.ckpt", "participant": "a"}], "downloads": {}}', "lacks 'width'"),
     ],
 )
 def test_a_damaged_manifest_is_named_with_the_remedy(text: str, fault: str) -> None:

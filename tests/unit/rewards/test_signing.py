@@ -37,7 +37,7 @@ def public_key() -> Path:
     Path("rewards/a.ckpt").write_bytes(b"abc")
     digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # of "abc", FIPS 180-4
     row = {"file": "a.ckpt", "participant": "a", "width": 1.0, "sha256": digest}
-    write_manifest(Path("rewards"), [row], {}, signing_key=private)
+    write_manifest(Path("rewards"), [row], {}, number=1, signing_key=private)
     return Path("ours-public.pem")
 
 
@@ -46,7 +46,8 @@ def test_what_was_signed_is_accepted(public_key: Path) -> None:
     verify_reward(Path("rewards/a.ckpt"), public_key=public_key)
     # The same content has the same signature: a run that is repeated writes the same files.
     before = Path("rewards/manifest.sig").read_bytes()
-    write_manifest(Path("rewards"), read_manifest(Path("rewards"))["rewards"], {}, signing_key=Path("ours.pem"))
+    rows = read_manifest(Path("rewards"))["rewards"]
+    write_manifest(Path("rewards"), rows, {}, number=1, signing_key=Path("ours.pem"))
     assert Path("rewards/manifest.sig").read_bytes() == before
     assert len(before) == 64
 
@@ -62,7 +63,7 @@ def test_changed_files_another_key_and_missing_signatures_are_refused(public_key
     with pytest.raises(InputError, match="SHA-256 differs"):
         verify_reward(Path("rewards/a.ckpt"), public_key=public_key)
     # Written anew without a key, it does not keep the signature of what it was.
-    write_manifest(Path("rewards"), read_manifest(Path("rewards"))["rewards"], {})
+    write_manifest(Path("rewards"), read_manifest(Path("rewards"))["rewards"], {}, number=1)
     with pytest.raises(InputError, match="is not signed"):
         read_manifest(Path("rewards"), public_key=public_key)
     Path("rewards/manifest.json").unlink()
