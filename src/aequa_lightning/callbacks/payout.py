@@ -17,6 +17,7 @@ from aequa_lightning.rewards.allocation import Allocation
 from aequa_lightning.rewards.checkpoint import export_program, save_reward
 from aequa_lightning.rewards.fairness import gain_spread, mean_gain, minimum_gain, pearson
 from aequa_lightning.rewards.frontier import Frontier
+from aequa_lightning.rewards.manifest import remove_manifest
 from aequa_lightning.rewards.uncertainty import Resampled
 
 # Level of the intervals of resampled figures.
@@ -39,6 +40,10 @@ def write_rewards(
     Returns:
         Validation and test accuracy of each participant's network, (N,) each, the same on all processes.
     """
+    if run.is_global_zero:
+        remove_manifest(run.plan.run_dir / "rewards")
+    # Nobody overwrites a file that a manifest still describes: whoever is killed leaves none.
+    run.fabric.barrier()
     network, parts = run.classifier.network, (run.data.validation(), run.data.test())
     correct = torch.zeros(len(parts), len(widths), dtype=torch.int64)
     packages = _packages(run, widths)

@@ -116,10 +116,6 @@ class Rewards(CollaborationCallback):
                 run, given, layers=measured.layers, validation=validation, test=test, programs=self.programs
             )
             write_contributions(run, measures, self.measures.remarks())
-            downloads = digests(run.plan.run_dir, rounds=run.round)
-            write_manifest(
-                run.plan.run_dir / "rewards", manifest, downloads, number=run.round, signing_key=self.signing_key
-            )
             drawn = self.mechanism.resample(
                 contributions,
                 [right.tolist() for right in correct],
@@ -144,6 +140,11 @@ class Rewards(CollaborationCallback):
             if standalone is not None:
                 front = self.mechanism.frontier(standalone, measured.accuracy)
                 write_json(run.plan.run_dir / "frontier.json", describe_frontier(front, content))
+            downloads = digests(run.plan.run_dir, rounds=run.round)
+            # Last of all: whoever finds it finds the whole payout.
+            write_manifest(
+                run.plan.run_dir / "rewards", manifest, downloads, number=run.round, signing_key=self.signing_key
+            )
             errors = self.measures.standard_errors()
             run.record("contributions", measures=measures, errors=errors, paid_by=self.mechanism.contribution)
         return allocation

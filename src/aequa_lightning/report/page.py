@@ -112,12 +112,14 @@ def _environment() -> Environment:
 
 
 def _interruption(run: Run) -> str | None:
-    """Say how a run that has not finished ended; None for a finished one."""
+    """Say how a run or its payout ended that has not finished; None for a finished one."""
     if run.ending is None:
         done = f"round {len(run.rounds)} of {run.start['max_rounds']}"
         return f"No end is recorded after {done}: the run is going on, or it was killed."
     if run.ending["event"] == "stop":
         return f"Stopped by {run.ending['signal']} after round {run.ending['round']} of {run.start['max_rounds']}."
+    if run.half_paid:
+        return "The payout is unfinished, for rewards/manifest.json is missing; aequa allocate writes it again."
     return None
 
 

@@ -152,7 +152,8 @@ def _with_front(run: Run, path: Path) -> Run:
 
 def _with_rewards(run: Run, path: Path) -> Run:
     if not path.is_file():
-        return run
+        # A cell of a sweep has no such folder any more.
+        return replace(run, half_paid=path.parent.is_dir())
     files = {reward["participant"]: reward for reward in json.loads(path.read_text())["rewards"]}
     people = tuple(
         replace(

@@ -88,7 +88,7 @@ class Run:
     ``start`` is the record's first event as it stands: versions, machine, data and model. ``scores`` maps a
     contribution estimator to one value a participant, ``gates`` the name of whoever the gates caught to the reason, or
     None where there were no gates. ``ending`` is the ``finish`` or ``stop`` event, or None for a run that is going on
-    or was killed.
+    or was killed. ``half_paid`` says whether there are rewards without a manifest: their payout has not ended.
     """
 
     folder: Path
@@ -97,6 +97,7 @@ class Run:
     rounds: tuple[Round, ...]
     resumes: int = 0
     ending: Mapping[str, Any] | None = None
+    half_paid: bool = False
     paid_by: str | None = None
     scores: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     gates: Mapping[str, str] | None = None

@@ -46,6 +46,16 @@ def write_manifest(
         sign_file(folder / NAME, key)
 
 
+def remove_manifest(folder: Path) -> None:
+    """Remove the manifest and its signature: without them a payout is unfinished.
+
+    Args:
+        folder: The ``rewards`` folder; it may be missing.
+    """
+    for path in (folder / NAME, signature_of(folder / NAME)):
+        path.unlink(missing_ok=True)
+
+
 def read_manifest(folder: Path, *, public_key: Path | None = None) -> dict[str, Any]:
     """Return the content of a manifest, verified if there is a key.
 
@@ -58,7 +68,7 @@ def read_manifest(folder: Path, *, public_key: Path | None = None) -> dict[str, 
     """
     path = folder / NAME
     if not path.is_file():
-        raise InputError(f"{folder} holds no {NAME}; finish the run first.")
+        raise InputError(f"{folder} holds no {NAME}, so its payout is unfinished; {REMEDY}.")
     if public_key is not None:
         verify_file(path, public_key)
     with reading(path, REMEDY):
@@ -71,16 +81,20 @@ def read_manifest(folder: Path, *, public_key: Path | None = None) -> dict[str, 
 
 
 def verify_reward(path: Path, *, public_key: Path | None = None) -> None:
-    """Compare a reward file with the manifest beside it; without a key, a manifest need not be there.
+    """Compare a reward file with the manifest beside it.
+
+    Without a key the manifest need not be there, but where the file lies in the folder of its run.
 
     Args:
         path: The reward file.
         public_key: PEM file of the Ed25519 key that must have signed the manifest.
 
     Raises:
-        InputError: The file is not the one that the manifest describes, or the manifest is not what was signed.
+        InputError: The file is not the one that the manifest describes, or the manifest is not what was signed, or the
+            run has not written it yet.
     """
-    if public_key is None and not path.with_name(NAME).is_file():
+    in_its_run = (path.absolute().parent.parent / "events.jsonl").is_file()
+    if public_key is None and not in_its_run and not path.with_name(NAME).is_file():
         return
     digests = {row["file"]: row["sha256"] for row in read_manifest(path.parent, public_key=public_key)["rewards"]}
     if path.name not in digests and public_key is not None:
