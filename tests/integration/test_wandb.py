@@ -14,7 +14,7 @@ import wandb
 import yaml
 
 from aequa_lightning.callbacks.wandb import WandbDashboard
-from tests.helpers.command import REPOSITORY, aequa, events, small
+from tests.helpers.command import REPOSITORY, TOGETHER, aequa, events, small
 from tests.helpers.faults import run_command
 from tests.helpers.wandb_file import WandbRun, read_runs
 
@@ -183,3 +183,11 @@ def test_without_a_login_the_message_names_the_remedy(
     monkeypatch.setenv("HOME", str(tmp_path))
     assert aequa(*small(Path("run")), WANDB) == 2
     assert "WANDB_MODE=offline" in capsys.readouterr().err
+
+
+def test_a_run_in_which_nobody_trains_alone_has_its_tables_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    assert aequa(*small(Path("run"), rounds=1), *TOGETHER, WANDB) == 0
+    (run,) = read_runs(Path("run"))
+    columns, rows = run.table("contributions")
+    assert {row[columns.index("standalone_accuracy")] for row in rows} == {None}

@@ -192,7 +192,7 @@ def _tables(folder: Path) -> dict[str, Any]:
     """Read the tables of a paid run, and the picture of its fairness."""
     with (folder / "contributions.csv").open(newline="") as file:
         contributions = [
-            {column: text if column in WORDS else float(text) for column, text in row.items()}
+            {column: text if column in WORDS else None if text == "" else float(text) for column, text in row.items()}
             for row in csv.DictReader(file)
         ]
     people = json.loads((folder / "allocation.json").read_text())["participants"]
