@@ -4,6 +4,7 @@ import copy
 import importlib.util
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import permutations
 from types import SimpleNamespace
 from typing import cast
@@ -17,11 +18,13 @@ from torch.nn import functional
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from torch.utils.data import TensorDataset
 
+from aequa_lightning.callbacks import valuation
 from aequa_lightning.callbacks.measures import Assessment, Measures
 from aequa_lightning.callbacks.valuation import validation_gradient
 from aequa_lightning.collaboration import exchange
 from aequa_lightning.collaboration.engine import Collaboration
 from aequa_lightning.collaboration.hooks import RoundResult
+from aequa_lightning.collaboration.participation import Participation
 from aequa_lightning.collaboration.topology import Topology
 from aequa_lightning.contributions import accuracy, games, update_cosines
 from aequa_lightning.errors import InputError
@@ -327,3 +330,155 @@ def test_nothing_of_the_model_is_changed_by_measuring(run: Collaboration, honest
     before = parameters_to_vector(run.classifier.parameters()).clone()
     measures.end_round(run, result)
     assert torch.equal(parameters_to_vector(run.classifier.parameters()), before)
+
+
+def _normalised(values: Tensor) -> Tensor:
+    return values.clamp(min=0) / values.clamp(min=0).sum()
+
+
+@pytest.mark.parametrize(
+    ("name", "decay", "threshold"), [("cffl", 0.5, 2 / 3), ("rffl", 0.95, 0.0), ("cosine", 0.95, 0.0)]
+)
+def test_reputations_are_carried_along_as_their_sources_say(
+    run: Collaboration, honest: Tensor, finish: Finish, name: str, decay: float, threshold: float
+) -> None:
+    run.standalone = None
+    measures = Measures(run, Assessment(("cffl", "rffl", "cosine")), paid_by="standalone")
+    values, left = torch.full((5,), 0.2, dtype=torch.float64), torch.ones(5, dtype=torch.float64)
+    for updates in (honest, honest.roll(1, dims=1)):
+        scores = torch.tensor(_scores(_round(measures, run, finish, updates), name), dtype=torch.float64)
+        kept = decay if run.round > 1 else 0.0
+        values = _normalised(left * (kept * values + (1 - kept) * scores))
+        # Below the threshold one leaves, RFFL only after ten rounds.
+        left = left * (values >= threshold / left.sum())
+        values = _normalised(left * values)
+    assert measures.values(run)[name] == pytest.approx(values.tolist())
+
+
+def test_the_class_wise_cosine_is_a_moving_average(run: Collaboration, honest: Tensor, finish: Finish) -> None:
+    run.standalone = None
+    measures = Measures(run, Assessment(("class_cosine",)), paid_by="standalone")
+    first, second = (
+        torch.tensor(_scores(_round(measures, run, finish, updates), "class_cosine"))
+        for updates in (honest, honest.roll(1, dims=1))
+    )
+    assert measures.values(run)["class_cosine"] == pytest.approx((0.9 * first + 0.1 * second).tolist())
+
+
+def test_nobody_leaves_rffl_in_the_first_ten_rounds(run: Collaboration, honest: Tensor, finish: Finish) -> None:
+    measures = Measures(run, Assessment(("rffl",), gates=False), paid_by="standalone")
+    honest[0] = -honest[0]
+    for number in range(1, 13):
+        _round(measures, run, finish, honest)
+        remaining = measures.state_dict()["totals"]["rffl"]["remaining"]
+        assert remaining == [number <= 10, True, True, True, True]
+
+
+def test_an_absent_participant_keeps_its_standing_and_a_caught_one_does_not(
+    run: Collaboration, honest: Tensor, finish: Finish
+) -> None:
+    run.standalone = None
+    measures = Measures(run, Assessment(("class_cosine",)), paid_by="standalone")
+    before = _scores(_round(measures, run, finish, honest), "class_cosine")
+    # The second's update is not finite; the third one was never asked.
+    measures.start_round(run)
+    run.server.updates = {index: honest[index].roll(1) for index in (0, 3, 4)}
+    assert not measures.screen_round(run, [0, 3, 4], [1])
+    result = finish(honest.roll(1, dims=1), refused=(1, 2))
+    measures.end_round(run, result)
+    values = measures.values(run)["class_cosine"]
+    assert values[1] == pytest.approx(0.9 * before[1])
+    assert values[2] == pytest.approx(before[2])
+
+
+def test_whoever_never_took_part_is_worth_nothing(run: Collaboration, honest: Tensor, finish: Finish) -> None:
+    run.standalone = None
+    measures = Measures(run, Assessment(("class_cosine",), gates=False), paid_by="standalone")
+    _round(measures, run, finish, honest, refused=(3,))
+    assert measures.values(run)["class_cosine"][3] == 0
+
+
+def test_a_long_update_of_much_work_passes_and_one_of_little_does_not(
+    run: Collaboration, honest: Tensor, finish: Finish
+) -> None:
+    honest[0] *= 20
+    run.samples = [32 * 20, 32, 32, 32, 32]
+    assert _round(Measures(run, Assessment(), paid_by="cosine"), run, finish, honest).record["gates"] == []
+    run.samples = [32] * 5
+    (told,) = _round(Measures(run, Assessment(), paid_by="cosine"), run, finish, honest).record["gates"]
+    assert told.startswith("a sent an update far longer than its work explains")
+
+
+def test_who_sends_the_last_aggregate_back_is_found_among_those_who_are_left(
+    run: Collaboration, honest: Tensor, finish: Finish
+) -> None:
+    measures = Measures(run, Assessment(), paid_by="standalone")
+    first = _round(measures, run, finish, honest)
+    planted = honest.roll(1, dims=1)
+    planted[4] = first.mean_update.float()
+    _round(measures, run, finish, planted, refused=(0, 1))
+    remarks = measures.remarks()
+    assert remarks is not None
+    assert remarks == ["non-finite in 1 round"] * 2 + ["", "", "replay in 1 round"]
+
+
+def test_steps_are_valued_as_far_as_they_moved_what_few_hold(
+    run: Collaboration, honest: Tensor, finish: Finish
+) -> None:
+    """Of what only the first holds, its own update is the average; so is it where the others are refused."""
+    run.widths = [1.0, 0.5, 0.5, 0.5, 0.5]
+    honest[1:] *= run.holdings.mask(0.5)
+    base = run.parameters.clone()
+    measures = Measures(run, Assessment(("alignment", "loo"), utility="accuracy"), paid_by="standalone")
+    gradient = validation_gradient(run)
+    result = _round(measures, run, finish, honest, refused=(4,))
+    weights = torch.tensor([result.weights[index] for index in range(4)], dtype=torch.float64)
+    held = torch.stack([run.holdings.mask(width) for width in run.widths[:4]]).double()
+    steps = weights[:, None] * honest[:4].double() / (weights @ held)
+    steps = steps * held
+    assert _scores(result, "alignment")[:4] == pytest.approx((-steps @ gradient).tolist())
+    network = run.classifier.network.full.eval()
+    inputs, targets = run.data.validation().tensors
+
+    def worth(moved: Tensor) -> float:
+        vector_to_parameters((base + moved).float(), network.parameters())
+        return accuracy(network(inputs), targets).item()
+
+    whole = worth(steps.sum(dim=0))
+    assert _scores(result, "loo")[:4] == pytest.approx([whole - worth(steps.sum(dim=0) - step) for step in steps])
+
+
+def test_of_a_round_of_chance_everybody_may_be_a_player(run: Collaboration) -> None:
+    run.samples *= 3
+    run.data.participants = 15
+    run.plan = replace(run.plan, participants_per_round=5)
+    Measures(run, Assessment(("beta_shapley",)), paid_by="standalone")
+    run.plan = replace(run.plan, participation=Participation("poisson"))
+    with pytest.raises(InputError, match="15 participants"):
+        Measures(run, Assessment(("beta_shapley",)), paid_by="standalone")
+
+
+def test_a_network_without_rows_of_classes_is_refused_before_any_round(run: Collaboration) -> None:
+    run.data.num_classes = 7
+    with pytest.raises(InputError, match="each of the 7 classes"):
+        Measures(run, Assessment(("class_cosine",)), paid_by="standalone")
+
+
+def test_a_budget_limits_how_many_models_of_coalitions_are_evaluated(
+    run: Collaboration, honest: Tensor, finish: Finish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(games, "EXACT_UP_TO", 4)
+    # Evaluated one at a time, to be counted.
+    monkeypatch.setattr(valuation, "MODELS", 1)
+    seen: list[int] = []
+    evaluate = valuation.model_evaluator
+
+    def counting(*given: object) -> object:
+        inner = evaluate(*given)  # type: ignore[arg-type]
+        return lambda *words: seen.append(len(words[0])) or inner(*words)
+
+    monkeypatch.setattr(valuation, "model_evaluator", counting)
+    for budget in (60, 20):
+        seen.clear()
+        _round(Measures(run, Assessment(("banzhaf",), budget=budget), paid_by="standalone"), run, finish, honest)
+        assert 0 < sum(seen) <= budget

@@ -1,13 +1,15 @@
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from torch import nn
 
-from aequa_lightning.callbacks.payout import describe_frontier, describe_uncertainty
+from aequa_lightning.callbacks.measurement import Measurement
+from aequa_lightning.callbacks.payout import describe_allocation, describe_frontier, describe_uncertainty
 from aequa_lightning.callbacks.scores import head_positions
 from aequa_lightning.collaboration.engine import Collaboration
 from aequa_lightning.errors import InputError
-from aequa_lightning.rewards import Resampled, pareto_front
+from aequa_lightning.rewards import Resampled, allocate_widths, pareto_front
 
 
 def test_intervals_hold_nine_tenths_and_widths_that_were_drawn() -> None:
@@ -46,3 +48,33 @@ def test_the_last_layer_is_found_by_its_rows() -> None:
     assert head_positions(network, 2).tolist() == [[12, 13, 14], [15, 16, 17]]
     with pytest.raises(InputError, match="each of the 7 classes"):
         head_positions(network, 7)
+
+
+def test_gains_are_over_what_each_reaches_alone_whatever_is_paid_for() -> None:
+    contributions, curve = [1.0, 4.0, 9.0], {0.25: 0.6, 0.5: 0.8, 1.0: 0.9}
+    allocation = allocate_widths(contributions, curve, "proportional")
+    alone, alone_test, received_test = [0.3, 0.65, 0.6], [0.31, 0.5, 0.62], [0.58, 0.71, 0.92]
+    content = describe_allocation(
+        ["a", "b", "c"],
+        contributions,
+        allocation,
+        Measurement(curve),
+        standalone=alone,
+        standalone_test=alone_test,
+        received_test=received_test,
+    )
+    gains = allocation.accuracies - alone
+    figures = [content[key] for key in ("mcg", "cgs", "minimum_gain")]
+    assert figures == pytest.approx([gains.mean(), gains.std(), gains.min()])
+    assert content["pearson"] == pytest.approx(stats.pearsonr(contributions, allocation.accuracies).statistic)
+    assert content["pearson_test"] == pytest.approx(stats.pearsonr(alone_test, received_test).statistic)
+    people = content["participants"]
+    assert [person["name"] for person in people] == ["a", "b", "c"]
+    for key, expected in (
+        ("contribution", contributions),
+        ("accuracy", allocation.accuracies),
+        ("gain", gains),
+        ("standalone_test", alone_test),
+        ("test_accuracy", received_test),
+    ):
+        np.testing.assert_array_equal([person[key] for person in people], expected)
