@@ -203,3 +203,23 @@ def test_what_is_out_of_range_is_refused() -> None:
     ):
         with pytest.raises(InputError):
             mechanism(**options)
+
+
+def test_without_a_length_updates_count_by_their_weights() -> None:
+    weights = torch.tensor([0.75, 0.25], dtype=torch.float64)
+    # The mean update is (2.25, 2.5), of which the second has the larger half.
+    delivered = Masking().deliver(TWO, standing([1.0, 0.5], weights=weights))
+    torch.testing.assert_close(delivered, torch.tensor([[2.25, 2.5], [10.0, 12.5]]))
+
+
+def test_an_update_of_length_zero_adds_nothing() -> None:
+    part = layer([[0.0, 0.0]] * 2, [[3.0, 4.0], [0.0, 0.0]], [0.0, 0.0])
+    norms = torch.tensor([5.0, 0.0], dtype=torch.float64)
+    delivered = Masking(length=0.5).deliver(part, standing([1.0, 1.0], [0.5, 0.5], norms=norms))
+    torch.testing.assert_close(delivered, torch.tensor([[0.15, 0.2]] * 2))
+
+
+@pytest.mark.parametrize("rolling", [True, False])
+def test_everybody_receives_what_the_output_is_made_of(rolling: bool) -> None:
+    part = layer([[0.0, 0.0]] * 2, [[3.0, 4.0], [0.0, -2.0]], [1.5, 1.0], place=0)
+    assert Neurons(rolling).deliver(part, standing([1.0, 0.0])).tolist() == [[1.5, 1.0]] * 2

@@ -1,9 +1,13 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
 from aequa_lightning.errors import InputError
 from aequa_lightning.mechanisms import Aequa, AequaTraining, SharedModel, Slimming
 from aequa_lightning.mechanisms.aequa_training import earned_widths
+from aequa_lightning.mechanisms.mechanism import held_allocation
+from aequa_lightning.mechanisms.targets import Relative, Surviving, Tanh
 
 CURVE = {0.25: 0.5, 0.5: 0.7, 0.75: 0.8, 1.0: 0.9}
 
@@ -150,3 +154,78 @@ def test_resampling_scatters_around_the_allocation() -> None:
     assert high - low < 0.1
     assert Aequa(contribution="fedsv", objective="pearson").resample(standalone, correct.tolist(), [], seed=0) is None
     assert SharedModel().resample(standalone, correct.tolist(), list(CURVE), seed=0) is None
+
+
+STEPS = {0.25: 0.7, 0.5: 0.8, 1.0: 0.99}
+
+
+@pytest.mark.parametrize(
+    ("rules", "contributions", "expected"),
+    [
+        ({"pin_top": True}, [0.5, 0.6], [0.5, 1.0]),
+        ({"pin_top": False}, [0.5, 0.6], [0.25, 0.5]),
+        ({"slope": 0.0}, [0.5, 0.6], [1.0, 1.0]),
+        ({"slope": 1.0}, [0.75, 0.98], [0.5, 1.0]),
+        ({"individually_rational": True}, [0.82, 0.98], [1.0, 1.0]),
+        ({"individually_rational": False}, [0.82, 0.98], [0.5, 1.0]),
+    ],
+)
+def test_drawn_anew_the_widths_are_chosen_by_the_rules_of_the_mechanism(
+    rules: dict[str, Any], contributions: list[float], expected: list[float]
+) -> None:
+    mechanism = Aequa(**{"objective": "lexicographic", "resamples": 10, "individually_rational": False, **rules})
+    allocation = mechanism.allocate(contributions, STEPS, standalone=contributions, held=[1.0] * 2)
+    assert allocation.widths.tolist() == expected
+    # So many samples that nothing else is drawn.
+    correct = np.arange(20_000) < 20_000 * np.array(list(STEPS.values()))[:, None]
+    drawn = mechanism.resample(contributions, correct.tolist(), list(STEPS), seed=0)
+    assert drawn is not None
+    assert (drawn.widths == expected).all()
+
+
+def test_drawings_differ_by_their_seed_alone() -> None:
+    correct = (np.random.default_rng(0).random((4, 200)) < np.array(list(CURVE.values()))[:, None]).tolist()
+
+    def gains(seed: int) -> list[float]:
+        drawn = Aequa(resamples=5).resample([0.3, 0.5], correct, list(CURVE), seed=seed)
+        assert drawn is not None
+        return drawn.mcg.tolist()
+
+    assert gains(1) == gains(1) != gains(2)
+
+
+def test_the_front_of_a_mechanism_that_does_not_pin_the_top_has_more_to_choose_from() -> None:
+    pinned, free = (Aequa(pin_top=pin).frontier([0.5, 0.6], STEPS) for pin in (True, False))
+    assert (pinned.widths[:, 1] == 1.0).all()
+    assert free.widths[free.spreads.argmin()].tolist() == [0.25, 0.5]
+
+
+def test_an_accuracy_that_is_deserved_but_for_rounding_is_paid() -> None:
+    # 0.9 - 1 * (0.8 - 0.7) is less than 0.8 in floating point.
+    assert earned_widths([0.7, 0.8], CURVE, slope=1.0, standalone=None)[0] == [0.75, 1.0]
+
+
+def test_slimming_holds_the_share_of_its_target_and_no_less_than_the_smallest_width() -> None:
+    mechanism = Slimming(target=Relative(2.0))
+    held = mechanism.hold([0.1, 0.5, 1.0], {}, standalone=None, smallest=0.125)
+    assert held == pytest.approx([0.125, 0.25, 1.0])
+
+
+def test_negative_contributions_count_as_none() -> None:
+    # A third of an equal share is 0.0622 where the first counts as 0, and less than nothing where it does not.
+    late = Surviving(1 / 3, after=0).shares([-0.5, 0.5, 0.06], round=1, class_counts=[[1]] * 3)
+    assert late.tolist() == [0.0, 1.0, 0.0]
+    assert Tanh().shares([-0.7, 0.5], round=1, class_counts=[[1]] * 2).tolist() == [0.0, 1.0]
+    assert Relative(2.0).shares([-0.7, 1.0, 2.0], round=1, class_counts=[[1]] * 3).tolist() == [0.0, 0.25, 1.0]
+
+
+def test_a_resolution_out_of_range_is_refused_in_training_too() -> None:
+    for resolution in (-0.1, 1.5):
+        with pytest.raises(InputError, match=r"trainer\.mechanism\.resolution"):
+            AequaTraining(resolution=resolution)
+
+
+def test_what_is_held_is_described_by_its_gains() -> None:
+    allocation = held_allocation([0.5, 0.25], [1.0, 0.5], [0.75, 0.375], accuracy_by_width={0.5: 0.375, 1.0: 0.75})
+    figures = (allocation.mcg, allocation.cgs, allocation.minimum_gain)
+    assert figures == pytest.approx((0.1875, 0.0625, 0.125))

@@ -92,3 +92,40 @@ def test_unequal_pay_of_equals_is_named():
     best = allocate_widths(brought, curve)
     forged = replace(best, widths=np.array([0.25, 0.5, 1.0]), accuracies=np.array([0.6, 0.8, 0.9]))
     assert "equal contributions" in " ".join(check_certificate(forged, brought, curve))
+
+
+CURVE = {0.25: 0.6, 0.5: 0.8, 1.0: 0.9}
+
+
+def forge(allocation, *widths, **certificate):
+    accuracies = np.array([CURVE[width] for width in widths])
+    certificate = {**allocation.certificate, **certificate}
+    return replace(allocation, widths=np.array(widths), accuracies=accuracies, certificate=certificate)
+
+
+@pytest.mark.parametrize(
+    ("objective", "options"), [("proportional", {"rho": 0.5}), ("full", {}), ("nash", {}), ("pearson", {})]
+)
+def test_a_worse_allocation_is_not_proven_whatever_the_kind_of_proof(objective, options):
+    brought = [0.3, 0.5, 0.6]
+    best = allocate_widths(brought, CURVE, objective, pin_top=False, **options)
+    assert check_certificate(best, brought, CURVE, pin_top=False) == []
+    for widths in ((0.25, 0.25, 0.5), (0.25, 0.5, 0.5)):
+        assert list(best.widths) != list(widths)
+        faults = check_certificate(forge(best, *widths), brought, CURVE, pin_top=False)
+        assert "the proven bound" in " ".join(faults)
+
+
+def test_a_correlation_that_exists_is_not_taken_for_undefined():
+    brought = [0.3, 0.5, 0.6]
+    best = allocate_widths(brought, CURVE, "pearson")
+    forged = forge(best, 1.0, 1.0, 1.0, kind="undefined")
+    assert "the proven bound" in " ".join(check_certificate(forged, brought, CURVE))
+
+
+def test_where_nobody_can_gain_the_least_loss_is_proven_and_no_other():
+    brought = [0.95, 0.97]
+    best = allocate_widths(brought, CURVE, "cv", pin_top=False)
+    assert best.widths.tolist() == [1.0, 1.0]
+    assert check_certificate(best, brought, CURVE, pin_top=False) == []
+    assert "the proven bound" in " ".join(check_certificate(forge(best, 0.5, 1.0), brought, CURVE, pin_top=False))

@@ -100,3 +100,16 @@ def test_missing_packages_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(InputError, match="pip install onnx onnxscript"):
         save_onnx(tmp_path / "none.onnx", make().extract(0.5), torch.zeros(1, *IMAGE))
     assert not (tmp_path / "none.onnx").exists()
+
+
+def test_a_file_carries_nothing_from_behind_its_tensors() -> None:
+    class Narrow(nn.Module):
+        """Views of a wide network, as a careless extraction would leave them."""
+
+        def __init__(self, wide: nn.Linear) -> None:
+            super().__init__()
+            self.register_buffer("weight", wide.weight.detach()[:2])
+
+    wide = nn.Linear(64, 64)
+    checkpoint(Path("a.ckpt"), Narrow(wide))
+    assert wide.weight[2, :2].detach().numpy().tobytes() not in Path("a.ckpt").read_bytes()
