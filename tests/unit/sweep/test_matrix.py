@@ -83,3 +83,9 @@ def test_some_cells_can_be_chosen() -> None:
 def test_mistakes_are_named(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         make(**changes)
+
+
+def test_what_is_left_out_of_cells_is_made_where_the_sweep_asks_for_it() -> None:
+    axes = {"mechanism": {"a": {"trainer": {"programs": True}}}}
+    matrix = make(base={"trainer": {"report": True}}, axes=axes, adjust=[])
+    assert matrix.configuration(Cell("-", "-", "-", "a", 0))["trainer"] == {"report": True, "programs": True}

@@ -2,13 +2,19 @@
 
 import os
 import signal
+import time
+from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 from unittest import mock
 
+import pytest
+
+from aequa_lightning.errors import RunInterrupted
 from aequa_lightning.sweep import pool
 from aequa_lightning.sweep.cells import CellRunner
 from aequa_lightning.sweep.matrix import Cell
-from aequa_lightning.sweep.pool import Worker
+from aequa_lightning.sweep.pool import Worker, run_cells
 
 CELL = Cell("digits", "even", "-", "aequa", 0)
 STOPPED = (False, None)
@@ -59,4 +65,42 @@ def test_a_process_that_has_ended_is_given_a_cell() -> None:
     one.process.join()
     one.give(CELL)
     assert one.outcome() == STOPPED
+    one.dismiss()
+
+
+class Troubled:
+    """Dies over the first cell; in the second one the sweep is told to stop."""
+
+    matrix = SimpleNamespace(run_folder=lambda cell: Path(cell.name))
+
+    def run(self, cell: Cell) -> None:
+        if cell.seed == 0:
+            os._exit(9)
+        os.kill(os.getppid(), signal.SIGTERM)
+        time.sleep(5)
+
+
+def test_a_process_that_took_the_place_of_a_dead_one_is_stopped_too() -> None:
+    cells = [Cell("digits", "even", "-", "aequa", seed) for seed in range(3)]
+    ended: list[tuple[int, str | None]] = []
+    with pytest.raises(RunInterrupted):
+        run_cells(
+            cast(CellRunner, Troubled()),
+            cells,
+            workers=1,
+            on_end=lambda cell, failure: ended.append((cell.seed, failure)),
+        )
+    assert ended == [(0, "its process ended with status 9")]
+
+
+def test_a_cell_knows_nothing_of_the_job_that_its_sweep_is_a_part_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Telling:
+        def run(self, cell: Cell) -> str:
+            return " ".join(name for name in os.environ if name.startswith(("SLURM_", "TORCHELASTIC_")))
+
+    for name in ("SLURM_PROCID", "SLURM_NTASKS", "TORCHELASTIC_RUN_ID"):
+        monkeypatch.setenv(name, "1")
+    one = Worker(cast(CellRunner, Telling()), 0, None)
+    one.give(Cell("digits", "even", "-", "aequa", 0))
+    assert one.outcome() == (True, "")
     one.dismiss()

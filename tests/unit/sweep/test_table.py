@@ -1,14 +1,17 @@
 import csv
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from aequa_lightning.sweep.files import latex, markdown, write_tables
 from aequa_lightning.sweep.matrix import Cell
 from aequa_lightning.sweep.results import METRICS, Result
 from aequa_lightning.sweep.statistics import bootstrap_interval, holm, signed_rank_test
 from aequa_lightning.sweep.table import compare, overall, rank, summarise
+from aequa_lightning.sweep.terminal import ranks_table
 
 SEEDS = range(3)
 # Best accuracy by setting, mechanism and seed.
@@ -91,3 +94,53 @@ def test_the_files(tmp_path: Path) -> None:
     assert {row["pearson"] for row in read if row["mechanism"] == "one"} == {""}
     with (tmp_path / "comparison.csv").open() as file:
         assert len(list(csv.DictReader(file))) == len(compare(results(), "ours"))
+
+
+def test_the_interval_is_that_of_the_difference_also_where_less_is_better() -> None:
+    found = {(one.metric.key, one.mechanism): one for one in compare(results(), "ours")}
+    for name in ("one", "two"):
+        low, high = found["best", name].interval
+        assert found["cgs", name].interval == pytest.approx((-high, -low))
+
+
+def test_a_figure_of_zero_is_compared_too() -> None:
+    given = [Result(one.cell, {**one.metrics, "mcg": 0.0}, one.seconds) for one in results()]
+    assert {one.pairs for one in compare(given, "ours") if one.metric.key == "mcg"} == {6}
+
+
+def test_the_tables_hold_every_figure_under_its_name(tmp_path: Path) -> None:
+    rows, comparisons = summarise(results()), compare(results(), "ours")
+    ranks = rank(rows)
+    write_tables(tmp_path, results(), rows, ranks, comparisons)
+
+    def read(name: str) -> list[dict[str, str]]:
+        with (tmp_path / name).open() as file:
+            return list(csv.DictReader(file))
+
+    for row, line in zip(rows, read("table.csv"), strict=True):
+        assert (line["data"], line["partition"], line["network"]) == row.setting
+        assert (line["mechanism"], line["seeds"]) == (row.mechanism, "3")
+        values = BEST[row.setting[1]][row.mechanism]
+        assert [float(line["best"]), float(line["best_std"])] == pytest.approx(
+            [np.mean(values), np.std(values, ddof=1)]
+        )
+    for line in read("ranks.csv"):
+        assert {key: float(line[key]) for key in ("best", "pearson", "cgs")} == {
+            key: ranks[line["mechanism"]][key] for key in ("best", "pearson", "cgs")
+        }
+    for one, line in zip(comparisons, read("comparison.csv"), strict=True):
+        assert (line["metric"], line["mechanism"]) == (one.metric.key, one.mechanism)
+        told = [float(line[key]) for key in ("pairs", "difference", "low", "high", "wins", "losses", "p", "p_holm")]
+        assert told == [one.pairs, one.difference, *one.interval, one.wins, one.losses, one.p_value, one.adjusted]
+
+
+def test_the_terminal_tells_who_won_and_how_sure_that_is() -> None:
+    rows, comparisons = summarise(results()), compare(results(), "ours")
+    output = io.StringIO()
+    Console(file=output, width=200).print(ranks_table(overall(rows), rank(rows), comparisons, "ours"))
+    lines = {words[0]: words for words in map(str.split, output.getvalue().splitlines()) if words}
+    told = [one for one in comparisons if one.metric.key == "best"]
+    for one in told:
+        assert lines[one.mechanism][-2:] == [f"{one.wins}:{one.losses}", f"{one.adjusted:.2g}"]
+    assert any(one.wins != one.losses for one in told)
+    assert any(f"{one.p_value:.2g}" != f"{one.adjusted:.2g}" for one in told)
