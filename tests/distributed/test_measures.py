@@ -101,6 +101,10 @@ def test_allocating_again_pays_by_another_measure_and_keeps_what_was_measured(
         round(100 * content[figure], 1) for figure in ("mcg", "cgs")
     ]
     assert (run_dir / "frontier.png").read_bytes().startswith(b"\x89PNG")
+    # The front is over what everybody reaches alone, whatever is paid for.
+    front, before = (json.loads((folder / "frontier.json").read_text())["front"] for folder in (run_dir, alone))
+    assert front == before
+    assert len(front) > 1
 
 
 def test_paying_by_another_measure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

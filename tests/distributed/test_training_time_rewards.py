@@ -148,3 +148,14 @@ def test_a_prolonged_run_trains_on_from_its_last_round_not_from_its_best(declini
     fit(prolonged, *DECLINING, "--ckpt_path=last", rounds=ROUNDS)
     assert largest_difference(prolonged, declining) == 0
     assert events(prolonged, "best_round")[-1]["round"] == best["round"]
+
+
+def test_downloads_of_a_course_that_was_left_are_not_vouched_for(run_dir: Path, tmp_path: Path) -> None:
+    left = tmp_path / "run"
+    shutil.copytree(run_dir, left)
+    fit(left, *WORDS, f"--ckpt_path={left}/checkpoints/round-0002.ckpt", devices=1, rounds=3)
+    assert (left / "downloads" / "round-0005").is_dir()
+    downloads = json.loads((left / "rewards" / "manifest.json").read_text())["downloads"]
+    assert {name.split("/")[0] for name in downloads} == {f"round-000{number}" for number in (1, 2, 3)}
+    assert aequa("audit", "--run_dir", left) == 0
+    assert json.loads((left / "audit.json").read_text())["downloads"]["files"] == 6

@@ -16,7 +16,7 @@ from scipy import stats
 
 from aequa_lightning.data import DigitsData, Dirichlet
 from aequa_lightning.rewards.classifier import RewardClassifier
-from tests.helpers.command import aequa, fit, parameters
+from tests.helpers.command import aequa, events, fit, parameters
 
 PARTICIPANTS = [f"participant-{number:02d}" for number in range(4)]
 
@@ -251,11 +251,14 @@ def test_the_saved_configuration_repeats_the_run(run_dir: Path) -> None:
     assert (Path("repeated/allocation.json")).read_text() == (run_dir / "allocation.json").read_text()
 
 
-def test_the_report_is_built_again_without_torch(run_dir: Path) -> None:
+def test_the_report_is_built_again_without_torch_where_it_is_asked_for(run_dir: Path) -> None:
     code = (
         "import sys; from aequa_lightning.__main__ import main; main(sys.argv[1:]); assert 'torch' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", code, "report", "--run_dir", str(run_dir)], check=True, capture_output=True)
+    words = ("report", "--run_dir", str(run_dir), "--output", "pages/mine.html")
+    done = subprocess.run([sys.executable, "-c", code, *words], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "pages/mine.html"
+    assert "participant-00" in Path("pages/mine.html").read_text()
 
 
 def test_the_audit_finds_the_files_sound_and_every_tampering(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -304,3 +307,120 @@ def test_the_shared_model_predicts_as_well_as_it_tests(run_dir: Path, data: Digi
         predicted = [int(line["prediction"]) for line in csv.DictReader(file)]
     full = next(row for row in _manifest(run_dir) if row["width"] == 1.0)
     assert np.mean(np.array(predicted) == data.test().tensors[1].numpy()) == full["test_accuracy"]
+
+
+def test_the_files_agree_on_what_was_reached_alone_and_received(run_dir: Path, data: DigitsData) -> None:
+    people = json.loads((run_dir / "allocation.json").read_text())["participants"]
+    alone = {event["participant"]: event for event in events(run_dir, "standalone")}
+    with (run_dir / "contributions.csv").open() as file:
+        contributions = {row["participant"]: row for row in csv.DictReader(file)}
+    for person, row in zip(people, _manifest(run_dir), strict=True):
+        own = alone[person["name"]]
+        assert own["validation_accuracy"] != own["test_accuracy"]
+        assert person["standalone_test"] == own["test_accuracy"]
+        assert person["contribution"] == own["validation_accuracy"]
+        assert float(contributions[person["name"]]["standalone_accuracy"]) == own["validation_accuracy"]
+        assert (person["accuracy"], person["test_accuracy"]) == (row["validation_accuracy"], row["test_accuracy"])
+
+
+def test_a_reward_says_whose_it_is_and_how_inputs_were_scaled(run_dir: Path, data: DigitsData) -> None:
+    data.setup("fit")
+    for row in _manifest(run_dir):
+        about = torch.load(run_dir / "rewards" / row["file"], weights_only=True)["about"]
+        assert about == {"participant": row["participant"], "mean": data.mean, "std": data.std}
+    assert data.mean != data.std
+
+
+def test_every_width_of_the_shared_model_is_measured_as_in_the_last_round(
+    run_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert aequa("validate", "--config", run_dir / "config.yaml", "--ckpt_path", "last") == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    told = {row[1].removeprefix("validation/accuracy/"): row[3] for row in rows if len(row) == 5}
+    last = events(run_dir, "round")[-1]["validation_accuracy"]
+    assert {width: float(told[width]) for width in last} == last
+    assert len(set(last.values())) == 3
+
+
+def test_predictions_are_numbered_from_zero_with_their_probabilities(run_dir: Path, data: DigitsData) -> None:
+    path = run_dir / "rewards" / _manifest(run_dir)[1]["file"]
+    words = ("predict", "--config", run_dir / "config.yaml", "--ckpt_path", path)
+    assert aequa(*words, "--trainer.run_dir", "elsewhere") == 0
+    with Path("elsewhere/predictions/participant-01.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    with torch.no_grad():
+        logits = _reward(path)(data.test().tensors[0]).double().numpy()
+    shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    assert [int(row["sample"]) for row in rows] == list(range(len(logits)))
+    assert [int(row["prediction"]) for row in rows] == logits.argmax(axis=1).tolist()
+    np.testing.assert_allclose([float(row["probability"]) for row in rows], shares.max(axis=1), rtol=1e-5)
+
+
+def test_a_key_is_asked_of_rewards_alone_and_by_every_verb(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("cryptography", reason="needs the extra 'signing'")
+    reward = ("--ckpt_path", run_dir / "rewards" / "participant-00.ckpt", "--public_key", "nowhere.pem")
+    for verb in ("validate", "test", "predict"):
+        assert aequa(verb, "--config", run_dir / "config.yaml", *reward, "--trainer.run_dir", "elsewhere") == 2
+        assert "public_key='nowhere.pem'" in capsys.readouterr().err
+    assert not Path("elsewhere/predictions").exists()
+    shared = ("--ckpt_path", "last", "--public_key", "nowhere.pem")
+    assert aequa("test", "--config", run_dir / "config.yaml", *shared) == 2
+    assert "public_key verifies rewards, but ckpt_path='last' is none" in capsys.readouterr().err
+
+
+def test_a_key_that_cannot_sign_is_refused_before_rewards_are_written_again(
+    run_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = copied(run_dir, "unsigned", signing_key="nowhere.pem")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != ".lock"}
+    assert aequa("allocate", "--run_dir", folder, "--slope", "0") == 2
+    assert "trainer.signing_key='nowhere.pem'" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_folder_without_a_finished_run_is_not_allocated(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, missing in (("unfinished", "allocation.json"), ("emptied", "checkpoints")):
+        folder = copied(run_dir, name)
+        path = folder / missing
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        assert aequa("allocate", "--run_dir", folder) == 2
+        assert f"run_dir='{name}' holds no finished run" in capsys.readouterr().err
+
+
+def test_a_configuration_of_another_run_is_not_allocated(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = copied(run_dir, "other")
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    config["data"]["init_args"]["participants"] = 3
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    assert aequa("allocate", "--run_dir", folder) == 2
+    assert "saved with 4 participants, but data.participants=3" in capsys.readouterr().err
+
+
+def test_a_finished_run_is_looked_after_on_one_process_wherever_it_was_trained(run_dir: Path) -> None:
+    folder = copied(run_dir, "cluster", num_nodes=2, replicas=2, devices=4, timeout_minutes=0.2)
+    assert aequa("allocate", "--run_dir", folder) == 0
+    assert json.loads((folder / "allocation.json").read_text()) == json.loads((run_dir / "allocation.json").read_text())
+
+
+def test_a_reward_is_not_used_on_inputs_of_another_shape(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("wide.py").write_text(
+        "from aequa_lightning.data import DigitsData\nclass WideData(DigitsData):\n    input_shape = (1, 16, 4)\n"
+    )
+    monkeypatch.syspath_prepend(".")
+    words = ("test", "--config", run_dir / "config.yaml", "--data.class_path", "wide.WideData")
+    assert aequa(*words, "--ckpt_path", run_dir / "rewards" / "participant-00.ckpt") == 2
+    assert "takes inputs of shape [1, 8, 8], but data gives [1, 16, 4]" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_another_network_or_none_at_all_is_not_tested(
+    run_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    last = run_dir / "checkpoints" / "last.ckpt"
+    other = ("--model.backbone=mlp", "--model.backbone_options={hidden: [16]}")
+    assert aequa("test", "--config", run_dir / "config.yaml", "--ckpt_path", last, *other) == 2
+    assert "does not fit the model" in capsys.readouterr().err
+    words = ("--ckpt_path", "last", "--trainer.run_dir", "empty")
+    assert aequa("test", "--config", run_dir / "config.yaml", *words) == 2
+    assert "ckpt_path='last': there is no checkpoint in empty/checkpoints" in capsys.readouterr().err

@@ -157,6 +157,8 @@ def test_a_preparation_of_several_lines(capsys: pytest.CaptureFixture[str]) -> N
     ("words", "message"),
     [
         (["--config", "nowhere.yaml"], "nowhere.yaml"),
+        (["--config", "torn.yaml"], "--config torn.yaml cannot be read"),
+        (["--config", "sweep.yaml", "--processes_per_node", 2], "divided with --array"),
         (["--config", DIGITS, "--nodes", 0], "--nodes 0 must be at least 1"),
         (["--config", DIGITS, "--gpus_per_node", 4, "--processes_per_node", 2], "a process has one GPU"),
         (["--config", DIGITS, "--array", 3], "--array 3 divides a sweep"),
@@ -170,6 +172,7 @@ def test_a_preparation_of_several_lines(capsys: pytest.CaptureFixture[str]) -> N
 )
 def test_what_cannot_be_is_refused(words: list[object], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     _sweep()
+    Path("torn.yaml").write_text("trainer: {max_rounds: [1")
     _command("sbatch", "echo no such partition >&2; exit 1")
     assert aequa("slurm", *words) == 2
     assert message in capsys.readouterr().err
@@ -181,3 +184,29 @@ def test_without_sbatch_nothing_is_submitted(
     monkeypatch.setenv("PATH", "bin")
     assert aequa("slurm", "--config", DIGITS, "--submit") == 2
     assert "needs sbatch on PATH" in capsys.readouterr().err
+
+
+def test_a_job_goes_where_and_for_whom_it_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    script = _script(capsys, "--config", DIGITS, "--partition", "long", "--account", "mine")
+    requests = [line.removeprefix("#SBATCH ") for line in script.splitlines() if line.startswith("#SBATCH")]
+    assert {"--partition=long", "--account=mine"} <= {*requests}
+
+
+def test_words_with_blanks_reach_the_command_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    config, block = Path("my digits.yaml"), "{class_path: Dirichlet, init_args: {alpha: 1.0}}"
+    config.write_text(DIGITS.read_text())
+    assert _run(_script(capsys, "--config", config, "--", "--data.partition", block)) == 0
+    words = _words("srun")
+    assert words[words.index("--config") + 1] == str(config)
+    assert words[words.index("--data.partition") + 1] == block
+
+
+def test_the_folder_of_a_sweep_is_that_of_the_job(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run(_script(capsys, "--config", _sweep(), "--run_dir", "sweeps/of all")) == 0
+    assert _words("srun")[2:] == ["aequa", "sweep", "--config", "sweep.yaml", "--sweep_dir", "sweeps/of all"]
+
+
+@pytest.mark.parametrize("key", ["processes_per_node", "gpus_per_node", "cpus_per_process", "array", "notice"])
+def test_a_number_below_one_is_refused_by_name(key: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert aequa("slurm", "--config", DIGITS, f"--{key}", 0) == 2
+    assert f"--{key} 0 must be at least 1" in capsys.readouterr().err

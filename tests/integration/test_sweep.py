@@ -249,3 +249,19 @@ def test_a_killed_sweep_goes_on_and_ends_alike() -> None:
     killed = figures()
     assert aequa(*words, "--workers=1", "--sweep_dir=whole") == 0
     assert figures("whole") == killed
+
+
+def test_cells_that_are_left_are_told_and_models_stay_on_request(capsys: pytest.CaptureFixture[str]) -> None:
+    only = "--only={partition: skew, mechanism: aequa, seed: 1}"
+    assert aequa("sweep", "--config", write(), only, "--keep_models=true", "--workers=1") == 0
+    assert "7 cells are not in it" in capsys.readouterr().out
+    folder = Path("sweep/cells/-/skew/-/aequa/1")
+    assert (folder / "checkpoints" / "last.ckpt").is_file()
+    assert len(list((folder / "rewards").glob("*.ckpt"))) == 3
+    assert aequa("audit", "--run_dir", folder) == 0
+
+
+def test_as_many_processes_run_cells_as_are_asked_for() -> None:
+    with mock.patch("aequa_lightning.sweep.command.run_cells") as run:
+        aequa("sweep", "--config", write(), "--workers=7")
+    assert run.call_args.kwargs["workers"] == 7
