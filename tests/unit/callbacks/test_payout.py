@@ -55,6 +55,7 @@ def test_gains_are_over_what_each_reaches_alone_whatever_is_paid_for() -> None:
     allocation = allocate_widths(contributions, curve, "proportional")
     alone, alone_test, received_test = [0.3, 0.65, 0.6], [0.31, 0.5, 0.62], [0.58, 0.71, 0.92]
     content = describe_allocation(
+        7,
         ["a", "b", "c"],
         contributions,
         allocation,

@@ -87,3 +87,10 @@ def test_together_nested_files_rebuild_the_widest_of_them(network: SlimmableMode
     assert content["coalition"] == {"rebuilds": count[1.0], "widest_reward": count[1.0], "full": count[1.0]}
     assert content["sound"]
     assert not describe_audit([*findings, Finding("x", 0.5, None, 0, ("odd",))], network, {})["sound"]
+
+
+def test_numbers_that_training_has_left_alone_prove_nothing(network: SlimmableModel) -> None:
+    nn.init.ones_(network.full[1].weight)
+    save_reward(Path("a.ckpt"), network.extract(0.5, fresh_statistics=True), hyper_parameters={}, about={})
+    half = {"participant": "a", "width": 0.5, "file": "a.ckpt", "sha256": sha256(Path("a.ckpt"))}
+    assert faults(half, network) == ""
