@@ -1,5 +1,6 @@
 """The command line: ``aequa VERB ...`` or ``python -m aequa_lightning VERB ...``."""
 
+import errno
 import os
 import sys
 import time
@@ -11,6 +12,8 @@ from aequa_lightning.collaboration.signals import ending_at_once
 from aequa_lightning.errors import InputError, RunFailed
 from aequa_lightning.files import is_full_disk
 
+# What the system says of files that are not the user's to write or read.
+FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 # Seconds in which the first process ends and its end reaches the others; torch takes one to leave.
 PATIENCE = 4.0
 
@@ -83,6 +86,8 @@ def _run(words: list[str]) -> int:
             return _end(
                 1, f"{error.filename or 'a file'} cannot be written: {error.strerror}. Make room and try again."
             )
+        if isinstance(error, OSError) and error.errno in FORBIDDEN and error.filename:
+            return _end(2, f"{error.filename}: {error.strerror}. Choose another place, or get the permission.")
         bad_input = _bad_input(error)
         if bad_input is None:
             raise
@@ -91,9 +96,9 @@ def _run(words: list[str]) -> int:
 
 
 def _end(status: int, error: BaseException | str) -> int:
-    if any(os.environ.get(name, "0") != "0" for name in ("RANK", "SLURM_PROCID")):
-        # What is wrong before processes meet is wrong in all that torchrun or srun has started. The first one tells,
-        # and both end the others then.
+    if status == 2 and any(os.environ.get(name, "0") != "0" for name in ("RANK", "SLURM_PROCID")):
+        # Bad input is bad in all processes that torchrun or srun has started. The first one tells, and both end the
+        # others then.
         time.sleep(PATIENCE)
     print(f"aequa: error: {str(error) or 'interrupted'}", file=sys.stderr)
     return status

@@ -1,5 +1,6 @@
 """Bad input: one message that names value, key and remedy, status 2, and nothing trained or lost."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -91,6 +92,21 @@ def test_a_layer_that_cannot_follow_is_named(
 def test_a_folder_that_cannot_be_written(capsys: pytest.CaptureFixture[str]) -> None:
     Path("locked").mkdir(mode=0o500)
     assert "trainer.run_dir" in _refused(capsys, *small(Path("locked/run")))
+
+
+@pytest.mark.parametrize("verb", ["audit", "allocate"])
+def test_a_folder_that_may_only_be_read(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    run_dir = fit(Path("run"), *TOGETHER, rounds=1)
+
+    def refuse(path: Path, content: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr("aequa_lightning.auditing.write_json", refuse)
+    monkeypatch.setattr("aequa_lightning.trainer.holding", lambda folder: refuse(folder / "lock", None))
+    message = _refused(capsys, verb, "--run_dir", run_dir)
+    assert "Read-only file system. Choose another place" in message
 
 
 def test_a_file_in_the_place_of_the_folder(capsys: pytest.CaptureFixture[str]) -> None:
