@@ -41,6 +41,7 @@ from aequa_lightning.collaboration.privacy import Privacy
 from aequa_lightning.collaboration.state import restore
 from aequa_lightning.collaboration.topology import build_fabric, launch
 from aequa_lightning.collaboration.watchdog import watching_itself
+from aequa_lightning.collaboration.whereabouts import forget_places
 from aequa_lightning.damage import reading
 from aequa_lightning.data import CollaborativeData
 from aequa_lightning.errors import InputError, RunInterrupted
@@ -234,6 +235,8 @@ class CollaborativeTrainer:
             if self.plan.privacy is not None:
                 self.plan.privacy.check(datamodule.participants)
             datamodule.prepare_data()
+            if self.fabric.is_global_zero:
+                forget_places(self.plan.run_dir)
             with watching_itself(self.plan.run_dir, self.fabric.global_rank, self.timeout, speaks=True):
                 datamodule.setup("fit")
             self._check_signing_key()

@@ -97,6 +97,8 @@ def test_leaving_early_is_a_fault_on_any_number_of_processes(
 def test_a_hang_while_data_are_read_ends_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aequa_lightning.data.DigitsData.setup", lambda *_: time.sleep(60))
     words = [*small(tmp_path / "run"), "--trainer.timeout_minutes=0.02"]
+    (tmp_path / "run" / "processes").mkdir(parents=True)
+    (tmp_path / "run" / "processes" / "spoken").touch()  # by a session before
     status, errors = run_command(None, functools.partial(aequa, *words))
     assert status == 1
     assert "rank 0 hangs: it has not computed for longer than trainer.timeout_minutes, in set-up" in errors
@@ -132,3 +134,13 @@ def test_a_prolonged_run_that_was_interrupted_is_not_taken_for_a_finished_one(
     assert aequa(*words) == 0
     for verb in ("allocate", "audit"):
         assert aequa(verb, "--run_dir", run_dir) == 0
+
+
+def test_a_run_that_one_process_refuses_has_overwritten_nothing(tmp_path: Path) -> None:
+    words = ("--trainer.participant_state=keep", "--trainer.keep_checkpoints=4", *TOGETHER)
+    run_dir = fit(tmp_path / "run", *words, devices=2, rounds=3)
+    (run_dir / "participants" / "round-0001" / "participant-01.pt").write_bytes(b"damaged")
+    before = {path: path.read_bytes() for path in [*(run_dir / "checkpoints").iterdir(), run_dir / "config.yaml"]}
+    old = f"--ckpt_path={run_dir}/checkpoints/round-0001.ckpt"
+    assert aequa(*small(run_dir, devices=2, rounds=5), *words, old) == 2
+    assert {path: path.read_bytes() for path in before} == before

@@ -45,8 +45,8 @@ def deliver(
                 server=run.parameters[start:end],
             )
             run.models[accepted, start:end] = means.deliver(layer, standing)
-    last = result.round == run.plan.max_rounds
-    run.payable = Payable(models=_adapted(run, means.final_epochs) if means.final_epochs and last else None)
+    if means.final_epochs and result.round == run.plan.max_rounds:
+        run.payable = Payable(models=_adapted(run, means.final_epochs))
 
 
 def _standing(run: Collaboration, result: RoundResult, target: Target, contributions: Sequence[float]) -> Standing:

@@ -72,7 +72,10 @@ class Rewards(CollaborationCallback):
         """Take the measures and pay what is paid in rounds; both need the updates, which are gone afterwards."""
         self.measures.end_round(run, result)
         self._curve = dict(result.accuracy_by_width)
-        if self.mechanism.pays_best_round and self._best.note(result.round, self._curve[1.0]):
+        if not self.mechanism.pays_best_round:
+            # What a checkpoint of another mechanism says has no say any more.
+            run.payable = Payable()
+        elif self._best.note(result.round, self._curve[1.0]):
             run.payable = Payable(parameters=run.parameters.clone())
         if isinstance(self.mechanism, PaidInRounds):
             target, means = self.mechanism.parts()
@@ -80,7 +83,7 @@ class Rewards(CollaborationCallback):
 
     def on_fit_end(self, run: Collaboration) -> None:
         """Measure the curve, allocate, write the rewards."""
-        if self.mechanism.pays_best_round:
+        if self.mechanism.pays_best_round and self._best.number:
             run.record("best_round", round=self._best.number, validation_accuracy=self._best.accuracy)
         measured = measure_curve(run, resolution=self.mechanism.resolution)
         if self.mechanism.fill_gaps:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+import torch
+
 from aequa_lightning.collaboration.assignment import assign
 from aequa_lightning.collaboration.evaluation import EVALUATION_BATCH, AtWidth, count_correct
 from aequa_lightning.collaboration.standalone import Standalone, StandaloneRecords, Unfinished
@@ -54,7 +56,11 @@ def train_alone(run: Collaboration, initial: Tensor) -> bool:
 
 def _train_one(run: Collaboration, records: StandaloneRecords, index: int, initial: Tensor) -> Standalone | None:
     """Let a participant do all rounds alone; None when asked to stop after one of them, with what it reached saved."""
-    began, done = time.perf_counter(), records.load_unfinished(index) or Unfinished(0, initial, {}, 0.0)
+    began, nothing = time.perf_counter(), Unfinished(0, initial, {}, 0.0)
+    done = records.load_unfinished(index) or nothing
+    # Another run that shares the folder may have come between the replicas' reading.
+    if run.topology.mean_over_replicas(torch.tensor(float(done.rounds), device=run.topology.device)) != done.rounds:
+        done = nothing
     parameters, state = done.parameters, done.optimizer_state
     with run.local.first_rates():
         for number in range(done.rounds, run.plan.max_rounds):

@@ -5,7 +5,7 @@ import os
 import warnings
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile, ZipFile
+from zipfile import BadZipFile, ZipFile, is_zipfile
 
 import torch
 
@@ -77,7 +77,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if expected.is_file() and expected.read_bytes().split()[:1] != [sha256(path).encode()]:
         raise InputError(f"ckpt_path={str(path)!r} is damaged: its SHA-256 is not the one beside it. Use an older one.")
     try:
-        if not expected.is_file():
+        if not expected.is_file() and is_zipfile(path):
             _verify_sums(path)
         state = torch.load(path, weights_only=True, map_location="cpu")
     except Exception as error:
@@ -94,7 +94,7 @@ def _verify_sums(path: Path) -> None:
     """Prove that every part of an archive has the check sum that was written with it.
 
     Raises:
-        BadZipFile: It is no archive, or a part of it is damaged.
+        BadZipFile: A part of it is damaged.
     """
     with ZipFile(path) as archive:
         if (part := archive.testzip()) is not None:

@@ -1,5 +1,6 @@
 """The collaboration: rounds of local training and averaging, on any number of processes."""
 
+import re
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -40,6 +41,8 @@ from aequa_lightning.events import EventLog, latest_rounds, read_events, write_m
 from aequa_lightning.files import write_atomically
 from aequa_lightning.slimmable import Distillation
 from aequa_lightning.training import SlimmableClassifier
+
+ADDRESS = re.compile(" at 0x[0-9a-f]+")
 
 
 class Collaboration:
@@ -114,7 +117,8 @@ class Collaboration:
                 participants=data.participants,
                 per_round=plan.participants_per_round,
                 seed=plan.seed,
-                settings=f"{key} {classifier.hparams} {plan.settings}",
+                # Of what has no name but its address, every process would have one of its own.
+                settings=fabric.broadcast(ADDRESS.sub("", f"{key} {classifier.hparams} {plan.settings}")),
             )
         self.stacking = Stacking(1, "not decided yet")
         self.hosting = Hosting(self)
@@ -154,7 +158,8 @@ class Collaboration:
                 self.hosting.check()
                 events = read_events(self._events.path)
                 self.stacking = decide_stacking(self, events)
-                # Nothing is refused any more, and what is there may be overwritten.
+                # No process refuses anything any more, and what is there may be overwritten.
+                self.fabric.barrier()
                 if self.is_global_zero:
                     go_on_from(self._checkpoints, self.round)
                     if self.plan.configuration is not None:

@@ -82,13 +82,12 @@ def passing_on_signals(children: Sequence[int]) -> Iterator[StopRequest]:
 
     def forward(number: int, frame: FrameType | None) -> None:
         stop.received = signal.Signals(number)
-        # The terminal sends Ctrl-C to the whole foreground group. Whoever has had it takes no notice of a SIGTERM, and
-        # would take a second SIGINT for impatience.
-        passed_on = signal.SIGTERM if number == signal.SIGINT else number
-        for child in children:
-            # It may have ended; its number stays its own until it is waited for.
-            with suppress(ProcessLookupError):
-                os.kill(child, passed_on)
+        # The terminal already sends Ctrl-C to the whole foreground group.
+        if number != signal.SIGINT:
+            for child in children:
+                # It may have ended; its number stays its own until it is waited for.
+                with suppress(ProcessLookupError):
+                    os.kill(child, number)
 
     with _handled_by(forward):
         yield stop

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import lightning
+from torch.optim import RMSprop
 from torch.optim.lr_scheduler import LRScheduler
 
 from aequa_lightning.collaboration.hooks import CollaborationCallback
@@ -96,8 +97,9 @@ def _remembering(run: Collaboration) -> str | None:
     correction, optimizer = type(run.plan.correction).__name__, run.local.optimizer.optimizer
     if run.plan.participant_state == "reset":
         return f"what {correction} needs"
-    # Of its options only those matter by which it has something else to remember.
-    switches = [name for name, value in optimizer.defaults.items() if value is True]
+    # Options by which it has more to remember, and would miss that; SGD does without its momentum's.
+    more = ("amsgrad", "centered", "momentum") if isinstance(optimizer, RMSprop) else ("amsgrad", "centered")
+    switches = [name for name in more if optimizer.defaults.get(name)]
     return f"what {correction} and {type(optimizer).__name__}({', '.join(switches)}) need"
 
 

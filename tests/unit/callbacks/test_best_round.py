@@ -46,3 +46,9 @@ def test_after_training_it_is_the_last_round_that_is_paid() -> None:
     run = after_all_rounds(Aequa())
     assert run.payable == Payable()
     assert run.parameters == len(REACHED)
+
+
+def test_another_mechanism_does_not_pay_with_what_was_best_under_the_one_before() -> None:
+    run = after_all_rounds(AequaTraining())
+    begin(Aequa()).on_round_end(run, SimpleNamespace(round=5, accuracy_by_width={1.0: 0.1}))  # type: ignore[arg-type]
+    assert run.payable == Payable()

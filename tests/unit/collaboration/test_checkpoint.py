@@ -143,6 +143,11 @@ def test_a_damaged_last_given_by_its_path_is_refused(tmp_path: Path) -> None:
         load_checkpoint(last)
 
 
+def test_a_file_of_an_older_kind_needs_no_check_sums(tmp_path: Path) -> None:
+    torch.save({"state_dict": {"a": torch.ones(2)}}, tmp_path / "old.ckpt", _use_new_zipfile_serialization=False)
+    assert torch.equal(load_checkpoint(tmp_path / "old.ckpt")["state_dict"]["a"], torch.ones(2))
+
+
 def test_a_hash_that_is_no_text_is_a_damage(tmp_path: Path) -> None:
     _save(tmp_path, 1)
     newest = _save(tmp_path, 2)

@@ -67,10 +67,11 @@ def test_signals_reach_the_children() -> None:
     assert child.exitcode == stop.received == signal.SIGUSR1
 
 
-def test_an_interrupt_reaches_the_children_as_the_wish_of_a_scheduler() -> None:
+def test_an_interrupt_is_left_to_the_terminal_which_sends_it_to_all() -> None:
     with _passing_on_to_a_child() as (child, stop):
         os.kill(os.getpid(), signal.SIGINT)
-    assert stop.received == signal.SIGINT
+        assert stop.received == signal.SIGINT
+        os.kill(os.getpid(), signal.SIGTERM)
     assert child.exitcode == signal.SIGTERM
 
 
