@@ -56,11 +56,13 @@ def train_alone(run: Collaboration, initial: Tensor) -> bool:
 
 def _train_one(run: Collaboration, records: StandaloneRecords, index: int, initial: Tensor) -> Standalone | None:
     """Let a participant do all rounds alone; None when asked to stop after one of them, with what it reached saved."""
-    began, nothing = time.perf_counter(), Unfinished(0, initial, {}, 0.0)
+    start, nothing = time.perf_counter(), Unfinished(0, initial, {}, 0.0)
     done = records.load_unfinished(index) or nothing
     # Another run that shares the folder may have come between the replicas' reading.
     if run.topology.mean_over_replicas(torch.tensor(float(done.rounds), device=run.topology.device)) != done.rounds:
         done = nothing
+    # As if it had never been interrupted.
+    start -= done.seconds
     parameters, state = done.parameters, done.optimizer_state
     with run.local.first_rates():
         for number in range(done.rounds, run.plan.max_rounds):
@@ -73,9 +75,9 @@ def _train_one(run: Collaboration, records: StandaloneRecords, index: int, initi
                 optimizer_state=state,
             )
             parameters, state = run.local.parameters, run.local.optimizer_state()
-            seconds = done.seconds + time.perf_counter() - began
             if number + 1 < run.plan.max_rounds and run.topology.any_replica(run.stop.received is not None):
                 if run.topology.replica == 0:
+                    seconds = time.perf_counter() - start
                     records.save_unfinished(index, Unfinished(number + 1, parameters, state, seconds))
                 return None
     network = run.classifier.network
@@ -87,5 +89,4 @@ def _train_one(run: Collaboration, records: StandaloneRecords, index: int, initi
         count_correct(AtWidth(network, 1.0), part, device=run.topology.device) / len(part)
         for part in (run.data.validation(), run.data.test())
     )
-    seconds = done.seconds + time.perf_counter() - began
-    return Standalone(run.data.names[index], run.samples[index], validation, test, seconds=seconds)
+    return Standalone(run.data.names[index], run.samples[index], validation, test, seconds=time.perf_counter() - start)
