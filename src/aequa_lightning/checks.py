@@ -38,6 +38,11 @@ def check_parts(mechanism: Mechanism, plan: Plan, assessment: Assessment) -> Non
             f"trainer.correction=Scaffold compares gradients of one model, but {paid} hold different ones; choose "
             "FedProx."
         )
+    if isinstance(plan.correction, Scaffold) and plan.adversaries:
+        raise InputError(
+            "trainer.adversaries change the updates that they send, but with trainer.correction=Scaffold something "
+            "else is sent beside them, which would stay honest; choose FedProx."
+        )
     if isinstance(plan.correction, Scaffold) and assessment.keep_out:
         raise InputError(
             "trainer.assessment.keep_out=true keeps updates out of the average, but with trainer.correction=Scaffold "

@@ -14,6 +14,7 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 from rich.console import Console
 from rich.table import Table
 
+from aequa_lightning.adversaries import Adversary, check_adversaries
 from aequa_lightning.callbacks import Progress, Rewards
 from aequa_lightning.callbacks.downloads import Downloads
 from aequa_lightning.callbacks.measurement import Measurement
@@ -76,6 +77,7 @@ class CollaborativeTrainer:
         local_steps: Batches of a participant in a round, instead of passes.
         participants_per_round: How many take part in a round, drawn at random; null: all.
         participation: Who is drawn, who fails to report, who runs out of time; null: all alike, nobody and nobody.
+        adversaries: Participants that cheat, for experiments; null: nobody.
         aggregator: How updates become one; null: FedAvg weighted by samples.
         correction: What is added to the participants' gradients against their drifting apart; null: nothing.
         privacy: Clipping and noise by which the shared model tells little of any participant; null: none.
@@ -124,6 +126,7 @@ class CollaborativeTrainer:
         local_steps: int | None = None,
         participants_per_round: int | None = None,
         participation: Participation | None = None,
+        adversaries: list[Adversary] | None = None,
         aggregator: Aggregator | None = None,
         correction: LocalCorrection | None = None,
         privacy: Privacy | None = None,
@@ -180,6 +183,7 @@ class CollaborativeTrainer:
             run_dir=Path(run_dir),
             mechanism=repr(self.mechanism),
             participation=participation or Participation(),
+            adversaries=tuple(adversaries or ()),
             correction=correction or NoCorrection(),
             privacy=privacy,
             participant_state=participant_state,
@@ -190,6 +194,7 @@ class CollaborativeTrainer:
             standalone_dir=None if standalone_dir is None else Path(standalone_dir),
         )
         check_parts(self.mechanism, self.plan, self.assessment)
+        check_adversaries(self.plan.adversaries)
         self.threads, self.report, self.programs = threads, report, programs
         self.signing_key = None if signing_key is None else Path(signing_key)
         recorder = [Downloads()] if record_downloads else []
@@ -229,6 +234,7 @@ class CollaborativeTrainer:
         with self._holding():
             state = state_to_resume(self.plan.run_dir, ckpt_path)
             self.plan.participation.check(datamodule.participants, self.plan.participants_per_round)
+            check_adversaries(self.plan.adversaries, datamodule.participants)
             if state is not None:
                 check_state(model, datamodule.participants, state)
                 check_same_privacy(self.plan, state)

@@ -11,6 +11,7 @@ from lightning.fabric import Fabric
 from torch import Tensor
 
 from aequa_lightning.collaboration.alone import train_alone
+from aequa_lightning.collaboration.cheating import Cheating, cheated_data
 from aequa_lightning.collaboration.checkpoint import go_on_from, oldest_round, save_checkpoint
 from aequa_lightning.collaboration.evaluation import Evaluator
 from aequa_lightning.collaboration.holdings import Holdings
@@ -77,6 +78,7 @@ class Collaboration:
         callbacks: Sequence[CollaborationCallback],
     ) -> None:
         data.setup("fit")
+        data = cheated_data(data, plan.adversaries)
         self.fabric, self.classifier, self.data, self.plan, self.callbacks = fabric, classifier, data, plan, callbacks
         self.topology = Topology(fabric)
         self.local = LocalTrainer(
@@ -86,6 +88,7 @@ class Collaboration:
         self.server = Server(self.local.parameters.clone(), plan.aggregator, self.holdings, self.topology)
         # Training alone starts where the first round started, also after a resume.
         self._initial = self.parameters.clone()
+        self.cheating = Cheating(plan.adversaries, self.parameters, seed=plan.seed)
         self.evaluator = Evaluator(classifier.network, self.topology, calibration=data.validation())
         self.round = 0
         # As if the run had never been interrupted.
@@ -234,6 +237,7 @@ class Collaboration:
             reports = merge_reports(own, self.cast.reporting, self.topology)
             average = self._average(number, reports)
             self.server.step(average.mean_update, average.coverage)
+            self.cheating.end_round(self.parameters)
             self.hosting.end_round(number, reports, taken=average.weights)
         self._step_scheduler()
         self.round = number

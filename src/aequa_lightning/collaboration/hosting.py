@@ -107,13 +107,14 @@ class Hosting:
             received,
             run.participant(index),
             work=run.work(index),
-            keys=("round", number, "participant", index),
+            keys=self._keys(number, index),
             grid=grid,
             distillation=run.distillation,
             correction=self._corrector,
             optimizer_state=kept.get("optimizer"),
         )
-        update = run.local.parameters - received
+        trained = run.local.parameters - received
+        update = run.cheating.send(index, trained, received=received, round=number)
         # A kept momentum may stem from a round in which the participant held more.
         width = run.widths[index]
         return loss, update if width == 1 else update * run.holdings.mask(width)
@@ -153,11 +154,18 @@ class Hosting:
     def _train_stack(self, number: int, stack: Sequence[int]) -> tuple[list[float], Tensor]:
         run = self._run
         received, grid = self._hand_out(stack)
-        jobs = [
-            Job(*run.participant(index), run.work(index), keys=("round", number, "participant", index))
-            for index in stack
-        ]
-        return self._stacked.train(received, jobs, grid=grid, distillation=run.distillation)
+        jobs = [Job(*run.participant(index), run.work(index), keys=self._keys(number, index)) for index in stack]
+        losses, updates = self._stacked.train(received, jobs, grid=grid, distillation=run.distillation)
+        width = run.widths[stack[0]]
+        for index, update, start in zip(stack, updates, received, strict=True):
+            if run.cheating.involves(index):
+                sent = run.cheating.send(index, update, received=start, round=number)
+                update.copy_(sent if width == 1 else sent * run.holdings.mask(width))
+        return losses, updates
+
+    def _keys(self, number: int, index: int) -> tuple[int | str, ...]:
+        """Return what decides everything random in a participant's work of a round, together with the seed."""
+        return ("round", number, "participant", self._run.cheating.trains_as(index))
 
     def _accept(self, number: int, stack: Sequence[int], losses: Sequence[float], updates: Tensor) -> list[bool]:
         """Take in what participants have sent and let them remember, unless that would poison the average."""

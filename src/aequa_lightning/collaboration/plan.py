@@ -1,9 +1,11 @@
 """What a run does, as its configuration says."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from aequa_lightning.adversaries import Adversary
 from aequa_lightning.collaboration.aggregators import Aggregator
 from aequa_lightning.collaboration.corrections import LocalCorrection, NoCorrection
 from aequa_lightning.collaboration.local_work import LocalWork
@@ -25,6 +27,7 @@ class Plan:
         run_dir: The run folder.
         mechanism: Description of how participants are paid, for the record.
         participation: Who takes part in a round, and what may go wrong.
+        adversaries: Who cheats, and how.
         correction: What is added to the participants' gradients.
         privacy: What the shared model may tell of a participant; None: anything.
         participant_state: Whether participants keep their optimizer's memory from round to round.
@@ -45,6 +48,7 @@ class Plan:
     run_dir: Path
     mechanism: str
     participation: Participation = field(default_factory=Participation)
+    adversaries: Sequence[Adversary] = ()
     correction: LocalCorrection = field(default_factory=NoCorrection)
     privacy: Privacy | None = None
     participant_state: Literal["reset", "keep"] = "reset"
@@ -68,7 +72,8 @@ class Plan:
     @property
     def settings(self) -> str:
         """What decides the course of the rounds besides model, data and local work."""
-        parts = (self.aggregator, self.correction, self.participation, self.participant_state, self.privacy)
+        cheating = tuple(self.adversaries)
+        parts = (self.aggregator, self.correction, self.participation, cheating, self.participant_state, self.privacy)
         return f"{parts} {self.participants_per_round} {self.mechanism}"
 
     @property

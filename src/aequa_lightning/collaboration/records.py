@@ -43,6 +43,7 @@ def describe_run(run: Collaboration) -> dict[str, Any]:
         "mechanism": run.plan.mechanism,
         "privacy": run.private and run.private.describe(),
         "max_rounds": run.plan.max_rounds,
+        "adversaries": [adversary.describe() for adversary in run.plan.adversaries],
     }
 
 

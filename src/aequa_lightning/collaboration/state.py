@@ -32,6 +32,7 @@ def state_of(run: Collaboration) -> dict[str, Any]:
         "server": run.server.state_dict(),
         "hosting": run.hosting.state_dict(),
         "remembering": _remembering(run),
+        "cheating": run.cheating.state_dict(),
         "privacy": run.plan.spending,
         "course": run.private and run.private.course,
         "widths": run.widths,
@@ -57,6 +58,7 @@ def restore(run: Collaboration, state: Mapping[str, Any]) -> None:
     run.parameters.copy_(run.local.parameters)
     run.server.load_state_dict(state["server"])
     run.hosting.load_state_dict(state["hosting"])
+    run.cheating.load_state_dict(state["cheating"], run.parameters)
     run.round = state["round"]
     run.widths = state["widths"]
     run.stacking = Stacking(**state["stacking"])

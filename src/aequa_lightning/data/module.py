@@ -1,7 +1,9 @@
 """The base of all data sets: load, keep a validation part for the server, divide the rest among participants."""
 
+import copy
 from abc import abstractmethod
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -173,6 +175,18 @@ class CollaborativeData(LightningDataModule):
             return batch
         inputs, targets = batch
         return self.augmentation(inputs), targets
+
+    def with_samples(self, samples: Mapping[int, Batch]) -> Self:
+        """Return the same data, except that some participants hold other samples.
+
+        Args:
+            samples: Inputs and targets of these participants, normalised like all others.
+        """
+        parts = [samples.get(number, self.participant(number).tensors) for number in range(self.participants)]
+        other = copy.copy(self)
+        other._offsets = np.cumsum([0] + [len(targets) for _, targets in parts])
+        other._pooled = TensorDataset(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
+        return other
 
     def participant(self, number: int) -> TensorDataset:
         """Return the (input, target) pairs of participant ``number``, counted from 0; a view of `pooled`."""

@@ -176,7 +176,8 @@ def crowd(run: Run) -> str | None:
 def story(run: Run) -> list[str]:
     """Tell in five sentences, or in fewer while the run has not got that far, what happened; one more of privacy."""
     spent = privacy(run)
-    return [_training(run), *_accuracy(run), *_payment(run), *([f"The shared network keeps {spent}."] if spent else [])]
+    kept = [f"The shared network keeps {spent}."] if spent else []
+    return [_training(run), *_cheating(run), *_accuracy(run), *_payment(run), *kept]
 
 
 def privacy(run: Run) -> str | None:
@@ -195,6 +196,16 @@ def _training(run: Run) -> str:
         f"{model['parameters']:,} parameters together for {plural(len(run.rounds), 'round')} on {data['name']}, "
         f"split by {call(data['partition'])}; each kept its own {span(samples)} samples."
     )
+
+
+def _cheating(run: Run) -> list[str]:
+    """Say who cheats and how, in a run with adversaries."""
+    ways = []
+    for adversary in run.start.get("adversaries", ()):
+        who = [run.participants[number].name for number in adversary["participants"]]
+        settings = {key: value for key, value in adversary.items() if key != "participants"}
+        ways.append(f"{', '.join(who)} by {call(settings)}")
+    return [f"In this experiment some participants cheat: {'; '.join(ways)}."] if ways else []
 
 
 def _accuracy(run: Run) -> list[str]:
