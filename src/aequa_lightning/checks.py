@@ -8,6 +8,7 @@ from typing import Any
 from aequa_lightning.callbacks.measures import Assessment
 from aequa_lightning.collaboration.checkpoint import FORMAT, load_checkpoint, load_last
 from aequa_lightning.collaboration.corrections import Scaffold
+from aequa_lightning.collaboration.parameter_types import check_types
 from aequa_lightning.collaboration.plan import Plan
 from aequa_lightning.collaboration.privacy import check_accountant
 from aequa_lightning.collaboration.robust import RobustAggregator
@@ -115,6 +116,7 @@ def check_model(model: SlimmableClassifier) -> None:
             "model.norm='private' has networks of the widths of the grid only, but fair rewards lie between them; "
             "choose 'shared', 'static' or 'group'. Lightning's own Trainer takes it."
         )
+    check_types(model)
 
 
 def check_writable(folder: Path, key: str = "trainer.run_dir") -> None:
@@ -206,7 +208,7 @@ def _assigned(spending: dict[str, float | None] | None) -> str:
 
 
 def check_parameters(model: SlimmableClassifier, state: dict[str, Any]) -> None:
-    """Prove that a checkpoint holds every parameter of the model in its shape.
+    """Prove that a checkpoint holds every parameter of the model in its shape and type.
 
     Raises:
         InputError: It does not; the first difference is named.
@@ -214,6 +216,13 @@ def check_parameters(model: SlimmableClassifier, state: dict[str, Any]) -> None:
     expected = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
     saved = {name: tuple(value.shape) for name, value in state.get("state_dict", {}).items()}
     wrong = [name for name, shape in expected.items() if saved.get(name) != shape]
+    types = {name: value.dtype for name, value in model.named_parameters()}
+    other = [name for name, dtype in types.items() if name not in wrong and state["state_dict"][name].dtype != dtype]
+    if other and not wrong:
+        raise InputError(
+            f"ckpt_path does not fit the model: {other[0]} is {state['state_dict'][other[0]].dtype} in the file, but "
+            f"{types[other[0]]} in the model ({len(other)} parameters differ); use the run's own config.yaml."
+        )
     if wrong:
         name = wrong[0]
         raise InputError(

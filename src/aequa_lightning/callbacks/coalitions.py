@@ -105,7 +105,7 @@ def coalition_scores(
         run: The run, at the end of a round.
         result: The round.
         screened: Who is valued.
-        base: Parameters at the start of the round, float32 of shape (P,).
+        base: Parameters at the start of the round, shape (P,).
         utility: Name of a function of ``contributions.utilities``.
         measures: Names of ``COALITION_MEASURES``; no coalition is evaluated twice.
         budget: Evaluations where values are sampled; None: ``DEFAULT_BUDGET`` for each player.
@@ -114,8 +114,8 @@ def coalition_scores(
         Values of the G players, by measure; the same in every process.
     """
     steps = {index: _step(result, index) for index in result.updates if index in result.weights}
-    moved = gather(steps, screened.participants, run.topology, start=0, end=len(base))
-    players = torch.zeros(len(set(screened.group)), len(base), device=base.device)
+    moved = gather(steps, screened.participants, run.topology, start=0, end=len(base), dtype=base.dtype)
+    players = torch.zeros(len(set(screened.group)), len(base), dtype=base.dtype, device=base.device)
     for player, step in zip(screened.group, moved, strict=True):
         players[player] += step
     game = Memo(coalition_utility(run, base, players, getattr(utilities, utility)))
@@ -128,6 +128,7 @@ def coalition_scores(
 
 
 def _step(result: RoundResult, index: int) -> Tensor:
-    """Return how far a participant moved the server: its weighted share of the average, float32 of shape (P,)."""
-    weighted = result.updates[index].double() * result.weights[index]
-    return torch.where(result.coverage > 0, weighted / result.coverage, 0.0).float()
+    """Return how far a participant moved the server: its weighted share of the average, shape (P,)."""
+    update = result.updates[index]
+    weighted = update.double() * result.weights[index]
+    return torch.where(result.coverage > 0, weighted / result.coverage, 0.0).to(update.dtype)

@@ -41,7 +41,9 @@ def deliver(
                 place,
                 shape,
                 models=run.models[accepted, start:end],
-                updates=gather(result.updates, accepted, run.topology, start=start, end=end),
+                updates=gather(
+                    result.updates, accepted, run.topology, start=start, end=end, dtype=run.parameters.dtype
+                ),
                 server=run.parameters[start:end],
             )
             run.models[accepted, start:end] = means.deliver(layer, standing)

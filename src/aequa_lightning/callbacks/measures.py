@@ -127,7 +127,7 @@ class Measures:
             self._screened = let_pass(accepted)
             return []
         updates, names = run.server.updates, run.data.names
-        gram = gram_matrix(updates, accepted, run.topology, size=len(run.parameters))
+        gram = gram_matrix(updates, accepted, run.topology, size=len(run.parameters), dtype=run.parameters.dtype)
         along = None
         if self._previous is not None:
             # From a checkpoint it comes on the CPU.

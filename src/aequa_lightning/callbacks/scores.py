@@ -56,7 +56,7 @@ def update_products(run: Collaboration, updates: Mapping[int, Tensor], vectors: 
 
     Args:
         run: The run, in a round.
-        updates: Updates of the participants that this group hosted, by index; float32 of shape (P,).
+        updates: Updates of the participants that this group hosted, by index; of shape (P,).
         vectors: float64 of shape (P,), by name, the same in every process.
     """
     table = torch.zeros(run.data.participants, 1 + 2 * len(vectors), dtype=torch.float64)
@@ -109,7 +109,8 @@ def class_cosine_scores(run: Collaboration, result: RoundResult, screened: Scree
     """
     rows = head_positions(run.classifier.network.full, run.data.num_classes).to(run.topology.device)
     heads = {index: update[rows.reshape(-1)] for index, update in result.updates.items()}
-    sent = gather(heads, screened.participants, run.topology, start=0, end=rows.numel()).double().cpu()
+    dtype = run.parameters.dtype
+    sent = gather(heads, screened.participants, run.topology, start=0, end=rows.numel(), dtype=dtype).double().cpu()
     mixing, _ = screened.merge(weights)
     players = (mixing @ sent).reshape(-1, *rows.shape)
     aggregate = result.mean_update[rows].cpu()

@@ -56,8 +56,8 @@ def coalition_utility(
 
     Args:
         run: The run, at the end of a round.
-        base: Parameters at the start of the round, float32 of shape (P,).
-        steps: How far each player moved the server, float32 of shape (N, P); the same in every process.
+        base: Parameters at the start of the round, of shape (P,).
+        steps: How far each player moved the server, of shape (N, P); the same in every process.
         utility: (logits, classes) -> worth.
 
     Returns:
@@ -86,8 +86,8 @@ def own_accuracies(run: Collaboration, updates: Mapping[int, Tensor], base: Tens
 
     Args:
         run: The run, at the end of a round.
-        updates: Updates of the participants that this group hosted, by index; float32 of shape (P,).
-        base: The server's parameters at the start of the round, float32 of shape (P,).
+        updates: Updates of the participants that this group hosted, by index; of shape (P,).
+        base: The server's parameters at the start of the round, of shape (P,).
 
     Returns:
         float64 of shape (N,), in [0, 1]; 0 without an update.

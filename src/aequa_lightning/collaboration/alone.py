@@ -23,7 +23,7 @@ def train_alone(run: Collaboration, initial: Tensor) -> bool:
 
     Args:
         run: The run.
-        initial: Parameters to start from, float32 of shape (P,).
+        initial: Parameters to start from, of shape (P,).
 
     Returns:
         False when asked to stop.

@@ -29,7 +29,7 @@ class Corrector:
         """A participant is about to train.
 
         Args:
-            received: What it starts from, float32 of shape (P,).
+            received: What it starts from, of shape (P,).
             kept: What :meth:`end` returned when it trained last; None the first time.
         """
 
@@ -37,7 +37,7 @@ class Corrector:
         """Correct the gradients; see :class:`GradientCorrection`."""
 
     def end(self) -> Tensor | None:
-        """The participant has trained: return what it keeps until the next time, float32 of shape (P,), or None."""
+        """The participant has trained: return what it keeps until the next time, of shape (P,), or None."""
         return None
 
     def accept(self) -> None:

@@ -64,7 +64,7 @@ class Collaboration:
         widths: What everybody holds; whoever is absent keeps what it received last.
         grid: Widths that participants train: those of the model, unless whole models are paid with.
         distillation: Which of these widths learn from another one in the round.
-        models: Where everybody has a model of its own, all of them, float32 of shape (N, P).
+        models: Where everybody has a model of its own, all of them, of shape (N, P).
         payable: What rewards would be cut from if the run ended with the round.
     """
 
@@ -129,7 +129,7 @@ class Collaboration:
 
     @property
     def parameters(self) -> Tensor:
-        """The server's parameters, float32 of shape (P,)."""
+        """The server's parameters, of shape (P,)."""
         return self.server.parameters
 
     @property

@@ -15,21 +15,28 @@ TABLE = 2**22
 
 
 def gather(
-    updates: Mapping[int, Tensor], participants: Sequence[int], topology: Topology, *, start: int, end: int
+    updates: Mapping[int, Tensor],
+    participants: Sequence[int],
+    topology: Topology,
+    *,
+    start: int,
+    end: int,
+    dtype: torch.dtype,
 ) -> Tensor:
     """Collect a range of the parameters of all updates; a collective operation over the groups.
 
     Args:
-        updates: Updates of the participants that this group hosted, by index; float32 of shape (P,).
+        updates: Updates of the participants that this group hosted, by index; of shape (P,).
         participants: Indices of the participants to collect, N of them, the same in every process.
         topology: Where this process stands.
         start: First parameter.
         end: One past the last.
+        dtype: Type of the updates, which a group without any of them has to be told.
 
     Returns:
-        float32 of shape (N, end - start), on the device.
+        Shape (N, end - start), on the device.
     """
-    table = torch.zeros(len(participants), end - start, device=topology.device)
+    table = torch.zeros(len(participants), end - start, dtype=dtype, device=topology.device)
     for place, index in enumerate(participants):
         if index in updates:
             table[place] = updates[index][start:end]
@@ -38,16 +45,19 @@ def gather(
     return table
 
 
-def gram_matrix(updates: Mapping[int, Tensor], participants: Sequence[int], topology: Topology, *, size: int) -> Tensor:
+def gram_matrix(
+    updates: Mapping[int, Tensor], participants: Sequence[int], topology: Topology, *, size: int, dtype: torch.dtype
+) -> Tensor:
     """Return the inner products of all pairs of updates; a collective operation over the groups.
 
     The updates travel in ranges of parameters, so that no process ever holds all of them.
 
     Args:
-        updates: Updates of the participants that this group hosted, by index; float32 of shape (P,).
+        updates: Updates of the participants that this group hosted, by index; of shape (P,).
         participants: Indices of all participants with an update, N of them, the same in every process.
         topology: Where this process stands.
         size: P.
+        dtype: Type of the updates.
 
     Returns:
         float64 of shape (N, N), on the CPU; the same bits in every process, for any number of them.
@@ -63,7 +73,8 @@ def gram_matrix(updates: Mapping[int, Tensor], participants: Sequence[int], topo
         for own, segment in zip(products, segments, strict=True):
             last = size * (segment + 1) // SEGMENTS
             for start in range(size * segment // SEGMENTS, last, step):
-                table = gather(updates, participants, topology, start=start, end=min(start + step, last))
+                end = min(start + step, last)
+                table = gather(updates, participants, topology, start=start, end=end, dtype=dtype)
                 if segment % topology.groups == topology.group:
                     rows = table.double()
                     own += rows @ rows.T

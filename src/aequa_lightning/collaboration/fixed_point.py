@@ -62,7 +62,8 @@ class ExactSum:
         """Add ``weight * update``, rounded to a multiple of 2**-40.
 
         Args:
-            update: Shape (size,), acceptable in the sense of :func:`acceptable`.
+            update: Shape (size,), floating point of any precision, acceptable in the sense of :func:`acceptable`; it
+                is not changed.
             weight: In (0, 1]; the weights of one round add up to at most 1.
 
         Example:
@@ -77,7 +78,8 @@ class ExactSum:
         if len(update) > chunk:
             parts = zip(update.split(chunk), self.total.split(chunk), strict=True)
         for part, total in parts:
-            total.add_(part.double().mul_(weight / RESOLUTION).round_(), alpha=RESOLUTION)
+            # The product is a copy in every type; `part.double()` is not one where the update is in float64 itself.
+            total.add_(torch.mul(part.to(torch.float64), weight / RESOLUTION).round_(), alpha=RESOLUTION)
 
     def mean(self, weight: Tensor) -> Tensor:
         """Return the weighted mean of what was added; call it after the sum over processes.

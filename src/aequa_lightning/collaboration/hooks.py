@@ -18,7 +18,7 @@ class RoundResult:
 
     Attributes:
         round: Number of the round, from 1.
-        updates: Updates of the participants that this process's group hosted, by index; float32 of shape (size,). Those
+        updates: Updates of the participants that this process's group hosted, by index; of shape (size,). Those
             that stayed out of the average are among them.
         weights: Weight of every participant whose update entered the average, by index, ascending.
         coverage: Total weight behind each entry of the aggregate; float64 of shape (size,), or () when all hold all.

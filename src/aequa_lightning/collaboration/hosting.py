@@ -97,7 +97,7 @@ class Hosting:
             index: The participant.
 
         Returns:
-            Its mean loss and its update, float32 of shape (P,).
+            Its mean loss and its update, of shape (P,).
         """
         run = self._run
         (received,), grid = self._hand_out([index])
@@ -190,7 +190,7 @@ class Hosting:
         """Hand participants of one width what they hold, zero elsewhere.
 
         Returns:
-            It, float32 of shape (participants, P), not to be written to; and the widths to train.
+            It, of shape (participants, P), not to be written to; and the widths to train.
         """
         run = self._run
         width, grid = run.widths[stack[0]], run.grid

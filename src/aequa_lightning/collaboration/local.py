@@ -101,7 +101,7 @@ class LocalTrainer:
         """Train a participant; what it reaches is in :attr:`parameters`.
 
         Args:
-            start: Where it starts from, float32 of shape (P,).
+            start: Where it starts from, of shape (P,).
             samples: Its inputs and their classes, on the device.
             work: How much to train.
             keys: What this work is; with the seed they decide everything random in it.

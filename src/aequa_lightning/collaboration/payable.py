@@ -21,8 +21,8 @@ class Payable:
     """What a run pays with in the place of what its rounds have made; a run that goes on never trains from it.
 
     Attributes:
-        parameters: In the place of the server's, float32 of shape (P,); None: the server's.
-        models: In the place of the models that everybody has of its own, float32 of shape (N, P); None: those.
+        parameters: In the place of the server's, of shape (P,); None: the server's.
+        models: In the place of the models that everybody has of its own, of shape (N, P); None: those.
     """
 
     parameters: Tensor | None = None

@@ -84,7 +84,7 @@ class PrivateAverage:
         self.course = ""
 
     def clip(self, update: Tensor) -> Tensor:
-        """Return an update, shortened where it is too long; float32 of shape (P,)."""
+        """Return an update, shortened where it is too long; of shape (P,)."""
         return clip_to_norm(update, self.privacy.clip)
 
     def noise(self, size: int, *, round: int, rates: Sequence[Mapping[str, Any]]) -> Tensor:

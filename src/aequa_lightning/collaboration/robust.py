@@ -26,31 +26,44 @@ class RobustAggregator(Aggregator):
         return SGD(parameters, lr=1.0, foreach=False)
 
     def combine(
-        self, updates: Mapping[int, Tensor], participants: Sequence[int], topology: Topology, *, size: int
+        self,
+        updates: Mapping[int, Tensor],
+        participants: Sequence[int],
+        topology: Topology,
+        *,
+        size: int,
+        dtype: torch.dtype,
     ) -> Tensor:
         """Return what takes the place of the mean; a collective operation over the groups.
 
         Args:
-            updates: Updates of the participants that this group hosted, by index; float32 of shape (P,).
+            updates: Updates of the participants that this group hosted, by index; of shape (P,).
             participants: Indices of all participants with an accepted update, N of them.
             topology: Where this process stands.
             size: P.
+            dtype: Type of the updates.
 
         Returns:
             float64 of shape (P,), the same bits for any number of processes.
         """
         combined = torch.zeros(size, dtype=torch.float64, device=topology.device)
         if participants:
-            chosen = self.choose(updates, participants, topology, size=size)
+            chosen = self.choose(updates, participants, topology, size=size, dtype=dtype)
             step = max(1, TABLE // len(chosen))
             for start in range(0, size, step):
                 end = min(start + step, size)
-                table = gather(updates, chosen, topology, start=start, end=end)
+                table = gather(updates, chosen, topology, start=start, end=end, dtype=dtype)
                 combined[start:end] = self.centre(table.double())
         return combined
 
     def choose(
-        self, updates: Mapping[int, Tensor], participants: Sequence[int], topology: Topology, *, size: int
+        self,
+        updates: Mapping[int, Tensor],
+        participants: Sequence[int],
+        topology: Topology,
+        *,
+        size: int,
+        dtype: torch.dtype,
     ) -> Sequence[int]:
         """Return whose updates are combined; a collective operation."""
         return participants
@@ -116,10 +129,16 @@ class MultiKrum(RobustAggregator):
 
     @override
     def choose(
-        self, updates: Mapping[int, Tensor], participants: Sequence[int], topology: Topology, *, size: int
+        self,
+        updates: Mapping[int, Tensor],
+        participants: Sequence[int],
+        topology: Topology,
+        *,
+        size: int,
+        dtype: torch.dtype,
     ) -> Sequence[int]:
         """Return those with the smallest scores."""
-        gram = gram_matrix(updates, participants, topology, size=size)
+        gram = gram_matrix(updates, participants, topology, size=size, dtype=dtype)
         kept = self.kept or max(1, len(participants) - self.faulty)
         return [participants[place] for place in krum_order(gram, faulty=self.faulty)[:kept]]
 

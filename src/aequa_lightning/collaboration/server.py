@@ -18,7 +18,7 @@ class Server:
     """The server as every process keeps it: the parameters, and the optimizer that moves them once a round.
 
     Args:
-        parameters: The first ones, flat, float32 of shape (P,); moved in place.
+        parameters: The first ones, flat, shape (P,); moved in place.
         aggregator: How updates become a step.
         holdings: Which entries a width holds.
         topology: Where this process stands.
@@ -40,7 +40,7 @@ class Server:
 
         Args:
             indices: The participants, K of them.
-            updates: float32 of shape (K, P), acceptable in the sense of
+            updates: Shape (K, P), acceptable in the sense of
                 :func:`~aequa_lightning.collaboration.fixed_point.acceptable`.
         """
         self.updates.update(zip(indices, updates, strict=True))
@@ -62,8 +62,9 @@ class Server:
         """
         coverage = self._holdings.coverage(weights, widths)
         if isinstance(self.aggregator, RobustAggregator):
-            size = len(self.parameters)
-            return self.aggregator.combine(self.updates, list(weights), self._topology, size=size), coverage
+            size, dtype = len(self.parameters), self.parameters.dtype
+            centre = self.aggregator.combine(self.updates, list(weights), self._topology, size=size, dtype=dtype)
+            return centre, coverage
         weighted = ExactSum(self.parameters.numel(), self.parameters.device)
         for index, weight in weights.items():
             if index in self.updates:

@@ -92,14 +92,14 @@ class StackedTrainer:
         """Train participants with fresh optimizers.
 
         Args:
-            start: Where each of them starts, float32 of shape (participants, P).
+            start: Where each of them starts, of shape (participants, P).
             jobs: What they do.
             grid: Widths that the steps draw from.
             distillation: Which of them learn from another one too, in the place of the model's own.
 
         Returns:
-            The mean loss over steps and widths of each, and its update: how far it gets from where it starts, float32
-            of shape (participants, P).
+            The mean loss over steps and widths of each, and its update: how far it gets from where it starts, of
+            shape (participants, P).
         """
         self.local.set_training_mode()
         schedule = StackSchedule(self.local, jobs, grid)
@@ -186,7 +186,7 @@ class StackedTrainer:
             gradients = torch.autograd.grad(of_each.sum() * weight, list(taken.values()))
             for value, gradient in zip(values.values(), gradients, strict=True):
                 _add_gradient(value, rows, gradient)
-            losses[rows] += of_each.detach() / count
+            losses[rows] += of_each.detach().to(losses.dtype) / count
 
     def _twin(self, values: dict[str, Tensor]) -> Optimizer:
         """Return a fresh optimizer of the stacked values with the present options of the process's own."""

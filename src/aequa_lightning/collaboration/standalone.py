@@ -44,7 +44,7 @@ class Unfinished:
 
     Attributes:
         rounds: Of which it has done as many.
-        parameters: What it has reached, float32 of shape (P,).
+        parameters: What it has reached, of shape (P,).
         optimizer_state: What its optimizer remembers.
         seconds: Time it took.
     """

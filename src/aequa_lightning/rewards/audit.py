@@ -18,6 +18,9 @@ CHECKPOINT_KEYS = frozenset(
     ("kind", "state_dict", "hyper_parameters", "about", "pytorch-lightning_version", "epoch", "global_step")
 )
 
+# Bytes that are looked for at a time.
+WORD = 8
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -62,13 +65,13 @@ def audit_reward(folder: Path, row: Mapping[str, Any], *, network: SlimmableMode
         for path, digest in digests.items()
         if not path.is_file() or sha256(path) != digest
     ]
-    withheld, earned = withheld_pairs(plan, full), plan.extract(full)
+    withheld, earned = withheld_words(plan, full), plan.extract(full)
     # Numbers that training has left alone, such as a norm's 1.0, are on both sides, and prove nothing.
-    own = b"".join(value.detach().float().cpu().contiguous().numpy().tobytes() for value in earned.values())
+    own = b"".join(_bytes(value) for value in earned.values())
     withheld = withheld[~occurring(own, withheld)]
     for path in digests:
-        if path.is_file() and (count := count_pairs(path.read_bytes(), withheld)):
-            faults.append(f"{path.name} holds {count} pairs of withheld parameters")
+        if path.is_file() and (count := count_words(path.read_bytes(), withheld)):
+            faults.append(f"{path.name} holds withheld parameters in {count} places")
     parameters = 0
     if checkpoint.is_file():
         try:
@@ -91,7 +94,8 @@ def _compare(
         yield f"{file} lacks {name}"
     for name, value in held.items():
         if name in earned:
-            if value.shape != earned[name].shape or not torch.equal(value, earned[name]):
+            expected = earned[name]
+            if (value.shape, value.dtype) != (expected.shape, expected.dtype) or not torch.equal(value, expected):
                 yield f"{file} holds another {name} than the width's part of the server's"
         elif tuple(value.shape) != statistics.get(name):
             yield f"{file} holds {name} of shape {tuple(value.shape)}, which is not of its width"
@@ -99,62 +103,68 @@ def _compare(
             yield f"{file} holds more behind {name} than its values"
 
 
-def withheld_pairs(plan: SlicePlan, full: Mapping[str, Tensor]) -> NDArray[np.uint64]:
-    """Return the bytes of neighbouring parameters that a width does not take, two at a time.
+def withheld_words(plan: SlicePlan, full: Mapping[str, Tensor]) -> NDArray[np.uint64]:
+    """Return the bytes of neighbouring parameters that a width does not take, eight at a time.
 
-    A single float32 can occur in a file by chance; two neighbours together hardly can.
+    A single float32 can occur in a file by chance; two neighbours together hardly can, and neither can one float64.
 
     Args:
         plan: What the width takes.
-        full: The server's parameters, float32, by name.
+        full: The server's parameters, by name, in the types in which files hold them.
 
     Returns:
-        Pairs as 64-bit words, (pairs,).
+        64-bit words, (words,), each of as many neighbours as it has room for.
 
     Example:
         >>> plan = SlicePlan({"w": (slice(0, 2),)}, {"w": (2,)})
-        >>> withheld_pairs(plan, {"w": torch.tensor([1.0, 2.0, 3.0, 4.0])}).view(np.float32).tolist()
+        >>> withheld_words(plan, {"w": torch.tensor([1.0, 2.0, 3.0, 4.0])}).view(np.float32).tolist()
         [3.0, 4.0]
     """
     outside = {name: torch.ones(full[name].shape, dtype=torch.bool) for name in plan.indices}
     plan.put(outside, {name: torch.zeros(plan.shapes[name], dtype=torch.bool) for name in outside})
     words = []
     for name, mark in outside.items():
-        even = mark.numel() // 2 * 2
-        pairs = full[name].detach().float().cpu().reshape(-1)[:even].view(-1, 2)
-        both = mark.reshape(-1)[:even].view(-1, 2).all(1) & (pairs != 0).all(1)
-        words.append(pairs[both].contiguous().numpy().view(np.uint64).reshape(-1))
+        together = max(1, WORD // full[name].element_size())
+        whole = mark.numel() // together * together
+        values = full[name].detach().cpu().reshape(-1)[:whole].view(-1, together)
+        outside_all = mark.reshape(-1)[:whole].view(-1, together).all(1) & (values != 0).all(1)
+        words.append(np.frombuffer(_bytes(values[outside_all]), np.uint64))
     return np.concatenate(words)
 
 
-def count_pairs(content: bytes, pairs: NDArray[np.uint64]) -> int:
-    """Count how many of the pairs occur anywhere in a file's bytes, at any alignment.
+def _bytes(value: Tensor) -> bytes:
+    """Return the bytes of a tensor as files hold them; numpy does not know all of torch's types."""
+    return value.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().tobytes()
+
+
+def count_words(content: bytes, words: NDArray[np.uint64]) -> int:
+    """Count how many of the words occur anywhere in a file's bytes, at any alignment.
 
     Args:
         content: The file.
-        pairs: 64-bit words to look for.
+        words: What to look for, (words,).
 
     Example:
         >>> needle = np.array([3.0, 4.0], np.float32).view(np.uint64)
-        >>> count_pairs(b"x" + needle.tobytes(), needle), count_pairs(b"nothing of the kind", needle)
+        >>> count_words(b"x" + needle.tobytes(), needle), count_words(b"nothing of the kind", needle)
         (1, 0)
     """
-    return int(occurring(content, pairs).sum())
+    return int(occurring(content, words).sum())
 
 
-def occurring(content: bytes, pairs: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    """Tell which of the pairs occur anywhere in some bytes, at any alignment; (pairs,).
+def occurring(content: bytes, words: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Tell which of the words occur anywhere in some bytes, at any alignment; (words,).
 
     Example:
-        >>> pairs = np.array([1.0, 2.0, 3.0, 4.0], np.float32).view(np.uint64)
-        >>> occurring(b"xyz" + pairs[1:].tobytes(), pairs).tolist()
+        >>> words = np.array([1.0, 2.0, 3.0, 4.0], np.float32).view(np.uint64)
+        >>> occurring(b"xyz" + words[1:].tobytes(), words).tolist()
         [False, True]
     """
-    found = np.zeros(len(pairs), dtype=bool)
-    for offset in range(8):
-        length = (len(content) - offset) // 8 * 8
-        if length > 0:
-            found |= np.isin(pairs, np.frombuffer(content, np.uint64, length // 8, offset))
+    found = np.zeros(len(words), dtype=bool)
+    for offset in range(WORD):
+        count = (len(content) - offset) // WORD
+        if count > 0:
+            found |= np.isin(words, np.frombuffer(content, np.uint64, count, offset))
     return found
 
 

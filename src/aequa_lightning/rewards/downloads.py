@@ -89,6 +89,7 @@ def audit_downloads(
             where they are not known any more.
     """
     faults, compared, expected = [], 0, set()
+    types = {name: parameter.dtype for name, parameter in network.full.named_parameters()}
     present = digests(run_dir, rounds=events[-1]["round"])
     for event in events:
         for row in event["participants"]:
@@ -102,24 +103,30 @@ def audit_downloads(
             full = server(event["round"], row["name"])
             compared += full is not None
             content = (run_dir / FOLDER / file).read_bytes()
-            faults += [f"{file} {fault}" for fault in compare_download(content, network.plan(row["width"]), full)]
+            faults += [
+                f"{file} {fault}" for fault in compare_download(content, network.plan(row["width"]), full, types=types)
+            ]
     faults += [f"{file} belongs to no round of the record" for file in sorted(present.keys() - expected)]
     return DownloadFindings(len(expected), compared, tuple(faults))
 
 
-def compare_download(content: bytes, plan: SlicePlan, full: Mapping[str, Tensor] | None) -> Iterator[str]:
+def compare_download(
+    content: bytes, plan: SlicePlan, full: Mapping[str, Tensor] | None, *, types: Mapping[str, torch.dtype]
+) -> Iterator[str]:
     """Yield every difference between a download and what a width takes.
 
     Args:
         content: The file.
         plan: What the width takes.
         full: The full parameters of which it must be a part, by name; None: names and shapes are compared alone.
+        types: The parameters' types, by name.
 
     Example:
         >>> plan, full = SlicePlan({"w": (slice(0, 2),)}, {"w": (2,)}), {"w": torch.tensor([1.0, 2.0, 3.0])}
-        >>> list(compare_download(save(plan.extract(full)), plan, full))
+        >>> types = {"w": torch.float32}
+        >>> list(compare_download(save(plan.extract(full)), plan, full, types=types))
         []
-        >>> list(compare_download(save(full), plan, None))
+        >>> list(compare_download(save(full), plan, None, types=types))
         ['holds w of shape (3,), which is not of its width']
     """
     try:
@@ -133,7 +140,9 @@ def compare_download(content: bytes, plan: SlicePlan, full: Mapping[str, Tensor]
     yield from (f"lacks {name}" for name in sorted(plan.shapes.keys() - held.keys()))
     earned = {} if full is None else plan.extract(full)
     for name, value in held.items():
-        if plan.shapes.get(name) != tuple(value.shape) or value.dtype != torch.float32:
+        if plan.shapes.get(name) != tuple(value.shape):
             yield f"holds {name} of shape {tuple(value.shape)}, which is not of its width"
+        elif value.dtype != types[name]:
+            yield f"holds {name} in {value.dtype}, not {types[name]}"
         elif full is not None and not torch.equal(value, earned[name].cpu()):
             yield f"holds another {name} than the width's part of the server's"

@@ -57,7 +57,7 @@ def test_the_gram_matrix_is_that_of_all_updates(
 ) -> None:
     monkeypatch.setattr(exchange, "TABLE", table)
     updates = {index: honest[index] for index in (0, 2, 4)}
-    gram = exchange.gram_matrix(updates, [0, 2, 4], run.topology, size=honest.shape[1])
+    gram = exchange.gram_matrix(updates, [0, 2, 4], run.topology, size=honest.shape[1], dtype=honest.dtype)
     rows = honest[[0, 2, 4]].double()
     torch.testing.assert_close(gram, rows @ rows.T)
 

@@ -17,7 +17,7 @@ ROWS = np.random.default_rng(0).normal(size=(9, 50)).astype(np.float32)
 def combine(aggregator: RobustAggregator, rows: np.ndarray = ROWS) -> np.ndarray:
     updates = {index: torch.from_numpy(row) for index, row in enumerate(rows)}
     topology = Topology(Fabric(accelerator="cpu", devices=1))
-    return aggregator.combine(updates, list(updates), topology, size=rows.shape[1]).numpy()
+    return aggregator.combine(updates, list(updates), topology, size=rows.shape[1], dtype=torch.float32).numpy()
 
 
 @pytest.mark.parametrize("count", [1, 2, 8, 9])
@@ -73,13 +73,13 @@ def test_the_inner_products_are_those_of_whole_updates(monkeypatch: pytest.Monke
     topology = Topology(Fabric(accelerator="cpu", devices=1))
     for table in (2 * len(ROWS), 10**6):
         monkeypatch.setattr("aequa_lightning.collaboration.exchange.TABLE", table)
-        found = gram_matrix(updates, list(updates), topology, size=ROWS.shape[1]).numpy()
+        found = gram_matrix(updates, list(updates), topology, size=ROWS.shape[1], dtype=torch.float32).numpy()
         np.testing.assert_allclose(found, ROWS.astype(float) @ ROWS.astype(float).T, rtol=1e-12)
 
 
 def test_nobody_moves_nothing() -> None:
     topology = Topology(Fabric(accelerator="cpu", devices=1))
-    assert not Median().combine({}, [], topology, size=3).any()
+    assert not Median().combine({}, [], topology, size=3, dtype=torch.float32).any()
 
 
 def test_what_is_out_of_range_is_refused() -> None:

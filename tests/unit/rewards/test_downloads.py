@@ -21,17 +21,17 @@ def network() -> SlimmableModel:
 
 def test_every_tampering_with_a_download_is_found(network: SlimmableModel) -> None:
     plan, full = network.plan(0.5), dict(network.full.named_parameters())
-    slices = plan.extract(full)
+    slices, types = plan.extract(full), dict.fromkeys(full, torch.float32)
     sound = save(slices)
 
     def found(content: bytes) -> str:
-        return " ".join(compare_download(content, plan, full))
+        return " ".join(compare_download(content, plan, full, types=types))
 
     assert found(sound) == ""
     assert "lacks 2.weight" in found(save({name: part for name, part in slices.items() if name != "2.weight"}))
     assert "holds hidden" in found(save(slices | {"hidden": full["2.weight"][4:].detach().clone()}))
     assert "not of its width" in found(save(network.plan(0.625).extract(full)))
-    assert "not of its width" in found(save({name: part.double() for name, part in slices.items()}))
+    assert "in torch.float64, not torch.float32" in found(save({name: part.double() for name, part in slices.items()}))
     assert "another 2.weight" in found(save(slices | {"2.weight": full["2.weight"][4:, 4:].detach().clone()}))
     assert "more than its tensors" in found(save(slices, metadata={"hidden": "1.5"}))
     assert "cannot be read" in found(sound + full["2.weight"].detach().numpy().tobytes())

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from aequa_lightning.errors import InputError
-from aequa_lightning.rewards.audit import count_pairs, withheld_pairs
+from aequa_lightning.rewards.audit import count_words, withheld_words
 from aequa_lightning.rewards.checkpoint import export_program, save_reward
 from aequa_lightning.slimmable import SlimmableModel
 from aequa_lightning.slimmable.export import save_onnx, save_safetensors
@@ -47,13 +47,13 @@ def test_a_file_holds_its_slice_and_nothing_of_the_rest(
 ) -> None:
     model = make()
     plan, full = model.plan(0.5), dict(model.full.named_parameters())
-    pairs = withheld_pairs(plan, full)
-    assert len(pairs) > 400
+    words = withheld_words(plan, full)
+    assert len(words) > 400
     write(tmp_path / "narrow", model.extract(0.5))
-    assert count_pairs((tmp_path / "narrow").read_bytes(), pairs) == 0
+    assert count_words((tmp_path / "narrow").read_bytes(), words) == 0
     # The search finds them where they are.
     write(tmp_path / "full", model.full)
-    assert count_pairs((tmp_path / "full").read_bytes(), pairs) > 0.99 * len(pairs)
+    assert count_words((tmp_path / "full").read_bytes(), words) > 0.99 * len(words)
 
 
 def test_safetensors_bring_the_network_back(tmp_path: Path) -> None:
