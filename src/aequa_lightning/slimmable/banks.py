@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor, nn
 
 from aequa_lightning.errors import InputError
 from aequa_lightning.slimmable import norm
 from aequa_lightning.slimmable.subnetworks import SubNetwork
 from aequa_lightning.slimmable.widths import Width
-
-_COUNT = "num_batches_tracked"
 
 
 class Bank(nn.Module):
@@ -23,8 +22,7 @@ class Bank(nn.Module):
         super().__init__()
         for name, tensor in tensors.items():
             self.register_buffer(_flat(name), tensor)
-        counts = [tensor for name, tensor in tensors.items() if name.endswith(_COUNT)]
-        self.seen = any(int(count) > 0 for count in counts)
+        self.seen = not norm.is_fresh(tensors)
 
     @property
     def named(self) -> dict[str, Tensor]:
@@ -77,7 +75,7 @@ class Banks(nn.Module):
         if not narrow.statistics.shapes:
             return {}
         known = self._modules.get(_key(narrow.sizes))
-        if not isinstance(known, Bank) or not (known.seen or _is_new(narrow, full)):
+        if not isinstance(known, Bank) or not (known.seen or _is_fresh(narrow, full)):
             raise InputError(
                 f"width: the norm statistics of width {width} have seen no data; call "
                 "recalibrate(batches, widths=[...]) before evaluating or handing out this width"
@@ -100,6 +98,9 @@ class Banks(nn.Module):
         device = next((buffer.device for buffer in self.buffers()), None)
         self._modules.clear()
         for key, tensors in found.items():
+            for name in [name for name in tensors if name.endswith("running_mean")]:
+                # Files of other libraries leave the counter out.
+                tensors.setdefault(name.removesuffix("running_mean") + "num_batches_tracked", torch.tensor(0))
             # The module's own loading visits the children next and finds everything in place.
             self.add_module(key, Bank({name: tensor.to(device, copy=True) for name, tensor in tensors.items()}))
 
@@ -136,9 +137,9 @@ def unseen(narrow: SubNetwork, full: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return fresh
 
 
-def _is_new(narrow: SubNetwork, full: Mapping[str, Tensor]) -> bool:
+def _is_fresh(narrow: SubNetwork, full: Mapping[str, Tensor]) -> bool:
     """Return whether no data have gone into the full network's statistics either."""
-    return all(int(full[name]) == 0 for name in narrow.statistics.shapes if name.endswith(_COUNT))
+    return norm.is_fresh({name: full[name] for name in narrow.statistics.shapes})
 
 
 def _key(sizes: Sequence[int]) -> str:

@@ -63,6 +63,25 @@ def reset(tensors: Mapping[str, Tensor]) -> None:
         tensor.fill_(1 if name.endswith("running_var") else 0)
 
 
+def is_fresh(tensors: Mapping[str, Tensor]) -> bool:
+    """Return whether running statistics are those of a layer that has seen nothing.
+
+    The values tell it, because a state dict may lack the counter ``num_batches_tracked``.
+
+    Args:
+        tensors: Running statistics, by buffer name.
+
+    Example:
+        >>> layer = nn.BatchNorm1d(2)
+        >>> is_fresh(statistics(layer))
+        True
+        >>> layer.running_var[1] = 4
+        >>> is_fresh(statistics(layer))
+        False
+    """
+    return all(bool((tensor == (1 if name.endswith("running_var") else 0)).all()) for name, tensor in tensors.items())
+
+
 @contextmanager
 def cumulative(module: nn.Module) -> Iterator[None]:
     """Let the norm layers, and nothing else, compute as in training, and average their statistics over the batches.

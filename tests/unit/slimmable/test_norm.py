@@ -171,3 +171,31 @@ def test_without_running_statistics_evaluation_normalises_by_the_batch() -> None
     network.load_state_dict(static.state_dict(), strict=False)
     torch.testing.assert_close(model(x), network.train()(x))
     assert not torch.allclose(model(x)[:3], model(x[:3]))
+
+
+def test_statistics_loaded_without_a_counter_count_as_seen() -> None:
+    def build() -> nn.Module:
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3))
+
+    trained = build()
+    trained(torch.randn(16, 4) + 3)
+    saved = {name: tensor for name, tensor in trained.state_dict().items() if "num_batches" not in name}
+    network = build()
+    network.load_state_dict(saved, strict=False)
+    model = SlimmableModel(network, [1, 0.5], torch.zeros(1, 4)).eval()
+    with pytest.raises(InputError, match="recalibrate"):
+        model(torch.zeros(2, 4), width=0.5)
+    with pytest.raises(InputError, match="recalibrate"):
+        model.extract(0.5)
+    model(torch.zeros(2, 4))  # the full width has statistics
+
+
+def test_banks_loaded_without_a_counter_are_the_statistics_of_their_width() -> None:
+    model, batches = make()
+    model.recalibrate(batches)
+    saved = {name: tensor for name, tensor in model.state_dict().items() if "num_batches" not in name}
+    loaded = make()[0]
+    loaded.load_state_dict(saved, strict=False)
+    for width in model.widths:
+        assert torch.equal(loaded.eval()(batches[0], width=width), model.eval()(batches[0], width=width))
