@@ -16,6 +16,7 @@ from aequa_lightning.files import write_atomically
 from aequa_lightning.rewards.checkpoint import is_reward
 from aequa_lightning.rewards.classifier import RewardClassifier
 from aequa_lightning.rewards.manifest import verify_reward
+from aequa_lightning.slimmable.modes import evaluating
 from aequa_lightning.training import SlimmableClassifier
 
 CPU = torch.device("cpu")
@@ -95,15 +96,15 @@ def write_predictions(path: Path, network: SlimmableClassifier | RewardClassifie
         network: From :func:`load_network`; the shared model predicts at full width.
         data: The run's data.
     """
-    network.eval()
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["sample", "prediction", "probability"])
     count = 0
-    for batch in input_batches(data.test(), CPU):
-        probabilities, classes = network(batch).softmax(-1).max(-1)
-        for probability, predicted in zip(probabilities.tolist(), classes.tolist(), strict=True):
-            writer.writerow([count, predicted, probability])
-            count += 1
+    with evaluating(network):
+        for batch in input_batches(data.test(), CPU):
+            probabilities, classes = network(batch).softmax(-1).max(-1)
+            for probability, predicted in zip(probabilities.tolist(), classes.tolist(), strict=True):
+                writer.writerow([count, predicted, probability])
+                count += 1
     write_atomically(path, text.getvalue().encode())
     return count

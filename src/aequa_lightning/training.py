@@ -13,6 +13,7 @@ from typing_extensions import override
 from aequa_lightning.backbones.full_network import Norm, Options, full_network
 from aequa_lightning.errors import InputError
 from aequa_lightning.slimmable import Distillation, SlimmableModel, sandwich_step, sandwich_widths
+from aequa_lightning.slimmable.norm import smallest_batch
 
 Reduction = Literal["mean", "sum"]
 
@@ -98,6 +99,8 @@ class SlimmableClassifier(LightningModule):
         self.sampled_widths, self.seed, self.norm = sampled_widths, seed, norm
         self.reduction, self.widest_share, self.narrowest_share = reduction, widest_share, narrowest_share
         self.distillation = Distillation(temperature, hard_weight=1 - distillation) if distillation else None
+        # Samples that a batch of training must have.
+        self._least_samples = 1
         # One backward per width needs the memory of one width only; automatic optimisation would hold all graphs.
         self.automatic_optimization = False
         self.accuracy = nn.ModuleDict(
@@ -160,7 +163,14 @@ class SlimmableClassifier(LightningModule):
         )
 
     @override
+    def on_train_start(self) -> None:
+        self._least_samples = smallest_batch(self.network.full, self.network.example_input)
+
+    @override
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        if len(batch[1]) < self._least_samples:
+            # Cannot be normalised; under DDP the last batch has the same size everywhere.
+            return
         optimizer = self.optimizers()
         assert not isinstance(optimizer, list)
         optimizer.zero_grad()

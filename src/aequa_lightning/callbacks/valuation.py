@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from aequa_lightning.collaboration.engine import Collaboration
-from aequa_lightning.collaboration.evaluation import EVALUATION_BATCH, AtWidth, count_correct
+from aequa_lightning.collaboration.evaluation import AtWidth, count_correct, evaluation_batches
 from aequa_lightning.collaboration.fixed_point import ExactSum
 from aequa_lightning.contributions.coalition_models import model_evaluator, round_game
 from aequa_lightning.contributions.values import Coalitions, Utility
+from aequa_lightning.slimmable.modes import evaluating
 from aequa_lightning.slimmable.norm import cumulative
 
 # Models of coalitions that exist at the same time: 64, or as many as fit into 64 MiB.
@@ -31,19 +32,20 @@ def validation_gradient(run: Collaboration) -> Tensor:
     """
     run.load_server_parameters()
     run.evaluator.calibrate(1.0)
-    network, topology = run.classifier.network.eval(), run.topology
+    network, topology = run.classifier.network, run.topology
     inputs, targets = run.data.validation().tensors
     parameters = [parameter for parameter in run.classifier.parameters() if parameter.requires_grad]
     total = ExactSum(run.parameters.numel(), topology.device)
-    batches = list(zip(inputs.split(EVALUATION_BATCH), targets.split(EVALUATION_BATCH), strict=True))
+    batches = list(zip(evaluation_batches(inputs), evaluation_batches(targets), strict=True))
     # cuDNN gives recurrent layers no gradient in evaluation; torch's own kernels do.
     recurrent = any(isinstance(part, nn.RNNBase) for part in network.modules())
-    for batch, classes in batches[topology.rank :: topology.processes]:
-        with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False) if recurrent else nullcontext():
+    kernels = torch.backends.cudnn.flags(enabled=False) if recurrent else nullcontext()
+    with evaluating(network), torch.enable_grad(), kernels:
+        for batch, classes in batches[topology.rank :: topology.processes]:
             logits = network(batch.to(topology.device))
             loss = nn.functional.cross_entropy(logits, classes.to(topology.device))
             gradients = torch.autograd.grad(loss, parameters)
-        total.add(torch.cat([gradient.reshape(-1) for gradient in gradients]), len(classes) / len(targets))
+            total.add(torch.cat([gradient.reshape(-1) for gradient in gradients]), len(classes) / len(targets))
     return topology.merge_over_processes(total.total).to(topology.device)
 
 
@@ -114,4 +116,4 @@ class _InBatches(nn.Module):
         self.network = network
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return torch.cat([self.network(batch) for batch in inputs.split(EVALUATION_BATCH)])
+        return torch.cat([self.network(batch) for batch in evaluation_batches(inputs)])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from aequa_lightning.collaboration.assignment import assign
-from aequa_lightning.collaboration.evaluation import EVALUATION_BATCH, AtWidth, count_correct
+from aequa_lightning.collaboration.evaluation import AtWidth, count_correct, evaluation_batches
 from aequa_lightning.collaboration.standalone import Standalone, StandaloneRecords, Unfinished
 from aequa_lightning.events import read_events
 
@@ -84,7 +84,7 @@ def _train_one(run: Collaboration, records: StandaloneRecords, index: int, initi
     if network.has_statistics:
         # Alone there is no server: the statistics come from the participant's own data.
         inputs, _ = run.participant(index)
-        network.recalibrate(inputs.split(EVALUATION_BATCH), [1.0])
+        network.recalibrate(evaluation_batches(inputs), [1.0])
     validation, test = (
         count_correct(AtWidth(network, 1.0), part, device=run.topology.device) / len(part)
         for part in (run.data.validation(), run.data.test())

@@ -7,16 +7,30 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from aequa_lightning.collaboration.layout import channels_last
+from aequa_lightning.collaboration.local_work import spans_of
 from aequa_lightning.collaboration.topology import Topology
 from aequa_lightning.slimmable import SlimmableModel, Width
+from aequa_lightning.slimmable.modes import evaluating
 
 # One size everywhere, so that an accuracy measured twice is the same to the last digit.
 EVALUATION_BATCH = 500
 
 
+def evaluation_batches(table: Tensor) -> list[Tensor]:
+    """Return the rows of a table in evaluation batches; a single left-over row joins the batch before it.
+
+    Norm layers that see one value of each channel of a sample cannot normalise one sample alone.
+
+    Example:
+        >>> [len(batch) for batch in evaluation_batches(torch.zeros(1001))]
+        [500, 501]
+    """
+    return [table[start:end] for start, end in spans_of(len(table), EVALUATION_BATCH)]
+
+
 def input_batches(dataset: TensorDataset, device: torch.device) -> Iterator[Tensor]:
     """Yield the inputs of a data set in evaluation batches on the device."""
-    for batch in dataset.tensors[0].split(EVALUATION_BATCH):
+    for batch in evaluation_batches(dataset.tensors[0]):
         yield channels_last(batch.to(device, non_blocking=True))
 
 
@@ -25,16 +39,17 @@ def mark_correct(network: torch.nn.Module, dataset: TensorDataset, *, device: to
     """Mark the samples whose largest logit is their class.
 
     Args:
-        network: Called with a batch of inputs; put into eval mode.
+        network: Called with a batch of inputs, in evaluation mode.
         dataset: Inputs and classes.
         device: Where the network lives.
 
     Returns:
         bool of shape (samples,), on the device.
     """
-    network.eval()
-    batches = zip(input_batches(dataset, device), dataset.tensors[1].split(EVALUATION_BATCH), strict=True)
-    return torch.cat([network(batch).argmax(-1) == classes.to(device, non_blocking=True) for batch, classes in batches])
+    batches = zip(input_batches(dataset, device), evaluation_batches(dataset.tensors[1]), strict=True)
+    with evaluating(network):
+        marks = [network(batch).argmax(-1) == classes.to(device, non_blocking=True) for batch, classes in batches]
+    return torch.cat(marks)
 
 
 def count_correct(network: torch.nn.Module, dataset: TensorDataset, *, device: torch.device) -> int:

@@ -14,11 +14,13 @@ from torch.amp.grad_scaler import GradScaler
 
 from aequa_lightning.collaboration.corrections import GradientCorrection
 from aequa_lightning.collaboration.layout import channels_last
-from aequa_lightning.collaboration.local_work import Batch, LocalWork, batches, take
+from aequa_lightning.collaboration.local_work import Batch, LocalWork, batches, share_of, take
 from aequa_lightning.collaboration.optimizers import configured_optimizers, options_of, set_options
 from aequa_lightning.collaboration.seeding import derive_seed, seed_global_generators
 from aequa_lightning.collaboration.topology import Topology
+from aequa_lightning.errors import InputError
 from aequa_lightning.slimmable import Distillation
+from aequa_lightning.slimmable.norm import smallest_batch
 from aequa_lightning.training import SlimmableClassifier
 
 OptimizerState = dict[int, dict[str, Any]]
@@ -64,6 +66,13 @@ class LocalTrainer:
         self.fabric, self.classifier, self.batch_size, self.seed = fabric, classifier, batch_size, seed
         self.augmentation = augmentation
         self.topology = Topology(fabric)
+        # Samples that a batch of training must have.
+        self.least_samples = smallest_batch(classifier.network.full, classifier.network.example_input)
+        if batch_size < self.least_samples:
+            raise InputError(
+                f"data.batch_size={batch_size}: a batch norm of this network sees one value of each channel of a "
+                "sample, and one sample alone cannot be normalised; give 2 or more, or set model.norm=group."
+            )
         classifier.to(fabric.device)
         self.parameters = FlatParameters(classifier).vector
         optimizer, self.scheduler = configured_optimizers(classifier)
@@ -124,7 +133,8 @@ class LocalTrainer:
         seed_global_generators(derive_seed(seed, "replica", self.topology.replica), self.fabric.device)
         total, count = torch.zeros((), device=self.fabric.device), 0
         first_step = derive_seed(seed, "widths")
-        for step, batch in enumerate(batches(len(targets), work, self.batch_size, seed=seed)):
+        own_batches = batches(len(targets), work, self.batch_size, seed=seed, least=self.least_samples)
+        for step, batch in enumerate(own_batches):
             part, scale = self._own_part(batch)
             given = take(inputs, part)
             if self.augmentation is not None:
@@ -193,11 +203,6 @@ class LocalTrainer:
 
     def _own_part(self, batch: Batch) -> tuple[Batch, float]:
         """Return this replica's part of a batch and the factor that makes the mean over replicas the batch's mean."""
-        replicas, part, scale = self.topology.replicas, batch, 1.0
-        if replicas > 1:
-            part = batch[self.topology.replica :: replicas]
-            scale = len(part) * replicas / len(batch)
-            # Every replica must take part in the backward pass, so one without a sample repeats one at no weight.
-            part = part if len(part) else batch[:1]
+        part, scale = share_of(batch, self.topology.replica, self.topology.replicas, least=self.least_samples)
         # A blocking copy would wait for all steps before; this one has read the numbers when it returns.
         return part.to(self.fabric.device, non_blocking=True) if isinstance(part, Tensor) else part, scale

@@ -58,7 +58,10 @@ class StackSchedule:
         self.local, self.grid = local, grid
         seeds = [derive_seed(local.seed, *job.keys) for job in jobs]
         indices = [
-            [_numbers(batch) for batch in batches(len(job.targets), job.work, local.batch_size, seed=seed)]
+            [
+                _numbers(batch)
+                for batch in batches(len(job.targets), job.work, local.batch_size, seed=seed, least=local.least_samples)
+            ]
             for job, seed in zip(jobs, seeds, strict=True)
         ]
         self.order = sorted(range(len(jobs)), key=lambda place: (-len(indices[place]), place))

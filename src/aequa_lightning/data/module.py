@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, SequentialSampler, TensorDataset
 
 from aequa_lightning.data.augmentation import CropAndFlip
+from aequa_lightning.data.batching import BatchesOfSeveral
 from aequa_lightning.data.noise import add_gaussian_noise, corrupt_labels, noise_levels
 from aequa_lightning.data.partition import Homogeneous, Partition
 from aequa_lightning.data.preparation import IntArray, channel_statistics, normalised, stratified_split
@@ -239,19 +240,24 @@ class CollaborativeData(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return shuffled batches of all participants' samples, for centralised training."""
+        # Under DDP, Trainer knows by the loader's own sampler that it shuffles: batches are made by nothing else here.
         return DataLoader(self.pooled(), batch_size=self.batch_size, shuffle=True)  # type: ignore[arg-type]
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Return batches of the server's validation part."""
-        return DataLoader(self.validation(), batch_size=self.batch_size)  # type: ignore[arg-type]
+        return self._loader(self.validation())
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """Return batches of the test part."""
-        return DataLoader(self.test(), batch_size=self.batch_size)  # type: ignore[arg-type]
+        return self._loader(self.test())
 
     def predict_dataloader(self) -> DataLoader[Batch]:
         """Return batches of the test part, targets included."""
         return self.test_dataloader()
+
+    def _loader(self, part: TensorDataset) -> DataLoader[Batch]:
+        batches = BatchesOfSeveral(SequentialSampler(part), self.batch_size, drop_last=False)
+        return DataLoader(part, batch_sampler=batches)  # type: ignore[arg-type]
 
     def _check_options(self, inputs: Tensor) -> None:
         """Refuse options that do not go with the kind of the samples."""

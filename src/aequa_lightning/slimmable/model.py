@@ -239,7 +239,8 @@ class SlimmableModel(nn.Module):
         """Compute the running statistics of the norm layers anew, for each width from the same batches.
 
         Each statistic becomes the plain average over the batches. Everything but the norm layers computes as in
-        evaluation, no weight changes, and all modes are afterwards as before.
+        evaluation, no weight changes, and all modes are afterwards as before. A batch of a single sample joins its
+        neighbour; a sample that is the only one of all is given twice.
 
         Args:
             batches: Network inputs, walked through once.
@@ -251,7 +252,7 @@ class SlimmableModel(nn.Module):
         chosen = {self._networks.sizes(width): width for width in (self.widths if widths is None else widths)}
         if not self.has_statistics:
             return
-        walk = iter(batches)
+        walk = norm.without_single_samples(batches)
         first = next(walk, None)
         if first is None:
             raise InputError("batches: recalibration needs at least one batch of inputs, and there was none")

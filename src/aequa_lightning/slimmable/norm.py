@@ -6,12 +6,14 @@ Yu and Huang, "Universally Slimmable Networks and Improved Training Techniques",
 training).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor, nn
 
 from aequa_lightning.errors import InputError
+from aequa_lightning.slimmable.modes import evaluating, keeping_modes
 
 Stateful = nn.modules.batchnorm._NormBase
 """Batch and instance norms: the layers that may keep running statistics."""
@@ -88,16 +90,80 @@ def cumulative(module: nn.Module) -> Iterator[None]:
 
     Modes and momenta are as before afterwards.
     """
-    modes = {part: part.training for part in module.modules()}
-    momenta = {part: part.momentum for part in modes if isinstance(part, Stateful) and part.running_mean is not None}
+    parts = list(module.modules())
+    momenta = {part: part.momentum for part in parts if isinstance(part, Stateful) and part.running_mean is not None}
+    with keeping_modes(module):
+        try:
+            for part in parts:
+                part.training = part in momenta
+                if part in momenta:
+                    part.momentum = None
+            yield
+        finally:
+            for part, momentum in momenta.items():
+                part.momentum = momentum
+
+
+@torch.no_grad()
+def smallest_batch(network: nn.Module, example_input: Tensor) -> int:
+    """Return how many samples a batch of training must have: 2 where a batch norm sees one value a channel and sample.
+
+    Args:
+        network: Any network; it computes once, in evaluation mode.
+        example_input: A batch that it can compute with.
+
+    Example:
+        >>> smallest_batch(nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)), torch.zeros(1, 3))
+        2
+        >>> smallest_batch(nn.BatchNorm2d(3), torch.zeros(1, 3, 8, 8))
+        1
+    """
+    values: list[int] = []
+
+    def note(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        values.append(inputs[0][:1, 0].numel())
+
+    norms = [part for part in network.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+    if not norms:
+        return 1
+    handles = [part.register_forward_pre_hook(note) for part in norms]
     try:
-        for part in modes:
-            part.training = part in momenta
-            if part in momenta:
-                part.momentum = None
-        yield
+        sample = example_input[:1].to(next(network.parameters()).device)
+        with evaluating(network):
+            # Norms without running statistics normalise by the batch in evaluation too.
+            network(torch.cat([sample, sample]))
     finally:
-        for part, mode in modes.items():
-            part.training = mode
-        for part, momentum in momenta.items():
-            part.momentum = momentum
+        for handle in handles:
+            handle.remove()
+    return 2 if 1 in values else 1
+
+
+def without_single_samples(batches: Iterable[Tensor]) -> Iterator[Tensor]:
+    """Yield batches of inputs so that none has a single sample, which a norm layer may not be able to normalise.
+
+    A batch of one joins its neighbour. A sample that is the only one of all is given twice.
+
+    Example:
+        >>> [len(batch) for batch in without_single_samples(torch.zeros(7, 2).split(3))]
+        [3, 4]
+        >>> [len(batch) for batch in without_single_samples(torch.zeros(5, 2).split(1))]
+        [2, 3]
+        >>> [len(batch) for batch in without_single_samples([torch.zeros(1, 2)])]
+        [2]
+    """
+    ready: Tensor | None = None
+    single: Tensor | None = None
+    for batch in batches:
+        if single is not None:
+            batch, single = torch.cat([single, batch]), None
+        if len(batch) == 1:
+            single = batch
+            continue
+        if ready is not None:
+            yield ready
+        ready = batch
+    if ready is None:
+        if single is not None:
+            yield torch.cat([single, single])
+    else:
+        yield ready if single is None else torch.cat([ready, single])

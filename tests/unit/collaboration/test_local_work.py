@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from aequa_lightning.collaboration.local_work import LocalWork, batches, take
+from aequa_lightning.collaboration.local_work import LocalWork, batches, share_of, take
 
 
 @pytest.mark.parametrize("samples", [1, 2, 7, 8, 9, 16, 17])
@@ -58,3 +58,20 @@ def test_work_that_is_cut_begins_like_the_whole() -> None:
     assert work.within(99, 10, 3) == work.within(None, 10, 3) == work
     # Whoever has just enough time is not cut.
     assert work.within(len(whole), 10, 3) == work
+
+
+@pytest.mark.parametrize("least", [1, 2])
+@pytest.mark.parametrize("replicas", [1, 2, 3, 4])
+@pytest.mark.parametrize("samples", [2, 3, 4, 5, 6, 7, 8, 9])
+def test_the_mean_over_replicas_is_the_mean_over_the_batch(samples: int, replicas: int, least: int) -> None:
+    batch, losses = torch.randperm(samples), torch.rand(samples, dtype=torch.float64)
+    parts = [share_of(batch, replica, replicas, least=least) for replica in range(replicas)]
+    assert all(len(part) >= least for part, _ in parts)
+    total = sum(float(losses[part].mean()) * weight for part, weight in parts) / replicas
+    assert total == pytest.approx(float(losses[batch].mean()))
+
+
+def test_a_single_sample_fills_a_batch_where_there_must_be_two() -> None:
+    found = list(batches(1, LocalWork(epochs=2), 4, seed=0, least=2))
+    assert [batch.tolist() for batch in found] == [[0, 0]] * 2
+    assert [len(batch) for batch in batches(5, LocalWork(), 2, seed=0, least=2)] == [2, 3]

@@ -199,3 +199,19 @@ def test_banks_loaded_without_a_counter_are_the_statistics_of_their_width() -> N
     loaded.load_state_dict(saved, strict=False)
     for width in model.widths:
         assert torch.equal(loaded.eval()(batches[0], width=width), model.eval()(batches[0], width=width))
+
+
+def test_recalibration_gives_a_last_sample_to_the_batch_before() -> None:
+    model, (first, second, third) = make()
+    model.recalibrate([first, second, third[:1]])
+    expected = make()[0]
+    expected.recalibrate([first, torch.cat([second, third[:1]])])
+    for name, buffer in model.named_buffers():
+        assert torch.equal(buffer, expected.get_buffer(name))
+
+
+def test_recalibration_on_a_single_sample_gives_finite_outputs() -> None:
+    model, batches = make()
+    model.recalibrate([batches[0][:1]])
+    torch.testing.assert_close(model.full[1].running_mean, model.full[0](batches[0][:1])[0])
+    assert all(model.eval()(batches[1], width=width).isfinite().all() for width in model.widths)
