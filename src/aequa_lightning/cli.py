@@ -79,8 +79,8 @@ class AequaCLI(LightningCLI):
 
     @override
     def _parse_ckpt_path(self) -> None:
-        # Lightning lets the values in a checkpoint override the command line. Here the command line rules: a reward
-        # file is rebuilt from its own description, a run's checkpoint must fit the model that is configured.
+        # Lightning lets the values in a checkpoint override the command line. Here the command line rules: what a file
+        # says of its network is compared with the configuration and never built.
         return
 
     def before_fit(self) -> None:

@@ -2,7 +2,9 @@
 
 import csv
 import io
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -10,10 +12,11 @@ from aequa_lightning.checks import check_parameters
 from aequa_lightning.collaboration.checkpoint import load_checkpoint, load_last
 from aequa_lightning.collaboration.evaluation import AtWidth, count_correct, input_batches
 from aequa_lightning.collaboration.payable import load_payable
+from aequa_lightning.damage import reading
 from aequa_lightning.data import CollaborativeData
 from aequa_lightning.errors import InputError
 from aequa_lightning.files import write_atomically
-from aequa_lightning.rewards.checkpoint import is_reward
+from aequa_lightning.rewards.checkpoint import check_width, is_reward
 from aequa_lightning.rewards.classifier import RewardClassifier
 from aequa_lightning.rewards.manifest import verify_reward
 from aequa_lightning.slimmable.modes import evaluating
@@ -30,7 +33,7 @@ def load_network(
     run_dir: Path,
     public_key: str | None = None,
 ) -> SlimmableClassifier | RewardClassifier:
-    """Load the shared model into ``model``, or a reward into the network that its own file describes.
+    """Load the shared model into ``model``, or a reward into a network of its width.
 
     Args:
         ckpt_path: A checkpoint of a run, of Lightning's Trainer, or of a reward; ``last``: the newest sound one.
@@ -49,15 +52,7 @@ def load_network(
         raise InputError(f"ckpt_path='last': there is no checkpoint in {run_dir / 'checkpoints'}.")
     if is_reward(state):
         verify_reward(Path(ckpt_path), public_key=None if public_key is None else Path(public_key))
-        expected = state["hyper_parameters"]["input_shape"]
-        if tuple(expected) != tuple(data.input_shape):
-            raise InputError(
-                f"ckpt_path={ckpt_path!r} takes inputs of shape {expected}, but data gives {list(data.input_shape)}; "
-                "use the data it was trained on."
-            )
-        reward = RewardClassifier(**state["hyper_parameters"])
-        reward.load_state_dict(state["state_dict"])
-        return reward
+        return load_reward(ckpt_path, state, model, data)
     if public_key is not None:
         raise InputError(f"public_key verifies rewards, but ckpt_path={ckpt_path!r} is none; leave the key out.")
     check_parameters(model, state)
@@ -65,6 +60,51 @@ def load_network(
     if model.network.has_statistics:
         model.network.recalibrate(input_batches(data.validation(), CPU), model.network.widths)
     return model
+
+
+def load_reward(
+    ckpt_path: str, state: Mapping[str, Any], model: SlimmableClassifier, data: CollaborativeData
+) -> RewardClassifier:
+    """Build the narrow network that the configuration describes, and fill it from a reward file.
+
+    Only width and shares of layers are taken from the file. All else that it says of its network must be what is
+    configured: a file names no code to run.
+
+    Args:
+        ckpt_path: The file, for messages.
+        state: Its content.
+        model: The configured model.
+        data: The configured data.
+
+    Raises:
+        InputError: The file is malformed, or describes another network than the configuration.
+    """
+    with reading(Path(ckpt_path), "ask for it again"):
+        saved = state["hyper_parameters"]
+        width, layers = saved["width"], saved["layers"]
+        check_width(width, layers)
+        tensors = state["state_dict"]
+        if not all(isinstance(value, torch.Tensor) for value in tensors.values()):
+            raise TypeError("its state_dict holds more than tensors")
+    expected = model.reward_hparams(width, layers)
+    if saved.get("input_shape") != expected["input_shape"]:
+        raise InputError(
+            f"ckpt_path={ckpt_path!r} takes inputs of shape {saved.get('input_shape')!r}, but data gives "
+            f"{list(data.input_shape)}; use the data it was trained on."
+        )
+    for key in sorted(saved.keys() | expected.keys()):
+        if key not in expected or key not in saved or saved[key] != expected[key]:
+            raise InputError(
+                f"ckpt_path={ckpt_path!r} was made with {key}={saved.get(key)!r:.80}, but the configuration gives "
+                f"{key}={expected.get(key)!r:.80}; use the configuration of its run."
+            )
+    reward = RewardClassifier(**expected)
+    try:
+        reward.load_state_dict(tensors)
+    except RuntimeError as error:
+        first = str(error).strip().splitlines()[-1].strip()
+        raise InputError(f"ckpt_path={ckpt_path!r} does not fit its own width: {first}") from error
+    return reward
 
 
 def measure(network: SlimmableClassifier | RewardClassifier, stage: str, data: CollaborativeData) -> dict[str, float]:

@@ -5,12 +5,12 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal, get_args
 
 import torch
-from lightning import LightningModule
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
 from typing_extensions import override
 
 from aequa_lightning.backbones.full_network import Norm, Options, full_network
+from aequa_lightning.backbones.loading import LoadsOnlyData
 from aequa_lightning.errors import InputError
 from aequa_lightning.slimmable import Distillation, SlimmableModel, sandwich_step, sandwich_widths
 from aequa_lightning.slimmable.norm import smallest_batch
@@ -18,7 +18,7 @@ from aequa_lightning.slimmable.norm import smallest_batch
 Reduction = Literal["mean", "sum"]
 
 
-class SlimmableClassifier(LightningModule):
+class SlimmableClassifier(LoadsOnlyData):
     """A classifier whose narrower prefixes are classifiers too.
 
     All arguments are plain values, so that a checkpoint holds them and can be read with ``weights_only=True``.

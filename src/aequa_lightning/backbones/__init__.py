@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from aequa_lightning.backbones.cnn import cnn, cnn3, mlp
+from aequa_lightning.backbones.loading import check_import
 from aequa_lightning.backbones.pooling import pool_first
 from aequa_lightning.backbones.resnet import resnet18, resnet18_gn
 from aequa_lightning.backbones.text import bilstm, text_cnn
@@ -64,6 +65,7 @@ def _imported(name: str) -> Callable[..., nn.Module]:
             f"backbone: {name!r} is unknown; choose one of {', '.join(BACKBONES)}, "
             "or name a function of your own as 'package.module:function'"
         )
+    check_import(name)
     try:
         return getattr(importlib.import_module(module), function)  # type: ignore[no-any-return]
     except (ImportError, AttributeError) as error:

@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 
-from lightning import LightningModule
 from torch import Tensor
 from typing_extensions import override
 
 from aequa_lightning.backbones.full_network import Norm, Options, full_network
+from aequa_lightning.backbones.loading import LoadsOnlyData
 from aequa_lightning.slimmable import SlimmableModel
 
 
-class RewardClassifier(LightningModule):
+class RewardClassifier(LoadsOnlyData):
     """A participant's reward: the plain narrow network of one width, without the slimmable one around it.
 
     Args:
