@@ -55,7 +55,11 @@ def train_alone(run: Collaboration, initial: Tensor) -> bool:
 
 
 def _train_one(run: Collaboration, records: StandaloneRecords, index: int, initial: Tensor) -> Standalone | None:
-    """Let a participant do all rounds alone; None when asked to stop after one of them, with what it reached saved."""
+    """Let a participant do all rounds alone, each at the rates that the schedule has in it.
+
+    Returns:
+        None when asked to stop after one of them, with what it reached saved.
+    """
     start, nothing = time.perf_counter(), Unfinished(0, initial, {}, 0.0)
     done = records.load_unfinished(index) or nothing
     # Another run that shares the folder may have come between the replicas' reading.
@@ -64,8 +68,8 @@ def _train_one(run: Collaboration, records: StandaloneRecords, index: int, initi
     # As if it had never been interrupted.
     start -= done.seconds
     parameters, state = done.parameters, done.optimizer_state
-    with run.local.first_rates():
-        for number in range(done.rounds, run.plan.max_rounds):
+    for number in range(done.rounds, run.plan.max_rounds):
+        with run.local.with_options(run.schedule[number]):
             run.local.train(
                 parameters,
                 run.participant(index),
@@ -74,12 +78,12 @@ def _train_one(run: Collaboration, records: StandaloneRecords, index: int, initi
                 grid=(1.0,),
                 optimizer_state=state,
             )
-            parameters, state = run.local.parameters, run.local.optimizer_state()
-            if number + 1 < run.plan.max_rounds and run.topology.any_replica(run.stop.received is not None):
-                if run.topology.replica == 0:
-                    seconds = time.perf_counter() - start
-                    records.save_unfinished(index, Unfinished(number + 1, parameters, state, seconds))
-                return None
+        parameters, state = run.local.parameters, run.local.optimizer_state()
+        if number + 1 < run.plan.max_rounds and run.topology.any_replica(run.stop.received is not None):
+            if run.topology.replica == 0:
+                seconds = time.perf_counter() - start
+                records.save_unfinished(index, Unfinished(number + 1, parameters, state, seconds))
+            return None
     network = run.classifier.network
     if network.has_statistics:
         # Alone there is no server: the statistics come from the participant's own data.

@@ -19,7 +19,7 @@ from aequa_lightning.collaboration.hooks import CollaborationCallback, RoundResu
 from aequa_lightning.collaboration.hosting import Hosting
 from aequa_lightning.collaboration.local import LocalTrainer
 from aequa_lightning.collaboration.local_work import LocalWork
-from aequa_lightning.collaboration.optimizers import options_of
+from aequa_lightning.collaboration.optimizers import options_by_round, options_of
 from aequa_lightning.collaboration.outcome import Average, Report, merge_reports
 from aequa_lightning.collaboration.participation import Cast
 from aequa_lightning.collaboration.payable import Payable
@@ -86,6 +86,8 @@ class Collaboration:
         )
         self.holdings = Holdings(classifier.network, self.topology.device)
         self.server = Server(self.local.parameters.clone(), plan.aggregator, self.holdings, self.topology)
+        # The optimizer's options in each round, for those who train alone.
+        self.schedule = options_by_round(self.local.optimizer.optimizer, self.local.scheduler, plan.max_rounds)
         # Training alone starts where the first round started, also after a resume.
         self._initial = self.parameters.clone()
         self.cheating = Cheating(plan.adversaries, self.parameters, seed=plan.seed)
@@ -101,7 +103,7 @@ class Collaboration:
                 f"data: {data.names[self.samples.index(0)]} has no samples; set data.min_samples to 1 or more."
             )
         # What everybody reaches alone; None where nobody trains alone.
-        self.standalone = standalone_records(plan, self.local, data) if plan.standalone else None
+        self.standalone = standalone_records(plan, self.local, data, self.schedule) if plan.standalone else None
         self._checkpoints = plan.run_dir / "checkpoints"
         self._events = EventLog(plan.run_dir / "events.jsonl")
         # Who takes part in the round.
@@ -114,7 +116,7 @@ class Collaboration:
         self._resident = Resident(data, self.topology.device)
         self.private: PrivateAverage | None = None
         if plan.privacy is not None:
-            key = training_key(self.local, data, work=plan.work, rounds=1, compiled=plan.compile)
+            key = training_key(self.local, data, work=plan.work, schedule=self.schedule[:1], compiled=plan.compile)
             self.private = PrivateAverage(
                 plan.privacy,
                 participants=data.participants,

@@ -1,6 +1,6 @@
 """Training on one participant's data, with the process's one model and one optimizer in turn for everybody."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
@@ -76,7 +76,6 @@ class LocalTrainer:
         classifier.to(fabric.device)
         self.parameters = FlatParameters(classifier).vector
         optimizer, self.scheduler = configured_optimizers(classifier)
-        self._first_options = options_of(optimizer)
         self.module: _FabricModule = fabric.setup_module(classifier, move_to_device=False)
         wrapped = fabric.setup_optimizers(optimizer)
         assert isinstance(wrapped, _FabricOptimizer)
@@ -193,13 +192,15 @@ class LocalTrainer:
             self.module.train()
 
     @contextmanager
-    def first_rates(self) -> Iterator[None]:
-        """Train at the first round's rates and momenta, as whoever trains alone does, which knows of no rounds."""
+    def with_options(self, options: Sequence[Mapping[str, Any]]) -> Iterator[None]:
+        """Train with other options of the optimizer, such as the rates of another round; see :func:`options_of`."""
         optimizer = self.optimizer.optimizer
         now = options_of(optimizer)
-        set_options(optimizer, self._first_options)
-        yield
-        set_options(optimizer, now)
+        set_options(optimizer, options)
+        try:
+            yield
+        finally:
+            set_options(optimizer, now)
 
     def _own_part(self, batch: Batch) -> tuple[Batch, float]:
         """Return this replica's part of a batch and the factor that makes the mean over replicas the batch's mean."""

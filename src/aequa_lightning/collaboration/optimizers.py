@@ -45,15 +45,37 @@ def check_schedule(classifier: SlimmableClassifier, rounds: int) -> None:
     Raises:
         InputError: It does not.
     """
-    optimizer, scheduler = configured_optimizers(classifier)
+    options_by_round(*configured_optimizers(classifier), rounds)
+
+
+def options_by_round(optimizer: Optimizer, scheduler: LRScheduler | None, rounds: int) -> list[list[dict[str, Any]]]:
+    """Return an optimizer's options in each of some rounds, which a scheduler sets; both stay as they are.
+
+    Args:
+        optimizer: The optimizer, as in the first round.
+        scheduler: Is stepped after each round; None: all rounds have the same options.
+        rounds: How many there are.
+
+    Raises:
+        InputError: The schedule ends before the rounds do.
+
+    Example:
+        >>> optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+        >>> scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.5)
+        >>> [options[0]["lr"] for options in options_by_round(optimizer, scheduler, 3)], optimizer.param_groups[0]["lr"]
+        ([1.0, 0.5, 0.25], 1.0)
+    """
     if scheduler is None:
-        return
+        return [options_of(optimizer)] * rounds
     # A model may hand out the same objects again.
-    state, options = copy.deepcopy(scheduler.state_dict()), options_of(optimizer)
+    state, first = copy.deepcopy(scheduler.state_dict()), copy.deepcopy(options_of(optimizer))
+    found = []
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
         try:
             for _ in range(rounds):
+                # A rate may be a tensor, which the scheduler overwrites.
+                found.append(copy.deepcopy(options_of(optimizer)))
                 scheduler.step()
         except Exception as error:
             raise InputError(
@@ -61,7 +83,8 @@ def check_schedule(classifier: SlimmableClassifier, rounds: int) -> None:
                 f"trainer.max_rounds: {error}"
             ) from error
     scheduler.load_state_dict(state)
-    set_options(optimizer, options)
+    set_options(optimizer, first)
+    return found
 
 
 def options_of(optimizer: Optimizer) -> list[dict[str, Any]]:
@@ -90,7 +113,8 @@ def unpack_optimizers(configured: Any) -> tuple[Optimizer, LRScheduler | None]:
         The optimizer and the scheduler, which the engine steps once a round.
 
     Raises:
-        InputError: There are several optimizers, one that computes losses anew, or a scheduler that waits for a metric.
+        InputError: There are several optimizers, one that computes losses anew, or a scheduler that waits for a metric
+            or is stepped more or less often than once a round.
 
     Example:
         >>> optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1)
@@ -114,6 +138,12 @@ def unpack_optimizers(configured: Any) -> tuple[Optimizer, LRScheduler | None]:
     if isinstance(optimizer, torch.optim.SparseAdam):
         raise InputError("optimizer: SparseAdam takes sparse gradients alone, and these are dense; choose Adam.")
     if isinstance(scheduler, dict):
+        if scheduler.get("interval", "epoch") != "epoch" or scheduler.get("frequency", 1) != 1:
+            raise InputError(
+                f"lr_scheduler: interval={scheduler.get('interval', 'epoch')!r} and frequency="
+                f"{scheduler.get('frequency', 1)} ask for another pace, but a schedule is stepped once after every "
+                "round; leave both out and count in rounds."
+            )
         scheduler = scheduler["scheduler"]
     if isinstance(scheduler, ReduceLROnPlateau):
         raise InputError(f"lr_scheduler: {type(scheduler).__name__} waits for a metric; choose one that counts rounds.")

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +14,7 @@ from torch import Tensor
 from aequa_lightning.collaboration.checkpoint import load_checkpoint
 from aequa_lightning.collaboration.local import LocalTrainer, OptimizerState
 from aequa_lightning.collaboration.plan import Plan
-from aequa_lightning.collaboration.training_key import training_key
+from aequa_lightning.collaboration.training_key import Options, training_key
 from aequa_lightning.data import CollaborativeData
 from aequa_lightning.errors import InputError
 from aequa_lightning.files import write_atomically, write_json
@@ -21,7 +22,7 @@ from aequa_lightning.files import write_atomically, write_json
 
 @dataclass(frozen=True)
 class Standalone:
-    """Result of one participant's training alone, at full width, for as many epochs as the run has rounds.
+    """Result of one participant's training alone, at full width, for as many rounds as the run has.
 
     Attributes:
         participant: Name.
@@ -129,14 +130,17 @@ def _digest(result: Standalone) -> str:
     return hashlib.sha256(json.dumps(asdict(result)).encode()).hexdigest()
 
 
-def standalone_records(plan: Plan, local: LocalTrainer, data: CollaborativeData) -> StandaloneRecords:
+def standalone_records(
+    plan: Plan, local: LocalTrainer, data: CollaborativeData, schedule: Sequence[Options]
+) -> StandaloneRecords:
     """Return where a run keeps what its participants reach alone: in its own folder, or where others find it, too.
 
     Args:
         plan: What the run does.
         local: Trains them; its present parameters are where they start.
         data: Their samples, and those that they are scored on.
+        schedule: The optimizer's options in each round.
     """
-    key = training_key(local, data, work=plan.work, rounds=plan.max_rounds, compiled=plan.compile)
+    key = training_key(local, data, work=plan.work, schedule=schedule, compiled=plan.compile)
     folder = plan.run_dir / "standalone" if plan.standalone_dir is None else plan.standalone_dir / key
     return StandaloneRecords(folder, data.names, key=key)

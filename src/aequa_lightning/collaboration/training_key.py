@@ -1,17 +1,28 @@
 """A name for everything that decides what participants make of where they start."""
 
 import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from aequa_lightning import __version__
 from aequa_lightning.collaboration.local import LocalTrainer
 from aequa_lightning.collaboration.local_work import LocalWork
 from aequa_lightning.data import CollaborativeData
 
+Options = Sequence[Mapping[str, Any]]
+"""Options of each group of an optimizer's parameters."""
+
 
 def training_key(
-    local: LocalTrainer, data: CollaborativeData, *, work: LocalWork, rounds: int, compiled: bool = False
+    local: LocalTrainer,
+    data: CollaborativeData,
+    *,
+    work: LocalWork,
+    schedule: Sequence[Options],
+    compiled: bool = False,
 ) -> str:
     """Return a name for everything that decides what participants make of a start: equal names, equal results.
 
@@ -19,7 +30,7 @@ def training_key(
         local: Trains them; its present parameters are where they start.
         data: Their samples, and those that they are scored on.
         work: What each of them does in a round.
-        rounds: How many rounds they do.
+        schedule: The optimizer's options in each round that they do.
         compiled: Whether they train compiled, which rounds differently.
 
     Returns:
@@ -39,7 +50,7 @@ def training_key(
         local.topology.replicas,
         torch.get_num_threads(),
         work,
-        rounds,
+        [_plain(options) for options in schedule],
         compiled,
         [len(data.participant(index)) for index in range(data.participants)],
     ]
@@ -52,3 +63,11 @@ def training_key(
     ):
         name.update(tensor.cpu().contiguous().numpy().data)
     return name.hexdigest()[:32]
+
+
+def _plain(options: Options) -> list[list[tuple[str, Any]]]:
+    """Return options with numbers for tensors, of which ``repr`` would show some digits only."""
+    return [
+        [(key, value.tolist() if isinstance(value, Tensor) else value) for key, value in group.items()]
+        for group in options
+    ]

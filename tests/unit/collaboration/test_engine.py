@@ -224,15 +224,51 @@ def test_all_that_a_schedule_moves_goes_on_as_if_never_interrupted(tmp_path: Pat
     assert torch.equal(resumed.parameters, whole.parameters)
 
 
-def test_whoever_trains_alone_does_so_as_in_the_first_round(tmp_path: Path) -> None:
-    class WithWarmUp(WithSchedule):
-        def configure_optimizers(self) -> Any:
-            optimizer = torch.optim.SGD(self.parameters(), lr=0.1)
-            return [optimizer], [torch.optim.lr_scheduler.LinearLR(optimizer, start_factor=0.25, total_iters=3)]
+class WithWarmUp(SlimmableClassifier):
+    """Has a rate that grows from round to round, and a momentum that falls meanwhile."""
 
-    optimizer = build(tmp_path, kind=WithWarmUp).local
-    with optimizer.first_rates():
-        assert optimizer.optimizer.optimizer.param_groups[0]["lr"] == 0.025
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.SGD(self.parameters(), lr=0.1, momentum=0.9)
+        return [optimizer], [torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.2, total_steps=4, pct_start=0.75)]
+
+
+def test_whoever_trains_alone_follows_the_schedule_of_the_rounds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, rates = build(tmp_path, kind=WithWarmUp, standalone=True, max_rounds=4), {}
+    train, group = run.local.train, run.local.optimizer.optimizer.param_groups[0]
+
+    def noted(*arguments: Any, keys: tuple[Any, ...], **options: Any) -> float:
+        kind, place = ("alone", keys[3]) if keys[0] == "standalone" else ("together", keys[1])
+        rates.setdefault(kind, {}).setdefault(place, set()).add((group["lr"], group["momentum"]))
+        return train(*arguments, keys=keys, **options)
+
+    monkeypatch.setattr(run.local, "train", noted)
+    assert run.fit()
+    assert rates["alone"] == rates["together"]
+    assert len({rate for (rate,) in rates["alone"].values()}) == 4
+
+
+def test_training_alone_that_was_stopped_goes_on_in_the_schedule(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"kind": WithWarmUp, "standalone": True, "max_rounds": 4}
+    whole, stopped = build(tmp_path / "whole", **options), build(tmp_path / "stopped", **options)
+    assert whole.fit()
+    train = stopped.local.train
+
+    def stop_in_the_second(*arguments: Any, keys: tuple[Any, ...], **others: Any) -> float:
+        if keys == ("standalone", 1, "round", 2):
+            stopped.stop.received = STOP_SIGNALS[0]
+        return train(*arguments, keys=keys, **others)
+
+    monkeypatch.setattr(stopped.local, "train", stop_in_the_second)
+    assert not stopped.fit()
+    assert len(list((tmp_path / "stopped" / "standalone").glob("*.unfinished"))) == 1
+    resumed = build(tmp_path / "stopped", **options)
+    assert resumed.fit()
+    results = [[{**vars(one), "seconds": 0} for one in run.standalone.all] for run in (whole, resumed)]
+    assert results[0] == results[1]
 
 
 def test_two_callbacks_of_a_class_have_a_state_each(tmp_path: Path) -> None:

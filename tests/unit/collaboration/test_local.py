@@ -25,7 +25,7 @@ def test_parameters_are_views_of_one_vector() -> None:
     assert flat.abs().sum() > 0
 
 
-def test_whoever_trains_alone_does_so_at_the_first_rate_and_the_rounds_go_on_at_theirs() -> None:
+def test_other_options_hold_for_as_long_as_they_are_asked_for() -> None:
     classifier = SlimmableClassifier(3, (5,), backbone="mlp", backbone_options={"hidden": [4]}, widths=(1.0,))
     optimizer = torch.optim.SGD(classifier.parameters(), lr=0.4)
     scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.5)
@@ -33,8 +33,8 @@ def test_whoever_trains_alone_does_so_at_the_first_rate_and_the_rounds_go_on_at_
     trainer = LocalTrainer(Fabric(accelerator="cpu", devices=1), classifier, batch_size=2, seed=0)
     optimizer.step()
     scheduler.step()
-    with trainer.first_rates():
-        assert optimizer.param_groups[0]["lr"] == 0.4
+    with trainer.with_options([{**optimizer.param_groups[0], "lr": 0.3}]):
+        assert optimizer.param_groups[0]["lr"] == 0.3
     assert optimizer.param_groups[0]["lr"] == 0.2
 
 

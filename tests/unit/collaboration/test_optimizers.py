@@ -1,9 +1,15 @@
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 
-from aequa_lightning.collaboration.optimizers import check_schedule, configured_optimizers, unpack_optimizers
+from aequa_lightning.collaboration.optimizers import (
+    check_schedule,
+    configured_optimizers,
+    options_by_round,
+    unpack_optimizers,
+)
 from aequa_lightning.errors import InputError
 from aequa_lightning.training import SlimmableClassifier
 
@@ -51,6 +57,58 @@ def test_a_schedule_that_ends_before_the_run_is_refused(kind: str, options: dict
 
     with pytest.raises(InputError, match=f"lr_scheduler: {kind} cannot be stepped 5 times"):
         check_schedule(classifier(configure), 5)
+
+
+SCHEDULES: list[tuple[str, dict[str, Any]]] = [
+    ("ConstantLR", {}),
+    ("CosineAnnealingLR", {"T_max": 6}),
+    ("CosineAnnealingWarmRestarts", {"T_0": 2}),
+    ("CyclicLR", {"base_lr": 0.01, "max_lr": 0.1, "step_size_up": 2}),
+    ("ExponentialLR", {"gamma": 0.5}),
+    ("LambdaLR", {"lr_lambda": lambda number: 1 / (1 + number)}),
+    ("LinearLR", {"total_iters": 3}),
+    ("MultiStepLR", {"milestones": [2, 4]}),
+    ("OneCycleLR", {"max_lr": 0.1, "total_steps": 6}),
+    ("PolynomialLR", {"total_iters": 6}),
+    ("StepLR", {"step_size": 2}),
+]
+
+
+def in_sequence(optimizer: torch.optim.Optimizer) -> Any:
+    kinds = torch.optim.lr_scheduler
+    return kinds.SequentialLR(optimizer, [kinds.LinearLR(optimizer), kinds.ExponentialLR(optimizer, 0.5)], [3])
+
+
+@pytest.mark.parametrize("as_tensor", [False, True])
+@pytest.mark.parametrize(
+    "build",
+    [*(partial(getattr(torch.optim.lr_scheduler, kind), **options) for kind, options in SCHEDULES), in_sequence],
+    ids=[*(kind for kind, _ in SCHEDULES), "SequentialLR"],
+)
+def test_options_by_round_are_those_of_stepping_after_each(build: Any, as_tensor: bool) -> None:
+    rate = torch.tensor(0.1) if as_tensor else 0.1
+
+    def make() -> tuple[torch.optim.Optimizer, Any]:
+        optimizer = torch.optim.Adam([torch.zeros(1, requires_grad=True)], lr=rate.clone() if as_tensor else rate)
+        return optimizer, build(optimizer)
+
+    optimizer, scheduler = make()
+    found = options_by_round(optimizer, scheduler, 6)
+    for again in (make(), (optimizer, scheduler)):  # what was asked is where it was
+        for options in found:
+            assert again[0].param_groups[0]["lr"] == options[0]["lr"]
+            assert again[0].param_groups[0]["betas"] == options[0]["betas"]
+            again[0].step()
+            again[1].step()
+
+
+@pytest.mark.parametrize("pace", [{"interval": "step"}, {"frequency": 2}])
+def test_a_schedule_of_another_pace_is_refused(pace: dict[str, Any]) -> None:
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1)
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1)
+    configured = {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, **pace}}
+    with pytest.raises(InputError, match=r"lr_scheduler: interval=.*once after every round"):
+        unpack_optimizers(configured)
 
 
 def test_a_schedule_that_lasts_is_left_as_it_was() -> None:

@@ -21,6 +21,7 @@ def key(**changes: object) -> str:
         "backbone": "mlp",
         "widths": (1.0, 0.5),
         "rate": 0.1,
+        "decay": 1.0,
         "work": LocalWork(3),
         "rounds": 2,
         "batch": 32,
@@ -41,7 +42,8 @@ def key(**changes: object) -> str:
     before = torch.get_num_threads()
     torch.set_num_threads(options["threads"])
     try:
-        return training_key(local, data, work=options["work"], rounds=options["rounds"], compiled=options["compiled"])
+        schedule = [[{"lr": options["rate"] * (options["decay"] ** number)}] for number in range(options["rounds"])]
+        return training_key(local, data, work=options["work"], schedule=schedule, compiled=options["compiled"])
     finally:
         torch.set_num_threads(before)
 
@@ -57,6 +59,7 @@ def test_the_key_is_that_of_the_content() -> None:
         {"seed": 1},
         {"backbone": "cnn3"},
         {"rate": 0.2},
+        {"decay": 0.5},
         {"work": LocalWork(4)},
         {"rounds": 3},
         {"compiled": True},
@@ -96,7 +99,7 @@ def test_runs_of_as_many_rounds_share_what_is_reached_alone(tmp_path: Path) -> N
 
     def folder(rounds: int, shared: Path | None) -> Path:
         plan = Plan(rounds, LocalWork(), None, FedAvg(), 1, 0, tmp_path / "run", "", standalone_dir=shared)
-        return standalone_records(plan, local, data).folder
+        return standalone_records(plan, local, data, [[{"lr": 0.1}]] * rounds).folder
 
     assert folder(1, tmp_path) == folder(1, tmp_path) != folder(2, tmp_path)
     assert folder(2, tmp_path).parent == tmp_path
