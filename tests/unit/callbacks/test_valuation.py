@@ -6,10 +6,10 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils import vector_to_parameters
 
-from aequa_lightning.callbacks import valuation
 from aequa_lightning.callbacks.scores import accuracy_scores
 from aequa_lightning.callbacks.screening import let_pass
 from aequa_lightning.callbacks.valuation import own_accuracies, validation_gradient
+from aequa_lightning.collaboration import evaluation
 from aequa_lightning.collaboration.engine import Collaboration
 from aequa_lightning.contributions import accuracy
 
@@ -22,7 +22,7 @@ def test_the_gradient_is_that_of_the_mean_loss_whatever_the_batches(
     loss = functional.cross_entropy(network(inputs), targets)
     expected = torch.cat([part.flatten() for part in torch.autograd.grad(loss, list(network.parameters()))])
     # The last batch is smaller than the others.
-    monkeypatch.setattr(valuation, "EVALUATION_BATCH", len(targets) - 7)
+    monkeypatch.setattr(evaluation, "EVALUATION_BATCH", len(targets) - 7)
     torch.testing.assert_close(validation_gradient(run).float(), expected, atol=1e-6, rtol=1e-4)
 
 
