@@ -2,12 +2,18 @@
 
 from typing import TYPE_CHECKING, Any
 
+from aequa_lightning.environment import import_matplotlib
+
 __version__ = "0.1.0"
 __all__ = ["CollaborativeTrainer", "SlimmableClassifier", "__version__"]
 
 if TYPE_CHECKING:
     from aequa_lightning.trainer import CollaborativeTrainer
     from aequa_lightning.training import SlimmableClassifier
+
+
+# Before torchmetrics does so.
+import_matplotlib()
 
 
 def __getattr__(name: str) -> Any:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 
 from aequa_lightning.collaboration.signals import ending_at_once
+from aequa_lightning.environment import printing_anything
 from aequa_lightning.errors import InputError, RunFailed
 from aequa_lightning.files import is_full_disk
 
@@ -61,7 +62,7 @@ def main(args: Sequence[str] | None = None) -> int:
         print(f"aequa-lightning {__version__}")
         return 0
     # Signals are asked for by the scheduler of a job, and a job either trains or sweeps.
-    with ending_at_once() if words[0] in ("fit", "sweep") else nullcontext():
+    with printing_anything(), ending_at_once() if words[0] in ("fit", "sweep") else nullcontext():
         return _run(words)
 
 

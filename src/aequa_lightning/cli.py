@@ -4,6 +4,7 @@ import logging
 import warnings
 from typing import Any
 
+from jsonargparse import Namespace
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from typing_extensions import override
 
@@ -12,6 +13,7 @@ from aequa_lightning.collaboration.optimizers import refusing_bad_options
 from aequa_lightning.data import CollaborativeData
 from aequa_lightning.errors import InputError
 from aequa_lightning.help import OneScreenHelp
+from aequa_lightning.surroundings import own_settings
 from aequa_lightning.trainer import CollaborativeTrainer
 from aequa_lightning.training import SlimmableClassifier
 
@@ -33,6 +35,10 @@ class AequaCLI(LightningCLI):
         # One summary at the end says more than the banners of every process at the start.
         for name in ("lightning.fabric", "lightning.pytorch"):
             logging.getLogger(name).setLevel(logging.WARNING)
+        with own_settings():
+            self._build_and_run(args)
+
+    def _build_and_run(self, args: list[str] | dict[str, Any]) -> None:
         super().__init__(
             model_class=SlimmableClassifier,
             datamodule_class=CollaborativeData,
@@ -70,12 +76,13 @@ class AequaCLI(LightningCLI):
     @override
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         # Lightning warns when words are given while the process has its own; here they are always given.
-        if isinstance(args, dict):
-            ((verb, configuration),) = args.items()
-            self.config = parser.parse_object({"subcommand": verb, verb: configuration})
-        else:
-            assert isinstance(args, list)
-            self.config = parser.parse_args(args)
+        try:
+            self.config = _parsed(parser, args)
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"--config: a file holds characters that this locale's encoding, {error.encoding}, lacks; set the "
+                "environment variable PYTHONUTF8=1."
+            ) from error
 
     @override
     def _parse_ckpt_path(self) -> None:
@@ -102,6 +109,16 @@ class AequaCLI(LightningCLI):
     def _run_subcommand(self, subcommand: str) -> None:
         if self._execute:
             super()._run_subcommand(subcommand)
+
+
+def _parsed(parser: LightningArgumentParser, args: ArgsType) -> Namespace:
+    if isinstance(args, dict):
+        ((verb, configuration),) = args.items()
+        parsed: Namespace = parser.parse_object({"subcommand": verb, verb: configuration})
+    else:
+        assert isinstance(args, list)
+        parsed = parser.parse_args(args)
+    return parsed
 
 
 def whole_number(seed: bool | int) -> int:

@@ -146,7 +146,7 @@ def append_metrics(path: Path, event: Event) -> None:
         write_metrics(path, [{"event": "round", **event}])
         return
     row = _metrics_row(event)
-    with naming(path), path.open("a", newline="") as file:
+    with naming(path), path.open("a", newline="", encoding="utf-8") as file:
         csv.DictWriter(file, list(row), lineterminator="\n").writerow(row)
 
 

@@ -190,7 +190,7 @@ def _sweep_command(job: Job) -> list[str]:
 def _is_sweep(config: str) -> bool:
     """Tell whether a file configures a sweep."""
     try:
-        content = yaml.safe_load(Path(config).read_text())
+        content = yaml.safe_load(Path(config).read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
         raise InputError(f"--config {config} cannot be read ({error}); give a configuration of `aequa fit`.") from error
     return isinstance(content, dict) and "axes" in content

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import timedelta
+from functools import wraps
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 
-import torch
 from lightning.fabric import Fabric
 from lightning.pytorch.loggers import Logger, WandbLogger
 from rich.console import Console
@@ -51,6 +51,7 @@ from aequa_lightning.lock import holding
 from aequa_lightning.mechanisms import Aequa, Mechanism
 from aequa_lightning.report import build_report, front_table, read_run, summary_table, write_front_picture
 from aequa_lightning.rewards.signing import load_private_key
+from aequa_lightning.surroundings import own_settings
 from aequa_lightning.training import SlimmableClassifier
 
 # Minutes of a month: whoever waits longer has been forgotten.
@@ -59,6 +60,21 @@ LONGEST_TIMEOUT = 31 * 24 * 60
 MOST_THREADS = 1024
 
 Precision = Literal["32-true", "16-mixed", "bf16-mixed"]
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _under_own_settings(
+    verb: Callable[Concatenate["CollaborativeTrainer", P], R],
+) -> Callable[Concatenate["CollaborativeTrainer", P], R]:
+    """Let a method of the trainer run under settings of its own, whatever surrounds it."""
+
+    @wraps(verb)
+    def undisturbed(trainer: "CollaborativeTrainer", /, *args: P.args, **options: P.kwargs) -> R:
+        with own_settings(threads=trainer.threads, seed=trainer.plan.seed % 2**32):
+            return verb(trainer, *args, **options)
+
+    return undisturbed
 
 
 class CollaborativeTrainer:
@@ -213,6 +229,7 @@ class CollaborativeTrainer:
             run_dir=self.plan.run_dir,
         )
 
+    @_under_own_settings
     def fit(self, model: SlimmableClassifier, datamodule: CollaborativeData, ckpt_path: str | None = None) -> None:
         """Run the rounds, measure contributions, allocate widths, write every participant's network and the report.
 
@@ -251,6 +268,7 @@ class CollaborativeTrainer:
                 raise RunInterrupted
             self._report()
 
+    @_under_own_settings
     def validate(
         self,
         model: SlimmableClassifier,
@@ -268,6 +286,7 @@ class CollaborativeTrainer:
         """
         return self._evaluate("validation", model, datamodule, ckpt_path, public_key)
 
+    @_under_own_settings
     def test(
         self,
         model: SlimmableClassifier,
@@ -285,6 +304,7 @@ class CollaborativeTrainer:
         """
         return self._evaluate("test", model, datamodule, ckpt_path, public_key)
 
+    @_under_own_settings
     def predict(
         self,
         model: SlimmableClassifier,
@@ -300,7 +320,6 @@ class CollaborativeTrainer:
             ckpt_path: ``rewards/NAME.ckpt``, a checkpoint of the run, or ``last``.
             public_key: PEM file of the Ed25519 key that must have signed the manifest of a reward; null: any may have.
         """
-        torch.set_num_threads(self.threads)
         datamodule.prepare_data()
         network = load_network(ckpt_path, model, datamodule, run_dir=self.plan.run_dir, public_key=public_key)
         path = self.plan.run_dir / "predictions" / f"{Path(str(ckpt_path)).stem}.csv"
@@ -308,6 +327,7 @@ class CollaborativeTrainer:
         Console().print(f"{count} predictions  {path}", highlight=False, soft_wrap=True)
         return path
 
+    @_under_own_settings
     def allocate(self, model: SlimmableClassifier, datamodule: CollaborativeData, mechanism: Mechanism) -> None:
         """Choose the widths of a finished run again and write its rewards again; nothing is trained or measured anew.
 
@@ -403,7 +423,6 @@ class CollaborativeTrainer:
         ckpt_path: str | None,
         public_key: str | None,
     ) -> list[dict[str, float]]:
-        torch.set_num_threads(self.threads)
         data.prepare_data()
         network = load_network(ckpt_path, model, data, run_dir=self.plan.run_dir, public_key=public_key)
         results = measure(network, stage, data)

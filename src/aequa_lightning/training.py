@@ -14,6 +14,7 @@ from aequa_lightning.backbones.loading import LoadsOnlyData
 from aequa_lightning.errors import InputError
 from aequa_lightning.slimmable import Distillation, SlimmableModel, sandwich_step, sandwich_widths
 from aequa_lightning.slimmable.norm import smallest_batch
+from aequa_lightning.surroundings import plain_computation
 
 Reduction = Literal["mean", "sum"]
 
@@ -86,16 +87,21 @@ class SlimmableClassifier(LoadsOnlyData):
             )
         if not temperature > 0:
             raise InputError(f"model.temperature={temperature} must be above 0; 1 leaves the outputs as they are.")
-        full, example = full_network(
-            num_classes,
-            input_shape,
-            vocabulary_size=vocabulary_size,
-            backbone=backbone,
-            backbone_options=backbone_options,
-            norm=norm,
-            channels_per_group=channels_per_group,
-        )
-        self.network = SlimmableModel(full, widths, example, affine="private" if norm == "private" else "shared")
+        # Whatever the caller's defaults are, data are float32, and the trainer moves the model to its device.
+        with plain_computation():
+            full, example = full_network(
+                num_classes,
+                input_shape,
+                vocabulary_size=vocabulary_size,
+                backbone=backbone,
+                backbone_options=backbone_options,
+                norm=norm,
+                channels_per_group=channels_per_group,
+            )
+            self.network = SlimmableModel(full, widths, example, affine="private" if norm == "private" else "shared")
+            self.accuracy = nn.ModuleDict(
+                {_key(width): MulticlassAccuracy(num_classes, average="micro") for width in self.network.widths}
+            )
         self.sampled_widths, self.seed, self.norm = sampled_widths, seed, norm
         self.reduction, self.widest_share, self.narrowest_share = reduction, widest_share, narrowest_share
         self.distillation = Distillation(temperature, hard_weight=1 - distillation) if distillation else None
@@ -103,9 +109,6 @@ class SlimmableClassifier(LoadsOnlyData):
         self._least_samples = 1
         # One backward per width needs the memory of one width only; automatic optimisation would hold all graphs.
         self.automatic_optimization = False
-        self.accuracy = nn.ModuleDict(
-            {_key(width): MulticlassAccuracy(num_classes, average="micro") for width in self.network.widths}
-        )
 
     @override
     def forward(self, inputs: Tensor, width: float = 1.0) -> Tensor:

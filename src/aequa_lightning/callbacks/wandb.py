@@ -116,7 +116,7 @@ class WandbDashboard(CollaborationCallback):
 
     def _start(self, folder: Path, done: int) -> wandb.Run:
         config = folder / "config.yaml"
-        description = yaml.safe_load(config.read_text()) if config.is_file() else {}
+        description = yaml.safe_load(config.read_text(encoding="utf-8")) if config.is_file() else {}
         offline = wandb.setup().settings.mode != "online"
         if self._id is not None:
             description["resumed_from"] = {"id": self._id, "round": done}
@@ -190,13 +190,13 @@ def _participants(record: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _tables(folder: Path) -> dict[str, Any]:
     """Read the tables of a paid run, and the picture of its fairness."""
-    with (folder / "contributions.csv").open(newline="") as file:
+    with (folder / "contributions.csv").open(newline="", encoding="utf-8") as file:
         contributions = [
             {column: text if column in WORDS else None if text == "" else float(text) for column, text in row.items()}
             for row in csv.DictReader(file)
         ]
-    people = json.loads((folder / "allocation.json").read_text())["participants"]
-    rewards = json.loads((folder / "rewards" / "manifest.json").read_text())["rewards"]
+    people = json.loads((folder / "allocation.json").read_text(encoding="utf-8"))["participants"]
+    rewards = json.loads((folder / "rewards" / "manifest.json").read_text(encoding="utf-8"))["rewards"]
     return {
         "contributions": _table(contributions),
         "allocation": _table(people),

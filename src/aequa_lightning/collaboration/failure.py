@@ -67,7 +67,7 @@ def note_failure(error: BaseException, run_dir: Path, rank: int) -> Failure:
     if failure.kind == "fault" and not is_full_disk(error):
         log, text = run_dir / "failure.log", "".join(traceback.format_exception(error))
         try:
-            with log.open("a", errors="backslashreplace") as file:
+            with log.open("a", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(f"{time.ctime(failure.time)}  {failure.message}\n{text}\n")
             failure = Failure(failure.kind, f"{failure.message} Traceback: {log}", failure.time)
         except OSError:

@@ -101,6 +101,8 @@ class ForkLauncher(_Launcher):
         kwargs: dict[str, Any],
     ) -> None:
         die_with(parent)
+        # A signal that comes here is not to wake up the event loop of the process that this one was forked from.
+        signal.set_wakeup_fd(-1)
         os.environ.update(LOCAL_RANK=str(local_rank), MASTER_PORT=port)
         if isinstance(self.strategy.accelerator, CPUAccelerator):
             # What starts threads comes after it, for they inherit it.
@@ -145,7 +147,9 @@ def end_idle_threads() -> None:
     """
     maps = Path("/proc/self/maps")
     if maps.is_file():
-        for library in {line.partition(" /")[2] for line in maps.read_text().splitlines() if "/libgomp" in line}:
+        for library in {
+            line.partition(" /")[2] for line in maps.read_text(errors="replace").splitlines() if "/libgomp" in line
+        }:
             ctypes.CDLL(f"/{library}").omp_pause_resource_all(OMP_PAUSE_HARD)
 
 

@@ -87,7 +87,7 @@ def _processor() -> str:
     # Linux alone says the model's name here; elsewhere the platform module does.
     information = Path("/proc/cpuinfo")
     if information.is_file():
-        for line in information.read_text().splitlines():
+        for line in information.read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()

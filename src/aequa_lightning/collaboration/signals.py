@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -64,8 +65,9 @@ def let_in_signals() -> None:
 
 def ignore_stop_signals() -> None:
     """Let no scheduler end this process before it has said its last word; Ctrl-C still does."""
-    for number in of_schedulers():
-        signal.signal(number, signal.SIG_IGN)
+    if threading.current_thread() is threading.main_thread():
+        for number in of_schedulers():
+            signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager
@@ -97,10 +99,19 @@ def passing_on_signals(children: Sequence[int]) -> Iterator[StopRequest]:
 def _handled_by(
     handler: Callable[[int, FrameType | None], None], numbers: Sequence[signal.Signals] = STOP_SIGNALS
 ) -> Iterator[None]:
-    """Let signals call the handler within the block, and restore the former handlers after it."""
+    """Let signals call the handler within the block, and restore the former handlers after it.
+
+    Python takes handlers from the main thread alone. In another one the block runs without: signals are then the
+    business of whoever has started the thread.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     former = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:
         for number, before in former.items():
-            signal.signal(number, before)
+            # None: a handler that was not set from Python, and cannot be set again from there.
+            if before is not None:
+                signal.signal(number, before)

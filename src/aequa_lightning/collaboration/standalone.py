@@ -80,7 +80,7 @@ class StandaloneRecords:
         Raises:
             ValueError: The file is damaged, or its result is that of another work.
         """
-        content = json.loads(self._path(self.names[index]).read_text())
+        content = json.loads(self._path(self.names[index]).read_text(encoding="utf-8"))
         digest, key = content.pop("sha256", None), content.pop("key", None)
         result = Standalone(**content)
         if digest != _digest(result):

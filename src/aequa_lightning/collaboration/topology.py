@@ -1,6 +1,5 @@
 """Processes arranged as groups x replicas: a group hosts participants in turn, its replicas share each of them."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
@@ -25,6 +24,7 @@ from aequa_lightning.collaboration.machine import keep_freed_memory
 from aequa_lightning.collaboration.watchdog import watching_itself
 from aequa_lightning.collaboration.whereabouts import forget_places
 from aequa_lightning.errors import InputError
+from aequa_lightning.surroundings import thread_count
 
 
 class ReplicaStrategy(DDPStrategy):
@@ -249,10 +249,6 @@ def launch(
 
     def body(fabric: Fabric) -> Any:
         torch.set_num_threads(threads)
-        # The same seed is to give the same result on GPUs too, and cuDNN and cuBLAS have kernels whose sums depend on
-        # chance; cuBLAS reads this when it starts.
-        torch.backends.cudnn.deterministic = True
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         keep_freed_memory()
         with _process_group(), watched(fabric):
             return work(fabric)
@@ -264,15 +260,15 @@ def launch(
         return watching_itself(run_dir, fabric.global_rank, 2 * timeout if several else timeout, speaks=not forked)
 
     forked = isinstance(fabric.strategy.launcher, ForkLauncher)
-    # Forked processes read it.
-    torch.set_num_threads(threads)
     if fabric.is_global_zero:  # it alone knows that the run folder is theirs
         forget_places(run_dir)
-    if forked:
-        result = fabric.launch(body)
-    else:
-        with speaking_for_all(run_dir, fabric.global_rank, several=fabric.world_size > 1):
+    # Forked processes read the number of threads.
+    with thread_count(threads):
+        if forked:
             result = fabric.launch(body)
+        else:
+            with speaking_for_all(run_dir, fabric.global_rank, several=fabric.world_size > 1):
+                result = fabric.launch(body)
     if fabric.is_global_zero:
         forget_places(run_dir)
     return result

@@ -58,11 +58,11 @@ def _give_up(run_dir: Path, rank: int, speaks: bool) -> None:
     place = whereabouts.place
     message = f"rank {rank} hangs: it has not computed for longer than trainer.timeout_minutes, in {place}. {GO_ON}"
     log = run_dir / "failure.log"
-    with suppress(OSError), tempfile.TemporaryFile("w+") as aside:
+    with suppress(OSError), tempfile.TemporaryFile("w+", encoding="utf-8") as aside:
         faulthandler.dump_traceback(aside)
         aside.seek(0)
         # In one piece, for other processes may hang and write too.
-        with log.open("a") as file:
+        with log.open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(f"{time.ctime()}  {message}\n{aside.read()}\n")
         message = f"{message} Traceback: {log}"
     noted = whereabouts.note(failure=asdict(Failure("fault", message, time.time())))

@@ -48,7 +48,7 @@ class FEMNISTData(CollaborativeData):
         images, targets, writers = [], [], []
         for path in sorted((self.root / part).glob("*.json")):
             try:
-                content = json.loads(path.read_text())
+                content = json.loads(path.read_text(encoding="utf-8"))
                 for user in content["users"]:
                     held = content["user_data"][user]
                     pixels = np.asarray(held["x"], dtype=np.float32).reshape(-1, *self.input_shape)

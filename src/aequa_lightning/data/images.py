@@ -112,7 +112,7 @@ class TinyImageNetData(ImageFolderData):
         if not annotations.is_file():
             raise InputError(f"{annotations} is missing; expected {self.layout}")
         numbers = {name: number for number, name in enumerate(self.classes)}
-        rows = [line.split("\t") for line in annotations.read_text().splitlines()]
+        rows = [line.split("\t") for line in annotations.read_text(encoding="utf-8").splitlines()]
         unknown = [row for row in rows if len(row) < 2 or row[1] not in numbers]
         if unknown:
             raise InputError(f"{annotations} holds {unknown[0]}, whose class train lacks; expected {self.layout}")

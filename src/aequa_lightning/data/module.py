@@ -17,6 +17,7 @@ from aequa_lightning.data.noise import add_gaussian_noise, corrupt_labels, noise
 from aequa_lightning.data.partition import Homogeneous, Partition
 from aequa_lightning.data.preparation import IntArray, channel_statistics, normalised, stratified_split
 from aequa_lightning.errors import InputError
+from aequa_lightning.surroundings import plain_computation
 
 Batch = tuple[Tensor, Tensor]
 
@@ -136,8 +137,12 @@ class CollaborativeData(LightningDataModule):
         Raises:
             InputError: When files are missing or wrong, or when the partition leaves a participant too little.
         """
-        if self._pooled is not None:
-            return
+        if self._pooled is None:
+            # Whoever asks for a part first must not decide by how many threads, or in which type, means are measured.
+            with plain_computation():
+                self._set_up()
+
+    def _set_up(self) -> None:
         train, test = self.load()
         self._check_options(train.inputs)
         labels = train.targets.numpy()

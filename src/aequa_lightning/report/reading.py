@@ -39,7 +39,7 @@ def read_run(folder: Path) -> Run:
     with reading(folder / "rewards" / "manifest.json"):
         run = _with_rewards(run, folder / "rewards" / "manifest.json")
     config = folder / "config.yaml"
-    return replace(run, config=config.read_text()) if config.is_file() else run
+    return replace(run, config=config.read_text(encoding="utf-8")) if config.is_file() else run
 
 
 def _latest_run(events: list[Event], record: Path) -> list[Event]:
@@ -95,7 +95,7 @@ def _round(event: Mapping[str, Any]) -> Round:
 def _with_scores(run: Run, path: Path) -> Run:
     if not path.is_file():
         return run
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         rows = {row["participant"]: row for row in csv.DictReader(file)}
     ordered = [rows[p.name] for p in run.participants]
     others = {"participant", "samples", "gates"}
@@ -109,7 +109,7 @@ def _with_scores(run: Run, path: Path) -> Run:
 def _with_allocation(run: Run, path: Path) -> Run:
     if not path.is_file():
         return run
-    content = json.loads(path.read_text())
+    content = json.loads(path.read_text(encoding="utf-8"))
     paid = {entry["name"]: entry for entry in content["participants"]}
     allocation = Allocation(
         objective=content["objective"],
@@ -145,7 +145,7 @@ def _with_allocation(run: Run, path: Path) -> Run:
 def _with_front(run: Run, path: Path) -> Run:
     if not path.is_file():
         return run
-    content = json.loads(path.read_text())
+    content = json.loads(path.read_text(encoding="utf-8"))
     pairs = sorted((entry["mcg"], entry["cgs"]) for entry in content["front"])
     return replace(run, front=Front(tuple(pairs), (content["chosen"]["mcg"], content["chosen"]["cgs"])))
 
@@ -154,7 +154,7 @@ def _with_rewards(run: Run, path: Path) -> Run:
     if not path.is_file():
         # A cell of a sweep has no such folder any more.
         return replace(run, half_paid=path.parent.is_dir())
-    files = {reward["participant"]: reward for reward in json.loads(path.read_text())["rewards"]}
+    files = {reward["participant"]: reward for reward in json.loads(path.read_text(encoding="utf-8"))["rewards"]}
     people = tuple(
         replace(
             p,

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
-import matplotlib
+from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -106,8 +106,11 @@ class Picture:
 
 
 def house_style() -> AbstractContextManager[None]:
-    """Return the context in which figures are made, drawn on and saved; outside it matplotlib's settings stand."""
-    return matplotlib.rc_context(_RC)
+    """Return the context in which figures are made, drawn on and saved; outside it matplotlib's settings stand.
+
+    It starts from matplotlib's own defaults, not from what the user's ``matplotlibrc`` or a notebook has set.
+    """
+    return style.context(_RC, after_reset=True)
 
 
 def new_figure(*, height: float, width: float = COLUMN) -> tuple[Figure, Axes]:

@@ -46,7 +46,11 @@ class CellRunner:
         forget_ending(folder)
         write_json(folder / "cell.json", self.matrix.configuration(cell))
         try:
-            with (folder / "log.txt").open("a") as log, redirect_stdout(log), redirect_stderr(log):
+            with (
+                (folder / "log.txt").open("a", encoding="utf-8", errors="backslashreplace") as log,
+                redirect_stdout(log),
+                redirect_stderr(log),
+            ):
                 cli = AequaCLI({"fit": self.matrix.runnable(cell)}, execute=False)
                 cli.before_fit()
                 cli.trainer.fit(cli.model, self._data(cli), ckpt_path="last")
@@ -122,5 +126,5 @@ def failures(matrix: Matrix, cells: Iterable[Cell]) -> dict[Cell, str]:
     for cell in cells:
         path: Path = matrix.run_folder(cell) / "failure.json"
         if path.is_file():
-            found[cell] = json.loads(path.read_text())["error"].splitlines()[0]
+            found[cell] = json.loads(path.read_text(encoding="utf-8"))["error"].splitlines()[0]
     return found

@@ -39,8 +39,6 @@ def sweep(options: Namespace) -> None:
     left = [cell for cell in chosen if read_result(matrix.run_folder(cell), cell) is None]
     console = Console(stderr=True)
     console.print(f"{len(chosen)} cells, {len(chosen) - len(left)} of them finished", highlight=False)
-    # Forked processes must not inherit a pool of threads.
-    torch.set_num_threads(1)
     check_cells(matrix, chosen)
     check_writable(matrix.folder, "sweep_dir")
     if left:

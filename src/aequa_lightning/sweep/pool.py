@@ -8,9 +8,7 @@ from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
-import torch
-
-from aequa_lightning.collaboration.forking import die_with
+from aequa_lightning.collaboration.forking import die_with, end_idle_threads
 from aequa_lightning.collaboration.signals import (
     STOP_SIGNALS,
     holding_back_signals,
@@ -62,6 +60,7 @@ class Worker:
         self.process: BaseProcess = context.Process(target=_serve, args=(other, runner, os.getpid()))  # type: ignore[attr-defined]
         if device is not None:
             os.environ[VISIBLE] = device
+        end_idle_threads()
         with holding_back_signals():
             self.process.start()
         other.close()
@@ -113,8 +112,6 @@ def run_cells(
         RunInterrupted: A signal stopped the cells; those that were running can go on.
     """
     schedule = Schedule(cells)
-    # Forked processes must not inherit a pool of threads.
-    torch.set_num_threads(1)
     places: list[str | None] = list(devices) if devices else [None] * max(1, min(workers, len(cells)))
     crew = [Worker(runner, number, device) for number, device in enumerate(places)]
     pids = [worker.process.pid or 0 for worker in crew]
@@ -146,6 +143,8 @@ def run_cells(
 def _serve(connection: Connection, runner: CellRunner, parent: int) -> None:
     """Run the cells that the pool hands over, until it hands over None."""
     die_with(parent)
+    # A signal that comes here is not to wake up the event loop of the process that this one was forked from.
+    signal.set_wakeup_fd(-1)
     # A cell is a run of its own, whatever job the sweep itself is a part of.
     for name in [name for name in os.environ if name.startswith(OF_A_JOB)]:
         del os.environ[name]

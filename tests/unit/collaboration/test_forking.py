@@ -71,11 +71,6 @@ def test_what_a_session_before_has_noted_is_forgotten(tmp_path: Path) -> None:
     assert _launch(lambda fabric: sorted(read_places(tmp_path)), tmp_path) == []
 
 
-def test_gpus_are_to_give_the_same_result_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
-    assert _launch(lambda fabric: torch.backends.cudnn.deterministic, tmp_path) is True
-
-
 def test_a_process_that_has_used_a_gpu_is_not_forked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     with pytest.raises(InputError, match="this process has used CUDA"):
