@@ -18,6 +18,7 @@ from aequa_lightning.errors import InputError, RunFailed, RunInterrupted
 from aequa_lightning.files import is_full_disk
 
 GO_ON = "What was saved is sound: go on with --ckpt_path last."
+BEGIN_AGAIN = "No round was saved: begin again with --ckpt_path last."
 # Seconds that a process waits for the word of the one that it has lost.
 PATIENCE = 1.0
 # Who is known to send a signal.
@@ -50,6 +51,11 @@ class Failure:
         return {"input": 2, "interrupt": 130}.get(self.kind, 1)
 
 
+def remedy(run_dir: Path) -> str:
+    """Say how a run that has failed goes on: ``last`` is the beginning where no checkpoint was written."""
+    return GO_ON if any((run_dir / "checkpoints").glob("round-*.ckpt")) else BEGIN_AGAIN
+
+
 def note_failure(error: BaseException, run_dir: Path, rank: int) -> Failure:
     """Leave the reason for a process's end in its note, and its traceback in ``failure.log``.
 
@@ -62,7 +68,7 @@ def note_failure(error: BaseException, run_dir: Path, rank: int) -> Failure:
         The reason.
     """
     whereabouts = Whereabouts(run_dir, rank)
-    failure = describe(error, whereabouts.place)
+    failure = describe(error, whereabouts.place, remedy(run_dir))
     # With a full disk there is no room for a traceback, and the file that is named says it all.
     if failure.kind == "fault" and not is_full_disk(error):
         log, text = run_dir / "failure.log", "".join(traceback.format_exception(error))
@@ -111,34 +117,35 @@ def speaking_for_all(run_dir: Path, rank: int, *, several: bool) -> Iterator[Non
         raise (judge(run_dir, {}) if failure.kind == "contact" else RunFailed(failure.message)) from error
 
 
-def describe(error: BaseException, place: Place) -> Failure:
+def describe(error: BaseException, place: Place, how_to_go_on: str) -> Failure:
     """Say what an error means.
 
     Args:
         error: What was raised.
         place: Where the process stood.
+        how_to_go_on: A sentence; see :func:`remedy`.
 
     Example:
-        >>> describe(ValueError("no"), Place(1, "training", round=2, participant="hospital")).message
+        >>> describe(ValueError("no"), Place(1, "training", round=2, participant="hospital"), GO_ON).message
         'rank 1, round 2, training of hospital: ValueError: no. What was saved is sound: go on with --ckpt_path last.'
     """
     where, kind = f"rank {place.rank}, {place}", "fault"
     if isinstance(error, InputError):
         kind, message = "input", str(error)
     elif isinstance(error, KeyboardInterrupt):
-        kind, message = "interrupt", f"{where}: interrupted. {GO_ON}"
+        kind, message = "interrupt", f"{where}: interrupted. {how_to_go_on}"
     elif _is_lost_contact(error):
         kind, message = "contact", _first_line(error)
     elif _is_out_of_memory(error):
         batch = "" if place.batch_size is None else f" with data.batch_size={place.batch_size}"
         message = (
             f"{where}: out of memory{batch} ({_first_line(error)}). Lower data.batch_size, let processes share a "
-            f"participant with trainer.replicas, or start fewer of them on a machine. {GO_ON}"
+            f"participant with trainer.replicas, or start fewer of them on a machine. {how_to_go_on}"
         )
     elif is_full_disk(error):
-        message = f"{where}: {error.filename} cannot be written: {error.strerror}. Make room. {GO_ON}"
+        message = f"{where}: {error.filename} cannot be written: {error.strerror}. Make room. {how_to_go_on}"
     else:
-        message = f"{where}: {type(error).__name__}: {_first_line(error)}. {GO_ON}"
+        message = f"{where}: {type(error).__name__}: {_first_line(error)}. {how_to_go_on}"
     return Failure(kind, message, time.time())
 
 
@@ -157,9 +164,9 @@ def judge(run_dir: Path, statuses: Mapping[int, int | None]) -> BaseException:
     failures = {rank: Failure(**place.failure) for rank, place in places.items() if place.failure is not None}
     for rank, status in statuses.items():
         if status and (status < 0 or rank not in failures):
-            return RunFailed(f"rank {rank} {_ended(status)} in {places.get(rank, Place(rank))}. {GO_ON}")
+            return RunFailed(f"rank {rank} {_ended(status)} in {places.get(rank, Place(rank))}. {remedy(run_dir)}")
     if not failures:
-        return RunFailed(f"The reason was not noted. {GO_ON}")
+        return RunFailed(f"The reason was not noted. {remedy(run_dir)}")
     first = min(failures.values(), key=lambda failure: (failure.kind == "contact", failure.time))
     if first.kind == "input":
         return InputError(first.message)
@@ -167,7 +174,8 @@ def judge(run_dir: Path, statuses: Mapping[int, int | None]) -> BaseException:
         return KeyboardInterrupt(first.message)
     if first.kind == "contact":
         (waiting,) = (rank for rank, failure in failures.items() if failure is first)
-        return RunFailed(_lost(first, places[waiting], [p for r, p in places.items() if r not in failures]))
+        lost = _lost(first, places[waiting], [p for r, p in places.items() if r not in failures])
+        return RunFailed(f"{lost}. {remedy(run_dir)}")
     return RunFailed(first.message)
 
 
@@ -188,7 +196,7 @@ def _lost(failure: Failure, waiting: Place, others: list[Place]) -> str:
         what = f"waited for {whom} longer than trainer.timeout_minutes, in {waiting}"
     else:
         what = f"lost contact with {whom} in {waiting}"
-    return f"rank {waiting.rank} {what}{f' ({last})' if last else ''}. {GO_ON}"
+    return f"rank {waiting.rank} {what}{f' ({last})' if last else ''}"
 
 
 def _is_lost_contact(error: BaseException) -> bool:

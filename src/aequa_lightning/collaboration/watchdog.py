@@ -13,7 +13,7 @@ from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 
-from aequa_lightning.collaboration.failure import GO_ON, Failure
+from aequa_lightning.collaboration.failure import Failure, remedy
 from aequa_lightning.collaboration.whereabouts import Whereabouts, claim_word
 
 # Looks within the timeout; counted, so that a process that was halted for a while is not taken for one that hangs.
@@ -56,7 +56,9 @@ def watching_itself(run_dir: Path, rank: int, timeout: timedelta, *, speaks: boo
 def _give_up(run_dir: Path, rank: int, speaks: bool) -> None:
     whereabouts = Whereabouts(run_dir, rank)
     place = whereabouts.place
-    message = f"rank {rank} hangs: it has not computed for longer than trainer.timeout_minutes, in {place}. {GO_ON}"
+    message = (
+        f"rank {rank} hangs: it has not computed for longer than trainer.timeout_minutes, in {place}. {remedy(run_dir)}"
+    )
     log = run_dir / "failure.log"
     with suppress(OSError), tempfile.TemporaryFile("w+", encoding="utf-8") as aside:
         faulthandler.dump_traceback(aside)

@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 
 from aequa_lightning.collaboration import failure
-from aequa_lightning.collaboration.failure import describe, judge, note_failure, speaking_for_all
+from aequa_lightning.collaboration.failure import GO_ON, describe, judge, note_failure, speaking_for_all
 from aequa_lightning.collaboration.whereabouts import Place, Whereabouts, claim_word
 from aequa_lightning.errors import InputError, RunFailed
 
@@ -51,7 +51,7 @@ def test_out_of_memory_names_participant_batch_size_and_remedy(work: object) -> 
     assert callable(work)
     with pytest.raises((RuntimeError, MemoryError)) as caught:
         work()
-    message = describe(caught.value, TRAINING).message
+    message = describe(caught.value, TRAINING, GO_ON).message
     assert message.startswith("rank 1, round 2, training of hospital: out of memory with data.batch_size=32")
     assert "Lower data.batch_size" in message
 
@@ -60,7 +60,7 @@ def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No space left") as caught:
         Path("/dev/full").write_text("more")
     error = OSError(caught.value.errno, caught.value.strerror, str(tmp_path / "last.ckpt"))
-    message = describe(error, Place(0, "checkpoint", round=2)).message
+    message = describe(error, Place(0, "checkpoint", round=2), GO_ON).message
     assert f"{tmp_path}/last.ckpt cannot be written: No space left on device" in message
 
 
@@ -136,7 +136,7 @@ def test_of_processes_without_a_parent_one_speaks(tmp_path: Path) -> None:
 def test_who_has_lost_another_lets_it_speak_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: RuntimeError
 ) -> None:
-    assert describe(error, TRAINING).kind == "contact"
+    assert describe(error, TRAINING, GO_ON).kind == "contact"
     # The other one speaks in the meantime.
     monkeypatch.setattr(failure.time, "sleep", lambda seconds: claim_word(tmp_path))
     with pytest.raises(SystemExit), speaking_for_all(tmp_path, 0, several=True):
@@ -162,3 +162,11 @@ def test_a_single_process_that_lives_on_can_be_stopped(tmp_path: Path) -> None:
     with pytest.raises(RunFailed), speaking_for_all(tmp_path, 0, several=False):
         raise ValueError("no")
     assert signal.getsignal(SIGTERM) == before
+
+
+def test_nothing_is_called_saved_before_anything_was(tmp_path: Path) -> None:
+    assert str(judge(tmp_path, {})).endswith("No round was saved: begin again with --ckpt_path last.")
+    assert "No round was saved" in note_failure(ValueError("no"), tmp_path, 0).message
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "round-0001.ckpt").touch()
+    assert "What was saved is sound: go on with" in note_failure(ValueError("no"), tmp_path, 0).message
