@@ -92,6 +92,11 @@ def _run(words: list[str]) -> int:
         bad_input = _bad_input(error)
         if bad_input is None:
             raise
+        if isinstance(bad_input, ArgumentError):
+            # Imported here, as all that only a mistake needs.
+            from aequa_lightning.parser_errors import condensed
+
+            return _end(2, condensed(str(bad_input)))
         return _end(2, bad_input)
     return 0
 

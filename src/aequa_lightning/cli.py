@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from aequa_lightning.callbacks import Progress, Rewards  # noqa: F401  short class names in configurations
 from aequa_lightning.collaboration.optimizers import refusing_bad_options
+from aequa_lightning.configuration import MODE, check_finite, check_guards
 from aequa_lightning.data import CollaborativeData
 from aequa_lightning.errors import InputError
 from aequa_lightning.help import OneScreenHelp
@@ -55,7 +56,8 @@ class AequaCLI(LightningCLI):
                 "formatter_class": OneScreenHelp,
                 # `main` prints the error alone: the usage of so many options would bury it.
                 "exit_on_error": False,
-                **{verb: {"exit_on_error": False} for verb in self.subcommands()},
+                "parser_mode": MODE,
+                **{verb: {"exit_on_error": False, "parser_mode": MODE} for verb in self.subcommands()},
             },
             args=args,
         )
@@ -83,6 +85,7 @@ class AequaCLI(LightningCLI):
                 f"--config: a file holds characters that this locale's encoding, {error.encoding}, lacks; set the "
                 "environment variable PYTHONUTF8=1."
             ) from error
+        check_finite(self.config[self.config.subcommand].as_dict())
 
     @override
     def _parse_ckpt_path(self) -> None:
@@ -117,6 +120,7 @@ def _parsed(parser: LightningArgumentParser, args: ArgsType) -> Namespace:
         parsed: Namespace = parser.parse_object({"subcommand": verb, verb: configuration})
     else:
         assert isinstance(args, list)
+        check_guards(args)
         parsed = parser.parse_args(args)
     return parsed
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser
 
+from aequa_lightning.configuration import MODE, check_guards
 from aequa_lightning.errors import InputError
 from aequa_lightning.help import ShortHelp
 
@@ -22,6 +23,7 @@ def run_command(words: Sequence[str]) -> None:
         words: The verb and its options.
     """
     verbs = {"allocate": _allocate, "audit": _audit, "report": _report, "slurm": _slurm, "sweep": _sweep}
+    check_guards(words)
     verbs[words[0]](list(words[1:]))
 
 
@@ -32,6 +34,7 @@ def _parser(verb: str, description: str, *, example: str) -> ArgumentParser:
         usage=example,
         formatter_class=ShortHelp,
         exit_on_error=False,
+        parser_mode=MODE,
     )
 
 
@@ -77,7 +80,7 @@ def _audit(words: list[str]) -> None:
         "audit", "Prove of each reward file what it holds and what it does not.", example="--run_dir runs/demo"
     )
     parser.add_argument("--run_dir", type=str, required=True, help="the run folder")
-    parser.add_argument("--public_key", type=str | None, help="PEM file of the key that must have signed the manifest")
+    parser.add_argument("--public_key", type=str, help="PEM file of the key that must have signed the manifest")
     options = parser.parse_args(words)
     cli = _finished_run(options.run_dir)
 

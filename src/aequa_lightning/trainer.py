@@ -56,6 +56,10 @@ from aequa_lightning.training import SlimmableClassifier
 
 # Minutes of a month: whoever waits longer has been forgotten.
 LONGEST_TIMEOUT = 31 * 24 * 60
+# A schedule is tried out for all rounds before the first one.
+MOST_ROUNDS = 100_000
+# Of epochs, steps and all else that is counted: far beyond what is of use, and no number overflows.
+MOST_TIMES = 1_000_000_000
 # No machine has more cores, and far more threads cannot be started at all.
 MOST_THREADS = 1024
 
@@ -182,6 +186,9 @@ class CollaborativeTrainer:
         for key, value in limits.items():
             if value is not None and value < 1:
                 raise InputError(f"trainer.{key}={value} must be at least 1.")
+            most = MOST_ROUNDS if key == "max_rounds" else MOST_TIMES
+            if value is not None and value > most:
+                raise InputError(f"trainer.{key}={value} must be at most {most}.")
         if not 0 < timeout_minutes <= LONGEST_TIMEOUT:
             raise InputError(
                 f"trainer.timeout_minutes={timeout_minutes} must be above 0, and at most {LONGEST_TIMEOUT} (a month)."

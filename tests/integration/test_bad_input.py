@@ -55,6 +55,18 @@ def _refused(capsys: pytest.CaptureFixture[str], *words: object) -> str:
         ("--trainer.aggregator=FedAdam --trainer.aggregator.lr=.inf", ("trainer.aggregator.lr=inf",)),
         ("--trainer.timeout_minutes=.inf", ("trainer.timeout_minutes=inf",)),
         ("--trainer.threads=100000", ("trainer.threads=100000",)),
+        ("--trainer.mechanism.objective=foo", ("objective='foo'", "proportional")),
+        ("--trainer.mechanism.slope=-1", ("slope is -1.0", "auto")),
+        ("--trainer.mechanism.slope=.inf", ("trainer.mechanism.slope=inf",)),
+        ("--optimizer=SGD --optimizer.lr=.inf", ("optimizer.lr=inf",)),
+        ("--optimizer=Adam --optimizer.weight_decay=.nan", ("optimizer.weight_decay=nan",)),
+        ("--lr_scheduler=ExponentialLR --lr_scheduler.gamma=.nan", ("lr_scheduler.gamma=nan",)),
+        ("--lr_scheduler=ExponentialLR --lr_scheduler.gamma=1e300", ("lr is inf in round 2",)),
+        ("--trainer.max_rounds=99999999999999999999", ("trainer.max_rounds=99999999999999999999", "at most")),
+        ("--data.participants=1000000000", ("data.participants is 1000000000", "at most")),
+        ("--data.participants=1000", ("data.participants is 1000", "samples")),
+        ("--trainer.signing_key=#key.pem", ("trainer.signing_key='#key.pem'",)),
+        ("--trainer.signing_key=null", ("--trainer.signing_key=null names no file",)),
     ],
 )
 def test_is_refused_with_a_reason(
@@ -66,6 +78,22 @@ def test_is_refused_with_a_reason(
     for word in words:
         assert word in message
     assert not Path("run/events.jsonl").exists()
+
+
+@pytest.mark.parametrize("name", ["7e12345", "007", "null", "0x1F"])
+def test_a_folder_whose_name_reads_as_a_number(name: str) -> None:
+    fit(Path(name), *TOGETHER, rounds=1)
+    config = f"{name}/config.yaml"
+    assert aequa("test", "--config", config, "--ckpt_path", "last") == 0
+    assert aequa("fit", "--config", config, "--ckpt_path", "last") == 0
+    assert aequa("allocate", "--run_dir", name) == 0
+    assert aequa("audit", "--run_dir", name) == 0
+
+
+@pytest.mark.parametrize("key", ["null", "~", "#key.pub", ""])
+def test_an_audit_goes_by_the_key_that_was_given(capsys: pytest.CaptureFixture[str], key: str) -> None:
+    run_dir = fit(Path("run"), *TOGETHER, rounds=1)
+    assert "public_key" in _refused(capsys, "audit", "--run_dir", run_dir, "--public_key", key)
 
 
 def test_a_layer_that_cannot_follow_is_named(

@@ -1,12 +1,14 @@
 """The optimizer and the scheduler that a model asks for, in any form of Lightning's."""
 
 import copy
+import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
@@ -45,7 +47,14 @@ def check_schedule(classifier: SlimmableClassifier, rounds: int) -> None:
     Raises:
         InputError: It does not.
     """
-    options_by_round(*configured_optimizers(classifier), rounds)
+    for number, groups in enumerate(options_by_round(*configured_optimizers(classifier), rounds), start=1):
+        for options in groups:
+            for key, value in options.items():
+                if isinstance(value, float | Tensor) and not math.isfinite(value):
+                    raise InputError(
+                        f"optimizer or lr_scheduler: {key} is {float(value)} in round {number}; give numbers that stay "
+                        "finite."
+                    )
 
 
 def options_by_round(optimizer: Optimizer, scheduler: LRScheduler | None, rounds: int) -> list[list[dict[str, Any]]]:

@@ -21,6 +21,9 @@ from aequa_lightning.surroundings import plain_computation
 
 Batch = tuple[Tensor, Tensor]
 
+# Each has a name and a file of its own.
+MOST_PARTICIPANTS = 1_000_000
+
 
 class Split(NamedTuple):
     """One part of a data set as it was loaded.
@@ -100,6 +103,8 @@ class CollaborativeData(LightningDataModule):
         for key, value in counts.items():
             if value < 1:
                 raise InputError(f"data.{key} is {value}; it must be at least 1")
+        if participants > MOST_PARTICIPANTS:
+            raise InputError(f"data.participants is {participants}; it must be at most {MOST_PARTICIPANTS}")
         for key, samples in {"train_samples": train_samples, "test_samples": test_samples}.items():
             if samples is not None and samples < 1:
                 raise InputError(f"data.{key} is {samples}; it must be at least 1, or null for all")

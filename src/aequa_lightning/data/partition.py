@@ -67,6 +67,10 @@ class Partition(ABC):
         labels = np.asarray(labels, dtype=np.int64)
         if participants < 1:
             raise InputError(f"data.participants is {participants}; it must be at least 1")
+        if participants > len(labels):  # before a rule draws shares for each of them
+            raise InputError(
+                f"data.participants is {participants}, but there are {len(labels)} samples to divide; use fewer"
+            )
         samples = Samples(labels, np.arange(len(labels)) if rows is None else rows, groups)
         parts = self.assign(samples, participants, seed, min_samples=min_samples)
         sizes = [len(part) for part in parts]

@@ -6,8 +6,9 @@ from typing import Literal
 
 from aequa_lightning.errors import InputError
 from aequa_lightning.mechanisms.mechanism import Measure, PaidByWidth
-from aequa_lightning.rewards.allocation import Allocation, allocate_widths
+from aequa_lightning.rewards.allocation import Allocation, allocate_widths, check_slope
 from aequa_lightning.rewards.frontier import Frontier, pareto_front
+from aequa_lightning.rewards.solve import OBJECTIVES
 from aequa_lightning.rewards.uncertainty import Resampled, bootstrap
 
 # Any measure will do for these; the others compare a contribution with an accuracy.
@@ -37,8 +38,8 @@ class Aequa(PaidByWidth):
             300 are enough for intervals at 90 %.
 
     Raises:
-        InputError: The resolution or the number of resamples is out of range, or the objective does not fit the
-            contribution measure.
+        InputError: The slope, the resolution or the number of resamples is out of range, or the objective is unknown or
+            does not fit the contribution measure.
     """
 
     contribution: Measure = "standalone"
@@ -55,6 +56,11 @@ class Aequa(PaidByWidth):
             raise InputError(f"trainer.mechanism.resolution={self.resolution} is outside [0, 1].")
         if self.resamples < 0:
             raise InputError(f"trainer.mechanism.resamples={self.resamples} is negative; 0 makes no intervals.")
+        if self.objective not in OBJECTIVES:
+            raise InputError(
+                f"trainer.mechanism.objective={self.objective!r} is unknown; choose one of {', '.join(OBJECTIVES)}."
+            )
+        check_slope(self.slope)
         if self.contribution != "standalone" and self.objective not in IN_ANY_UNIT:
             raise InputError(
                 f"trainer.mechanism.objective={self.objective!r} compares contributions with accuracies, but "

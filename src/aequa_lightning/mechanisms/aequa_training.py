@@ -8,7 +8,7 @@ import numpy as np
 
 from aequa_lightning.errors import InputError
 from aequa_lightning.mechanisms.mechanism import Measure, PaidByWidth, held_allocation
-from aequa_lightning.rewards.allocation import Allocation
+from aequa_lightning.rewards.allocation import Allocation, check_slope
 from aequa_lightning.rewards.curve import offered_widths
 from aequa_lightning.slimmable import Distillation
 
@@ -61,8 +61,7 @@ class AequaTraining(PaidByWidth):
         for key in ("distillation", "resolution"):
             if not 0 <= getattr(self, key) <= 1:
                 raise InputError(f"trainer.mechanism.{key}={getattr(self, key)} is outside [0, 1].")
-        if self.slope != "auto" and not self.slope >= 0:
-            raise InputError(f"trainer.mechanism.slope={self.slope} must be at least 0, or auto.")
+        check_slope(self.slope)
 
     def hold(
         self,

@@ -150,9 +150,22 @@ def resolve_slope(slope: float | str, problem: Problem) -> float:
         reach = float(problem.curve.accuracies[-1] - problem.curve.accuracies[0])
         needed = float(problem.contributions[-1] - problem.contributions[0])
         return min(1.0, reach / needed) if needed > 0 else 1.0
-    if isinstance(slope, str) or not 0 <= slope < np.inf:
-        raise InputError(f"slope is {slope!r}; give a number of at least 0 or 'auto'.")
+    check_slope(slope)
     return float(slope)
+
+
+def check_slope(slope: float | str) -> None:
+    """Prove that a slope is ``auto`` or a number that can be used.
+
+    Raises:
+        InputError: It is not.
+
+    Example:
+        >>> check_slope("auto"), check_slope(1.5)
+        (None, None)
+    """
+    if slope != "auto" and (isinstance(slope, str) or not 0 <= slope < np.inf):
+        raise InputError(f"slope is {slope!r}; give a finite number of at least 0, or 'auto'.")
 
 
 def _limits(

@@ -1,0 +1,65 @@
+"""What jsonargparse says of a value that fits none of an option's types, in a line or two."""
+
+import re
+
+# What a reader needs no message for: how the parser came to its conclusion.
+_STEPS = ("Does not validate", "Subtypes:", "Errors:", "Given value", "Problem with given class_path", "Expected")
+_NO_CLASS = ("dot import path", "Expected a path but")
+_MOST_LINES = 5
+
+
+def condensed(message: str) -> str:
+    """Return a parser's message in a few lines: the option, what it takes, and what was given.
+
+    Args:
+        message: Of an ``ArgumentError``; a short one stays as it is.
+
+    Example:
+        >>> print(condensed('''Parser key "trainer.mechanism":
+        ...   Does not validate against any of the Union subtypes
+        ...   Errors:
+        ...     - Problem with given class_path 'aequa_lightning.mechanisms.Aequa':
+        ...         Parser key "slope":
+        ...           Does not validate against any of the Union subtypes
+        ...           Errors:
+        ...             - Expected a <class 'float'>
+        ...             - Expected a typing.Literal['auto']
+        ...           Given value: steep
+        ...     - Expected a <class 'NoneType'>'''))
+        trainer.mechanism.slope: 'steep' does not fit; expected is float or Literal['auto'].
+    """
+    lines = [line for line in message.splitlines() if line.strip()]
+    if len(lines) <= _MOST_LINES:
+        return message
+    key, block = _innermost(lines)
+    texts = [line.strip().removeprefix("- ") for line in block]
+    given = [text.removeprefix("Given value: ") for text in texts if text.startswith("Given value: ")]
+    given += re.findall(r"\. Got value: (.*)", "\n".join(texts))
+    expected = re.findall(r"Expected an? ((?!dot import path|path ).+?)(?:\. Got value: .*)?$", "\n".join(texts), re.M)
+    said = [text for text in texts if not text.startswith(_STEPS)]
+    if any(word in text for text in texts for word in _NO_CLASS):
+        expected = ["the name of a class", *expected]
+    about = f"{key}: " if key else ""
+    if said:
+        return about + "\n".join(said[:_MOST_LINES])
+    types = " or ".join(dict.fromkeys(_plain(text) for text in expected))
+    return f"{about}{given[0]!r} does not fit; expected is {types}." if given and types else about + texts[-1]
+
+
+def _innermost(lines: list[str]) -> tuple[str, list[str]]:
+    """Follow the keys inwards; return the whole key and the lines that are about it."""
+    keys: list[str] = []
+    depth, start = -1, 0
+    for number, line in enumerate(lines):
+        found = re.match(r'( *)(?:- )?Parser key "(.+?)":', line)
+        if found and len(found[1]) > depth:
+            keys.append(found[2])
+            depth, start = len(found[1]), number + 1
+    end = next((at for at in range(start, len(lines)) if len(lines[at]) - len(lines[at].lstrip()) <= depth), len(lines))
+    return ".".join(keys), lines[start:end]
+
+
+def _plain(kind: str) -> str:
+    named = re.fullmatch(r"<class '(.+)'>", kind)
+    name = named[1].rpartition(".")[2] if named else kind.removeprefix("typing.")
+    return "null" if name == "NoneType" else name
