@@ -52,11 +52,11 @@ def load(text: str, path: str | None = None) -> Any:
 
 
 def dump(content: Any) -> str:
-    """Write YAML that `load` reads as it was, also texts that look like numbers.
+    r"""Write YAML that `load` reads as it was, also texts that look like numbers.
 
     Example:
         >>> dump({"run_dir": "7e12345", "seed": 7})
-        "run_dir: '7e12345'\\nseed: 7\\n"
+        "run_dir: '7e12345'\nseed: 7\n"
     """
     return yaml.dump(content, Dumper=_Dumper, default_flow_style=False, allow_unicode=True, sort_keys=False)
 

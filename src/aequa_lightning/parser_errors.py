@@ -15,7 +15,8 @@ def condensed(message: str) -> str:
         message: Of an ``ArgumentError``; a short one stays as it is.
 
     Example:
-        >>> print(condensed('''Parser key "trainer.mechanism":
+        >>> print(
+        ...     condensed('''Parser key "trainer.mechanism":
         ...   Does not validate against any of the Union subtypes
         ...   Errors:
         ...     - Problem with given class_path 'aequa_lightning.mechanisms.Aequa':
@@ -25,7 +26,8 @@ def condensed(message: str) -> str:
         ...             - Expected a <class 'float'>
         ...             - Expected a typing.Literal['auto']
         ...           Given value: steep
-        ...     - Expected a <class 'NoneType'>'''))
+        ...     - Expected a <class 'NoneType'>''')
+        ... )
         trainer.mechanism.slope: 'steep' does not fit; expected is float or Literal['auto'].
     """
     lines = [line for line in message.splitlines() if line.strip()]

@@ -1,7 +1,6 @@
 """The optimizer and the scheduler that a model asks for, in any form of Lightning's."""
 
 import copy
-import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,6 +13,9 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from aequa_lightning.errors import InputError
 from aequa_lightning.training import SlimmableClassifier
+
+# Of what a parameter can hold: a step with a larger option is infinite.
+LARGEST = torch.finfo(torch.float32).max
 
 
 @contextmanager
@@ -50,10 +52,10 @@ def check_schedule(classifier: SlimmableClassifier, rounds: int) -> None:
     for number, groups in enumerate(options_by_round(*configured_optimizers(classifier), rounds), start=1):
         for options in groups:
             for key, value in options.items():
-                if isinstance(value, float | Tensor) and not math.isfinite(value):
+                if isinstance(value, float | Tensor) and not abs(value) <= LARGEST:
                     raise InputError(
-                        f"optimizer or lr_scheduler: {key} is {float(value)} in round {number}; give numbers that stay "
-                        "finite."
+                        f"optimizer or lr_scheduler: {key} is {float(value)} in round {number}; choose options "
+                        "that stay finite."
                     )
 
 
