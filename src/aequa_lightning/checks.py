@@ -14,6 +14,7 @@ from aequa_lightning.collaboration.privacy import check_accountant
 from aequa_lightning.collaboration.robust import RobustAggregator
 from aequa_lightning.errors import InputError
 from aequa_lightning.mechanisms import Mechanism, PaidInRounds
+from aequa_lightning.paths import user_path
 from aequa_lightning.training import SlimmableClassifier
 
 
@@ -154,13 +155,13 @@ def state_to_resume(run_dir: Path, ckpt_path: str | None) -> dict[str, Any] | No
     """
     if ckpt_path == "last":
         return load_last(run_dir / "checkpoints")
-    own = ckpt_path is not None and Path(ckpt_path).resolve().is_relative_to(run_dir.resolve())
+    own = ckpt_path is not None and user_path(ckpt_path, "ckpt_path").resolve().is_relative_to(run_dir.resolve())
     if (run_dir / "events.jsonl").exists() and not own:
         raise InputError(
             f"trainer.run_dir={str(run_dir)!r} already holds a run; go on with --ckpt_path last, "
             "or choose another folder."
         )
-    return None if ckpt_path is None else load_checkpoint(Path(ckpt_path))
+    return None if ckpt_path is None else load_checkpoint(user_path(ckpt_path, "ckpt_path"))
 
 
 def check_state(model: SlimmableClassifier, participants: int, state: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from jsonargparse import ArgumentParser
 from aequa_lightning.configuration import MODE, check_guards
 from aequa_lightning.errors import InputError
 from aequa_lightning.help import ShortHelp
+from aequa_lightning.paths import user_path
 
 if TYPE_CHECKING:
     from aequa_lightning.cli import AequaCLI
@@ -58,7 +59,7 @@ def _allocate(words: list[str]) -> None:
         named = ", ".join(f"--{key}" for key in settings)
         raise InputError(f"{named} are settings of Aequa; this run was paid by {mechanism}.")
     if "contribution" in changes:
-        _check_measured(changes["contribution"], Path(options.run_dir))
+        _check_measured(changes["contribution"], user_path(options.run_dir, "run_dir"))
     cli.trainer.allocate(
         cli.model, cli.datamodule, replace(mechanism, **changes) if isinstance(mechanism, Aequa) else mechanism
     )
@@ -86,14 +87,14 @@ def _audit(words: list[str]) -> None:
 
     from aequa_lightning.auditing import audit_run
 
-    public_key = None if options.public_key is None else Path(options.public_key)
-    if not audit_run(Path(options.run_dir), cli.model, public_key=public_key):
+    public_key = None if options.public_key is None else user_path(options.public_key, "public_key")
+    if not audit_run(user_path(options.run_dir, "run_dir"), cli.model, public_key=public_key):
         raise SystemExit(1)
 
 
 def _finished_run(run_dir: str) -> "AequaCLI":
     """Build the model, data and trainer of a run from its folder, for one process on the CPU."""
-    config = Path(run_dir) / "config.yaml"
+    config = user_path(run_dir, "run_dir") / "config.yaml"
     if not config.is_file():
         raise InputError(f"run_dir={run_dir!r} holds no config.yaml; give the folder of a run of `aequa fit`.")
 
@@ -115,7 +116,8 @@ def _report(words: list[str]) -> None:
     from aequa_lightning.report import build_report
 
     page = build_report(
-        [Path(folder) for folder in options.run_dir], output=Path(options.output) if options.output else None
+        [user_path(folder, "run_dir") for folder in options.run_dir],
+        output=None if options.output is None else user_path(options.output, "output"),
     )
     print(page)
 

@@ -16,6 +16,7 @@ from aequa_lightning.damage import reading
 from aequa_lightning.data import CollaborativeData
 from aequa_lightning.errors import InputError
 from aequa_lightning.files import write_atomically
+from aequa_lightning.paths import user_path
 from aequa_lightning.rewards.checkpoint import check_width, is_reward
 from aequa_lightning.rewards.classifier import RewardClassifier
 from aequa_lightning.rewards.manifest import verify_reward
@@ -47,11 +48,12 @@ def load_network(
     """
     if ckpt_path is None:
         raise InputError("ckpt_path is missing; give rewards/NAME.ckpt, a checkpoint of the run, or 'last'.")
-    state = load_last(run_dir / "checkpoints") if ckpt_path == "last" else load_checkpoint(Path(ckpt_path))
+    path = user_path(ckpt_path, "ckpt_path")
+    state = load_last(run_dir / "checkpoints") if ckpt_path == "last" else load_checkpoint(path)
     if state is None:
         raise InputError(f"ckpt_path='last': there is no checkpoint in {run_dir / 'checkpoints'}.")
     if is_reward(state):
-        verify_reward(Path(ckpt_path), public_key=None if public_key is None else Path(public_key))
+        verify_reward(path, public_key=None if public_key is None else user_path(public_key, "public_key"))
         return load_reward(ckpt_path, state, model, data)
     if public_key is not None:
         raise InputError(f"public_key verifies rewards, but ckpt_path={ckpt_path!r} is none; leave the key out.")

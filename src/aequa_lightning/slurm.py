@@ -4,11 +4,11 @@ import shlex
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import yaml
 
 from aequa_lightning.errors import InputError
+from aequa_lightning.paths import user_path
 
 # Seconds that tasks have once another one has ended: the first one still writes rewards and the report then.
 PATIENCE = 600
@@ -190,7 +190,7 @@ def _sweep_command(job: Job) -> list[str]:
 def _is_sweep(config: str) -> bool:
     """Tell whether a file configures a sweep."""
     try:
-        content = yaml.safe_load(Path(config).read_text(encoding="utf-8"))
+        content = yaml.safe_load(user_path(config, "--config").read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
         raise InputError(f"--config {config} cannot be read ({error}); give a configuration of `aequa fit`.") from error
     return isinstance(content, dict) and "axes" in content

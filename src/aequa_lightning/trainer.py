@@ -49,6 +49,7 @@ from aequa_lightning.errors import InputError, RunInterrupted
 from aequa_lightning.inference import load_network, measure, write_predictions
 from aequa_lightning.lock import holding
 from aequa_lightning.mechanisms import Aequa, Mechanism
+from aequa_lightning.paths import user_path
 from aequa_lightning.report import build_report, front_table, read_run, summary_table, write_front_picture
 from aequa_lightning.rewards.signing import load_private_key
 from aequa_lightning.surroundings import own_settings
@@ -203,7 +204,7 @@ class CollaborativeTrainer:
             aggregator=aggregator or FedAvg(),
             checkpoint_every=checkpoint_every,
             seed=seed,
-            run_dir=Path(run_dir),
+            run_dir=user_path(run_dir, "trainer.run_dir"),
             mechanism=repr(self.mechanism),
             participation=participation or Participation(),
             adversaries=tuple(adversaries or ()),
@@ -214,12 +215,12 @@ class CollaborativeTrainer:
             compile=compile,
             stacking=stacking,
             standalone=standalone,
-            standalone_dir=None if standalone_dir is None else Path(standalone_dir),
+            standalone_dir=None if standalone_dir is None else user_path(standalone_dir, "trainer.standalone_dir"),
         )
         check_parts(self.mechanism, self.plan, self.assessment)
         check_adversaries(self.plan.adversaries)
         self.threads, self.report, self.programs = threads, report, programs
-        self.signing_key = None if signing_key is None else Path(signing_key)
+        self.signing_key = None if signing_key is None else user_path(signing_key, "trainer.signing_key")
         recorder = [Downloads()] if record_downloads else []
         self.callbacks = [self._rewards(self.mechanism), Progress(), *recorder, *(callbacks or [])]
         self.configuration: str | None = None

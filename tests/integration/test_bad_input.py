@@ -61,7 +61,7 @@ def _refused(capsys: pytest.CaptureFixture[str], *words: object) -> str:
         ("--optimizer=SGD --optimizer.lr=.inf", ("optimizer.lr=inf",)),
         ("--optimizer=Adam --optimizer.weight_decay=.nan", ("optimizer.weight_decay=nan",)),
         ("--lr_scheduler=ExponentialLR --lr_scheduler.gamma=.nan", ("lr_scheduler.gamma=nan",)),
-        ("--lr_scheduler=ExponentialLR --lr_scheduler.gamma=1e300", ("lr is 1e+298 in round 2",)),
+        ("--lr_scheduler=ExponentialLR --lr_scheduler.gamma=1e300", ("in round 2", "stay finite")),
         ("--trainer.max_rounds=99999999999999999999", ("trainer.max_rounds=99999999999999999999", "at most")),
         ("--data.participants=1000000000", ("data.participants is 1000000000", "at most")),
         ("--data.participants=1000", ("data.participants is 1000", "samples")),

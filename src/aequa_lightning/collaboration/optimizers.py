@@ -52,7 +52,7 @@ def check_schedule(classifier: SlimmableClassifier, rounds: int) -> None:
     for number, groups in enumerate(options_by_round(*configured_optimizers(classifier), rounds), start=1):
         for options in groups:
             for key, value in options.items():
-                if isinstance(value, float | Tensor) and not abs(value) <= LARGEST:
+                if isinstance(value, float | Tensor) and not abs(float(value)) <= LARGEST:
                     raise InputError(
                         f"optimizer or lr_scheduler: {key} is {float(value)} in round {number}; choose options "
                         "that stay finite."

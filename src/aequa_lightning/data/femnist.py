@@ -1,7 +1,6 @@
 """FEMNIST: handwritten characters with their writers, from the JSON files of LEAF."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from aequa_lightning.data.groups import Natural
 from aequa_lightning.data.module import CollaborativeData, Split
 from aequa_lightning.data.partition import Partition
 from aequa_lightning.errors import InputError
+from aequa_lightning.paths import user_path
 
 LAYOUT = (
     "expected are train/*.json and test/*.json as LEAF writes them (https://github.com/TalwalkarLab/leaf, data/femnist,"
@@ -35,7 +35,7 @@ class FEMNISTData(CollaborativeData):
 
     def __init__(self, root: str, *, partition: Partition | None = None, **kwargs: Any) -> None:
         super().__init__(partition=partition or Natural(), **kwargs)
-        self.root = Path(root)
+        self.root = user_path(root, "data.root")
         for part in ("train", "test"):
             if not any((self.root / part).glob("*.json")):
                 raise InputError(f"data.root ({root}) holds no JSON files in {part}; {LAYOUT}")

@@ -2,7 +2,6 @@
 
 import csv
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -11,6 +10,7 @@ from typing_extensions import override
 from aequa_lightning.data.partition import Partition, Samples
 from aequa_lightning.data.preparation import IntArray
 from aequa_lightning.errors import InputError
+from aequa_lightning.paths import user_path
 
 
 def natural(groups: IntArray, participants: int, seed: int) -> list[IntArray]:
@@ -72,7 +72,7 @@ class FromFile(Partition):
     remedy: ClassVar[str] = ", or give that one more samples in the file"
 
     def __post_init__(self) -> None:
-        if not Path(self.path).is_file():
+        if not user_path(self.path, "partition.path").is_file():
             raise InputError(
                 f"partition.path {self.path} is no file; expected is a CSV file with the header index,participant"
             )
@@ -104,7 +104,7 @@ def read_assignment(path: str, participants: int) -> dict[int, int]:
         InputError: When a row is malformed, names a participant that does not exist, or repeats a sample.
     """
     holders: dict[int, int] = {}
-    with Path(path).open(newline="", encoding="utf-8") as file:
+    with user_path(path, "partition.path").open(newline="", encoding="utf-8") as file:
         rows = csv.reader(file)
         header = next(rows, [])
         if header != ["index", "participant"]:

@@ -11,6 +11,7 @@ from torchvision.transforms import v2
 
 from aequa_lightning.data.module import CollaborativeData, Split
 from aequa_lightning.errors import InputError
+from aequa_lightning.paths import user_path
 
 Labelled = list[tuple[Path, int]]
 
@@ -37,7 +38,7 @@ class ImageFolderData(CollaborativeData):
         super().__init__(**kwargs)
         if image_size < 1:
             raise InputError(f"data.image_size is {image_size}; it must be at least 1 pixel")
-        self.root = Path(root)
+        self.root = user_path(root, "data.root")
         self.classes = self._class_names()
         if len(self.classes) < 2:
             raise InputError(f"data.root ({root}) holds {len(self.classes)} classes in train; expected {self.layout}")

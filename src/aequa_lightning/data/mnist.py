@@ -12,6 +12,7 @@ from torch import Tensor
 
 from aequa_lightning.data.module import CollaborativeData, Split
 from aequa_lightning.errors import InputError
+from aequa_lightning.paths import user_path
 
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
@@ -41,7 +42,7 @@ class IdxData(CollaborativeData):
         super().__init__(**kwargs)
         if download and root is None:
             raise InputError("data.download needs data.root, the folder to download into")
-        self.root = root
+        self.root = None if root is None else str(user_path(root, "data.root"))
         self.download = download
         if not download:
             self._folder()

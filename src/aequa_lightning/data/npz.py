@@ -13,6 +13,7 @@ import torch
 
 from aequa_lightning.data.module import CollaborativeData, Split
 from aequa_lightning.errors import InputError
+from aequa_lightning.paths import user_path
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 LAYOUT = (
@@ -41,7 +42,7 @@ class NpzData(CollaborativeData):
 
     def __init__(self, path: str, *, mirrored: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.path = path
+        self.path = path = str(user_path(path, "data.path"))
         self.flippable = mirrored
         with _reading(path):
             headers = read_headers(path)

@@ -9,6 +9,7 @@ import torch
 
 from aequa_lightning.data.module import CollaborativeData, Split
 from aequa_lightning.errors import InputError
+from aequa_lightning.paths import user_path
 
 PADDING, UNKNOWN = 0, 1
 
@@ -38,7 +39,7 @@ class SST5Data(CollaborativeData):
         super().__init__(**kwargs)
         if length < 1 or min_count < 1:
             raise InputError(f"data.length ({length}) and data.min_count ({min_count}) must be at least 1")
-        self.root = Path(root)
+        self.root = user_path(root, "data.root")
         self.min_count = min_count
         self.input_shape = (length,)
         for part in ("train", "test"):

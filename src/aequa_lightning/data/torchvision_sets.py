@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from aequa_lightning.data.module import CollaborativeData, Split
 from aequa_lightning.errors import InputError
+from aequa_lightning.paths import user_path
 
 
 class TorchvisionData(CollaborativeData):
@@ -32,7 +33,7 @@ class TorchvisionData(CollaborativeData):
 
     def __init__(self, root: str, *, download: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.root = root
+        self.root = root = str(user_path(root, "data.root"))
         self.download = download
         if not download and not all((Path(root) / name).exists() for name in self.expected):
             raise InputError(f"data.root ({root}) does not hold {self.title}. {self.remedy}")

@@ -2,11 +2,11 @@
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
 
 from aequa_lightning.errors import InputError
+from aequa_lightning.paths import user_path
 from aequa_lightning.sweep.matrix import Cell, Matrix
 
 
@@ -33,7 +33,7 @@ def add_options(parser: ArgumentParser) -> None:
 def read_matrix(options: Namespace) -> Matrix:
     """Return the matrix that parsed options describe."""
     axes = options.axes.as_dict()
-    return Matrix(Path(options.sweep_dir), options.base, axes, axes.pop("seed"), options.adjust)
+    return Matrix(user_path(options.sweep_dir, "sweep_dir"), options.base, axes, axes.pop("seed"), options.adjust)
 
 
 def part_of(cells: Sequence[Cell], index: int, count: int) -> list[Cell]:
