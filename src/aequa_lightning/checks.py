@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from aequa_lightning.collaboration.robust import RobustAggregator
 from aequa_lightning.errors import InputError
 from aequa_lightning.mechanisms import Mechanism, PaidInRounds
 from aequa_lightning.paths import user_path
+from aequa_lightning.slimmable.norm import check_modes
 from aequa_lightning.training import SlimmableClassifier
 
 
@@ -118,6 +120,15 @@ def check_model(model: SlimmableClassifier) -> None:
             "choose 'shared', 'static' or 'group'. Lightning's own Trainer takes it."
         )
     check_types(model)
+    check_modes(model.network.full)
+    resting = [name or "the network" for name, part in model.network.full.named_modules() if not part.training]
+    if resting:
+        shown = ", ".join(resting[:3]) + (f" and {len(resting) - 3} more" if len(resting) > 3 else "")
+        warnings.warn(
+            f"model.backbone: {shown} in evaluation mode stay so while participants train, as with Lightning's "
+            "Trainer; call .train() on the network to train as usual.",
+            stacklevel=2,
+        )
 
 
 def check_writable(folder: Path, key: str = "trainer.run_dir") -> None:

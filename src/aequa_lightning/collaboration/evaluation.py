@@ -8,6 +8,7 @@ from torch.utils.data import TensorDataset
 
 from aequa_lightning.collaboration.layout import channels_last
 from aequa_lightning.collaboration.local_work import spans_of
+from aequa_lightning.collaboration.seeding import seed_global_generators
 from aequa_lightning.collaboration.topology import Topology
 from aequa_lightning.slimmable import SlimmableModel, Width
 from aequa_lightning.slimmable.modes import evaluating
@@ -46,6 +47,8 @@ def mark_correct(network: torch.nn.Module, dataset: TensorDataset, *, device: to
     Returns:
         bool of shape (samples,), on the device.
     """
+    # A network that draws random numbers has an accuracy of its own, too, whatever was computed before.
+    seed_global_generators(0, device)
     batches = zip(input_batches(dataset, device), evaluation_batches(dataset.tensors[1]), strict=True)
     with evaluating(network):
         marks = [network(batch).argmax(-1) == classes.to(device, non_blocking=True) for batch, classes in batches]
@@ -90,6 +93,7 @@ class Evaluator:
     def calibrate(self, width: Width) -> None:
         """Give a width its own normalisation statistics for the present parameters."""
         if self.model.has_statistics:
+            seed_global_generators(0, self.topology.device)
             self.model.recalibrate(input_batches(self.calibration, self.topology.device), [width])
 
     def accuracies(self, widths: Sequence[float], datasets: Sequence[TensorDataset]) -> list[dict[float, float]]:

@@ -80,7 +80,7 @@ class LocalTrainer:
         wrapped = fabric.setup_optimizers(optimizer)
         assert isinstance(wrapped, _FabricOptimizer)
         self.optimizer = wrapped
-        self._parts = list(classifier.modules())
+        self._modes = [(part, part.training) for part in classifier.modules()]
         self._trainable = [parameter for parameter in classifier.parameters() if parameter.requires_grad]
         self._forward: Callable[..., Tensor] = self.module
         self._backward: Callable[[Tensor], Any] = partial(fabric.backward, model=self.module)
@@ -186,10 +186,10 @@ class LocalTrainer:
             }
 
     def set_training_mode(self) -> None:
-        """Let all layers compute as in training."""
-        # Asking is quick, setting walks through all modules; nearly always they are in this mode already.
-        if not all(part.training for part in self._parts):
-            self.module.train()
+        """Put all layers into the modes in which the model was given: some may compute as in evaluation."""
+        for part, mode in self._modes:
+            if part.training is not mode:
+                part.training = mode
 
     @contextmanager
     def with_options(self, options: Sequence[Mapping[str, Any]]) -> Iterator[None]:

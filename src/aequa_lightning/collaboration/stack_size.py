@@ -133,7 +133,8 @@ def obstacle(run: Collaboration) -> str | None:
         "gradients are corrected": type(run.plan.correction) is not NoCorrection,
         "participants keep their state": run.plan.participants_remember,
         "the network has dropout": any(
-            isinstance(part, nn.modules.dropout._DropoutNd) and part.p > 0 for part in classifier.modules()
+            isinstance(part, nn.modules.dropout._DropoutNd) and part.p > 0 and part.training
+            for part in classifier.modules()
         ),
         f"{kind.__name__} has a step of its own": (
             kind.forward is not SlimmableClassifier.forward or kind.sandwich is not SlimmableClassifier.sandwich

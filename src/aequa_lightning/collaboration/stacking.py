@@ -19,8 +19,10 @@ from torch.nn import functional
 from torch.optim import Optimizer
 
 from aequa_lightning.collaboration.local import LocalTrainer
+from aequa_lightning.collaboration.seeding import position_of_other_generators
 from aequa_lightning.collaboration.stack_schedule import Job, StackBatch, StackSchedule, index_of
 from aequa_lightning.collaboration.stackable import StackableOperations
+from aequa_lightning.errors import InputError
 from aequa_lightning.slimmable import Distillation, loss_weights
 
 Network = Callable[[Mapping[str, Tensor], Any], Any]
@@ -100,8 +102,13 @@ class StackedTrainer:
         Returns:
             The mean loss over steps and widths of each, and its update: how far it gets from where it starts, of
             shape (participants, P).
+
+        Raises:
+            InputError: The network draws random numbers that the participants would share.
         """
         self.local.set_training_mode()
+        # Whatever a network draws from these, the whole stack would draw once; torch's, vmap itself refuses.
+        before = position_of_other_generators()
         schedule = StackSchedule(self.local, jobs, grid)
         begin = self._by_name(_rearranged(start, schedule.order))
         values = {name: _laid_out(value) for name, value in begin.items()}
@@ -121,6 +128,11 @@ class StackedTrainer:
             if ended.start < ended.stop:
                 for name, value in values.items():
                     torch.sub(value[ended], begin[name][ended], out=moved[name][ended])
+        if position_of_other_generators() != before:
+            raise InputError(
+                "trainer.stacking: the network draws random numbers from NumPy's or Python's generator, and a stack "
+                "would give all its participants the same ones; set it to off."
+            )
         means = losses / torch.tensor(schedule.steps, device=losses.device)
         return means[schedule.places].tolist(), _rearranged(updates, schedule.places)
 

@@ -44,7 +44,7 @@ class SlimmableModel(nn.Module):
 
     Raises:
         InputError: When a width is no share in (0, 1], the network's structure cannot follow a width of the grid, or
-            there are no affine parameters to be private.
+            there are no affine parameters to be private, or single norm layers are in evaluation mode.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(4, 10), nn.ReLU(), nn.Linear(10, 3))
@@ -72,6 +72,9 @@ class SlimmableModel(nn.Module):
         self.structure = self._networks.structure
         self._compiler: Compiler | None = None
         self.has_statistics = bool(norm.statistics(full))
+        if full.training:
+            # A network that is in evaluation mode as a whole may be put into training mode later.
+            norm.check_modes(full)
         self.banks, self.affines = Banks(), Affines()
         own = self._networks.tensors()
         for narrow in self._narrow():

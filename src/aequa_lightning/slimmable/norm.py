@@ -29,6 +29,21 @@ def statistics(module: nn.Module) -> dict[str, Tensor]:
     }
 
 
+def check_modes(network: nn.Module) -> None:
+    """Prove that norm layers with running statistics are in training mode, as every width's own need it.
+
+    Raises:
+        InputError: One is in evaluation mode. It would train with the statistics of the full width, which fit no other.
+    """
+    for name, part in network.named_modules():
+        if isinstance(part, Stateful) and part.running_mean is not None and not part.training:
+            raise InputError(
+                f"network: norm layer {name!r} is in evaluation mode, and the statistics that it would keep fit the "
+                "full width only; call .train() on it, or put torchvision.ops.FrozenBatchNorm2d in its place, whose "
+                "numbers are constants and are cut like weights"
+            )
+
+
 def parameters(module: nn.Module) -> dict[str, nn.Parameter]:
     """Return the weights and biases of all batch and instance norms in a module, by name."""
     return {

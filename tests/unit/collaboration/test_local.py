@@ -1,15 +1,21 @@
+import random
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pytest
 import torch
 from lightning.fabric import Fabric
 from lightning.fabric.plugins import MixedPrecision
+from torch.utils.data import TensorDataset
 
+from aequa_lightning.checks import check_model
 from aequa_lightning.collaboration.corrections import Scaffold
+from aequa_lightning.collaboration.evaluation import AtWidth, count_correct
 from aequa_lightning.collaboration.local import FlatParameters, LocalTrainer
 from aequa_lightning.collaboration.local_work import LocalWork
 from aequa_lightning.errors import InputError
+from aequa_lightning.slimmable import SlimmableModel
 from aequa_lightning.training import SlimmableClassifier
 
 
@@ -105,3 +111,64 @@ def test_an_optimizer_that_cannot_train_is_refused(optimizer: Any, message: str)
     classifier.configure_optimizers = lambda: optimizer(classifier.parameters())
     with pytest.raises(InputError, match=message):
         LocalTrainer(Fabric(accelerator="cpu", devices=1), classifier, batch_size=2, seed=0)
+
+
+class Noisy(torch.nn.Module):
+    """Draws from each of the generators in turn."""
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return inputs
+        return inputs * random.random() * float(np.random.rand()) + torch.rand(inputs.shape)
+
+
+def noisy(num_classes: int, input_shape: tuple[int, ...]) -> torch.nn.Module:
+    return torch.nn.Sequential(torch.nn.Linear(*input_shape, 8), Noisy(), torch.nn.Linear(8, num_classes))
+
+
+def test_what_a_network_draws_depends_on_nothing_that_was_drawn_before() -> None:
+    torch.manual_seed(0)
+    classifier = SlimmableClassifier(3, (5,), backbone=f"{__name__}:noisy", widths=(1.0, 0.5))
+    trainer = LocalTrainer(Fabric(accelerator="cpu", devices=1), classifier, batch_size=2, seed=0)
+    samples, start = (torch.randn(6, 5), torch.tensor([0, 1, 2, 0, 1, 2])), trainer.parameters.clone()
+
+    def reached(participant: int) -> torch.Tensor:
+        trainer.train(start, samples, work=LocalWork(), keys=("participant", participant), grid=(1.0, 0.5))
+        return trainer.parameters.clone()
+
+    first, other = reached(1), reached(2)
+    assert torch.equal(reached(1), first)
+    assert not torch.equal(first, other)
+
+
+def resting(num_classes: int, input_shape: tuple[int, ...]) -> torch.nn.Module:
+    """Return a network of which the builder leaves one of two dropouts in evaluation mode."""
+    layers = [torch.nn.Linear(*input_shape, 8), torch.nn.Dropout(0.5).eval(), torch.nn.Dropout(0.5)]
+    return torch.nn.Sequential(*layers, torch.nn.Linear(8, num_classes))
+
+
+def test_parts_stay_in_the_mode_in_which_their_builder_left_them() -> None:
+    classifier = SlimmableClassifier(3, (5,), backbone=f"{__name__}:resting", widths=(1.0, 0.5))
+    trainer = LocalTrainer(Fabric(accelerator="cpu", devices=1), classifier, batch_size=2, seed=0)
+    seen: set[tuple[bool, ...]] = set()
+    full = classifier.network.full
+    full[3].register_forward_pre_hook(lambda *_: seen.add(tuple(part.training for part in full)))
+    inputs, targets = torch.randn(6, 5), torch.tensor([0, 1, 2, 0, 1, 2])
+    count_correct(AtWidth(classifier.network, 1.0), TensorDataset(inputs, targets), device=torch.device("cpu"))
+    assert seen == {(False, False, False, False)}
+    classifier.eval()  # as a callback might
+    seen.clear()
+    trainer.train(trainer.parameters.clone(), (inputs, targets), work=LocalWork(), keys=(0,), grid=(1.0, 0.5))
+    assert seen == {(True, False, True, True)}
+
+
+def test_modes_of_a_run_are_told_and_norms_that_rest_are_refused() -> None:
+    classifier = SlimmableClassifier(3, (5,), backbone=f"{__name__}:resting", widths=(1.0, 0.5))
+    with pytest.warns(UserWarning, match=r"model\.backbone: 1 in evaluation mode"):
+        check_model(classifier)
+    normed = torch.nn.Sequential(torch.nn.Linear(5, 8), torch.nn.BatchNorm1d(8).eval(), torch.nn.Linear(8, 3))
+    with pytest.raises(InputError, match="norm layer '1' is in evaluation mode"):
+        SlimmableModel(normed, [1, 0.5], torch.zeros(1, 5))
+    classifier.network = SlimmableModel(normed.eval(), [1, 0.5], torch.zeros(1, 5))
+    with pytest.raises(InputError, match="norm layer '1' is in evaluation mode"):
+        check_model(classifier)

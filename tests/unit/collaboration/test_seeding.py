@@ -1,3 +1,6 @@
+import random
+
+import numpy as np
 import torch
 
 from aequa_lightning.collaboration.seeding import seed_global_generators
@@ -11,3 +14,14 @@ def test_draws_what_manual_seed_draws_and_leaves_no_trace() -> None:
     seed_global_generators(3, torch.device("cpu"))
     assert torch.equal(torch.rand(5), expected)
     assert len(torch.cuda._queued_calls) == before
+
+
+def test_seeds_the_generators_of_numpy_and_python_too() -> None:
+    for seed in (3, 2**63 - 1):
+        draws = []
+        for _ in range(2):
+            seed_global_generators(seed, torch.device("cpu"))
+            draws.append((random.random(), np.random.rand(), torch.rand(1).item()))
+        assert draws[0] == draws[1]
+    seed_global_generators(4, torch.device("cpu"))
+    assert random.random() != draws[0][0]

@@ -1,11 +1,13 @@
 """Whether a run stacks its participants, and who says so."""
 
 import math
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from lightning.fabric import Fabric
@@ -28,6 +30,17 @@ class ReadsValues(torch.nn.Module):
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         return inputs if inputs.sum().item() < 1e9 else -inputs
+
+
+class DrawsElsewhere(torch.nn.Module):
+    """A layer with random numbers that are not torch's."""
+
+    def __init__(self, draw: Callable[[], float]) -> None:
+        super().__init__()
+        self.draw = draw
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return inputs * self.draw() if self.training else inputs
 
 
 def with_layer(layer: torch.nn.Module) -> Callable[..., torch.nn.Module]:
@@ -110,6 +123,8 @@ def test_auto_stacks_where_that_is_faster(
         ({"layer": torch.nn.Dropout(0.5)}, "the network has dropout"),
         ({"optimizer": lambda parameters: torch.optim.Adafactor(parameters)}, "Adafactor"),
         ({"layer": ReadsValues()}, "item"),
+        ({"layer": DrawsElsewhere(random.random)}, "draws random numbers"),
+        ({"layer": DrawsElsewhere(lambda: float(np.random.rand()))}, "draws random numbers"),
         ({"classifier": OwnStep}, "OwnStep has a step of its own"),
         ({"classifier": OwnForward}, "OwnForward has a step of its own"),
         ({"classifier": MoreParameters}, "parameters besides"),
@@ -121,6 +136,8 @@ def test_auto_stacks_where_that_is_faster(
         "dropout",
         "optimizer",
         "a network that vmap refuses",
+        "Python's generator",
+        "NumPy's generator",
         "a step of its own",
         "outputs of its own",
         "parameters outside",
