@@ -12,7 +12,7 @@ import torch
 from aequa_lightning.errors import InputError
 from aequa_lightning.files import sha256, write_atomically
 
-FORMAT = 7
+FORMAT = 8
 
 
 def save_checkpoint(folder: Path, state: dict[str, Any], *, keep: int = 2) -> Path:

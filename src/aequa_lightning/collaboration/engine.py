@@ -19,6 +19,7 @@ from aequa_lightning.collaboration.hooks import CollaborationCallback, RoundResu
 from aequa_lightning.collaboration.hosting import Hosting
 from aequa_lightning.collaboration.local import LocalTrainer
 from aequa_lightning.collaboration.local_work import LocalWork
+from aequa_lightning.collaboration.module_state import check_state
 from aequa_lightning.collaboration.optimizers import options_by_round, options_of
 from aequa_lightning.collaboration.outcome import Average, Report, merge_reports
 from aequa_lightning.collaboration.participation import Cast
@@ -81,6 +82,12 @@ class Collaboration:
         data = cheated_data(data, plan.adversaries)
         self.fabric, self.classifier, self.data, self.plan, self.callbacks = fabric, classifier, data, plan, callbacks
         self.topology = Topology(fabric)
+        self.samples = [len(data.participant(index)) for index in range(data.participants)]
+        if 0 in self.samples:
+            raise InputError(
+                f"data: {data.names[self.samples.index(0)]} has no samples; set data.min_samples to 1 or more."
+            )
+        check_state(classifier, data.participant(0), device=self.topology.device, augmentation=data.augmentation)
         self.local = LocalTrainer(
             fabric, classifier, batch_size=data.batch_size, seed=plan.seed, augmentation=data.augmentation
         )
@@ -97,11 +104,6 @@ class Collaboration:
         self.began = time.perf_counter()
         self.stop = StopRequest()
         self.whereabouts = Whereabouts(plan.run_dir, self.topology.rank)
-        self.samples = [len(data.participant(index)) for index in range(data.participants)]
-        if 0 in self.samples:
-            raise InputError(
-                f"data: {data.names[self.samples.index(0)]} has no samples; set data.min_samples to 1 or more."
-            )
         # What everybody reaches alone; None where nobody trains alone.
         self.standalone = standalone_records(plan, self.local, data, self.schedule) if plan.standalone else None
         self._checkpoints = plan.run_dir / "checkpoints"

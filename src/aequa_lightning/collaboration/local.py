@@ -15,6 +15,7 @@ from torch.amp.grad_scaler import GradScaler
 from aequa_lightning.collaboration.corrections import GradientCorrection
 from aequa_lightning.collaboration.layout import channels_last
 from aequa_lightning.collaboration.local_work import Batch, LocalWork, batches, share_of, take
+from aequa_lightning.collaboration.module_state import UnchangedBuffers, load_buffers
 from aequa_lightning.collaboration.optimizers import configured_optimizers, options_of, set_options
 from aequa_lightning.collaboration.seeding import derive_seed, seed_global_generators
 from aequa_lightning.collaboration.topology import Topology
@@ -77,6 +78,7 @@ class LocalTrainer:
         self.parameters = FlatParameters(classifier).vector
         optimizer, self.scheduler = configured_optimizers(classifier)
         self.module: _FabricModule = fabric.setup_module(classifier, move_to_device=False)
+        self._buffers = UnchangedBuffers(classifier)
         wrapped = fabric.setup_optimizers(optimizer)
         assert isinstance(wrapped, _FabricOptimizer)
         self.optimizer = wrapped
@@ -120,6 +122,9 @@ class LocalTrainer:
 
         Returns:
             The mean loss over steps and widths.
+
+        Raises:
+            InputError: A buffer has changed.
         """
         inputs, targets = samples
         self.parameters.copy_(start)
@@ -160,6 +165,7 @@ class LocalTrainer:
             for loss in losses.values():
                 total.add_(loss, alpha=scale)
             count += len(losses)
+        self._buffers.check()
         return float(self.topology.mean_over_replicas(total)) / max(count, 1)
 
     def _overflowed(self) -> bool:
@@ -184,6 +190,11 @@ class LocalTrainer:
                 name: value.to(device) if isinstance(value, Tensor) and (value.ndim or with_numbers) else value
                 for name, value in values.items()
             }
+
+    def load_buffers(self, saved: Mapping[str, Tensor]) -> None:
+        """Let participants start from the buffers of a checkpoint."""
+        load_buffers(self.classifier, saved)
+        self._buffers = UnchangedBuffers(self.classifier)
 
     def set_training_mode(self) -> None:
         """Put all layers into the modes in which the model was given: some may compute as in evaluation."""

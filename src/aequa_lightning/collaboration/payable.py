@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 from torch.nn.utils import vector_to_parameters
 
+from aequa_lightning.collaboration.module_state import load_buffers
 from aequa_lightning.errors import InputError
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def load_payable(model: SlimmableClassifier, state: Mapping[str, Any]) -> None:
         state: A checkpoint of the run, or of Lightning's Trainer.
     """
     model.load_state_dict(state["state_dict"], strict=False)
+    load_buffers(model, state.get("buffers", {}))
     parameters = state.get("payable", {}).get("parameters")
     if parameters is not None:
         load_vector(model, parameters)

@@ -10,6 +10,7 @@ from torch.optim import RMSprop
 from torch.optim.lr_scheduler import LRScheduler
 
 from aequa_lightning.collaboration.hooks import CollaborationCallback
+from aequa_lightning.collaboration.module_state import buffers
 from aequa_lightning.collaboration.optimizers import options_of, set_options
 from aequa_lightning.collaboration.payable import Payable
 from aequa_lightning.collaboration.stack_size import Stacking
@@ -41,6 +42,7 @@ def state_of(run: Collaboration) -> dict[str, Any]:
         "stacking": vars(run.stacking),
         # Statistics are left out: they are taken anew for whatever width is evaluated.
         "state_dict": {name: value.detach().clone() for name, value in run.classifier.named_parameters()},
+        "buffers": {name: value.detach().clone() for name, value in buffers(run.classifier).items()},
         "lr_scheduler": None if scheduler is None else _scheduled(scheduler),
         "callbacks": {name: callback.state_dict() for name, callback in _by_name(run.callbacks).items()},
         "pytorch-lightning_version": lightning.__version__,
@@ -55,6 +57,7 @@ def restore(run: Collaboration, state: Mapping[str, Any]) -> None:
     """
     _check_same(run, state)
     run.classifier.load_state_dict(state["state_dict"], strict=False)
+    run.local.load_buffers(state["buffers"])
     run.parameters.copy_(run.local.parameters)
     run.server.load_state_dict(state["server"])
     run.hosting.load_state_dict(state["hosting"])

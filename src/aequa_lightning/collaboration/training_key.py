@@ -10,6 +10,7 @@ from torch import Tensor
 from aequa_lightning import __version__
 from aequa_lightning.collaboration.local import LocalTrainer
 from aequa_lightning.collaboration.local_work import LocalWork
+from aequa_lightning.collaboration.module_state import buffers
 from aequa_lightning.data import CollaborativeData
 
 Options = Sequence[Mapping[str, Any]]
@@ -41,6 +42,7 @@ def training_key(
         torch.__version__,
         type(local.classifier),
         local.classifier.network.full,
+        [part.training for part in local.classifier.modules()],
         local.optimizer.optimizer,
         data.augmentation,
         local.batch_size,
@@ -57,11 +59,13 @@ def training_key(
     name = hashlib.sha256("\n".join(map(repr, settings)).encode())
     for tensor in (
         local.parameters,
+        *(parameter for parameter in local.classifier.parameters() if not parameter.requires_grad),
+        *buffers(local.classifier).values(),
         *data.pooled().tensors,
         *data.validation().tensors,
         *data.test().tensors,
     ):
-        name.update(tensor.cpu().contiguous().numpy().data)
+        name.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return name.hexdigest()[:32]
 
 
