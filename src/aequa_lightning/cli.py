@@ -14,6 +14,7 @@ from aequa_lightning.configuration import MODE, check_finite, check_guards
 from aequa_lightning.data import CollaborativeData
 from aequa_lightning.errors import InputError
 from aequa_lightning.help import OneScreenHelp
+from aequa_lightning.rewards.verification import verify_words
 from aequa_lightning.surroundings import own_settings
 from aequa_lightning.trainer import CollaborativeTrainer
 from aequa_lightning.training import SlimmableClassifier
@@ -78,6 +79,9 @@ class AequaCLI(LightningCLI):
     @override
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         # Lightning warns when words are given while the process has its own; here they are always given.
+        if isinstance(args, list):
+            # Parsing imports the classes that a configuration names.
+            verify_words(args)
         try:
             self.config = _parsed(parser, args)
         except UnicodeDecodeError as error:

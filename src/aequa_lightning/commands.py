@@ -47,8 +47,10 @@ def _allocate(words: list[str]) -> None:
     parser.add_argument("--contribution", type=str | None, help="the measure that is paid for; default: as in the run")
     parser.add_argument("--objective", type=str | None, help="what is minimised, such as cv; default: as in the run")
     parser.add_argument("--slope", type=float | str | None, help="a number or auto; default: as in the run")
+    parser.add_argument("--public_key", type=str, help="PEM file of the key that must have signed the run so far")
     options = parser.parse_args(words)
-    cli = _finished_run(options.run_dir)
+    public_key = None if options.public_key is None else user_path(options.public_key, "public_key")
+    cli = _finished_run(options.run_dir, public_key)
 
     from aequa_lightning.mechanisms import Aequa
 
@@ -83,23 +85,29 @@ def _audit(words: list[str]) -> None:
     parser.add_argument("--run_dir", type=str, required=True, help="the run folder")
     parser.add_argument("--public_key", type=str, help="PEM file of the key that must have signed the manifest")
     options = parser.parse_args(words)
-    cli = _finished_run(options.run_dir)
+    public_key = None if options.public_key is None else user_path(options.public_key, "public_key")
+    cli = _finished_run(options.run_dir, public_key)
 
     from aequa_lightning.auditing import audit_run
+    from aequa_lightning.surroundings import own_settings
 
-    public_key = None if options.public_key is None else user_path(options.public_key, "public_key")
-    if not audit_run(user_path(options.run_dir, "run_dir"), cli.model, public_key=public_key):
+    # Statistics of norms are taken anew; rounding depends on the threads.
+    with own_settings(threads=cli.trainer.threads):
+        sound = audit_run(user_path(options.run_dir, "run_dir"), cli.model, cli.datamodule, public_key=public_key)
+    if not sound:
         raise SystemExit(1)
 
 
-def _finished_run(run_dir: str) -> "AequaCLI":
-    """Build the model, data and trainer of a run from its folder, for one process on the CPU."""
+def _finished_run(run_dir: str, public_key: Path | None = None) -> "AequaCLI":
+    """Build the model, data and trainer of a run from its folder, for one process on the CPU; see `verify_run`."""
     config = user_path(run_dir, "run_dir") / "config.yaml"
     if not config.is_file():
         raise InputError(f"run_dir={run_dir!r} holds no config.yaml; give the folder of a run of `aequa fit`.")
 
     from aequa_lightning.cli import AequaCLI
+    from aequa_lightning.rewards.verification import verify_run
 
+    verify_run(config.parent, public_key=public_key)
     here = ["--trainer.run_dir", run_dir, "--trainer.accelerator", "cpu", "--trainer.devices", "1"]
     here += ["--trainer.num_nodes", "1", "--trainer.replicas", "1"]
     return AequaCLI(["fit", "--config", str(config), *here], execute=False)

@@ -1,8 +1,10 @@
 """What a damaged file raises, as one sentence about that file."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, NoReturn
 
 from aequa_lightning.errors import InputError
 
@@ -36,5 +38,38 @@ def reading(path: Path, remedy: str = REMEDY) -> Iterator[None]:
         raise InputError(f"{path} is missing; {remedy}.") from error
     except KeyError as error:
         raise InputError(f"{path} lacks {error}; {remedy}.") from error
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, IndexError, OverflowError, RecursionError) as error:
         raise InputError(f"{path} cannot be read ({error}); {remedy}.") from error
+
+
+def read_json(path: Path) -> Any:
+    """Return the content of a JSON file as the standard has it: no NaN or infinity, and no key twice.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ValueError: It is no such file.
+        RecursionError: It nests too deep.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     _ = (Path(folder) / "a.json").write_text('{"gain": NaN}')
+        ...     read_json(Path(folder) / "a.json")
+        Traceback (most recent call last):
+        ...
+        ValueError: NaN is no number of JSON
+    """
+    return json.loads(path.read_bytes(), parse_constant=_refuse, object_pairs_hook=_unique)
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no number of JSON")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        raise ValueError("a key stands there twice")
+    return content

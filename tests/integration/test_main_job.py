@@ -263,6 +263,8 @@ def test_the_report_is_built_again_without_torch_where_it_is_asked_for(run_dir: 
 
 def test_the_audit_finds_the_files_sound_and_every_tampering(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert aequa("audit", "--run_dir", run_dir) == 0
+    count = 2 * len(_manifest(run_dir))
+    assert capsys.readouterr().out.splitlines()[-1].startswith(f"sound: {count} of {count} reward files")
     report = json.loads((run_dir / "audit.json").read_text())
     assert report["sound"]
     # Sub-networks are nested: together participants hold the widest of them and no more.
@@ -293,10 +295,10 @@ def test_the_audit_finds_the_files_sound_and_every_tampering(run_dir: Path, caps
     view = full["network.full.8.weight"][: kept.shape[0], : kept.shape[1]]
     faults = found(original | {"state_dict": state | {name: view}})
     assert "withheld" in faults
-    assert f"more behind {name.removeprefix('network.')}" in faults
-    assert "another 8.weight" in found(original | {"state_dict": state | {name: kept + 1}})
+    assert f"more behind state_dict.{name}" in faults
+    assert "another state_dict.network.8.weight" in found(original | {"state_dict": state | {name: kept + 1}})
     del state[name]
-    assert "lacks 8.weight" in found(original | {"state_dict": state})
+    assert "lacks 'state_dict.network.8.weight'" in found(original | {"state_dict": state})
 
 
 def test_the_shared_model_predicts_as_well_as_it_tests(run_dir: Path, data: DigitsData) -> None:

@@ -1,7 +1,7 @@
 """Contribution measures that a run accumulates round by round, in every process alike."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -272,3 +272,20 @@ class Measures:
             # An update counts in the average by its weight over the coverage; the weight comes in later.
             vectors["gradient"] = torch.where(result.coverage > 0, self._gradient / result.coverage, 0.0)
         return vectors
+
+
+def values_in_state(state: Mapping[str, Any], measure: str) -> list[float] | None:
+    """Return a measure as it stood when a checkpoint was written, (N,); None where rounds do not tell.
+
+    Args:
+        state: A checkpoint of a run.
+        measure: Its name.
+    """
+    if measure == "data_share":
+        return list(map(float, data_shares(state["samples"])))
+    totals = state["callbacks"].get("Rewards", {}).get("measures", {}).get("totals", {})
+    if measure not in totals or measure not in ACCUMULATORS:
+        return None
+    total = ACCUMULATORS[measure](len(state["samples"]))
+    total.load_state_dict(totals[measure])
+    return list(map(float, total.values.nan_to_num()))

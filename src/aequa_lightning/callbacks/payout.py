@@ -42,6 +42,9 @@ def write_rewards(
     """
     if run.is_global_zero:
         remove_manifest(run.plan.run_dir / "rewards")
+        for name in run.data.names:
+            # A program of an earlier payout may hold more than is earned now.
+            (run.plan.run_dir / "rewards" / f"{name}.pt2").unlink(missing_ok=True)
     # Nobody overwrites a file that a manifest still describes: whoever is killed leaves none.
     run.fabric.barrier()
     network, parts = run.classifier.network, (run.data.validation(), run.data.test())

@@ -5,10 +5,10 @@ import os
 import warnings
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile, ZipFile, is_zipfile
 
 import torch
 
+from aequa_lightning.archive import load_archive
 from aequa_lightning.errors import InputError
 from aequa_lightning.files import sha256, write_atomically
 
@@ -77,9 +77,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if expected.is_file() and expected.read_bytes().split()[:1] != [sha256(path).encode()]:
         raise InputError(f"ckpt_path={str(path)!r} is damaged: its SHA-256 is not the one beside it. Use an older one.")
     try:
-        if not expected.is_file() and is_zipfile(path):
-            _verify_sums(path)
-        state = torch.load(path, weights_only=True, map_location="cpu")
+        state = load_archive(path, sums=not expected.is_file())
     except Exception as error:
         raise InputError(
             f"ckpt_path={str(path)!r} cannot be read as a checkpoint ({type(error).__name__}); it is truncated or "
@@ -88,17 +86,6 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict):
         raise InputError(f"ckpt_path={str(path)!r} holds a {type(state).__name__}, not a checkpoint.")
     return state
-
-
-def _verify_sums(path: Path) -> None:
-    """Prove that every part of an archive has the check sum that was written with it.
-
-    Raises:
-        BadZipFile: A part of it is damaged.
-    """
-    with ZipFile(path) as archive:
-        if (part := archive.testzip()) is not None:
-            raise BadZipFile(part)
 
 
 def load_last(folder: Path) -> dict[str, Any] | None:

@@ -1,25 +1,26 @@
-"""Proof of what a reward file holds, and that it holds nothing else."""
+"""Proof of what reward files hold: each is written again and must be the same, so that nothing else can be in it."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
+from rich.markup import escape
 from rich.table import Table
-from torch import Tensor
+from torch import Tensor, nn
 
+from aequa_lightning.archive import load_archive
+from aequa_lightning.errors import InputError
 from aequa_lightning.files import sha256
+from aequa_lightning.rewards.checkpoint import export_program, reward_content, serialize
+from aequa_lightning.rewards.differences import differences, statistics_differ
+from aequa_lightning.rewards.leaks import count_withheld
+from aequa_lightning.rewards.manifest import NAME
+from aequa_lightning.rewards.signing import signature_of
 from aequa_lightning.slimmable import SlicePlan, SlimmableModel
-
-CHECKPOINT_KEYS = frozenset(
-    ("kind", "state_dict", "hyper_parameters", "about", "pytorch-lightning_version", "epoch", "global_step")
-)
-
-# Bytes that are looked for at a time.
-WORD = 8
+from aequa_lightning.slimmable.norm import statistics
 
 
 @dataclass(frozen=True)
@@ -28,144 +29,163 @@ class Finding:
 
     Attributes:
         participant: Name.
-        width: Width according to the manifest.
+        width: Width according to the manifest; None where it names none.
         layers: The share of each layer, where they differ.
-        parameters: Number of parameters in the file.
-        faults: What is wrong, in words; empty when the files hold exactly what was earned.
+        parameters: Number of parameters that were earned.
+        files: Whether each file holds exactly what was earned, by name.
+        faults: What is wrong, in words; empty when the files hold exactly what was earned and the figures are true.
     """
 
     participant: str
-    width: float
+    width: float | None
     layers: Mapping[str, float] | None
     parameters: int
+    files: Mapping[str, bool]
     faults: tuple[str, ...]
 
 
-def audit_reward(folder: Path, row: Mapping[str, Any], *, network: SlimmableModel) -> Finding:
-    """Examine a participant's checkpoint, and its program if there is one.
+@dataclass
+class Earned:
+    """What a participant has earned, from which its files are written again.
+
+    Attributes:
+        network: The network of its width, with the parameters of the run's last checkpoint.
+        hyper_parameters: What the checkpoint says of the network.
+        about: What it says of its owner and of the inputs.
+        example_input: A batch of one.
+        versions: Of torch and Lightning that the files were written with.
+        by_data: Whether the statistics of norms and the scales of inputs come from the data. Otherwise they are known
+            by their shape only, and taken from the file.
+        plan: What the width takes.
+        full: The server's parameters, by name.
+        programs: Programs that were exported before, by the SHA-256 of the network's tensors; changed in place.
+    """
+
+    network: nn.Module
+    hyper_parameters: Mapping[str, Any]
+    about: Mapping[str, Any]
+    example_input: Tensor
+    versions: Mapping[str, str]
+    by_data: bool
+    plan: SlicePlan
+    full: Mapping[str, Tensor]
+    programs: dict[str, bytes] = field(default_factory=dict)
+
+
+def audit_reward(folder: Path, row: Mapping[str, Any], earned: Earned) -> Finding:
+    """Write a participant's checkpoint, and its program if there is one, again and compare them with its files.
 
     Args:
         folder: The ``rewards`` folder.
-        row: The participant's row of the manifest.
-        network: The shared model with the server's parameters.
+        row: The participant's sound row of the manifest.
+        earned: What it has earned; its network takes over the statistics of the checkpoint.
 
     Returns:
         The finding; a file that cannot be read is a fault, not an error.
     """
-    layers = row.get("layers")
-    plan, full = network.plan(layers or row["width"]), dict(network.full.named_parameters())
-    narrow = network.extract(layers or row["width"], fresh_statistics=True)
-    statistics = {name: tuple(buffer.shape) for name, buffer in narrow.named_buffers()}
-    checkpoint = folder / row["file"]
-    digests = {checkpoint: row["sha256"]}
+    files = {row["file"]: (row["sha256"], _checkpoint_faults)}
     if "program" in row:
-        digests[folder / row["program"]] = row["program_sha256"]
-    faults = [
-        f"{path.name} {'is missing' if not path.is_file() else 'is not the file of the manifest (SHA-256)'}"
-        for path, digest in digests.items()
-        if not path.is_file() or sha256(path) != digest
-    ]
-    withheld, earned = withheld_words(plan, full), plan.extract(full)
-    # Numbers that training has left alone, such as a norm's 1.0, are on both sides, and prove nothing.
-    own = b"".join(_bytes(value) for value in earned.values())
-    withheld = withheld[~occurring(own, withheld)]
-    for path in digests:
-        if path.is_file() and (count := count_words(path.read_bytes(), withheld)):
-            faults.append(f"{path.name} holds withheld parameters in {count} places")
-    parameters = 0
-    if checkpoint.is_file():
-        try:
-            content = torch.load(checkpoint, weights_only=True, map_location="cpu")
-            held = {name.removeprefix("network."): value for name, value in content["state_dict"].items()}
-        except Exception as error:
-            faults.append(f"{checkpoint.name} cannot be read: {type(error).__name__}")
+        files[row["program"]] = (row["program_sha256"], _program_faults)
+    faults: dict[str, list[str]] = {}
+    for file, (digest, compare) in files.items():
+        if not (path := folder / file).is_file():
+            faults[file] = ["is missing"]
+            continue
+        faults[file] = [] if sha256(path) == digest else ["is not the file of the manifest (SHA-256)"]
+        faults[file] += compare(path, earned)
+        if file == row["file"] and path.stat().st_size != row["bytes"]:
+            faults[file].append(f"has {path.stat().st_size} bytes, the manifest says {row['bytes']}")
+    return Finding(
+        row["participant"],
+        row["width"],
+        row.get("layers"),
+        sum(value.numel() for value in earned.network.parameters()),
+        {file: not found for file, found in faults.items()},
+        tuple(f"{file} {fault}" for file, found in faults.items() for fault in found),
+    )
+
+
+def _checkpoint_faults(path: Path, earned: Earned) -> list[str]:
+    """Compare a checkpoint with the one that is written again."""
+    try:
+        content = load_archive(path)
+    except Exception as error:  # torch raises many kinds
+        return [f"cannot be read: {type(error).__name__}"]
+    if not isinstance(content, dict):
+        return [f"holds a {type(content).__name__}, not a checkpoint"]
+    faults = list(_take_statistics(content.get("state_dict"), earned))
+    expected = reward_content(
+        earned.network.state_dict(),
+        hyper_parameters=earned.hyper_parameters,
+        about=earned.about if earned.by_data else {**earned.about, **_scales(content.get("about"))},
+        version=earned.versions["lightning"],
+    )
+    written = path.read_bytes()
+    if serialize(expected) != written:
+        faults += _told_apart(written, list(differences(content, expected)), earned)
+    return faults
+
+
+def _take_statistics(tensors: Any, earned: Earned) -> Iterator[str]:
+    """Let the network have the file's statistics of norms where they are right; yield which are not."""
+    for name, expected in statistics(earned.network).items():
+        found = tensors.get(f"network.{name}") if isinstance(tensors, dict) else None
+        if not isinstance(found, Tensor) or statistics_differ(found, expected, by_value=earned.by_data):
+            yield f"holds other statistics {name} than the validation part gives"
         else:
-            faults += [f"{checkpoint.name} holds {key!r}" for key in sorted(content.keys() - CHECKPOINT_KEYS)]
-            faults += _compare(checkpoint.name, held, earned, statistics)
-            parameters = sum(value.numel() for name, value in held.items() if name not in statistics)
-    return Finding(row["participant"], row["width"], layers, parameters, tuple(faults))
+            expected.copy_(found)
 
 
-def _compare(
-    file: str, held: Mapping[str, Tensor], earned: Mapping[str, Tensor], statistics: Mapping[str, tuple[int, ...]]
-) -> Iterable[str]:
-    """Yield every difference between what a file holds and what was earned."""
-    for name in sorted((earned.keys() | statistics.keys()) - held.keys()):
-        yield f"{file} lacks {name}"
-    for name, value in held.items():
-        if name in earned:
-            expected = earned[name]
-            if (value.shape, value.dtype) != (expected.shape, expected.dtype) or not torch.equal(value, expected):
-                yield f"{file} holds another {name} than the width's part of the server's"
-        elif tuple(value.shape) != statistics.get(name):
-            yield f"{file} holds {name} of shape {tuple(value.shape)}, which is not of its width"
-        if value.untyped_storage().nbytes() != value.nbytes:
-            yield f"{file} holds more behind {name} than its values"
+def _scales(about: Any) -> dict[str, Any]:
+    """Return mean and standard deviation that a file names, if they are no more than a number per channel."""
+    if not isinstance(about, dict):
+        return {}
+    scales = {key: about.get(key) for key in ("mean", "std")}
+    plain = all(
+        isinstance(value, tuple) and all(isinstance(part, float) for part in value) for value in scales.values()
+    )
+    return scales if plain or set(scales.values()) == {None} else {}
 
 
-def withheld_words(plan: SlicePlan, full: Mapping[str, Tensor]) -> NDArray[np.uint64]:
-    """Return the bytes of neighbouring parameters that a width does not take, eight at a time.
-
-    A single float32 can occur in a file by chance; two neighbours together hardly can, and neither can one float64.
-
-    Args:
-        plan: What the width takes.
-        full: The server's parameters, by name, in the types in which files hold them.
-
-    Returns:
-        64-bit words, (words,), each of as many neighbours as it has room for.
-
-    Example:
-        >>> plan = SlicePlan({"w": (slice(0, 2),)}, {"w": (2,)})
-        >>> withheld_words(plan, {"w": torch.tensor([1.0, 2.0, 3.0, 4.0])}).view(np.float32).tolist()
-        [3.0, 4.0]
-    """
-    outside = {name: torch.ones(full[name].shape, dtype=torch.bool) for name in plan.indices}
-    plan.put(outside, {name: torch.zeros(plan.shapes[name], dtype=torch.bool) for name in outside})
-    words = []
-    for name, mark in outside.items():
-        together = max(1, WORD // full[name].element_size())
-        whole = mark.numel() // together * together
-        values = full[name].detach().cpu().reshape(-1)[:whole].view(-1, together)
-        outside_all = mark.reshape(-1)[:whole].view(-1, together).all(1) & (values != 0).all(1)
-        words.append(np.frombuffer(_bytes(values[outside_all]), np.uint64))
-    return np.concatenate(words)
+def _program_faults(path: Path, earned: Earned) -> list[str]:
+    """Compare a program with the one that is exported again."""
+    tensors = hashlib.sha256(serialize(earned.network.state_dict())).hexdigest()
+    if tensors not in earned.programs:
+        try:
+            earned.programs[tensors] = export_program(earned.network, earned.example_input)
+        except InputError as error:
+            return [f"cannot be compared: {error}"]
+    written = path.read_bytes()
+    return [] if written == earned.programs[tensors] else _told_apart(written, [], earned)
 
 
-def _bytes(value: Tensor) -> bytes:
-    """Return the bytes of a tensor as files hold them; numpy does not know all of torch's types."""
-    return value.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().tobytes()
-
-
-def count_words(content: bytes, words: NDArray[np.uint64]) -> int:
-    """Count how many of the words occur anywhere in a file's bytes, at any alignment.
-
-    Args:
-        content: The file.
-        words: What to look for, (words,).
-
-    Example:
-        >>> needle = np.array([3.0, 4.0], np.float32).view(np.uint64)
-        >>> count_words(b"x" + needle.tobytes(), needle), count_words(b"nothing of the kind", needle)
-        (1, 0)
-    """
-    return int(occurring(content, words).sum())
-
-
-def occurring(content: bytes, words: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    """Tell which of the words occur anywhere in some bytes, at any alignment; (words,).
-
-    Example:
-        >>> words = np.array([1.0, 2.0, 3.0, 4.0], np.float32).view(np.uint64)
-        >>> occurring(b"xyz" + words[1:].tobytes(), words).tolist()
-        [False, True]
-    """
-    found = np.zeros(len(words), dtype=bool)
-    for offset in range(WORD):
-        count = (len(content) - offset) // WORD
-        if count > 0:
-            found |= np.isin(words, np.frombuffer(content, np.uint64, count, offset))
+def _told_apart(written: bytes, found: list[str], earned: Earned) -> list[str]:
+    """Say in words what is wrong with a file that is not the one that is written again."""
+    if count := count_withheld(written, earned.plan, earned.full):
+        found.append(f"holds withheld parameters in {count} places")
+    if not found:
+        found.append("is not, byte for byte, what was earned")
+    if (then := earned.versions["torch"]) != torch.__version__:
+        found.append(f"was written with torch {then}; this is {torch.__version__}, which may write otherwise")
     return found
+
+
+def folder_faults(folder: Path, rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return what lies in ``rewards/`` and is named nowhere in the manifest, or is a link.
+
+    Args:
+        folder: The ``rewards`` folder.
+        rows: The sound rows of the manifest.
+    """
+    known = {NAME, signature_of(Path(NAME)).name}
+    known |= {row[key] for row in rows for key in ("file", "program") if key in row}
+    faults = []
+    for path in sorted(folder.iterdir()):
+        if path.name not in known:
+            faults.append(f"rewards/{path.name} is not named in the manifest")
+        elif path.is_symlink() or not path.is_file():
+            faults.append(f"rewards/{path.name} is a link or a folder")
+    return faults
 
 
 def held_in_rounds(events: Iterable[Mapping[str, Any]]) -> dict[str, float]:
@@ -198,7 +218,8 @@ def describe_audit(findings: Sequence[Finding], network: SlimmableModel, held: M
         held: Widest sub-network that each participant received in any round.
     """
     united: dict[str, Tensor] = {}
-    for width in {finding.width: finding.layers or finding.width for finding in findings}.values():
+    widths = {finding.width: finding.layers or finding.width for finding in findings if finding.width is not None}
+    for width in widths.values():
         plan = network.plan(width)
         marks = {
             name: torch.zeros(parameter.shape, dtype=torch.bool) for name, parameter in network.full.named_parameters()
@@ -210,7 +231,7 @@ def describe_audit(findings: Sequence[Finding], network: SlimmableModel, held: M
         "rewards": [{**vars(finding), "held_in_rounds": held.get(finding.participant)} for finding in findings],
         "coalition": {
             "rebuilds": sum(int(mark.sum()) for mark in united.values()),
-            "widest_reward": max(finding.parameters for finding in findings),
+            "widest_reward": max((finding.parameters for finding in findings), default=0),
             "full": network.plan(1.0).numel(),
         },
     }
@@ -228,10 +249,10 @@ def audit_table(findings: Sequence[Finding], held: Mapping[str, float]) -> Table
         table.caption = "* layers have different widths, see manifest.json"
     for finding in findings:
         table.add_row(
-            finding.participant,
-            f"{finding.width:g}{'*' if finding.layers else ''}",
+            escape(finding.participant),
+            "?" if finding.width is None else f"{finding.width:g}{'*' if finding.layers else ''}",
             f"{finding.parameters:,}",
             f"{held.get(finding.participant, 0.0):g}",
-            "; ".join(finding.faults) or "exactly what was earned",
+            escape("; ".join(finding.faults)) or "exactly what was earned",
         )
     return table

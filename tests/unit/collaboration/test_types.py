@@ -24,7 +24,7 @@ from aequa_lightning.collaboration.server import Server
 from aequa_lightning.collaboration.topology import Topology
 from aequa_lightning.contributions.cosine import update_cosines
 from aequa_lightning.errors import InputError
-from aequa_lightning.rewards.audit import count_words, withheld_words
+from aequa_lightning.rewards.leaks import count_words, withheld_words
 from aequa_lightning.slimmable import SlimmableModel
 from aequa_lightning.training import SlimmableClassifier
 
