@@ -1,10 +1,12 @@
 """Folders of image files: one folder per class, or TinyImageNet as it is distributed."""
 
+import struct
+import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms import v2
@@ -13,14 +15,19 @@ from aequa_lightning.data.module import CollaborativeData, Split
 from aequa_lightning.errors import InputError
 from aequa_lightning.paths import user_path
 
+# What lies beside images to tell of them, and what file managers leave behind.
+NOTES = (".txt", ".md", ".csv", ".json", ".xml", ".yaml", ".yml", ".html", ".ini", ".db")
+
 Labelled = list[tuple[Path, int]]
 
 
 class ImageFolderData(CollaborativeData):
     """Colour images in folders, ``train/CLASS/...`` and ``test/CLASS/...``; the classes are the folders' names, sorted.
 
-    All images are decoded into memory, resized and cropped to a square. Mean and standard deviation are measured on
-    the training part.
+    All images are decoded into memory, turned as their EXIF data say, resized and cropped to a square. Hidden files and
+    folders are none of the data; other files, but for notes, are left out with a warning. What 8 bits a channel
+    cannot hold is refused: 16 bits, floats, transparent pixels, several images in a file.
+    Mean and standard deviation are measured on the training part.
 
     Args:
         root: Folder that holds ``train`` and ``test``.
@@ -29,7 +36,7 @@ class ImageFolderData(CollaborativeData):
         **kwargs: See `CollaborativeData`.
 
     Raises:
-        InputError: When a folder is missing or holds no image, or when a class of the test part has no training images.
+        InputError: When a folder is missing, a class has no training images, or an image cannot be read without loss.
     """
 
     layout = "train/CLASS/IMAGE and test/CLASS/IMAGE, with at least two classes"
@@ -60,24 +67,30 @@ class ImageFolderData(CollaborativeData):
 
     def _class_names(self) -> list[str]:
         folder = self.root / "train"
-        return sorted(entry.name for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
+        return sorted(_class_folders(folder))
 
     def _files_by_class(self, part: str) -> Labelled:
         folder = self.root / part
-        unknown = (
-            sorted({e.name for e in folder.iterdir() if e.is_dir()} - set(self.classes)) if folder.is_dir() else []
-        )
+        unknown = sorted(_class_folders(folder) - set(self.classes))
         if unknown:
             raise InputError(f"{folder} holds the class {unknown[0]!r}, which train lacks; expected {self.layout}")
-        files = [
-            (path, number)
-            for number, name in enumerate(self.classes)
-            for path in sorted((folder / name).rglob("*"))
-            if path.suffix.lower() in IMG_EXTENSIONS
-        ]
-        if not files:
+        found = {name: image_files(folder / name) for name in self.classes}
+        empty = [name for name, (files, _) in found.items() if not files]
+        if len(empty) == len(found):
             raise InputError(f"{folder} holds no images; expected {self.layout}")
-        return files
+        if empty and part == "train":
+            raise InputError(f"{folder / empty[0]} holds no images; expected {self.layout}")
+        if empty:
+            warnings.warn(f"{folder / empty[0]} holds no images: the class is not tested ({len(empty)}).", stacklevel=2)
+        others = [path for _, left_out in found.values() for path in left_out]
+        others += [path for path in sorted(folder.iterdir()) if path.suffix.lower() in IMG_EXTENSIONS]
+        if others:
+            warnings.warn(
+                f"{others[0]} is left out ({len(others)} such files): taken are the classes' own files with the endings"
+                f" {', '.join(IMG_EXTENSIONS)}.",
+                stacklevel=2,
+            )
+        return [(path, number) for number, (files, _) in enumerate(found.values()) for path in files]
 
     def _decode(self, files: Labelled) -> Split:
         size = self.input_shape[-1]
@@ -120,10 +133,62 @@ class TinyImageNetData(ImageFolderData):
         return [(self.root / "val" / "images" / row[0], numbers[row[1]]) for row in rows]
 
 
+def image_files(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Return a folder's images, and what may be others, both sorted; nothing that is hidden.
+
+    Args:
+        folder: Where to look, at any depth; it may be missing.
+    """
+    paths = [path for path in sorted(folder.rglob("*")) if not _is_hidden(path.relative_to(folder))]
+    images = [path for path in paths if path.suffix.lower() in IMG_EXTENSIONS and path.is_file()]
+    # A link to a folder is not followed, so what it holds is left out.
+    others = [path for path in paths if path.is_symlink() or not path.is_dir()]
+    taken = set(images)
+    return images, [path for path in others if path not in taken and path.suffix.lower() not in NOTES]
+
+
+def _class_folders(folder: Path) -> set[str]:
+    if not folder.is_dir():
+        return set()
+    return {entry.name for entry in folder.iterdir() if entry.is_dir() and not _is_hidden(Path(entry.name))}
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
+
+
 def _open(path: Path, fit: v2.Transform) -> Tensor:
     try:
-        with Image.open(path) as image:
-            fitted: Tensor = fit(image.convert("RGB"))
+        with warnings.catch_warnings(), Image.open(path) as image:
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            _check_lossless(path, image)
+            fitted: Tensor = fit(ImageOps.exif_transpose(image).convert("RGB"))
             return fitted
-    except (UnidentifiedImageError, OSError) as error:
+    except InputError:
+        raise
+    except (
+        UnidentifiedImageError,
+        Image.DecompressionBombError,
+        Image.DecompressionBombWarning,
+        OSError,
+        SyntaxError,
+        ValueError,
+        struct.error,
+    ) as error:
         raise InputError(f"{path} cannot be read as an image ({error}); remove or replace it") from error
+
+
+def _check_lossless(path: Path, image: Image.Image) -> None:
+    """Refuse what three channels of eight bits cannot hold."""
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format != "MPO":  # a telephone's photograph and its preview
+        raise InputError(f"{path} holds {frames} images, of which one would be taken; store them apart")
+    # Pillow reads 16 bits of several channels as eight, and only the layout of the file's rows tells so.
+    layouts = [str(tile.args) for tile in getattr(image, "tile", [])]
+    if image.mode.startswith(("I", "F")) or any(";16" in layout for layout in layouts):
+        raise InputError(
+            f"{path} has more than 8 bits a channel, which images here cannot hold; convert it to 8 bits, or store the"
+            " numbers as floats for NpzData"
+        )
+    if image.has_transparency_data and image.convert("RGBA").getchannel("A").getextrema() != (255, 255):
+        raise InputError(f"{path} is transparent in part, so that its colours are not settled; give it a background")

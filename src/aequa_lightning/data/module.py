@@ -1,6 +1,7 @@
 """The base of all data sets: load, keep a validation part for the server, divide the rest among participants."""
 
 import copy
+import warnings
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Self
@@ -30,7 +31,8 @@ class Split(NamedTuple):
 
     Attributes:
         inputs: Images as uint8 (scaled to [0, 1] later) or float32, shape (samples, channels, height, width); vectors
-            as float32, shape (samples, features); or token numbers as int64, shape (samples, length).
+            as float32, shape (samples, features), both also as float64; or token numbers as int64, shape
+            (samples, length).
         targets: Classes, int64, shape (samples,).
         groups: The data set's own grouping of its samples, such as the writer, shape (samples,); None without one.
     """
@@ -153,7 +155,10 @@ class CollaborativeData(LightningDataModule):
         labels = train.targets.numpy()
         rows = self._used_rows("train_samples", labels, stream=2)
         # The second number keeps the streams apart: the partition starts from the seed alone.
-        kept, left = (rows[i] for i in stratified_split(labels[rows], self.validation_share, [self.partition_seed, 1]))
+        seed = [self.partition_seed, 1]
+        split = stratified_split(labels[rows], self.validation_share, seed, leave_one=True)
+        kept, left = (rows[i] for i in split)
+        self._warn_of_losses(train.inputs, labels, rows=rows, left=left)
         parts = self.partition.split(
             labels[left],
             self.participants,
@@ -276,6 +281,30 @@ class CollaborativeData(LightningDataModule):
             raise InputError(f"data.augment shifts images, but {kind}; set it to false")
         if max(self.feature_noise) > 0 and inputs.dtype == torch.int64:
             raise InputError(f"data.feature_noise is added to numbers, but {kind}; set it to 0")
+
+    def _warn_of_losses(self, inputs: Tensor, labels: IntArray, *, rows: IntArray, left: IntArray) -> None:
+        """Say of which classes and inputs nothing can be learned, and refuse inputs that are all alike."""
+        gone = np.setdiff1d(labels[rows], labels[left]).tolist()
+        if gone:
+            warnings.warn(
+                f"data: class {gone[0]} has one training sample, which the server keeps for validation: nobody learns"
+                f" it ({len(gone)} classes like it). Add samples, or leave the class out.",
+                stacklevel=2,
+            )
+        if inputs.dtype == torch.int64 or self.mean is not None:
+            return
+        over = [dimension for dimension in range(inputs.ndim) if dimension != 1]
+        used = inputs[rows]
+        constant = torch.nonzero(used.amax(over) == used.amin(over)).flatten().tolist()
+        if len(constant) == inputs.shape[1]:
+            raise InputError("data: all training inputs are alike, so that nothing can be learned; check them")
+        if constant:
+            kind = "channel" if inputs.ndim == 4 else "feature"
+            warnings.warn(
+                f"data: {kind} {constant[0]} is the same in all training samples and tells nothing ({len(constant)} of"
+                f" {inputs.shape[1]} are). Leave it out, unless that is expected.",
+                stacklevel=2,
+            )
 
     def _used_rows(self, key: str, labels: IntArray, *, stream: int) -> IntArray:
         """Return the rows of a part that are used at all, of which ``key`` says how many."""

@@ -62,9 +62,10 @@ class NpzData(CollaborativeData):
         with _reading(self.path), np.load(self.path) as arrays:
             inputs, targets = arrays[f"x_{part}"], arrays[f"y_{part}"]
         if inputs.dtype != np.uint8:
-            with np.errstate(over="ignore"):
-                inputs = inputs.astype(np.float32)
-            rows = np.flatnonzero(~np.isfinite(inputs).reshape(len(inputs), -1).all(axis=1))
+            # Wide numbers become float32 once their mean has been taken off; see `normalised`.
+            inputs = inputs.astype(np.float64 if inputs.dtype.itemsize > 4 else np.float32)
+            fits = np.abs(inputs) <= np.finfo(np.float32).max
+            rows = np.flatnonzero(~fits.reshape(len(inputs), -1).all(axis=1))
             if len(rows):
                 raise InputError(
                     f"data.path {self.path}: x_{part}[{rows[0]}] holds NaN, infinity or a number beyond float32;"

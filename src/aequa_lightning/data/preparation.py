@@ -10,13 +10,16 @@ from torch import Tensor
 IntArray = npt.NDArray[np.int64]
 
 
-def stratified_split(labels: IntArray, share: float, seed: int | Sequence[int]) -> tuple[IntArray, IntArray]:
+def stratified_split(
+    labels: IntArray, share: float, seed: int | Sequence[int], *, leave_one: bool = False
+) -> tuple[IntArray, IntArray]:
     """Take a random share of every class, at least one sample of each.
 
     Args:
         labels: Class of each sample, shape (samples,).
         share: Part of every class to take, in (0, 1), rounded to whole samples.
         seed: Seed of the generator, one or several numbers from 0.
+        leave_one: Whether of a class of two or more at least one is left.
 
     Returns:
         The sorted indices that were taken and those that were left.
@@ -30,7 +33,8 @@ def stratified_split(labels: IntArray, share: float, seed: int | Sequence[int]) 
     taken = np.zeros(len(labels), dtype=bool)
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
-        taken[generator.permutation(members)[: max(1, round(share * len(members)))]] = True
+        most = max(1, len(members) - leave_one)
+        taken[generator.permutation(members)[: min(max(1, round(share * len(members))), most)]] = True
     return np.flatnonzero(taken), np.flatnonzero(~taken)
 
 
@@ -60,8 +64,8 @@ def normalised(inputs: Tensor, mean: Sequence[float] | None, std: Sequence[float
     """Return float32 inputs with the mean taken off and the standard deviation divided out.
 
     Args:
-        inputs: Images (samples, channels, height, width) or vectors (samples, features), uint8 (counts as 0..1) or
-            float32; or token numbers as int64, which are returned as they are.
+        inputs: Images (samples, channels, height, width) or vectors (samples, features), uint8 (counts as 0..1),
+            float32 or float64; or token numbers as int64, which are returned as they are.
         mean: A number per channel or feature; ignored for token numbers.
         std: Likewise, above 0.
 
@@ -76,5 +80,7 @@ def normalised(inputs: Tensor, mean: Sequence[float] | None, std: Sequence[float
         return inputs
     scale = 255 if inputs.dtype == torch.uint8 else 1
     shape = (-1, *(1 for _ in range(inputs.ndim - 2)))
-    centred = inputs.to(torch.float32) - scale * torch.tensor(mean).view(shape)
-    return centred.div_(scale * torch.tensor(std).view(shape))
+    # In float64, what is small beside its mean, such as the seconds of a date, would be lost before it is centred.
+    kind = torch.float64 if inputs.dtype == torch.float64 else torch.float32
+    centred = inputs.to(kind) - scale * torch.tensor(mean, dtype=kind).view(shape)
+    return centred.div_(scale * torch.tensor(std, dtype=kind).view(shape)).float()

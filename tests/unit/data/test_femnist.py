@@ -7,6 +7,9 @@ import torch
 from aequa_lightning.data import Dirichlet, FEMNISTData
 from aequa_lightning.errors import InputError
 
+# Writers of a few characters have classes of one sample.
+pytestmark = pytest.mark.filterwarnings("ignore:data. class 0 has one training sample")
+
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (3, 30, 784), dtype=np.uint8)
 WRITERS = ["f0001_41", "f0000_14", "f2_07"]
