@@ -70,17 +70,21 @@ def _standing(run: Collaboration, result: RoundResult, target: Target, contribut
 
 
 def _adapted(run: Collaboration, epochs: int) -> Tensor:
-    """Return everybody's model trained on its own data; part of the last round, so that the checkpoint holds it."""
+    """Return everybody's model trained on its own data; part of the last round, so that the checkpoint holds it.
+
+    It trains at that round's rates: a schedule may end at zero, or not go on.
+    """
     assert run.models is not None
     adapted = torch.zeros_like(run.models)
     for index in assign(run.samples, run.topology.groups)[run.topology.group]:
-        run.local.train(
-            run.models[index],
-            run.participant(index),
-            work=LocalWork(epochs),
-            keys=("adaptation", index),
-            grid=run.grid,
-        )
+        with run.local.with_options(run.schedule[-1]):
+            run.local.train(
+                run.models[index],
+                run.participant(index),
+                work=LocalWork(epochs),
+                keys=("adaptation", index),
+                grid=run.grid,
+            )
         adapted[index] = run.local.parameters
     # Every row is zero in all groups but one: the sum only carries it there.
     run.topology.sum_over_groups(adapted)

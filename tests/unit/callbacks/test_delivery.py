@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 import torch
@@ -98,3 +99,23 @@ def test_in_the_end_everybody_adapts_its_model_for_as_long_as_is_said(
     for index in range(5):
         run.local.train(server, run.participant(index), work=LocalWork(2), keys=("adaptation", index), grid=run.grid)
         assert torch.equal(adapted[index], run.local.parameters)
+
+
+def test_adaptation_is_at_the_rates_of_the_last_round(
+    run: Collaboration, honest: Tensor, models: Tensor, finish: Finish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group, rates, train = run.local.optimizer.optimizer.param_groups[0], [], run.local.train
+    last = {**group, "lr": 0.5 * group["lr"]}
+    last.pop("params")
+    run.schedule[-1] = [last]
+
+    def noted(*arguments: Any, **options: Any) -> float:
+        rates.append(group["lr"])
+        return train(*arguments, **options)
+
+    monkeypatch.setattr(run.local, "train", noted)
+    for _ in range(3):
+        group["lr"] = 0.0  # where a schedule may end
+        deliver(run, finish(honest), Everything(), ServerModel(final_epochs=1), contributions=[1.0] * 5)
+    assert rates == [last["lr"]] * 5
+    assert group["lr"] == 0.0
