@@ -3,10 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-# One thread a process: several processes share the machine, and forked tests must not inherit a pool of threads.
-export OMP_NUM_THREADS = 1
-
-.PHONY: setup demo test lint types unit system processes pages bench docs clean
+.PHONY: setup demo test lint types unit system processes pages threads bench docs clean
 
 setup: $(READY)
 
@@ -21,6 +18,8 @@ demo: setup
 	$(BIN)/aequa fit --config configs/digits.yaml --trainer.run_dir runs/demo
 
 # Two at a time, the longest before the shorter ones: much of the tests' time is waiting for processes that they start.
+# Threads of both share the cores, and must not wait for each other busily. How many there are is left to the machine.
+test: export OMP_WAIT_POLICY = passive
 test: setup
 	$(MAKE) --jobs 2 --output-sync=target lint types processes system unit pages
 
@@ -42,6 +41,11 @@ pages: setup
 
 processes: setup
 	$(BIN)/python -m pytest tests/distributed tests/fault
+
+# Once more by default with as many threads as a user has, whatever the environment of the other targets says.
+threads: setup
+	env -u OMP_NUM_THREADS -u MKL_NUM_THREADS -u OMP_WAIT_POLICY $(BIN)/python -m pytest tests/unit/slimmable \
+		tests/integration/test_surroundings.py
 
 bench: setup
 	$(BIN)/python -m benchmarks

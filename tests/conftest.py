@@ -1,11 +1,7 @@
 """Every test starts in an empty folder and a clean environment, and leaves neither processes nor settings behind."""
 
-import os
-
-# Before torch starts its threads: forked processes must not inherit a pool of them.
-os.environ["OMP_NUM_THREADS"] = "1"
-
 import multiprocessing
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
