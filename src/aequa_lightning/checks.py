@@ -2,9 +2,13 @@
 
 import os
 import tempfile
+import unicodedata
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from lightning.pytorch.loggers import WandbLogger
 
 from aequa_lightning.callbacks.measures import Assessment
 from aequa_lightning.collaboration.checkpoint import FORMAT, load_checkpoint, load_last
@@ -14,10 +18,16 @@ from aequa_lightning.collaboration.plan import Plan
 from aequa_lightning.collaboration.privacy import check_accountant
 from aequa_lightning.collaboration.robust import RobustAggregator
 from aequa_lightning.errors import InputError
+from aequa_lightning.files import refuse_links
 from aequa_lightning.mechanisms import Mechanism, PaidInRounds
 from aequa_lightning.paths import user_path
 from aequa_lightning.slimmable.norm import check_modes
 from aequa_lightning.training import SlimmableClassifier
+
+# A file system takes 255 bytes, of which endings and names of unfinished files need some.
+LONGEST_NAME = 150
+# Devices on Windows, and what lies beside the participants' own files.
+RESERVED = {"con", "prn", "aux", "nul", "manifest", *(f"{kind}{n}" for kind in ("com", "lpt") for n in range(1, 10))}
 
 
 def check_parts(mechanism: Mechanism, plan: Plan, assessment: Assessment) -> None:
@@ -108,6 +118,75 @@ def _check_private(mechanism: Mechanism, plan: Plan, paid: str, *, keep_out: boo
     check_accountant()
 
 
+def check_loggers(loggers: Sequence[Any]) -> None:
+    """Prove that loggers can send what they will be given.
+
+    Raises:
+        InputError: Weights & Biases wants a login that there is not.
+
+    Example:
+        >>> check_loggers([])
+    """
+    for logger in loggers:
+        if not isinstance(logger, WandbLogger):
+            continue
+        mode = logger._wandb_init.get("mode") or os.environ.get("WANDB_MODE", "online")
+        if logger._offline or mode != "online":
+            continue
+        import wandb  # an extra, which takes a second
+
+        if not wandb.api.api_key:
+            raise InputError(
+                "trainer.logger=WandbLogger needs a login: run `wandb login`, set WANDB_API_KEY, or log with "
+                "WANDB_MODE=offline."
+            )
+
+
+def check_names(names: Sequence[str], participants: int) -> None:
+    """Prove that participants' names can be names of files of their own, on any file system.
+
+    Args:
+        names: Of the data's participants.
+        participants: How many there are.
+
+    Raises:
+        InputError: They cannot.
+
+    Example:
+        >>> check_names(["Ann", "Bob"], 2)
+    """
+    if len(names) != participants:
+        raise InputError(f"data.names holds {len(names)} names for {participants} participants; give each one.")
+    seen: dict[str, str] = {}
+    for name in names:
+        fault = _fault(name)
+        if fault:
+            raise InputError(f"data.names: {name[:60]!r} {fault}; files are called by it, choose another.")
+        # Some file systems know no case and compose accents.
+        same = unicodedata.normalize("NFC", unicodedata.normalize("NFKC", name).casefold())
+        if same in seen:
+            raise InputError(
+                f"data.names: {seen[same]!r} and {name!r} would share files where case or accents are not told apart; "
+                "choose different names."
+            )
+        seen[same] = name
+
+
+def _fault(name: str) -> str | None:
+    """Return in words why a name is no name of a file; None where it is one."""
+    if not isinstance(name, str) or not name.strip():
+        return "is empty"
+    if any(character in '/\\:*?"<>|' or not character.isprintable() for character in name):
+        return "holds a separator or another character that file names may not hold"
+    if name[0] in ".-~ " or name[-1] in ". ":
+        return "begins with a dot, hyphen, tilde or blank, or ends with a dot or blank"
+    if len(name.encode(errors="surrogatepass")) > LONGEST_NAME:
+        return f"is longer than {LONGEST_NAME} bytes"
+    if name.partition(".")[0].casefold() in RESERVED:
+        return "is reserved"
+    return None
+
+
 def check_model(model: SlimmableClassifier) -> None:
     """Prove that participants can be paid with parts of a model.
 
@@ -141,6 +220,7 @@ def check_writable(folder: Path, key: str = "trainer.run_dir") -> None:
     Raises:
         InputError: It cannot.
     """
+    refuse_links(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, TypeGuard
 from uuid import uuid4
 
+from aequa_lightning.errors import InputError
+
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -60,6 +62,28 @@ def remove_left_overs(folder: Path) -> None:
     for path in folder.glob(".*.tmp"):
         with suppress(OSError):  # they are in nobody's way
             path.unlink()
+
+
+# Folders that a run fills; others, such as a logger's, are not its own.
+OWN_FOLDERS = ("checkpoints", "figures", "participants", "predictions", "processes", "rewards", "standalone")
+
+
+def refuse_links(folder: Path) -> None:
+    """Prove that what is written in a run folder stays in it; the folder itself may be a link.
+
+    Args:
+        folder: The run folder; it may be missing.
+
+    Raises:
+        InputError: A file or folder in it is a link.
+
+    Example:
+        >>> refuse_links(Path("no-such-folder"))
+    """
+    paths = [*folder.glob("*"), *(path for name in OWN_FOLDERS for path in folder.glob(f"{name}/**/*"))]
+    link = next((path for path in sorted(paths) if path.is_symlink()), None)
+    if link is not None:
+        raise InputError(f"{link} is a link, and a run writes only what is in its own folder; remove the link.")
 
 
 @contextmanager

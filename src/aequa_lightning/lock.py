@@ -9,7 +9,7 @@ from io import FileIO
 from pathlib import Path
 
 from aequa_lightning.errors import InputError
-from aequa_lightning.files import remove_left_overs
+from aequa_lightning.files import refuse_links, remove_left_overs
 
 if sys.platform != "win32":
     import fcntl
@@ -29,7 +29,7 @@ def holding(run_dir: Path) -> Iterator[None]:
         run_dir: The run folder.
 
     Raises:
-        InputError: Another command holds it.
+        InputError: Another command holds it, or something in it is a link.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -37,6 +37,7 @@ def holding(run_dir: Path) -> Iterator[None]:
         ...     print(*(path.name for path in Path(folder).iterdir()))
         .lock
     """
+    refuse_links(run_dir)
     file = _open(run_dir / NAME)
     try:
         if file is not None and _lock(file, run_dir):

@@ -1,6 +1,7 @@
 """The face of the project: what a configuration's ``trainer`` block builds."""
 
 import json
+import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -20,7 +21,9 @@ from aequa_lightning.callbacks.downloads import Downloads
 from aequa_lightning.callbacks.measurement import Measurement
 from aequa_lightning.callbacks.measures import Assessment
 from aequa_lightning.checks import (
+    check_loggers,
     check_model,
+    check_names,
     check_parts,
     check_same_privacy,
     check_state,
@@ -46,11 +49,13 @@ from aequa_lightning.collaboration.whereabouts import forget_places
 from aequa_lightning.damage import reading
 from aequa_lightning.data import CollaborativeData
 from aequa_lightning.errors import InputError, RunInterrupted
+from aequa_lightning.files import refuse_links
 from aequa_lightning.inference import load_network, measure, write_predictions
 from aequa_lightning.lock import holding
 from aequa_lightning.mechanisms import Aequa, Mechanism
 from aequa_lightning.paths import user_path
 from aequa_lightning.report import build_report, front_table, read_run, summary_table, write_front_picture
+from aequa_lightning.rewards.checkpoint import export_program
 from aequa_lightning.rewards.signing import load_private_key
 from aequa_lightning.surroundings import own_settings
 from aequa_lightning.training import SlimmableClassifier
@@ -252,6 +257,8 @@ class CollaborativeTrainer:
             RunInterrupted: A signal stopped the run after its state was saved.
         """
         check_model(model)
+        check_loggers(self.fabric.loggers)
+        check_names(datamodule.names, datamodule.participants)
         check_schedule(model, self.plan.max_rounds)
         check_writable(self.plan.run_dir)
         if self.plan.standalone_dir is not None:
@@ -271,6 +278,7 @@ class CollaborativeTrainer:
             with watching_itself(self.plan.run_dir, self.fabric.global_rank, self.timeout, speaks=True):
                 datamodule.setup("fit")
             self._check_signing_key()
+            self._settle_programs(model)
             finished = self._launch(lambda fabric: self._run(fabric, model, datamodule, state))
             if not finished:
                 raise RunInterrupted
@@ -330,6 +338,7 @@ class CollaborativeTrainer:
         """
         datamodule.prepare_data()
         network = load_network(ckpt_path, model, datamodule, run_dir=self.plan.run_dir, public_key=public_key)
+        refuse_links(self.plan.run_dir)
         path = self.plan.run_dir / "predictions" / f"{Path(str(ckpt_path)).stem}.csv"
         count = write_predictions(path, network, datamodule)
         Console().print(f"{count} predictions  {path}", highlight=False, soft_wrap=True)
@@ -369,6 +378,7 @@ class CollaborativeTrainer:
                 )
             datamodule.prepare_data()
             self._check_signing_key()
+            self._settle_programs(model)
             rewards = self._rewards(mechanism)
 
             def pay(fabric: Fabric) -> None:
@@ -391,6 +401,23 @@ class CollaborativeTrainer:
         measures = tuple(dict.fromkeys([*self.assessment.measures, self.mechanism.contribution]))
         assessment = replace(self.assessment, measures=measures)
         return Rewards(mechanism, assessment, programs=self.programs, signing_key=self.signing_key)
+
+    def _settle_programs(self, model: SlimmableClassifier) -> None:
+        """Pay without programs, and say so, where ``torch.export`` cannot follow the model."""
+        if not self.programs:
+            return
+        try:
+            export_program(model.network.extract(model.network.widths[-1]), model.network.example_input)
+        except InputError as error:
+            self.programs = False
+            self.callbacks[0] = self._rewards(self.mechanism)
+            if self.fabric.is_global_zero:
+                reason = str(error).splitlines()[0]
+                warnings.warn(
+                    f"{reason}. Rewards are written as checkpoints alone, without programs (.pt2); "
+                    "trainer.programs=false asks for that.",
+                    stacklevel=2,
+                )
 
     def _check_signing_key(self) -> None:
         if self.signing_key is not None:

@@ -30,7 +30,7 @@ BACKBONES: dict[str, Callable[..., nn.Module]] = {
 }
 
 
-def build_backbone(name: str, *, num_classes: int, input_shape: tuple[int, ...], **options: Any) -> nn.Module:
+def build_backbone(name: str, /, *, num_classes: int, input_shape: tuple[int, ...], **options: Any) -> nn.Module:
     """Return a fresh network, in which max pooling comes before a ReLU (see :func:`~.pooling.pool_first`).
 
     Args:
@@ -50,10 +50,14 @@ def build_backbone(name: str, *, num_classes: int, input_shape: tuple[int, ...],
     factory = BACKBONES.get(name) or _imported(name)
     try:
         network = factory(num_classes=num_classes, input_shape=tuple(input_shape), **options)
-    except TypeError as error:
-        if "argument" not in str(error):
-            raise
-        raise InputError(f"backbone {name!r} cannot be built with the options {options}: {error}") from error
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(
+            f"model.backbone={name!r} cannot be built with the options {options}: {type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(network, nn.Module):
+        raise InputError(f"model.backbone={name!r} returns {type(network).__name__}; return a torch.nn.Module.")
     return pool_first(network)
 
 
@@ -67,6 +71,9 @@ def _imported(name: str) -> Callable[..., nn.Module]:
         )
     check_import(name)
     try:
-        return getattr(importlib.import_module(module), function)  # type: ignore[no-any-return]
-    except (ImportError, AttributeError) as error:
-        raise InputError(f"backbone: {name!r} cannot be imported: {error}") from error
+        found = getattr(importlib.import_module(module), function)
+    except Exception as error:  # whatever the module does when it is imported
+        raise InputError(f"model.backbone={name!r} cannot be imported: {type(error).__name__}: {error}") from error
+    if not callable(found):
+        raise InputError(f"model.backbone={name!r} is no function; name one that returns a torch.nn.Module.")
+    return found  # type: ignore[no-any-return]

@@ -1,5 +1,6 @@
 """The network that a configuration describes, at full width, with the norms that it asks for."""
 
+import copy
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
@@ -46,12 +47,34 @@ def full_network(
         (False, torch.Size([1, 3, 32, 32]))
     """
     given: dict[str, Any] = {} if vocabulary_size is None else {"vocabulary_size": vocabulary_size}
+    clash = sorted({"num_classes", "input_shape", *given} & set(backbone_options or {}))
+    if clash:
+        raise InputError(f"model.backbone_options: {clash[0]} comes from the data; leave it out.")
     network = build_backbone(
         backbone, num_classes=num_classes, input_shape=tuple(input_shape), **given, **(backbone_options or {})
     )
     # Token 0 is padding, which networks hide: the dry run would see nothing arrive.
     example = torch.ones(1, *input_shape, dtype=torch.int64) if given else torch.zeros(1, *input_shape)
+    _check_outputs(network, example, num_classes, backbone)
     return _with_norm(network, norm, channels_per_group), example
+
+
+def _check_outputs(network: nn.Module, example: Tensor, num_classes: int, backbone: str) -> None:
+    """Refuse a network that does not give each input a number for each class."""
+    trial = copy.deepcopy(network).eval()
+    try:
+        with torch.no_grad():
+            outputs = trial(torch.cat([example, example]))
+    except Exception as error:
+        raise InputError(
+            f"model.backbone={backbone!r} cannot take inputs of shape {tuple(example.shape[1:])}: {error}"
+        ) from error
+    found = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+    if found != (2, num_classes):
+        raise InputError(
+            f"model.backbone={backbone!r} gives {found} for 2 inputs, expected are {(2, num_classes)}: a number for "
+            "each of the data's classes."
+        )
 
 
 def _with_norm(network: nn.Module, norm: Norm, channels_per_group: int) -> nn.Module:

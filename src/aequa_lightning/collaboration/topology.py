@@ -1,5 +1,6 @@
 """Processes arranged as groups x replicas: a group hosts participants in turn, its replicas share each of them."""
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
@@ -25,6 +26,7 @@ from aequa_lightning.collaboration.watchdog import watching_itself
 from aequa_lightning.collaboration.whereabouts import forget_places
 from aequa_lightning.errors import InputError
 from aequa_lightning.surroundings import thread_count
+from aequa_lightning.training import SlimmableClassifier
 
 
 class ReplicaStrategy(DDPStrategy):
@@ -61,14 +63,26 @@ class ReplicaStrategy(DDPStrategy):
     def setup_module(self, module: Module) -> Module:  # type: ignore[override]
         if self.replicas == 1:
             return module
+        options: dict[str, Any] = dict(self._ddp_kwargs)
+        if _leaves_parameters_out(module):
+            options["find_unused_parameters"] = True  # DDP would wait for their gradients for ever
         # On the stream that computes, not on another as in Lightning: what the backward of a narrow width adds to
         # gradients in place, DDP reads, and autograd would make no other stream wait for it.
         return DistributedDataParallel(
             module,
             device_ids=self._determine_ddp_device_ids(),
             process_group=self.same_group,
-            **self._ddp_kwargs,
+            **options,
         )
+
+
+def _leaves_parameters_out(module: Module) -> bool:
+    """Tell whether the full network has parameters that its outputs do not depend on."""
+    if not isinstance(module, SlimmableClassifier):
+        return False
+    network = copy.deepcopy(module.network.full).cpu().eval()
+    network(module.network.example_input.cpu()).sum().backward()
+    return any(parameter.grad is None for parameter in network.parameters() if parameter.requires_grad)
 
 
 class Topology:

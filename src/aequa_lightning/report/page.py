@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from scipy.stats import pearsonr
 
 from aequa_lightning.errors import InputError
-from aequa_lightning.files import is_full_disk, write_atomically
+from aequa_lightning.files import is_full_disk, refuse_links, write_atomically
 from aequa_lightning.report import glossary, words
 from aequa_lightning.report.comparison import COMPARISONS, run_names
 from aequa_lightning.report.reading import read_run
@@ -38,6 +38,8 @@ def build_report(run_dirs: Sequence[Path], *, output: Path | None = None) -> Pat
         OSError: The disk is full; it names the file.
     """
     folders = [Path(folder) for folder in run_dirs]
+    for folder in folders:
+        refuse_links(folder)
     if not folders:
         raise InputError("No run to report on: give at least one --run_dir.")
     runs = [read_run(folder) for folder in folders]
