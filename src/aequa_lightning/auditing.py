@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from aequa_lightning.callbacks.measures import values_in_state
+from aequa_lightning.callbacks.restored import paid_in_state
 from aequa_lightning.checks import check_state
 from aequa_lightning.collaboration.checkpoint import load_last, load_round
 from aequa_lightning.collaboration.evaluation import count_correct, input_batches
@@ -201,7 +201,7 @@ def _allocation_faults(
         alone = {result["participant"]: float(result["validation_accuracy"]) for result in results}
         standalone = [alone[row["participant"]] for row in rows] if alone else None
         paid_by = str([event["paid_by"] for event in events if event["event"] == "contributions"][-1])
-        contributions = standalone if paid_by == "standalone" else values_in_state(state, paid_by)
+        contributions = paid_in_state(state, paid_by, standalone=standalone)
         samples = len(parts.validation) if isinstance(parts, Parts) else math.inf
         faults = allocation_faults(
             read_json(path), rows, contributions=contributions, standalone=standalone, samples=samples

@@ -63,7 +63,7 @@ def check_parts(mechanism: Mechanism, plan: Plan, assessment: Assessment) -> Non
             "what was sent beside them has been used; choose FedProx."
         )
     if plan.privacy is not None:
-        _check_private(mechanism, plan, paid, keep_out=assessment.keep_out)
+        _check_private(mechanism, plan, paid, keep_out=bool(assessment.keep_out))
     if not plan.standalone:
         _check_without_references(mechanism, assessment)
 

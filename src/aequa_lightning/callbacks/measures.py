@@ -1,7 +1,6 @@
 """Contribution measures that a run accumulates round by round, in every process alike."""
 
-from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from aequa_lightning.callbacks.coalitions import COALITION_MEASURES, check_coalitions, coalition_scores
+from aequa_lightning.callbacks.conviction import Conviction
 from aequa_lightning.callbacks.scores import (
     accuracy_scores,
     alignment_scores,
@@ -19,9 +19,10 @@ from aequa_lightning.callbacks.scores import (
     update_products,
 )
 from aequa_lightning.callbacks.screening import let_pass, screen
+from aequa_lightning.callbacks.suspicion import Suspicion
 from aequa_lightning.callbacks.valuation import own_accuracies, validation_gradient
 from aequa_lightning.collaboration.engine import Collaboration
-from aequa_lightning.collaboration.exchange import gram_matrix
+from aequa_lightning.collaboration.exchange import gram_matrices
 from aequa_lightning.collaboration.hooks import RoundResult
 from aequa_lightning.contributions import CosineReputation, MovingAverage, Reputation, RunningSum, data_shares
 from aequa_lightning.errors import InputError
@@ -48,9 +49,11 @@ class Assessment:
             reputation ``cffl`` evaluates each participant's own model; ``loo`` evaluates the model without each;
             ``fedsv`` (Shapley), ``banzhaf``, ``beta_shapley`` (4, 1) and ``gtg_shapley`` evaluate models of coalitions
             of a round's participants. Whatever the mechanism pays by is measured in any case.
-        gates: Whether null, replayed and scaled updates are worth nothing, and clones are valued as one participant.
+        gates: Whether null, replayed, scaled and harmful updates and those with nothing new are worth nothing, and
+            clones are valued as one participant. Whoever is caught in most of its rounds is not paid, by any measure.
         keep_out: Whether what the gates catch stays out of the average, too; of clones the first one stays in. Whoever
-            is kept out receives nothing in that round from a mechanism that sends everybody a model of its own.
+            is kept out receives nothing in that round from a mechanism that sends everybody a model of its own. null:
+            yes, unless there are no gates, or ``trainer.privacy`` or ``Scaffold`` needs all updates.
         utility: What a coalition's model is worth on the validation part.
         budget: Coalitions that a measure evaluates in a round where values are sampled, which ``fedsv`` (by shapiq) and
             ``banzhaf`` are above 12 participants; null: 75 per participant.
@@ -61,7 +64,7 @@ class Assessment:
 
     measures: Sequence[Measure] = ("cosine",)
     gates: bool = True
-    keep_out: bool = False
+    keep_out: bool | None = None
     utility: Literal["accuracy", "balanced_accuracy", "negative_log_loss"] = "balanced_accuracy"
     budget: int | None = None
 
@@ -79,12 +82,13 @@ class Measures:
         run: The run.
         assessment: What to measure and how.
         paid_by: The measure that the mechanism pays by.
+        narrow: Whether participants may hold less than the full width in the rounds.
 
     Raises:
         InputError: A measure cannot be taken in this run.
     """
 
-    def __init__(self, run: Collaboration, assessment: Assessment, *, paid_by: Measure) -> None:
+    def __init__(self, run: Collaboration, assessment: Assessment, *, paid_by: Measure, narrow: bool = False) -> None:
         chosen = dict.fromkeys([*assessment.measures, paid_by])
         self.assessment = assessment
         self.names: list[str] = [name for name in chosen if name not in OF_NO_ROUND]
@@ -95,10 +99,10 @@ class Measures:
         self._screened = let_pass([])
         self._left_out: list[int] = []
         self._gram: Tensor | None = None
-        self._previous: Tensor | None = None
         self._base: Tensor | None = None
         self._gradient: Tensor | None = None
-        self._caught: list[Counter[str]] = [Counter() for _ in range(run.data.participants)]
+        self._suspicion = Suspicion(run, widths=run.grid if narrow else (1.0,)) if assessment.gates else None
+        self.conviction = Conviction(run.data.participants)
         chance = run.plan.participation.choice == "poisson"
         players = run.data.participants if chance else run.plan.participants_per_round or run.data.participants
         check_coalitions(self._of_coalitions, players=players, budget=assessment.budget)
@@ -107,6 +111,8 @@ class Measures:
 
     def start_round(self, run: Collaboration) -> None:
         """Take what must be known of the server's model before the round; a collective operation."""
+        if self._suspicion is not None:
+            self._suspicion.start_round(run)
         if "alignment" in self.names:
             self._gradient = validation_gradient(run)
         if self._of_coalitions or "cffl" in self.names:
@@ -123,26 +129,25 @@ class Measures:
         Returns:
             Who is to stay out of the average.
         """
-        if not self.assessment.gates:
+        if self._suspicion is None:
             self._screened = let_pass(accepted)
             return []
         updates, names = run.server.updates, run.data.names
-        gram = gram_matrix(updates, accepted, run.topology, size=len(run.parameters), dtype=run.parameters.dtype)
-        along = None
-        if self._previous is not None:
-            # From a checkpoint it comes on the CPU.
-            previous = self._previous.to(run.topology.device, torch.float64)
-            products = update_products(run, updates, {"previous": previous})
-            along = products.cosines("previous")[accepted]
+        size, dtype = len(run.parameters), run.parameters.dtype
+        gram, squares = gram_matrices(updates, accepted, run.topology, size=size, dtype=dtype, powers=(1, 2))
+        suspects = self._suspicion.judge(run, accepted, gram, squares)
         steps = [run.work(index).count(run.samples[index], run.data.batch_size) for index in accepted]
         work = torch.tensor(steps, dtype=torch.float64)
-        self._screened = screen(gram, along, accepted=accepted, refused=refused, work=work, names=names)
+        held = torch.tensor([run.holdings.count(run.widths[index]) for index in accepted])
+        self._screened = screen(gram, suspects, accepted=accepted, refused=refused, work=work, held=held, names=names)
         places = [accepted.index(index) for index in self._screened.participants]
         self._gram = gram[places][:, places]
-        if self.assessment.keep_out:
+        self._left_out = []
+        keep_out = self.assessment.keep_out
+        if not run.plan.averages_all if keep_out is None else keep_out:
             firsts = self._screened.firsts()
             self._left_out = [index for index in accepted if index not in firsts]
-            self._screened.sentences.extend(f"{names[index]} stayed out of the average" for index in self._left_out)
+        self._screened.sentences.extend(f"{names[index]} stayed out of the average" for index in self._left_out)
         return self._left_out
 
     def end_round(self, run: Collaboration, result: RoundResult) -> None:
@@ -164,13 +169,10 @@ class Measures:
                 for row in result.record["participants"]:
                     row[f"{name}_error"] = shared[places[row["name"]]].item()
         result.record["gates"] = screened.sentences
-        for index, reason in screened.reasons.items():
-            self._caught[index][reason] += 1
-        for index in self._left_out:
-            self._caught[index]["kept out of the average"] += 1
-        if self.assessment.gates:
-            # Kept in the run's precision, so that a resumed run compares with the same numbers.
-            self._previous = result.mean_update.to(run.parameters.dtype)
+        if self._suspicion is not None:
+            present = {*result.weights, *screened.reasons, *self._left_out}
+            self.conviction.note(present, screened.reasons, left_out=self._left_out)
+            self._suspicion.end_round(run)
 
     def values(self, run: Collaboration) -> dict[str, list[float]]:
         """Return every measure as it stands, (N,) each."""
@@ -178,6 +180,15 @@ class Measures:
         if run.standalone is not None:
             fixed = {"standalone": [result.validation_accuracy for result in run.standalone.all], **fixed}
         return fixed | {name: total.values.nan_to_num().tolist() for name, total in self._totals.items()}
+
+    def paid(self, run: Collaboration, name: Measure) -> list[float]:
+        """Return a measure as it is paid for, (N,)."""
+        return self.conviction.paid(self.values(run)[name], needs_rounds=name not in OF_NO_ROUND)
+
+    @property
+    def unpaid(self) -> frozenset[int]:
+        """Those who were caught in most of the rounds that they took part in so far."""
+        return self.conviction.unpaid
 
     def standard_errors(self) -> dict[str, list[float]]:
         """Return the standard errors of measures that were sampled, (N,) each."""
@@ -188,18 +199,15 @@ class Measures:
         """Return what the gates caught each participant at, in words, empty where nothing was; None without gates."""
         if not self.assessment.gates:
             return None
-        return [
-            "; ".join(f"{reason} in {number} round{'s' * (number > 1)}" for reason, number in sorted(caught.items()))
-            for caught in self._caught
-        ]
+        return self.conviction.remarks()
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs."""
         return {
             "totals": {name: total.state_dict() for name, total in self._totals.items()},
             "variances": {name: total.state_dict() for name, total in self._variances.items()},
-            "caught": [dict(caught) for caught in self._caught],
-            "previous": self._previous,
+            "conviction": self.conviction.state_dict(),
+            "suspicion": self._suspicion and self._suspicion.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -218,8 +226,14 @@ class Measures:
             total.load_state_dict(state["totals"][name])
         for name, total in self._variances.items():
             total.load_state_dict(state["variances"][name])
-        self._caught = [Counter(caught) for caught in state["caught"]]
-        self._previous = state["previous"]
+        self.conviction.load_state_dict(state["conviction"])
+        if self._suspicion is not None:
+            if state["suspicion"] is None:
+                raise InputError(
+                    "trainer.assessment.gates=true, but this run's rounds so far had no gates to compare with; "
+                    "set it to false, or begin a new run."
+                )
+            self._suspicion.load_state_dict(state["suspicion"])
 
     def _score(self, run: Collaboration, result: RoundResult) -> dict[str, tuple[Tensor, Tensor | None]]:
         """Return value and standard error (None: exact) of each player by every measure; nothing without players."""
@@ -272,20 +286,3 @@ class Measures:
             # An update counts in the average by its weight over the coverage; the weight comes in later.
             vectors["gradient"] = torch.where(result.coverage > 0, self._gradient / result.coverage, 0.0)
         return vectors
-
-
-def values_in_state(state: Mapping[str, Any], measure: str) -> list[float] | None:
-    """Return a measure as it stood when a checkpoint was written, (N,); None where rounds do not tell.
-
-    Args:
-        state: A checkpoint of a run.
-        measure: Its name.
-    """
-    if measure == "data_share":
-        return list(map(float, data_shares(state["samples"])))
-    totals = state["callbacks"].get("Rewards", {}).get("measures", {}).get("totals", {})
-    if measure not in totals or measure not in ACCUMULATORS:
-        return None
-    total = ACCUMULATORS[measure](len(state["samples"]))
-    total.load_state_dict(totals[measure])
-    return list(map(float, total.values.nan_to_num()))

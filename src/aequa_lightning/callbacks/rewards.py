@@ -6,6 +6,7 @@ from typing import Any
 
 from aequa_lightning.callbacks.best_round import BestRound
 from aequa_lightning.callbacks.delivery import deliver
+from aequa_lightning.callbacks.exclusion import allocate_among
 from aequa_lightning.callbacks.measurement import Measurement, fill_gaps, measure_curve
 from aequa_lightning.callbacks.measures import Assessment, Measures
 from aequa_lightning.callbacks.payout import (
@@ -50,7 +51,9 @@ class Rewards(CollaborationCallback):
 
     def setup(self, run: Collaboration) -> None:
         """Make room for what is measured."""
-        self.measures = Measures(run, self.assessment, paid_by=self.mechanism.contribution)
+        self.measures = Measures(
+            run, self.assessment, paid_by=self.mechanism.contribution, narrow=self.mechanism.holds_widths
+        )
         self._curve: dict[float, float] = {}
         self._best = BestRound()
         if not self.mechanism.trains_all_widths:
@@ -79,7 +82,7 @@ class Rewards(CollaborationCallback):
             run.payable = Payable(parameters=run.parameters.clone())
         if isinstance(self.mechanism, PaidInRounds):
             target, means = self.mechanism.parts()
-            deliver(run, result, target, means, contributions=self.measures.values(run)[self.mechanism.contribution])
+            deliver(run, result, target, means, contributions=self.measures.paid(run, self.mechanism.contribution))
 
     def on_fit_end(self, run: Collaboration) -> None:
         """Measure the curve, allocate, write the rewards."""
@@ -101,10 +104,16 @@ class Rewards(CollaborationCallback):
             The allocation, the same on all processes.
         """
         measures = self.measures.values(run)
-        contributions, standalone = measures[self.mechanism.contribution], measures.get("standalone")
+        contributions = self.measures.paid(run, self.mechanism.contribution)
+        standalone, unpaid = measures.get("standalone"), self.measures.unpaid
         if isinstance(self.mechanism, PaidByWidth):
-            allocation = self.mechanism.allocate(
-                contributions, measured.accuracy, standalone=standalone, held=run.widths
+            allocation = allocate_among(
+                self.mechanism,
+                contributions,
+                measured.accuracy,
+                standalone=standalone,
+                held=run.widths,
+                unpaid=unpaid,
             )
             given = allocation.widths.tolist()
             validation, test = write_rewards(run, given, layers=measured.layers, programs=self.programs)
@@ -119,12 +128,11 @@ class Rewards(CollaborationCallback):
                 run, given, layers=measured.layers, validation=validation, test=test, programs=self.programs
             )
             write_contributions(run, measures, self.measures.remarks())
-            drawn = self.mechanism.resample(
-                contributions,
-                [right.tolist() for right in correct],
-                widths,
-                seed=run.plan.seed,
-            )
+            drawn = None
+            # Who is caught does not depend on the validation samples alone.
+            if not unpaid:
+                marks = [right.tolist() for right in correct]
+                drawn = self.mechanism.resample(contributions, marks, widths, seed=run.plan.seed)
             standalone_test = None
             if run.standalone is not None:
                 standalone_test = [result.test_accuracy for result in run.standalone.all]
@@ -138,6 +146,7 @@ class Rewards(CollaborationCallback):
                 standalone_test=standalone_test,
                 received_test=test,
             )
+            content["unpaid"] = [run.data.names[index] for index in sorted(unpaid)]
             content["uncertainty"] = describe_uncertainty(drawn, run.data.names)
             write_json(run.plan.run_dir / "allocation.json", content)
             if standalone is not None:
@@ -165,7 +174,7 @@ class Rewards(CollaborationCallback):
     def _hand_out(self, run: Collaboration, mechanism: PaidByWidth) -> None:
         measures = self.measures.values(run)
         held = mechanism.hold(
-            measures[mechanism.contribution],
+            self.measures.paid(run, mechanism.contribution),
             self._curve,
             standalone=measures.get("standalone"),
             smallest=run.classifier.network.widths[-1],

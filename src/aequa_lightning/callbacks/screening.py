@@ -11,10 +11,29 @@ from aequa_lightning.contributions.gates import examine, merge_clones, share_wit
 # Reason, for the table at the end, and what the round's record says.
 REASONS = {
     "null": "sent next to nothing; worth nothing in this round",
-    "replay": "sent the previous aggregate back; worth nothing in this round",
+    "replay": "sent nothing but what everybody knew; worth nothing in this round",
     "scaled": "sent an update far longer than its work explains; worth nothing in this round",
 }
+OVER_ROUNDS = {
+    "nothing new": "has been sending nothing new but noise; worth nothing in this round",
+    "harmful": "has been sending updates that do worse than their opposites would; worth nothing in this round",
+}
 NON_FINITE = "sent an update that is not finite; left out of the average and worth nothing in this round"
+
+
+@dataclass(frozen=True)
+class Suspects:
+    """What a round's updates say, together with those before.
+
+    Attributes:
+        new: Share of the squared length of each accepted update that nobody could know before, (K,).
+        riders: Participants of the round that have been sending nothing new.
+        harmful: Participants of the round whose updates do worse than their opposites would.
+    """
+
+    new: Tensor
+    riders: Sequence[int]
+    harmful: Sequence[int]
 
 
 @dataclass(frozen=True)
@@ -72,32 +91,40 @@ def let_pass(accepted: Sequence[int]) -> Screened:
 
 def screen(
     gram: Tensor,
-    previous: Tensor | None,
+    suspects: Suspects,
     *,
     accepted: Sequence[int],
     refused: Sequence[int],
     work: Tensor,
+    held: Tensor,
     names: Sequence[str],
 ) -> Screened:
     """Let the gates decide on one round.
 
     Args:
         gram: Inner products of all pairs of accepted updates, (K, K).
-        previous: Cosine of each accepted update with the previous aggregate, (K,); None in the first round.
+        suspects: What is known of them from this round and those before.
         accepted: Indices of those whose update entered the average, K of them.
         refused: Indices of those whose update was not finite or exploded.
         work: Local work of each accepted participant, (K,), above 0.
+        held: Number of parameters that each of them holds, (K,).
         names: Names of all participants.
 
     Example:
         >>> updates = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
         >>> found = screen(
-        ...     updates @ updates.T, None, accepted=[0, 1, 2], refused=[], work=torch.ones(3), names=["a", "b", "c"]
+        ...     updates @ updates.T,
+        ...     Suspects(torch.ones(3), [], []),
+        ...     accepted=[0, 1, 2],
+        ...     refused=[],
+        ...     work=torch.ones(3),
+        ...     held=torch.ones(3),
+        ...     names=["a", "b", "c"],
         ... )
         >>> found.group, found.sentences
         ((0, 1, 1), ['b, c sent the same update; valued as one, the value split among them'])
     """
-    gates = examine(gram, previous, work=work)
+    gates = examine(gram, suspects.new, work=work, held=held)
     reasons = dict.fromkeys(refused, "non-finite")
     sentences = [f"{names[index]} {NON_FINITE}" for index in refused]
     for reason, told in REASONS.items():
@@ -105,6 +132,11 @@ def screen(
             if caught and index not in reasons:
                 reasons[index] = reason
                 sentences.append(f"{names[index]} {told}")
+    for reason, caught_ones in (("nothing new", suspects.riders), ("harmful", suspects.harmful)):
+        for index in caught_ones:
+            if index in accepted and index not in reasons:
+                reasons[index] = reason
+                sentences.append(f"{names[index]} {OVER_ROUNDS[reason]}")
     valued = [index for index in accepted if index not in reasons]
     identity = [gates.group[list(accepted).index(index)] for index in valued]
     players = list(dict.fromkeys(identity))

@@ -7,7 +7,7 @@ from typing import Literal
 
 from aequa_lightning.adversaries import Adversary
 from aequa_lightning.collaboration.aggregators import Aggregator
-from aequa_lightning.collaboration.corrections import LocalCorrection, NoCorrection
+from aequa_lightning.collaboration.corrections import LocalCorrection, NoCorrection, Scaffold
 from aequa_lightning.collaboration.local_work import LocalWork
 from aequa_lightning.collaboration.participation import Participation
 from aequa_lightning.collaboration.privacy import Privacy
@@ -75,6 +75,11 @@ class Plan:
         cheating = tuple(self.adversaries)
         parts = (self.aggregator, self.correction, self.participation, cheating, self.participant_state, self.privacy)
         return f"{parts} {self.participants_per_round} {self.mechanism}"
+
+    @property
+    def averages_all(self) -> bool:
+        """Whether nobody may be left out of the average: else noise or corrections would not fit it."""
+        return self.privacy is not None or isinstance(self.correction, Scaffold)
 
     @property
     def participants_remember(self) -> bool:

@@ -1,14 +1,18 @@
 """Gates before valuation: updates that no measure should be asked about, and identities that are one.
 
-Measures by direction give the highest score to whoever sends the last aggregate back, and most measures pay a copied
-data set twice. Both show in cosines: with the previous aggregate, and with each other.
+Measures by direction give the highest score to whoever sends an old aggregate back, and most measures pay a copied data
+set twice. The former holds nothing new, the latter shows in the cosines of updates with each other. What takes several
+rounds to be found is in ``evidence``.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from aequa_lightning.contributions.evidence import FEWEST, TO_DEVIATION
+from aequa_lightning.contributions.novelty import NOTHING_NEW
 from aequa_lightning.errors import InputError
 
 
@@ -19,8 +23,8 @@ class Gates:
     Attributes:
         non_finite: The update holds NaN or infinity.
         null: The update is zero, or next to nothing beside the median.
-        scaled: The update is many times longer than the median.
-        replay: The update points where the previous aggregate did.
+        scaled: The update is far longer than those of the others.
+        replay: The update holds nothing but what everybody knew.
         group: Identity: participants with the same number sent the same update up to its length.
     """
 
@@ -48,49 +52,51 @@ class Gates:
 
 def examine(
     gram: Tensor,
-    previous: Tensor | None = None,
+    new: Tensor | None = None,
     *,
     work: Tensor | None = None,
-    replay_cosine: float = 0.98,
+    held: Tensor | None = None,
     clone_cosine: float = 0.99,
     null_ratio: float = 1e-3,
-    scale_ratio: float = 5.0,
 ) -> Gates:
     """Examine one round's updates through their inner products.
 
     Args:
         gram: Inner products of all pairs of updates, (N, N); non-finite entries mark non-finite updates.
-        previous: Cosine of each update with the previous aggregate, (N,); None in the first round.
+        new: Share of each update's squared length that lies outside of what everybody knew, (N,); None: all of it.
         work: Local work behind each update, such as its number of batches, (N,), above 0; None: all alike. More work
             makes a longer update, so one is scaled only when it is long for its work, too.
-        replay_cosine: A cosine with the previous aggregate above this is a replay.
+        held: Number of parameters that each participant holds, (N,); None: all alike. Lengths are compared by the root
+            of the mean square.
         clone_cosine: A cosine between two updates above this makes them one identity.
         null_ratio: An update shorter than this share of the median length is null.
-        scale_ratio: An update longer than this multiple of the median length is scaled.
+
+    An update is scaled if the logarithm of its length lies above the median by more than three deviations, which the
+    median absolute deviation estimates, and if it is more than twice as long as the median. Of fewer than four updates
+    none is.
 
     Raises:
         InputError: When the shapes do not fit.
 
     Example:
         >>> updates = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 2.0], [0.0, 0.0]])
-        >>> gates = examine(updates @ updates.T, previous=torch.tensor([1.0, 0.1, 0.1, 0.0]))
+        >>> gates = examine(updates @ updates.T, new=torch.tensor([0.0, 0.9, 0.9, 0.0]))
         >>> gates.remarks()
         ['replay', 'clone of 2', 'clone of 1', 'null']
     """
-    if gram.ndim != 2 or gram.shape[0] != gram.shape[1] or (previous is not None and previous.shape != gram.shape[:1]):
-        raise InputError(
-            f"a Gram matrix of shape {tuple(gram.shape)} is not square, or previous cosines do not fit it."
-        )
+    if gram.ndim != 2 or gram.shape[0] != gram.shape[1] or (new is not None and new.shape != gram.shape[:1]):
+        raise InputError(f"a Gram matrix of shape {tuple(gram.shape)} is not square, or shares do not fit it.")
     gram = gram.double().cpu()
     lengths = gram.diagonal().clamp(min=0).sqrt()
     finite = lengths.isfinite()
-    paces = lengths if work is None else lengths / work.double().cpu()
+    sizes = lengths if held is None else lengths / held.double().cpu().sqrt()
+    paces = sizes if work is None else sizes / work.double().cpu()
     moving = finite & (lengths > 0)
     null = finite & (lengths <= null_ratio * _median(lengths[moving]))
-    scaled = finite.clone()
-    for sizes in (lengths, paces):
-        scaled &= sizes > scale_ratio * _median(sizes[moving])
-    replay = torch.zeros_like(finite) if previous is None else previous.cpu() > replay_cosine
+    scaled = moving.clone()
+    for compared in (sizes, paces):
+        scaled &= _far_above(compared, moving)
+    replay = torch.zeros_like(finite) if new is None else new.cpu() < NOTHING_NEW
     usable = finite & ~null
     cosines = torch.where(usable[:, None] & usable, gram / (lengths[:, None] * lengths), 0.0)
     return Gates(
@@ -144,6 +150,16 @@ def share_within(values: Tensor, group: tuple[int, ...]) -> Tensor:
     """
     identity = torch.tensor(group)
     return values[identity] / torch.bincount(identity)[identity]
+
+
+def _far_above(sizes: Tensor, moving: Tensor) -> Tensor:
+    """Tell which sizes are outliers, above those that are moving."""
+    if int(moving.sum()) < FEWEST:
+        return torch.zeros_like(moving)
+    logarithms = sizes.log()
+    middle = _median(logarithms[moving])
+    deviation = TO_DEVIATION * _median((logarithms[moving] - middle).abs())
+    return logarithms - middle > max(3 * float(deviation), math.log(2))
 
 
 def _median(values: Tensor) -> Tensor:

@@ -125,6 +125,7 @@ def _with_allocation(run: Run, path: Path) -> Run:
         pearson_test=content.get("pearson_test"),
         certificate=content.get("certificate") or {},
         uncertainty=content.get("uncertainty"),
+        unpaid=tuple(content.get("unpaid", ())),
     )
     people = tuple(
         replace(

@@ -55,6 +55,7 @@ class Allocation:
     """The allocation of widths; ``pearson`` is None where a constant vector leaves it undefined.
 
     Gains (``mcg``, ``cgs``, ``minimum_gain``) are None where nobody trained alone.
+    ``unpaid`` are those who were caught cheating in most rounds.
     ``by_layer`` are the widths that are but numbers for networks whose layers have different ones.
     """
 
@@ -71,6 +72,7 @@ class Allocation:
     pearson_test: float | None
     certificate: Mapping[str, Any]
     uncertainty: Mapping[str, Any] | None = None
+    unpaid: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -241,7 +241,16 @@ def _payment(run: Run) -> list[str]:
             f"every layer; {name}, which contributed most, "
             f"received {'the full width' if top.width == 1 else ratio(top.width)}."
         )
-    return [paid, _correlation(allocation), _gain(allocation, [p.gain for p in run.participants if p.gain is not None])]
+    unpaid = []
+    if allocation.unpaid:
+        caught = f"{', '.join(allocation.unpaid)} {'was' if len(allocation.unpaid) == 1 else 'were'} caught"
+        unpaid = [f"{caught} cheating in most rounds and received no more than the narrowest network."]
+    return [
+        paid,
+        *unpaid,
+        _correlation(allocation),
+        _gain(allocation, [p.gain for p in run.participants if p.gain is not None]),
+    ]
 
 
 def _correlation(allocation: Allocation) -> str:

@@ -252,7 +252,7 @@ def test_an_update_that_stays_out_leaves_no_trace_in_the_server(run: Collaborati
 
 def test_a_round_of_which_nothing_is_left_is_worth_nothing(run: Collaboration, honest: Tensor, finish: Finish) -> None:
     for refused in ((), (0, 1, 2, 3)):
-        measures = Measures(run, EVERYTHING, paid_by="standalone")
+        measures = Measures(run, replace(EVERYTHING, keep_out=False), paid_by="standalone")
         result = _round(measures, run, finish, 0 * honest, refused=refused)
         assert len(result.record["gates"]) == 5
         assert all(_scores(result, name) == [0.0] * 5 for name in EVERYTHING.measures)
@@ -272,7 +272,8 @@ def test_without_gates_a_replay_is_paid_best(run: Collaboration, honest: Tensor,
 def test_clones_are_one_participant_and_share_its_value(run: Collaboration, honest: Tensor, finish: Finish) -> None:
     run.samples = [60, 40, 20, 50, 50]
     honest[1] = 0.5 * honest[0]
-    result = _round(Measures(run, EVERYTHING, paid_by="standalone"), run, finish, honest)
+    measures = Measures(run, replace(EVERYTHING, keep_out=False), paid_by="standalone")
+    result = _round(measures, run, finish, honest)
     (sentence,) = result.record["gates"]
     assert sentence.startswith("a, b sent the same update")
     whole = honest[[0, 2, 3, 4]]
@@ -299,7 +300,7 @@ def test_the_measures_go_on_from_their_state(run: Collaboration, honest: Tensor,
     assert second.standard_errors() == whole.standard_errors()
     assert list(whole.standard_errors()) == ["gtg_shapley"]
     assert second.remarks() == whole.remarks()
-    torch.testing.assert_close(second.state_dict()["previous"], whole.state_dict()["previous"], rtol=0, atol=0)
+    torch.testing.assert_close(second.state_dict()["suspicion"], whole.state_dict()["suspicion"], rtol=0, atol=0)
 
 
 def test_measures_that_cannot_be_taken_are_refused(run: Collaboration, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -405,8 +406,9 @@ def test_a_long_update_of_much_work_passes_and_one_of_little_does_not(
     run.samples = [32 * 20, 32, 32, 32, 32]
     assert _round(Measures(run, Assessment(), paid_by="cosine"), run, finish, honest).record["gates"] == []
     run.samples = [32] * 5
-    (told,) = _round(Measures(run, Assessment(), paid_by="cosine"), run, finish, honest).record["gates"]
+    told, left_out = _round(Measures(run, Assessment(), paid_by="cosine"), run, finish, honest).record["gates"]
     assert told.startswith("a sent an update far longer than its work explains")
+    assert left_out == "a stayed out of the average"
 
 
 def test_who_sends_the_last_aggregate_back_is_found_among_those_who_are_left(
@@ -419,7 +421,10 @@ def test_who_sends_the_last_aggregate_back_is_found_among_those_who_are_left(
     _round(measures, run, finish, planted, refused=(0, 1))
     remarks = measures.remarks()
     assert remarks is not None
-    assert remarks == ["non-finite in 1 round"] * 2 + ["", "", "replay in 1 round"]
+    assert remarks == [
+        *["non-finite in 1 round"] * 2,
+        *["", "", "kept out of the average in 1 round; replay in 1 round"],
+    ]
 
 
 def test_steps_are_valued_as_far_as_they_moved_what_few_hold(
@@ -482,3 +487,39 @@ def test_a_budget_limits_how_many_models_of_coalitions_are_evaluated(
         seen.clear()
         _round(Measures(run, Assessment(("banzhaf",), budget=budget), paid_by="standalone"), run, finish, honest)
         assert 0 < sum(seen) <= budget
+
+
+def test_by_default_a_clone_counts_once_in_the_average_and_shares_what_it_reaches_alone(
+    run: Collaboration, honest: Tensor, finish: Finish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest[1] = 0.5 * honest[0]
+    measures = Measures(run, Assessment(("alignment",)), paid_by="standalone")
+    result = _round(measures, run, finish, honest)
+    assert list(result.weights) == [0, 2, 3, 4]
+    scores = _scores(result, "alignment")
+    assert scores[0] == scores[1]
+    monkeypatch.setattr(measures, "values", lambda run: {"standalone": [0.8] * 5})
+    assert measures.paid(run, "standalone") == [0.4, 0.4, 0.8, 0.8, 0.8]
+
+
+def test_who_keeps_sending_noise_is_not_paid(run: Collaboration, honest: Tensor, finish: Finish) -> None:
+    run.standalone = None
+    source = torch.Generator().manual_seed(3)
+    measures = Measures(run, Assessment(), paid_by="standalone")
+    for number in range(3):
+        updates = honest.roll(number, dims=1)
+        updates[2] = 0.1 * torch.randn(len(run.parameters), generator=source)
+        result = _round(measures, run, finish, updates)
+        assert 2 not in result.weights
+    assert measures.unpaid == {2}
+    remarks = measures.remarks()
+    assert remarks is not None
+    assert remarks[2] == "kept out of the average in 3 rounds; nothing new in 3 rounds; not paid"
+    assert measures.paid(run, "cosine")[2] == 0
+
+
+def test_gates_cannot_begin_in_the_middle_of_a_run(run: Collaboration, honest: Tensor, finish: Finish) -> None:
+    open_house = Measures(run, Assessment(gates=False), paid_by="standalone")
+    _round(open_house, run, finish, honest)
+    with pytest.raises(InputError, match="had no gates to compare with"):
+        Measures(run, Assessment(), paid_by="standalone").load_state_dict(open_house.state_dict())

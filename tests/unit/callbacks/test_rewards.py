@@ -28,7 +28,8 @@ def rewarding(run: Collaboration, mechanism: Mechanism, standalone: list[float])
     """The callback after a round, in which everybody was found to reach as much alone."""
     rewards = Rewards(mechanism)
     rewards.setup(run)
-    rewards.measures = MagicMock(**{"values.return_value": {"standalone": standalone}})
+    told = {"values.return_value": {"standalone": standalone}, "paid.return_value": standalone}
+    rewards.measures = MagicMock(**told)
     rewards._curve = {0.5: 0.6, 1.0: 0.9}
     return rewards
 

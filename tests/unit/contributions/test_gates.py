@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from aequa_lightning.contributions import cosines_from_gram, examine, merge_clones, share_within
+from aequa_lightning.contributions.novelty import new_parts
 from aequa_lightning.errors import InputError
 
 
@@ -13,8 +14,8 @@ def honest():
 
 
 def test_honest_updates_pass(honest):
-    previous = torch.nn.functional.cosine_similarity(honest, honest.mean(dim=0)[None])
-    gates = examine(honest @ honest.T, previous)
+    new = new_parts(honest, honest.mean(dim=0)[None]).square().sum(dim=1) / honest.square().sum(dim=1)
+    gates = examine(honest @ honest.T, new)
     assert gates.admitted() == [True] * 10
     assert gates.remarks() == [""] * 10
     assert gates.group == tuple(range(10))
@@ -29,8 +30,8 @@ def test_every_kind_of_misuse_is_found(honest):
     planted[4] = 10 * honest[4]
     planted[5] = 0.5 * honest[6]
     planted[7] = 1e-6 * honest[7]
-    previous = torch.nn.functional.cosine_similarity(planted, last_aggregate[None])
-    gates = examine(planted @ planted.T, previous)
+    new = new_parts(planted, last_aggregate[None]).square().sum(dim=1) / planted.square().sum(dim=1)
+    gates = examine(planted @ planted.T, new)
     assert gates.remarks() == ["", "null", "non_finite", "replay", "scaled", "clone of 6", "clone of 5", "null", "", ""]
     assert gates.admitted() == [True, False, False, False, True, True, True, False, True, True]
 
@@ -42,6 +43,22 @@ def test_a_long_update_with_much_work_behind_it_is_not_scaled(honest):
     work[0] = 16
     assert examine(longer @ longer.T, work=work).scaled == (False, True, *[False] * 8)
     assert examine(longer @ longer.T).scaled == (True, True, *[False] * 8)
+
+
+def test_lengths_are_compared_over_what_is_held(honest):
+    narrow = honest.clone()
+    narrow[1:, 8:] = 0
+    held = torch.tensor([200] + [8] * 9)
+    assert examine(narrow @ narrow.T).scaled[0]
+    assert not any(examine(narrow @ narrow.T, held=held).scaled)
+    narrow[4] *= 10
+    assert examine(narrow @ narrow.T, held=held).scaled[4]
+
+
+def test_of_three_none_is_scaled(honest):
+    few = honest[:3].clone()
+    few[0] *= 100
+    assert not any(examine(few @ few.T).scaled)
 
 
 def test_first_round_has_no_replays(honest):
