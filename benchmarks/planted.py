@@ -58,7 +58,7 @@ MEASURES = (
 )
 GATES = {
     "off": Assessment(MEASURES, gates=False),
-    "on": Assessment(MEASURES),
+    "on": Assessment(MEASURES, keep_out=False),
     "average": Assessment(MEASURES, keep_out=True),
 }
 
