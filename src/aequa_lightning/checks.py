@@ -1,12 +1,12 @@
 """What is looked at before any training starts, so that bad input costs nothing."""
 
 import os
-import tempfile
 import unicodedata
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from lightning.pytorch.loggers import WandbLogger
 
@@ -211,7 +211,7 @@ def check_model(model: SlimmableClassifier) -> None:
 
 
 def check_writable(folder: Path, key: str = "trainer.run_dir") -> None:
-    """Make a folder and prove that it can be written.
+    """Make a folder and prove that files there can be written and read.
 
     Args:
         folder: The folder.
@@ -223,11 +223,17 @@ def check_writable(folder: Path, key: str = "trainer.run_dir") -> None:
     refuse_links(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        # By its name, as all files of a run: the umask may forbid to read what was written.
+        probe = folder / f".{uuid4().hex}.tmp"
+        try:
+            probe.touch()
+            probe.read_bytes()
+        finally:
+            probe.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(
-            f"{key}={str(folder)!r} cannot be written ({os.strerror(error.errno or 0)}); choose another."
+            f"{key}={str(folder)!r} cannot be written and read ({os.strerror(error.errno or 0)}); choose another "
+            "folder, or another umask."
         ) from error
 
 

@@ -1,12 +1,13 @@
 """Parts and checkpoints that do not go together, each refused with its own words."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from aequa_lightning.callbacks.measures import Assessment
-from aequa_lightning.checks import check_parts, check_state, state_to_resume
+from aequa_lightning.checks import check_parts, check_state, check_writable, state_to_resume
 from aequa_lightning.collaboration.aggregators import FedAvg
 from aequa_lightning.collaboration.checkpoint import FORMAT
 from aequa_lightning.collaboration.corrections import Scaffold
@@ -77,3 +78,14 @@ def test_a_run_s_folder_takes_its_own_checkpoints_only(tmp_path: Path) -> None:
     for checkpoint in (tmp_path / "other" / "round-0001.ckpt", tmp_path / "run-2" / "round-0001.ckpt"):
         with pytest.raises(InputError, match="already holds a run"):
             state_to_resume(tmp_path / "run", str(checkpoint))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser reads and writes whatever it likes")
+def test_a_umask_that_takes_files_away_from_their_owner_is_refused(tmp_path: Path) -> None:
+    for mask in (0o777, 0o477, 0o277):
+        before = os.umask(mask)
+        try:
+            with pytest.raises(InputError, match="cannot be written and read"):
+                check_writable(tmp_path / f"{mask:o}")
+        finally:
+            os.umask(before)
