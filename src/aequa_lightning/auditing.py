@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from aequa_lightning.callbacks.restored import paid_in_state
-from aequa_lightning.checks import check_state
+from aequa_lightning.checks import check_complete, check_state
 from aequa_lightning.collaboration.checkpoint import load_last, load_round
 from aequa_lightning.collaboration.evaluation import count_correct, input_batches
 from aequa_lightning.collaboration.payable import check_paid, load_payable, load_vector
@@ -76,6 +76,7 @@ def audit_run(
     manifest, state = read_manifest(folder, public_key=public_key), load_last(run_dir / "checkpoints")
     if state is None:
         raise InputError(f"run_dir={str(run_dir)!r} holds no checkpoint to compare with; finish the run first.")
+    check_complete(state)
     check_state(model, data.participants, state)
     check_paid(run_dir, manifest["round"], state)
     events = read_events(run_dir / "events.jsonl")

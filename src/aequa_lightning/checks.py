@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import torch
 from lightning.pytorch.loggers import WandbLogger
 
 from aequa_lightning.callbacks.measures import Assessment
@@ -28,6 +29,16 @@ from aequa_lightning.training import SlimmableClassifier
 LONGEST_NAME = 150
 # Devices on Windows, and what lies beside the participants' own files.
 RESERVED = {"con", "prn", "aux", "nul", "manifest", *(f"{kind}{n}" for kind in ("com", "lpt") for n in range(1, 10))}
+
+# What commands read of a checkpoint before anything of the run is built.
+PARTS_OF_STATE: dict[str, type | tuple[type, ...]] = {
+    "round": int,
+    "samples": list,
+    "state_dict": dict,
+    "callbacks": dict,
+    "payable": dict,
+    "models": (torch.Tensor, type(None)),
+}
 
 
 def check_parts(mechanism: Mechanism, plan: Plan, assessment: Assessment) -> None:
@@ -269,17 +280,31 @@ def check_state(model: SlimmableClassifier, participants: int, state: dict[str, 
     """
     if state.get("kind") != "collaboration":
         raise InputError("ckpt_path holds no state of a run; give one of its checkpoints, or 'last'.")
-    if state["format"] != FORMAT:
+    if state.get("format") != FORMAT:
         raise InputError(
-            f"ckpt_path has format {state['format']}, this version reads {FORMAT}; finish the run with the version "
-            "that began it."
+            f"ckpt_path has format {state.get('format')!r:.40}, this version reads {FORMAT}; finish the run with the "
+            "version that began it."
         )
+    wrong = [key for key, kind in PARTS_OF_STATE.items() if key in state and not isinstance(state[key], kind)]
+    if wrong:
+        raise InputError(f"ckpt_path holds no proper {wrong[0]!r}; it is damaged or foreign. Use an older one.")
     if len(state["samples"]) != participants:
         raise InputError(
             f"ckpt_path was saved with {len(state['samples'])} participants, but data.participants={participants}; "
             "use the run's own config.yaml."
         )
     check_parameters(model, state)
+
+
+def check_complete(state: dict[str, Any]) -> None:
+    """Prove that a checkpoint has what is read of it without building the run.
+
+    Raises:
+        InputError: It has not.
+    """
+    missing = [key for key in PARTS_OF_STATE if key not in state]
+    if missing:
+        raise InputError(f"The last checkpoint lacks {missing[0]!r}; it is damaged or foreign. Use an older one.")
 
 
 def check_same_privacy(plan: Plan, state: dict[str, Any]) -> None:
@@ -312,7 +337,10 @@ def check_parameters(model: SlimmableClassifier, state: dict[str, Any]) -> None:
         InputError: It does not; the first difference is named.
     """
     expected = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
-    saved = {name: tuple(value.shape) for name, value in state.get("state_dict", {}).items()}
+    tensors = state.get("state_dict")
+    if not isinstance(tensors, dict) or not all(isinstance(value, torch.Tensor) for value in tensors.values()):
+        raise InputError("ckpt_path holds no state_dict of tensors; give a checkpoint of the run, or 'last'.")
+    saved = {name: tuple(value.shape) for name, value in tensors.items()}
     wrong = [name for name, shape in expected.items() if saved.get(name) != shape]
     types = {name: value.dtype for name, value in model.named_parameters()}
     other = [name for name, dtype in types.items() if name not in wrong and state["state_dict"][name].dtype != dtype]

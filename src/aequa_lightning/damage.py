@@ -1,6 +1,8 @@
 """What a damaged file raises, as one sentence about that file."""
 
+import csv
 import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,7 +40,7 @@ def reading(path: Path, remedy: str = REMEDY) -> Iterator[None]:
         raise InputError(f"{path} is missing; {remedy}.") from error
     except KeyError as error:
         raise InputError(f"{path} lacks {error}; {remedy}.") from error
-    except (TypeError, ValueError, AttributeError, IndexError, OverflowError, RecursionError) as error:
+    except (TypeError, ValueError, AttributeError, IndexError, OverflowError, RecursionError, csv.Error) as error:
         raise InputError(f"{path} cannot be read ({error}); {remedy}.") from error
 
 
@@ -61,7 +63,26 @@ def read_json(path: Path) -> Any:
         ...
         ValueError: NaN is no number of JSON
     """
-    return json.loads(path.read_bytes(), parse_constant=_refuse, object_pairs_hook=_unique)
+    return parse_json(path.read_bytes())
+
+
+def parse_json(text: bytes) -> Any:
+    """Return the content of JSON as the standard has it; see :func:`read_json`.
+
+    Example:
+        >>> parse_json(b'{"seconds": 1e999}')
+        Traceback (most recent call last):
+        ...
+        ValueError: 1e999 is beyond all numbers
+    """
+    return json.loads(text, parse_constant=_refuse, parse_float=_finite, object_pairs_hook=_unique)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text:.40} is beyond all numbers")
+    return number
 
 
 def _refuse(constant: str) -> NoReturn:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from aequa_lightning.damage import parse_json
 from aequa_lightning.files import naming, write_atomically
 
 Event = dict[str, Any]
@@ -20,6 +21,7 @@ BEGINNINGS = ("start", "resume")
 FIELDS: dict[str, dict[str, tuple[type, ...]]] = {
     "round": {"round": (int,), "seconds": (int, float), "validation_accuracy": (dict,)},
     "standalone": {"participant": (str,)},
+    "contributions": {"paid_by": (str,)},
 }
 
 
@@ -59,8 +61,8 @@ def read_events(path: Path) -> list[Event]:
 def _parse(line: bytes) -> tuple[Event | None, str | None]:
     """Return the event of a line, or in words why it holds none; neither of a torn line."""
     try:
-        content = json.loads(line)
-    except ValueError:
+        content = parse_json(line)
+    except (ValueError, RecursionError):
         return None, None
     if not isinstance(content, dict) or not isinstance(content.get("event"), str):
         return None, "is no event"

@@ -16,6 +16,8 @@ if sys.platform != "win32":
 
 # The file stays when the run ends: removing it could take it from a command that has just locked it.
 NAME = ".lock"
+# Folders of a run in which large files are written aside, besides those of downloads.
+FOLDERS = ("checkpoints", "rewards")
 
 
 @contextmanager
@@ -41,8 +43,9 @@ def holding(run_dir: Path) -> Iterator[None]:
     file = _open(run_dir / NAME)
     try:
         if file is not None and _lock(file, run_dir):
-            for folder in (run_dir, run_dir / "checkpoints", run_dir / "rewards"):
-                remove_left_overs(folder)
+            for folder in (run_dir, *(run_dir / name for name in FOLDERS), *(run_dir / "downloads").glob("round-*")):
+                if not folder.is_symlink():
+                    remove_left_overs(folder)
         yield
     finally:
         if file is not None:

@@ -1,6 +1,5 @@
 """The face of the project: what a configuration's ``trainer`` block builds."""
 
-import json
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -21,6 +20,7 @@ from aequa_lightning.callbacks.downloads import Downloads
 from aequa_lightning.callbacks.measurement import Measurement
 from aequa_lightning.callbacks.measures import Assessment
 from aequa_lightning.checks import (
+    check_complete,
     check_loggers,
     check_model,
     check_names,
@@ -46,7 +46,7 @@ from aequa_lightning.collaboration.state import restore
 from aequa_lightning.collaboration.topology import build_fabric, launch
 from aequa_lightning.collaboration.watchdog import watching_itself
 from aequa_lightning.collaboration.whereabouts import forget_places
-from aequa_lightning.damage import reading
+from aequa_lightning.damage import read_json, reading
 from aequa_lightning.data import CollaborativeData
 from aequa_lightning.errors import InputError, RunInterrupted
 from aequa_lightning.files import refuse_links
@@ -367,8 +367,9 @@ class CollaborativeTrainer:
                 )
             check_parts(mechanism, self.plan, self.assessment)
             with reading(curve_file):
-                content = json.loads(curve_file.read_bytes())
+                content = read_json(curve_file)
                 paid_after, measured = content["round"], Measurement.of_allocation(content)
+            check_complete(state)
             check_state(model, datamodule.participants, state)
             check_paid(self.plan.run_dir, paid_after, state)
             if state["round"] < self.plan.max_rounds:

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from aequa_lightning.collaboration.engine import Collaboration
+from aequa_lightning.rewards.checkpoint import check_width
 from aequa_lightning.rewards.curve import fills_a_gap, offered_widths, refine
 from aequa_lightning.slimmable import Width
 
@@ -27,8 +28,16 @@ class Measurement:
 
     @classmethod
     def of_allocation(cls, content: Mapping[str, Any]) -> "Measurement":
-        """Return what ``allocation.json`` holds of it."""
+        """Return what ``allocation.json`` holds of it.
+
+        Raises:
+            KeyError: Something is missing; TypeError, ValueError or AttributeError: something is of another kind.
+        """
         accuracy, layers = content["accuracy_by_width"], content["layers"]
+        for key, value in accuracy.items():
+            check_width(float(key), layers.get(key))
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+                raise TypeError(f"the accuracy of width {key} is {value!r:.40}")
         return cls({float(key): value for key, value in accuracy.items()}, {float(key): layers[key] for key in layers})
 
     def width(self, number: float) -> Width:

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from aequa_lightning.archive import load_archive
 from aequa_lightning.errors import InputError
 from aequa_lightning.files import sha256, write_atomically
 
+NAME = re.compile(r"round-[0-9]{4,18}\.ckpt")
 FORMAT = 8
 
 
@@ -134,7 +136,8 @@ def _path(folder: Path, number: int) -> Path:
 
 
 def _rounds(folder: Path) -> list[Path]:
-    return sorted(folder.glob("round-*.ckpt"), key=_number)
+    """Return the checkpoints of rounds, the oldest first; copies under other names are left alone."""
+    return sorted(filter(lambda path: NAME.fullmatch(path.name), folder.glob("round-*.ckpt")), key=_number)
 
 
 def _remove(path: Path) -> None:

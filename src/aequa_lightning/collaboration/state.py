@@ -53,8 +53,21 @@ def restore(run: Collaboration, state: Mapping[str, Any]) -> None:
     """Let a run go on where :func:`state_of` was taken.
 
     Raises:
-        InputError: It is the state of a run with another seed, scheduler, server optimizer or kind of payment.
+        InputError: It is the state of a run with another seed, scheduler, server optimizer or kind of payment, or its
+            tensors do not fit the run.
     """
+    try:
+        _restore(run, state)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"ckpt_path does not fit the run ({type(error).__name__}: {str(error).splitlines()[0][:200]}); use the "
+            "run's own config.yaml, or an older checkpoint."
+        ) from error
+
+
+def _restore(run: Collaboration, state: Mapping[str, Any]) -> None:
     _check_same(run, state)
     run.classifier.load_state_dict(state["state_dict"], strict=False)
     run.local.load_buffers(state["buffers"])

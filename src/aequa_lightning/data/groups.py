@@ -1,6 +1,8 @@
 """Partitions that are not drawn: the data set's own groups, and a file that says who holds what."""
 
 import csv
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -80,6 +82,12 @@ class FromFile(Partition):
     @override
     def assign(self, samples: Samples, participants: int, seed: int, *, min_samples: int) -> list[IntArray]:
         holders = read_assignment(self.path, participants)
+        unknown = [row for row in holders if not 0 <= row < samples.size]
+        if unknown:
+            raise InputError(
+                f"partition.path {self.path} names sample {unknown[0]}, but the training part has samples 0 to "
+                f"{samples.size - 1} ({len(unknown)} rows are of no sample); remove them"
+            )
         unnamed = [row for row in samples.rows.tolist() if row not in holders]
         if unnamed:
             raise InputError(
@@ -88,6 +96,15 @@ class FromFile(Partition):
             )
         held = np.array([holders[row] for row in samples.rows.tolist()])
         return [np.flatnonzero(held == number) for number in range(participants)]
+
+
+@contextmanager
+def _reading(path: str) -> Iterator[None]:
+    """Turn what a file that is no CSV raises into an `InputError`."""
+    try:
+        yield
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"partition.path {path} cannot be read as CSV ({error}); write it in UTF-8") from error
 
 
 def read_assignment(path: str, participants: int) -> dict[int, int]:
@@ -104,7 +121,7 @@ def read_assignment(path: str, participants: int) -> dict[int, int]:
         InputError: When a row is malformed, names a participant that does not exist, or repeats a sample.
     """
     holders: dict[int, int] = {}
-    with user_path(path, "partition.path").open(newline="", encoding="utf-8") as file:
+    with user_path(path, "partition.path").open(newline="", encoding="utf-8-sig") as file, _reading(path):
         rows = csv.reader(file)
         header = next(rows, [])
         if header != ["index", "participant"]:

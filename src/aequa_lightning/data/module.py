@@ -166,6 +166,7 @@ class CollaborativeData(LightningDataModule):
             min_samples=self.min_samples,
             rows=left,
             groups=None if train.groups is None else train.groups[left],
+            size=len(labels),
         )
         if train.inputs.dtype != torch.int64 and self.mean is None:
             self.mean, self.std = channel_statistics(train.inputs[rows])

@@ -1,5 +1,9 @@
 """The user's own arrays in one ``.npz`` file."""
 
+import lzma
+import math
+import os
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -19,6 +23,12 @@ KEYS = ("x_train", "y_train", "x_test", "y_test")
 LAYOUT = (
     "expected are x_train and x_test, images (samples, height, width[, 1, 3 or 4 channels]) as uint8 or floats, or"
     " vectors (samples, features), and y_train and y_test, classes 0, 1, ... (samples,); write them with numpy.savez"
+)
+
+# What zipfile and numpy raise of files that are damaged, encrypted, packed in odd ways, too large or of other making.
+DAMAGE = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, OSError, EOFError),
+    *(ValueError, TypeError, KeyError, RuntimeError, SyntaxError, MemoryError, OverflowError),
 )
 
 Header = tuple[tuple[int, ...], np.dtype[Any]]
@@ -93,8 +103,22 @@ def read_headers(path: str) -> dict[str, Header]:
                 version = np.lib.format.read_magic(file)
                 read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
                 shape, _, dtype = read(file)
+                if not dtype.hasobject:  # told apart by its type later
+                    _check_size(name, math.prod(shape) * dtype.itemsize, archive.getinfo(name).file_size - file.tell())
             headers[name.removesuffix(".npy")] = (shape, dtype)
     return headers
+
+
+def _check_size(name: str, told: int, held: int) -> None:
+    """Prove, before memory is asked for, that an array is as large as its header says and fits into this machine.
+
+    Raises:
+        ValueError: It is not, or does not.
+    """
+    if told != held:
+        raise ValueError(f"{name} holds {held} bytes, its header says {told}")
+    if hasattr(os, "sysconf") and told > os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"):
+        raise ValueError(f"{name} has {told / 2**30:.0f} GiB, more than this machine's memory")
 
 
 @contextmanager
@@ -104,8 +128,9 @@ def _reading(path: str) -> Iterator[None]:
         raise InputError(f"data.path {path} is no file; {LAYOUT}")
     try:
         yield
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError) as error:
-        raise InputError(f"data.path {path} cannot be read ({error}); {LAYOUT}") from error
+    except DAMAGE as error:
+        first = next(iter(str(error).splitlines()), type(error).__name__)
+        raise InputError(f"data.path {path} cannot be read ({first:.200}); {LAYOUT}") from error
 
 
 def _sample_shape(path: str, headers: dict[str, Header]) -> tuple[int, ...]:

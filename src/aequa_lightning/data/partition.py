@@ -21,11 +21,13 @@ class Samples:
         labels: Class of each sample, shape (samples,).
         rows: Position of each sample in the data set's training part, shape (samples,).
         groups: The data set's own grouping, such as the writer of a character, shape (samples,); None without one.
+        size: Number of samples in the data set's training part.
     """
 
     labels: IntArray
     rows: IntArray
     groups: IntArray | None
+    size: int
 
 
 class Partition(ABC):
@@ -46,6 +48,7 @@ class Partition(ABC):
         min_samples: int = 1,
         rows: IntArray | None = None,
         groups: IntArray | None = None,
+        size: int | None = None,
     ) -> list[IntArray]:
         """Divide samples among participants, and refuse a division that leaves somebody too little.
 
@@ -56,6 +59,7 @@ class Partition(ABC):
             min_samples: The fewest samples a participant may hold.
             rows: Position of each sample in the data set's training part; by default 0, 1, 2, ...
             groups: The data set's own grouping of the samples, for partitions that follow it.
+            size: Number of samples in the data set's training part; by default those that are divided.
 
         Returns:
             One sorted index array per participant.
@@ -71,7 +75,8 @@ class Partition(ABC):
             raise InputError(
                 f"data.participants is {participants}, but there are {len(labels)} samples to divide; use fewer"
             )
-        samples = Samples(labels, np.arange(len(labels)) if rows is None else rows, groups)
+        size = len(labels) if size is None else size
+        samples = Samples(labels, np.arange(len(labels)) if rows is None else rows, groups, size)
         parts = self.assign(samples, participants, seed, min_samples=min_samples)
         sizes = [len(part) for part in parts]
         poorest = int(np.argmin(sizes))

@@ -1,13 +1,13 @@
 """Reading a run folder: the plain files of `fit` become dataclasses. No torch."""
 
 import csv
-import json
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from aequa_lightning.damage import reading
+from aequa_lightning.damage import read_json, reading
 from aequa_lightning.errors import InputError
 from aequa_lightning.events import BEGINNINGS, Event, latest_rounds, read_events
 from aequa_lightning.report.run import Allocation, Front, Participant, Round, Run, first_known
@@ -39,7 +39,8 @@ def read_run(folder: Path) -> Run:
     with reading(folder / "rewards" / "manifest.json"):
         run = _with_rewards(run, folder / "rewards" / "manifest.json")
     config = folder / "config.yaml"
-    return replace(run, config=config.read_text(encoding="utf-8")) if config.is_file() else run
+    with reading(config):
+        return replace(run, config=config.read_text(encoding="utf-8")) if config.is_file() else run
 
 
 def _latest_run(events: list[Event], record: Path) -> list[Event]:
@@ -61,9 +62,9 @@ def _from_events(folder: Path, events: list[Event]) -> Run:
             name=name,
             samples=samples,
             class_counts=tuple(held),
-            standalone=alone.get(name, {}).get("validation_accuracy"),
-            standalone_test=alone.get(name, {}).get("test_accuracy"),
-            standalone_seconds=alone.get(name, {}).get("seconds", 0.0),
+            standalone=_known(alone.get(name, {}).get("validation_accuracy")),
+            standalone_test=_known(alone.get(name, {}).get("test_accuracy")),
+            standalone_seconds=_number(alone.get(name, {}).get("seconds", 0.0)),
         )
         for number, (name, samples, held) in enumerate(zip(data["participants"], data["samples"], counts, strict=True))
     )
@@ -83,25 +84,25 @@ def _from_events(folder: Path, events: list[Event]) -> Run:
 def _round(event: Mapping[str, Any]) -> Round:
     return Round(
         number=event["round"],
-        seconds=event["seconds"],
-        seconds_by_phase=event.get("seconds_by_phase", {}),
+        seconds=_number(event["seconds"]),
+        seconds_by_phase={str(k): _number(v) for k, v in event.get("seconds_by_phase", {}).items()},
         accuracy_by_width=_by_width(event.get("validation_accuracy", {})),
-        bytes_sent=event.get("bytes_sent", 0),
+        bytes_sent=int(_number(event.get("bytes_sent", 0))),
         rejected=tuple(str(who) for who in event.get("rejected", ())),
-        epsilon=event.get("epsilon"),
+        epsilon=_known(event.get("epsilon")),
     )
 
 
 def _with_scores(run: Run, path: Path) -> Run:
     if not path.is_file():
         return run
-    with path.open(newline="", encoding="utf-8") as file:
+    with path.open(newline="", encoding="utf-8-sig") as file:
         rows = {row["participant"]: row for row in csv.DictReader(file)}
     ordered = [rows[p.name] for p in run.participants]
     others = {"participant", "samples", "gates"}
     # Where nobody trained alone, that column is empty.
     columns = [column for column, value in ordered[0].items() if column not in others and value != ""]
-    scores = {c.removesuffix("_accuracy"): tuple(float(row[c]) for row in ordered) for c in columns}
+    scores = {c.removesuffix("_accuracy"): tuple(_number(row[c]) for row in ordered) for c in columns}
     caught = {name: row["gates"] for name, row in rows.items() if row.get("gates")}
     return replace(run, scores=scores, gates=caught if "gates" in ordered[0] else None)
 
@@ -109,20 +110,20 @@ def _with_scores(run: Run, path: Path) -> Run:
 def _with_allocation(run: Run, path: Path) -> Run:
     if not path.is_file():
         return run
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = read_json(path)
     paid = {entry["name"]: entry for entry in content["participants"]}
     allocation = Allocation(
         objective=content["objective"],
-        slope=float(content["slope"]),
-        widths=tuple(content["widths"]),
+        slope=_number(content["slope"]),
+        widths=tuple(map(_number, content["widths"])),
         accuracy_by_width=_by_width(content["accuracy_by_width"]),
         by_layer=frozenset(map(float, content.get("layers", ()))),
         inversions=tuple(content.get("inversions", ())),
-        mcg=content["mcg"],
-        cgs=content["cgs"],
-        minimum_gain=content["minimum_gain"],
-        pearson=content["pearson"],
-        pearson_test=content.get("pearson_test"),
+        mcg=_known(content["mcg"]),
+        cgs=_known(content["cgs"]),
+        minimum_gain=_known(content["minimum_gain"]),
+        pearson=_known(content["pearson"]),
+        pearson_test=_known(content.get("pearson_test")),
         certificate=content.get("certificate") or {},
         uncertainty=content.get("uncertainty"),
         unpaid=tuple(content.get("unpaid", ())),
@@ -130,13 +131,13 @@ def _with_allocation(run: Run, path: Path) -> Run:
     people = tuple(
         replace(
             p,
-            contribution=paid[p.name]["contribution"],
-            width=paid[p.name]["width"],
+            contribution=_number(paid[p.name]["contribution"]),
+            width=_number(paid[p.name]["width"]),
             by_layer="layers" in paid[p.name],
-            received=paid[p.name]["accuracy"],
-            gain=paid[p.name]["gain"],
-            standalone_test=first_known(paid[p.name].get("standalone_test"), p.standalone_test),
-            received_test=paid[p.name].get("test_accuracy"),
+            received=_number(paid[p.name]["accuracy"]),
+            gain=_known(paid[p.name]["gain"]),
+            standalone_test=first_known(_known(paid[p.name].get("standalone_test")), p.standalone_test),
+            received_test=_known(paid[p.name].get("test_accuracy")),
         )
         for p in run.participants
     )
@@ -146,21 +147,23 @@ def _with_allocation(run: Run, path: Path) -> Run:
 def _with_front(run: Run, path: Path) -> Run:
     if not path.is_file():
         return run
-    content = json.loads(path.read_text(encoding="utf-8"))
-    pairs = sorted((entry["mcg"], entry["cgs"]) for entry in content["front"])
-    return replace(run, front=Front(tuple(pairs), (content["chosen"]["mcg"], content["chosen"]["cgs"])))
+    content = read_json(path)
+    pairs = sorted((_number(entry["mcg"]), _number(entry["cgs"])) for entry in content["front"])
+    return replace(
+        run, front=Front(tuple(pairs), (_number(content["chosen"]["mcg"]), _number(content["chosen"]["cgs"])))
+    )
 
 
 def _with_rewards(run: Run, path: Path) -> Run:
     if not path.is_file():
         # A cell of a sweep has no such folder any more.
         return replace(run, half_paid=path.parent.is_dir())
-    files = {reward["participant"]: reward for reward in json.loads(path.read_text(encoding="utf-8"))["rewards"]}
+    files = {reward["participant"]: reward for reward in read_json(path)["rewards"]}
     people = tuple(
         replace(
             p,
-            received_test=first_known(p.received_test, files[p.name].get("test_accuracy")),
-            reward_bytes=files[p.name]["bytes"],
+            received_test=first_known(p.received_test, _known(files[p.name].get("test_accuracy"))),
+            reward_bytes=int(_number(files[p.name]["bytes"])),
         )
         if p.name in files
         else p
@@ -170,4 +173,22 @@ def _with_rewards(run: Run, path: Path) -> Run:
 
 
 def _by_width(accuracies: Mapping[str, float]) -> dict[float, float]:
-    return dict(sorted((float(width), accuracy) for width, accuracy in accuracies.items()))
+    return dict(sorted((_number(width), _number(accuracy)) for width, accuracy in accuracies.items()))
+
+
+def _number(value: Any) -> float:
+    """Return a number, or the number that a text holds.
+
+    Raises:
+        TypeError: It is none; ValueError: it is not finite.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise TypeError(f"{value!r:.40} is no number")
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{value!r:.40} is not finite")
+    return number
+
+
+def _known(value: Any) -> float | None:
+    return None if value is None else _number(value)

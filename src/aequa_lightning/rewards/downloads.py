@@ -1,5 +1,6 @@
 """Files of what participants received in the rounds, and proof that each holds exactly its width."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +67,11 @@ def digests(run_dir: Path, *, rounds: int) -> dict[str, str]:
         rounds: Later ones are left out: they belong to a course that was left by going on from an earlier checkpoint.
     """
     folder = run_dir / FOLDER
-    paths = [path for path in sorted(folder.glob("round-*/*.safetensors")) if int(path.parent.name[6:]) <= rounds]
+    paths = [
+        path
+        for path in sorted(folder.glob("round-*/*.safetensors"))
+        if re.fullmatch("round-[0-9]{4,18}", path.parent.name) and int(path.parent.name[6:]) <= rounds
+    ]
     return {path.relative_to(folder).as_posix(): sha256(path) for path in paths}
 
 
@@ -131,7 +136,7 @@ def compare_download(
     """
     try:
         held = load(content)
-    except SafetensorError as error:
+    except (SafetensorError, ValueError, TypeError, KeyError, RuntimeError) as error:
         yield f"cannot be read ({error})"
         return
     # Names, shapes and values, written again, are the whole file: there is no room for anything else.
