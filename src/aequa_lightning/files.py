@@ -65,7 +65,16 @@ def remove_left_overs(folder: Path) -> None:
 
 
 # Folders that a run fills; others, such as a logger's, are not its own.
-OWN_FOLDERS = ("checkpoints", "figures", "participants", "predictions", "processes", "rewards", "standalone")
+OWN_FOLDERS = (
+    "checkpoints",
+    "downloads",
+    "figures",
+    "participants",
+    "predictions",
+    "processes",
+    "rewards",
+    "standalone",
+)
 
 
 def refuse_links(folder: Path) -> None:

@@ -44,8 +44,7 @@ def holding(run_dir: Path) -> Iterator[None]:
     try:
         if file is not None and _lock(file, run_dir):
             for folder in (run_dir, *(run_dir / name for name in FOLDERS), *(run_dir / "downloads").glob("round-*")):
-                if not folder.is_symlink():
-                    remove_left_overs(folder)
+                remove_left_overs(folder)
         yield
     finally:
         if file is not None:
