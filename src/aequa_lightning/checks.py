@@ -146,7 +146,7 @@ def check_loggers(loggers: Sequence[Any]) -> None:
             continue
         import wandb  # an extra, which takes a second
 
-        if not wandb.api.api_key:
+        if not wandb.login(prompt=False, verify=False):
             raise InputError(
                 "trainer.logger=WandbLogger needs a login: run `wandb login`, set WANDB_API_KEY, or log with "
                 "WANDB_MODE=offline."
