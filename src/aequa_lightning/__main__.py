@@ -15,6 +15,8 @@ from aequa_lightning.files import is_full_disk
 
 # What the system says of files that are not the user's to write or read.
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+# Verbs that a stop signal ends with status 75, for they go on when they are called again.
+STOPPED = ("fit", "sweep")
 # Seconds in which the first process ends and its end reaches the others; torch takes one to leave.
 PATIENCE = 4.0
 
@@ -46,7 +48,7 @@ def main(args: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        args: Words after ``aequa``; None: those of the process.
+        args: Words after ``aequa``; None: those of the process, which is to end then.
 
     Returns:
         The exit status: 0 done, 1 a run that failed, 2 bad input, 130 interrupted. A run that a signal stopped leaves
@@ -62,7 +64,7 @@ def main(args: Sequence[str] | None = None) -> int:
         print(f"aequa-lightning {__version__}")
         return 0
     # Signals are asked for by the scheduler of a job, and a job either trains or sweeps.
-    with printing_anything(), ending_at_once() if words[0] in ("fit", "sweep") else nullcontext():
+    with printing_anything(), ending_at_once(to_the_end=args is None) if words[0] in STOPPED else nullcontext():
         return _run(words)
 
 

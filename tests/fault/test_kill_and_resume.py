@@ -1,8 +1,6 @@
 """The command itself, killed and told to stop, goes on to the very result of one that was left alone."""
 
 import functools
-import os
-import pkgutil
 import signal
 import sys
 import time
@@ -56,33 +54,6 @@ def test_a_run_goes_on_from_any_of_its_checkpoints_and_can_be_prolonged(tmp_path
     fit(run_dir, *TOGETHER, f"--ckpt_path={first}", rounds=4)
     assert [event["round"] for event in events(run_dir, "round")] == [1, 2, 3, 3, 4]
     assert largest_difference(run_dir, whole) == 0
-
-
-@pytest.mark.parametrize(
-    ("place", "rank"),
-    [
-        ("aequa_lightning.data.DigitsData.setup", None),  # before processes are started
-        ("aequa_lightning.trainer.Collaboration", 1),
-        ("aequa_lightning.trainer.CollaborativeTrainer._report", None),
-    ],
-)
-def test_a_signal_while_nothing_has_to_be_saved_is_a_stop_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, rank: int | None
-) -> None:
-    original = pkgutil.resolve_name(place)
-
-    def interrupted(*arguments: object, **options: object) -> object:
-        if rank is None or os.environ.get("LOCAL_RANK") == str(rank):
-            os.kill(os.getpid(), signal.SIGUSR1)
-        return original(*arguments, **options)
-
-    words = [*small(tmp_path / "run", devices=2, rounds=1), *TOGETHER]
-    with monkeypatch.context() as patch:
-        patch.setattr(place, interrupted)
-        status, errors = run_command(None, functools.partial(aequa, *words))
-    assert status == 75, errors
-    assert "error" not in errors
-    assert aequa(*words, "--ckpt_path=last") == 0
 
 
 @pytest.mark.parametrize("devices", [1, 2])

@@ -14,6 +14,7 @@ from aequa_lightning.collaboration.alone import train_alone
 from aequa_lightning.collaboration.cheating import Cheating, cheated_data
 from aequa_lightning.collaboration.checkpoint import go_on_from, oldest_round, save_checkpoint
 from aequa_lightning.collaboration.evaluation import Evaluator
+from aequa_lightning.collaboration.failure import is_lost_contact
 from aequa_lightning.collaboration.holdings import Holdings
 from aequa_lightning.collaboration.hooks import CollaborationCallback, RoundResult
 from aequa_lightning.collaboration.hosting import Hosting
@@ -38,7 +39,7 @@ from aequa_lightning.collaboration.topology import Topology
 from aequa_lightning.collaboration.training_key import training_key
 from aequa_lightning.collaboration.whereabouts import Whereabouts
 from aequa_lightning.data import CollaborativeData
-from aequa_lightning.errors import InputError
+from aequa_lightning.errors import InputError, RunInterrupted
 from aequa_lightning.events import EventLog, latest_rounds, read_events, write_metrics
 from aequa_lightning.files import write_atomically
 from aequa_lightning.slimmable import Distillation
@@ -177,19 +178,29 @@ class Collaboration:
                     # What an interrupted session did after its last checkpoint will be done, and written, again.
                     kept = [event for event in latest_rounds(events) if event["round"] <= self.round]
                     write_metrics(self.plan.run_dir / "metrics.csv", kept)
-                finished = train_alone(self, self._initial) and self._train_rounds()
+                finished = train_alone(self, self._initial) and self._train_rounds() and self._pay()
                 if finished:
-                    with self.whereabouts.at("payout"):
-                        self.begin_payout()
-                        self.call("on_fit_end")
                     self.record("finish", rounds=self.round, seconds=self.seconds)
                 else:
-                    name = self.stop.received.name if self.stop.received else "on another process"
-                    self.record("stop", round=self.round, signal=name)
+                    self._record_stop()
+            except RunInterrupted:
+                self._record_stop()
+                raise
+            except Exception as error:
+                if self.stop.received is not None and is_lost_contact(error):
+                    # The other one has received the signal, too, and had nothing to save.
+                    raise RunInterrupted from error
+                raise
             finally:
                 self.call("on_fit_exit")
-        self.whereabouts.note(phase="waiting for the end")
+            # Here, where a signal is only remembered: the others may still be writing.
+            with self.whereabouts.at("waiting for the end"):
+                self.fabric.barrier()
         return finished
+
+    def _record_stop(self) -> None:
+        name = self.stop.received.name if self.stop.received else "on another process"
+        self.record("stop", round=self.round, signal=name)
 
     def record(self, event: str, **fields: Any) -> None:
         """Append an event to the run's record."""
@@ -199,6 +210,20 @@ class Collaboration:
     def load_server_parameters(self) -> None:
         """Put the server's parameters into the model."""
         self.local.parameters.copy_(self.parameters)
+
+    def _pay(self) -> bool:
+        """Measure, allocate and write the rewards; return False when asked to stop before.
+
+        Raises:
+            RunInterrupted: A signal came meanwhile. Nothing has to be saved: the payout begins again from the last
+                checkpoint.
+        """
+        with self.whereabouts.at("payout"), self.stop.leaving():
+            if self.is_stopping():
+                return False
+            self.begin_payout()
+            self.call("on_fit_end")
+        return True
 
     def begin_payout(self) -> None:
         """Hold what rewards are cut from, in the model too; no round may follow, for it would start from there."""
@@ -223,7 +248,7 @@ class Collaboration:
                     if self.is_global_zero:
                         save_checkpoint(self._checkpoints, state, keep=self.plan.keep_checkpoints)
                         self.hosting.prune(oldest_round(self._checkpoints))
-            if stopping and self.round < self.plan.max_rounds:
+            if stopping:
                 return False
         return True
 

@@ -134,7 +134,7 @@ def describe(error: BaseException, place: Place, how_to_go_on: str) -> Failure:
         kind, message = "input", str(error)
     elif isinstance(error, KeyboardInterrupt):
         kind, message = "interrupt", f"{where}: interrupted. {how_to_go_on}"
-    elif _is_lost_contact(error):
+    elif is_lost_contact(error):
         kind, message = "contact", _first_line(error)
     elif _is_out_of_memory(error):
         batch = "" if place.batch_size is None else f" with data.batch_size={place.batch_size}"
@@ -199,7 +199,8 @@ def _lost(failure: Failure, waiting: Place, others: list[Place]) -> str:
     return f"rank {waiting.rank} {what}{f' ({last})' if last else ''}"
 
 
-def _is_lost_contact(error: BaseException) -> bool:
+def is_lost_contact(error: BaseException) -> bool:
+    """Tell whether an error says that another process is gone or hangs."""
     # gloo raises plain RuntimeErrors that name its source file.
     return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo/transport" in str(error))
 

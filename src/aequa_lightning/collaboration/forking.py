@@ -109,6 +109,8 @@ class ForkLauncher(_Launcher):
             bind_to_cores(local_rank, self.strategy.num_processes, threads=torch.get_num_threads())
         try:
             result = function(*args, **kwargs)
+        except RunInterrupted:
+            raise
         except (Exception, KeyboardInterrupt, SystemExit) as error:
             # The parent speaks for all of them. It takes status 0 for work that is done, so `sys.exit(0)` must not end
             # a process with it.

@@ -6,8 +6,9 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import Any
 
-from aequa_lightning.errors import INTERRUPTED
+from aequa_lightning.errors import INTERRUPTED, RunInterrupted
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
@@ -17,6 +18,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
+        self._leaves = False
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -25,6 +27,8 @@ class StopRequest:
         def remember(number: int, frame: FrameType | None) -> None:
             if self.received is None:
                 self.received = signal.Signals(number)
+                if self._leaves:
+                    raise RunInterrupted
             elif number == signal.SIGINT:
                 # A second Ctrl-C means it: do not wait for the safe point.
                 raise KeyboardInterrupt
@@ -32,20 +36,72 @@ class StopRequest:
         with _handled_by(remember):
             yield
 
+    @contextmanager
+    def leaving(self) -> Iterator[None]:
+        """Let the next signal raise within the block: what is done there is done again when the run goes on.
+
+        Raises:
+            RunInterrupted: The first signal has come.
+        """
+        self._leaves = True
+        try:
+            yield
+        finally:
+            self._leaves = False
+
 
 @contextmanager
-def ending_at_once() -> Iterator[None]:
-    """Let a scheduler's signal end this process with the status of an interrupted run, where nothing has to be saved.
+def ending_at_once(*, to_the_end: bool = False) -> Iterator[None]:
+    """Let a stop signal end this process with the status of an interrupted run, where nothing has to be saved.
 
-    So it is before a run listens, in forked processes too, and after its last checkpoint. Ctrl-C stays what it is.
+    So it is before a run listens, in forked processes too, and after its last checkpoint.
+
+    Args:
+        to_the_end: Whether the process ends with the block. Then signals are ignored after it: the exit status is
+            settled, and the interpreter, which takes a moment to leave, would die of them.
     """
-    with _handled_by(lambda *_: os._exit(INTERRUPTED), of_schedulers()):
+    with _handled_by(_end) as former:
+        try:
+            yield
+        finally:
+            if to_the_end:
+                former.update(dict.fromkeys(former, signal.SIG_IGN))
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    os._exit(INTERRUPTED)
+
+
+@contextmanager
+def ending_while_blocked() -> Iterator[None]:
+    """Let :func:`ending_at_once` end this process also while it waits for other processes.
+
+    Python calls a handler in the main thread once that has come back from what it waits for. Processes that have been
+    told to stop never come, so another thread looks at the signals here.
+    """
+    if threading.current_thread() is not threading.main_thread():
         yield
+        return
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
 
+    def watch() -> None:
+        # Python writes the number of each signal that has a handler; the end of the block, zero.
+        while number := os.read(reading, 1)[0]:
+            if signal.getsignal(number) is _end:
+                os._exit(INTERRUPTED)
 
-def of_schedulers() -> list[signal.Signals]:
-    """Return the stop signals that schedulers send."""
-    return [number for number in STOP_SIGNALS if number != signal.SIGINT]
+    watcher = threading.Thread(target=watch, name="signals", daemon=True)
+    former = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    watcher.start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(former)
+        os.write(writing, bytes(1))
+        watcher.join()
+        os.close(reading)
+        os.close(writing)
 
 
 @contextmanager
@@ -66,8 +122,9 @@ def let_in_signals() -> None:
 def ignore_stop_signals() -> None:
     """Let no scheduler end this process before it has said its last word; Ctrl-C still does."""
     if threading.current_thread() is threading.main_thread():
-        for number in of_schedulers():
-            signal.signal(number, signal.SIG_IGN)
+        for number in STOP_SIGNALS:
+            if number != signal.SIGINT:
+                signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager
@@ -97,19 +154,22 @@ def passing_on_signals(children: Sequence[int]) -> Iterator[StopRequest]:
 
 @contextmanager
 def _handled_by(
-    handler: Callable[[int, FrameType | None], None], numbers: Sequence[signal.Signals] = STOP_SIGNALS
-) -> Iterator[None]:
-    """Let signals call the handler within the block, and restore the former handlers after it.
+    handler: Callable[[int, FrameType | None], None],
+) -> Iterator[dict[signal.Signals, Any]]:
+    """Let stop signals call the handler within the block, and restore the former handlers after it.
+
+    Yields:
+        The former handlers; what is put in their places is set after the block instead.
 
     Python takes handlers from the main thread alone. In another one the block runs without: signals are then the
     business of whoever has started the thread.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield {}
         return
-    former = {number: signal.signal(number, handler) for number in numbers}
+    former: dict[signal.Signals, Any] = {number: signal.signal(number, handler) for number in STOP_SIGNALS}
     try:
-        yield
+        yield former
     finally:
         for number, before in former.items():
             # None: a handler that was not set from Python, and cannot be set again from there.

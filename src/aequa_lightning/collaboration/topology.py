@@ -22,6 +22,7 @@ from typing_extensions import override
 from aequa_lightning.collaboration.failure import speaking_for_all
 from aequa_lightning.collaboration.forking import ForkLauncher
 from aequa_lightning.collaboration.machine import keep_freed_memory
+from aequa_lightning.collaboration.signals import ending_while_blocked
 from aequa_lightning.collaboration.watchdog import watching_itself
 from aequa_lightning.collaboration.whereabouts import forget_places
 from aequa_lightning.errors import InputError
@@ -53,7 +54,8 @@ class ReplicaStrategy(DDPStrategy):
 
     @override
     def setup_environment(self) -> None:
-        super().setup_environment()
+        with ending_while_blocked():
+            super().setup_environment()
         ranks = torch.arange(self.world_size).view(-1, self.replicas)
         # (A DeviceMesh would make the same groups, but tell them nothing of the timeout.)
         own = [dist.new_subgroups_by_enumeration(table.tolist(), self._timeout)[0] for table in (ranks, ranks.T)]

@@ -3,13 +3,22 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import timedelta
 from multiprocessing.context import ForkProcess
 from multiprocessing.synchronize import Event
 
 import pytest
+import torch.distributed as dist
 
-from aequa_lightning.collaboration.signals import STOP_SIGNALS, StopRequest, ending_at_once, passing_on_signals
+from aequa_lightning.collaboration.signals import (
+    STOP_SIGNALS,
+    StopRequest,
+    ending_at_once,
+    ending_while_blocked,
+    passing_on_signals,
+)
+from aequa_lightning.errors import RunInterrupted
 
 
 @pytest.mark.parametrize("number", STOP_SIGNALS)
@@ -75,7 +84,7 @@ def test_an_interrupt_is_left_to_the_terminal_which_sends_it_to_all() -> None:
     assert child.exitcode == signal.SIGTERM
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("number", STOP_SIGNALS)
 def test_where_nothing_has_to_be_saved_a_signal_ends_a_process_as_interrupted(number: signal.Signals) -> None:
     def work() -> None:
         with ending_at_once():
@@ -88,5 +97,61 @@ def test_where_nothing_has_to_be_saved_a_signal_ends_a_process_as_interrupted(nu
     child.join()
     assert child.exitcode == 75
     with ending_at_once():
-        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        pass
     assert signal.getsignal(number) == before
+
+
+def test_at_the_end_of_a_process_signals_change_its_status_no_more() -> None:
+    def work() -> None:
+        with ending_at_once(to_the_end=True):
+            pass
+        for number in STOP_SIGNALS:
+            os.kill(os.getpid(), number)
+        os._exit(3)
+
+    child = multiprocessing.get_context("fork").Process(target=work)
+    child.start()
+    child.join()
+    assert child.exitcode == 3
+
+
+def test_what_is_done_again_is_left_at_the_first_signal() -> None:
+    stop = StopRequest()
+    with stop.listening():
+        with pytest.raises(RunInterrupted), stop.leaving():
+            os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)  # outside a signal is only remembered
+    assert stop.received == signal.SIGTERM
+
+
+def _wait_for_a_process_that_never_comes(waiting: Event) -> None:
+    with ending_at_once(), ending_while_blocked():
+        waiting.set()
+        with suppress(dist.DistError):
+            dist.TCPStore("127.0.0.1", 1, is_master=False, timeout=timedelta(seconds=60))
+
+
+def test_a_signal_ends_a_process_that_waits_for_another_one() -> None:
+    context = multiprocessing.get_context("fork")
+    waiting = context.Event()
+    child = context.Process(target=_wait_for_a_process_that_never_comes, args=(waiting,))
+    child.start()
+    assert waiting.wait(60)
+    time.sleep(0.3)
+    assert child.pid is not None
+    os.kill(child.pid, signal.SIGUSR1)
+    child.join(20)
+    assert child.exitcode == 75
+
+
+def test_a_callers_handlers_are_left_alone_while_processes_wait_for_each_other() -> None:
+    former, came = signal.getsignal(signal.SIGUSR1), []
+    signal.signal(signal.SIGUSR1, lambda *_: came.append(True))
+    try:
+        with ending_while_blocked():
+            os.kill(os.getpid(), signal.SIGUSR1)
+            time.sleep(0.1)
+    finally:
+        signal.signal(signal.SIGUSR1, former)
+    assert came == [True]
+    assert signal.set_wakeup_fd(-1) == -1
