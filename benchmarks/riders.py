@@ -1,18 +1,18 @@
-"""Whether cheating pays: rank and pay of participants that cheat in one of 15 ways, by every measure, behind the gates.
+"""Whether cheating pays: rank and pay of participants that cheat in one of 14 ways, by every measure, behind the gates.
 
 Usage: python -m benchmarks.riders [SEEDS [FILE]]
 
 Ten participants share the embedded digits by each of three partitions; participant 4 cheats, in one case 3, 4 and 5.
 All measures are taken in the same run. Three questions:
 
-1. Does any rider rank above the median of the honest?
-2. Does the honest participants' order stay? It is compared with that of a run whose riders are not there: all their
-   updates are refused, so that the others train and are valued without them.
+1. Does any rider rank above the median of the honest? (``above``: share of the cells in which it does.)
+2. Does the honest participants' order stay? (``order``: Spearman coefficient with a run whose rider is not there: all
+   its updates are refused, so that the others train and are valued without it.)
 3. How often do the gates catch honest participants, by the nine partitions of the paper, and what do they cost in
    correlation with the accuracy alone where nobody cheats?
 
 The first seed is done without gates, too. Each run is a row a measure of a CSV file (by default
-``docs/results/riders.csv``) as soon as it is done; begun again, the benchmark goes on where it stood.
+``benchmarks/results/riders.csv``) as soon as it is done; begun again, the benchmark goes on where it stood.
 """
 
 import csv
@@ -67,12 +67,11 @@ PARTITIONS: dict[str, Partition] = {
 }
 WITH_RIDERS = tuple(PARTITIONS)[:3]
 RIDER, ORIGINAL = 4, 2
-# NotFinite is also the run without the riders: every update of theirs is refused.
-ABSENT, THREE_ABSENT, HONEST = "not finite", "three not finite", "nobody"
+# NotFinite is also the run without the rider: every update of it is refused.
+ABSENT, HONEST = "not finite", "nobody"
 KINDS: dict[str, Sequence[Adversary]] = {
     HONEST: (),
     ABSENT: (NotFinite([RIDER]),),
-    THREE_ABSENT: (NotFinite([3, 4, 5]),),
     "nothing": (Nothing([RIDER]),),
     "noise": (Noise([RIDER]),),
     "replay of the last": (Replay([RIDER]),),
@@ -92,7 +91,7 @@ MEASURES = (
     *("loo", "fedsv", "banzhaf", "beta_shapley", "gtg_shapley"),
 )
 ROUNDS, LOCAL_EPOCHS, HIDDEN, RATE, PARTICIPANTS = 12, 3, 32, 5e-3, 10
-RESULTS = Path(__file__).parents[1] / "docs" / "results" / "riders.csv"
+RESULTS = Path(__file__).parent / "results" / "riders.csv"
 Cell = tuple[str, str, str, int]
 
 
@@ -282,7 +281,8 @@ def orders(found: dict[Any, dict[str, Any]], kind: str, name: str) -> list[float
     """Return how well the order of the honest agrees with that without the rider."""
     figures = []
     for row in selected(found, kind, "on", name):
-        reference = THREE_ABSENT if len(riders(kind)) > 1 else ABSENT
+        # Whoever is cloned or joins others is compared with the run in which all are there.
+        reference = HONEST if len(riders(kind)) > 1 else ABSENT
         other = found.get((row["partition"], reference, "on", int(row["seed"]), name))
         if other is not None:
             pair = row["values"][honest(kind)], other["values"][honest(kind)]

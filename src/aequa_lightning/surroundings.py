@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
+from torch import nn
 
 from aequa_lightning.environment import printing_anything
 
@@ -132,6 +133,25 @@ def own_generators(seed: int) -> Iterator[None]:
         elif torch.cuda.is_initialized():
             # What torch would have done when the caller had used a GPU first.
             torch.cuda.manual_seed_all(first)
+
+
+@contextmanager
+def keeping_modes(module: nn.Module) -> Iterator[None]:
+    """Leave each part of a module in training or evaluation mode as it was, whatever the block does.
+
+    Example:
+        >>> layers = nn.Sequential(nn.Dropout(), nn.Dropout().eval())
+        >>> with keeping_modes(layers):
+        ...     _ = layers.eval()
+        >>> layers.training, layers[0].training, layers[1].training
+        (True, True, False)
+    """
+    before = [(part, part.training) for part in module.modules()]
+    try:
+        yield
+    finally:
+        for part, mode in before:
+            part.training = mode
 
 
 def _first_seed() -> int:

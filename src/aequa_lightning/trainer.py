@@ -57,7 +57,7 @@ from aequa_lightning.paths import user_path
 from aequa_lightning.report import build_report, front_table, read_run, summary_table, write_front_picture
 from aequa_lightning.rewards.checkpoint import export_program
 from aequa_lightning.rewards.signing import load_private_key
-from aequa_lightning.surroundings import own_settings
+from aequa_lightning.surroundings import keeping_modes, own_settings
 from aequa_lightning.training import SlimmableClassifier
 
 # Minutes of a month: whoever waits longer has been forgotten.
@@ -263,7 +263,7 @@ class CollaborativeTrainer:
         check_writable(self.plan.run_dir)
         if self.plan.standalone_dir is not None:
             check_writable(self.plan.standalone_dir, "trainer.standalone_dir")
-        with self._holding():
+        with self._holding(), keeping_modes(model):
             state = state_to_resume(self.plan.run_dir, ckpt_path)
             self.plan.participation.check(datamodule.participants, self.plan.participants_per_round)
             check_adversaries(self.plan.adversaries, datamodule.participants)
@@ -337,10 +337,11 @@ class CollaborativeTrainer:
             public_key: PEM file of the Ed25519 key that must have signed the manifest of a reward; null: any may have.
         """
         datamodule.prepare_data()
-        network = load_network(ckpt_path, model, datamodule, run_dir=self.plan.run_dir, public_key=public_key)
-        refuse_links(self.plan.run_dir)
-        path = self.plan.run_dir / "predictions" / f"{Path(str(ckpt_path)).stem}.csv"
-        count = write_predictions(path, network, datamodule)
+        with keeping_modes(model):
+            network = load_network(ckpt_path, model, datamodule, run_dir=self.plan.run_dir, public_key=public_key)
+            refuse_links(self.plan.run_dir)
+            path = self.plan.run_dir / "predictions" / f"{Path(str(ckpt_path)).stem}.csv"
+            count = write_predictions(path, network, datamodule)
         Console().print(f"{count} predictions  {path}", highlight=False, soft_wrap=True)
         return path
 
@@ -358,7 +359,7 @@ class CollaborativeTrainer:
         Raises:
             InputError: The run folder holds no finished run, its curve is damaged, or another command holds the folder.
         """
-        with self._holding():
+        with self._holding(), keeping_modes(model):
             curve_file = self.plan.run_dir / "allocation.json"
             state = load_last(self.plan.run_dir / "checkpoints")
             if state is None or not curve_file.is_file():
@@ -460,8 +461,9 @@ class CollaborativeTrainer:
         public_key: str | None,
     ) -> list[dict[str, float]]:
         data.prepare_data()
-        network = load_network(ckpt_path, model, data, run_dir=self.plan.run_dir, public_key=public_key)
-        results = measure(network, stage, data)
+        with keeping_modes(model):
+            network = load_network(ckpt_path, model, data, run_dir=self.plan.run_dir, public_key=public_key)
+            results = measure(network, stage, data)
         table = Table("metric", Path(str(ckpt_path)).stem)
         for metric, value in results.items():
             table.add_row(metric, repr(value))

@@ -125,7 +125,7 @@ def test_a_run_in_a_callers_settings_is_the_plain_one(devices: int) -> None:
     assert in_a_loop(lambda: fit("loop", devices=devices)) == plain
 
 
-def test_verbs_leave_threads_and_generators_as_they_were() -> None:
+def test_verbs_leave_threads_generators_and_modes_as_they_were() -> None:
     data = DigitsData(participants=3, train_samples=200, batch_size=32)
 
     def built() -> SlimmableClassifier:
@@ -158,6 +158,7 @@ def test_verbs_leave_threads_and_generators_as_they_were() -> None:
             drawn = random.random(), float(np.random.random()), float(torch.rand(1))
             assert drawn == pytest.approx((0.13436424, 0.41702200, 0.75763160), abs=1e-7)
             assert torch.get_num_threads() == 5
+            assert all(part.training for part in [*model.modules(), *again.modules()])
     finally:
         torch.set_num_threads(before)
 

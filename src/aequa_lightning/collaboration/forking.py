@@ -19,6 +19,7 @@ from lightning.fabric.strategies import DDPStrategy
 from lightning.fabric.strategies.launchers.launcher import _Launcher
 from typing_extensions import override
 
+from aequa_lightning.collaboration.environments import OwnProcesses
 from aequa_lightning.collaboration.failure import judge, note_failure
 from aequa_lightning.collaboration.machine import bind_to_cores
 from aequa_lightning.collaboration.signals import passing_on_signals
@@ -69,13 +70,15 @@ class ForkLauncher(_Launcher):
                 "model on the CPU until the run starts, or start the processes with torchrun."
             )
         environment = self.strategy.cluster_environment
-        assert environment is not None
-        # Chosen before forking, for each process would choose its own.
-        port = str(environment.main_port)
+        assert isinstance(environment, OwnProcesses)
+        # The environment chooses it once; after forking each process would choose its own.
+        _ = environment.main_port
         context = multiprocessing.get_context("fork")
         results: SimpleQueue[Any] = context.SimpleQueue()
         children = [
-            context.Process(target=self._child, args=(local_rank, os.getpid(), port, results, function, args, kwargs))
+            context.Process(
+                target=self._child, args=(environment, local_rank, os.getpid(), results, function, args, kwargs)
+            )
             for local_rank in range(self.strategy.num_processes)
         ]
         end_idle_threads()
@@ -92,9 +95,9 @@ class ForkLauncher(_Launcher):
 
     def _child(
         self,
+        environment: OwnProcesses,
         local_rank: int,
         parent: int,
-        port: str,
         results: "SimpleQueue[Any]",
         function: Callable[..., Any],
         args: tuple[Any, ...],
@@ -103,7 +106,7 @@ class ForkLauncher(_Launcher):
         die_with(parent)
         # A signal that comes here is not to wake up the event loop of the process that this one was forked from.
         signal.set_wakeup_fd(-1)
-        os.environ.update(LOCAL_RANK=str(local_rank), MASTER_PORT=port)
+        environment.place = local_rank
         if isinstance(self.strategy.accelerator, CPUAccelerator):
             # What starts threads comes after it, for they inherit it.
             bind_to_cores(local_rank, self.strategy.num_processes, threads=torch.get_num_threads())

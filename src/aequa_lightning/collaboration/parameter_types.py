@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from aequa_lightning.errors import InputError
+from aequa_lightning.surroundings import keeping_modes
 from aequa_lightning.training import SlimmableClassifier
 
 
@@ -40,15 +41,11 @@ def check_types(model: SlimmableClassifier) -> None:
 
 def _check_takes(network: nn.Module, inputs: Tensor) -> None:
     """Prove that a network takes inputs of the type that data are in."""
-    modes = [(part, part.training) for part in network.modules()]
     try:
-        with torch.no_grad():
+        with torch.no_grad(), keeping_modes(network):
             network.eval()(inputs)
     except RuntimeError as error:
         raise InputError(
             f"model.backbone has parameters in torch.float64, but data are in {inputs.dtype}: {error}. Build it in "
             "torch.float32, or let its first layer convert what it is given."
         ) from error
-    finally:
-        for part, mode in modes:
-            part.training = mode

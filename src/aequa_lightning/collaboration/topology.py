@@ -12,13 +12,13 @@ import torch.distributed as dist
 from lightning.fabric import Fabric
 from lightning.fabric.accelerators import CPUAccelerator, MPSAccelerator
 from lightning.fabric.loggers import Logger
-from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from lightning.fabric.strategies import DDPStrategy
 from torch import Tensor
 from torch.nn import Module
 from torch.nn.parallel import DistributedDataParallel
 from typing_extensions import override
 
+from aequa_lightning.collaboration.environments import check_port, cluster_environment
 from aequa_lightning.collaboration.failure import speaking_for_all
 from aequa_lightning.collaboration.forking import ForkLauncher
 from aequa_lightning.collaboration.machine import keep_freed_memory
@@ -54,7 +54,10 @@ class ReplicaStrategy(DDPStrategy):
 
     @override
     def setup_environment(self) -> None:
+        assert self.cluster_environment is not None
         with ending_while_blocked():
+            if self.cluster_environment.node_rank() == self.cluster_environment.local_rank() == 0:
+                check_port(self.cluster_environment)
             super().setup_environment()
         ranks = torch.arange(self.world_size).view(-1, self.replicas)
         # (A DeviceMesh would make the same groups, but tell them nothing of the timeout.)
@@ -188,6 +191,7 @@ def build_fabric(
                 precision=precision,
                 strategy=strategy,
                 loggers=list(loggers),
+                plugins=[environment],
             )
         except Exception as error:
             # Lightning's MisconfigurationException is a bare Exception.
@@ -198,13 +202,14 @@ def build_fabric(
 
     if accelerator == "auto" and MPSAccelerator.is_available():
         accelerator = "cpu"
+    environment = cluster_environment(num_nodes)
     single = fabric("auto")
     if isinstance(single.strategy.accelerator, MPSAccelerator):
         raise InputError(
             f"trainer.accelerator={accelerator!r}: Apple's GPUs have no double precision, in which updates are "
             "averaged; set it to cpu."
         )
-    started = _started_from_outside()
+    started = environment.world_size() if environment.creates_processes_externally else None
     if started is not None and devices == "auto" and isinstance(single.strategy.accelerator, CPUAccelerator):
         devices = max(1, started // num_nodes)
     if single.world_size == 1 and single.strategy.__class__.__name__ == "SingleDeviceStrategy" and started is None:
@@ -226,13 +231,6 @@ def build_fabric(
             f"trainer.devices={devices!r} x trainer.num_nodes={num_nodes}; choose a divisor."
         )
     return several
-
-
-def _started_from_outside() -> int | None:
-    """Return how many processes torchrun or srun has started, on all machines; None where neither has."""
-    if TorchElasticEnvironment.detect():
-        return TorchElasticEnvironment().world_size()
-    return SLURMEnvironment().world_size() if SLURMEnvironment.detect() else None
 
 
 def launch(

@@ -65,15 +65,15 @@ def examine(
         gram: Inner products of all pairs of updates, (N, N); non-finite entries mark non-finite updates.
         new: Share of each update's squared length that lies outside of what everybody knew, (N,); None: all of it.
         work: Local work behind each update, such as its number of batches, (N,), above 0; None: all alike. More work
-            makes a longer update, by a power of the work that is estimated from all of them.
+            makes a longer update, so one is scaled only when it is long for its work, too.
         held: Number of parameters that each participant holds, (N,); None: all alike. Lengths are compared by the root
             of the mean square.
         clone_cosine: A cosine between two updates above this makes them one identity.
         null_ratio: An update shorter than this share of the median length is null.
 
-    An update is scaled if the logarithm of its length, less what its work explains, lies above the median by more than
-    three deviations, which the median absolute deviation estimates, and by more than a factor of two. Of fewer than
-    four updates none is.
+    An update is scaled if the logarithm of its length lies above the median by more than three deviations, which the
+    median absolute deviation estimates, and if it is more than twice as long as the median. Of fewer than four updates
+    none is.
 
     Raises:
         InputError: When the shapes do not fit.
@@ -90,10 +90,12 @@ def examine(
     lengths = gram.diagonal().clamp(min=0).sqrt()
     finite = lengths.isfinite()
     sizes = lengths if held is None else lengths / held.double().cpu().sqrt()
+    paces = sizes if work is None else sizes / work.double().cpu()
     moving = finite & (lengths > 0)
     null = finite & (lengths <= null_ratio * _median(lengths[moving]))
-    done = torch.ones_like(sizes) if work is None else work.double().cpu()
-    scaled = moving & _far_above(sizes, done, moving)
+    scaled = moving.clone()
+    for compared in (sizes, paces):
+        scaled &= _far_above(compared, moving)
     replay = torch.zeros_like(finite) if new is None else new.cpu() < NOTHING_NEW
     usable = finite & ~null
     cosines = torch.where(usable[:, None] & usable, gram / (lengths[:, None] * lengths), 0.0)
@@ -150,22 +152,14 @@ def share_within(values: Tensor, group: tuple[int, ...]) -> Tensor:
     return values[identity] / torch.bincount(identity)[identity]
 
 
-def _far_above(sizes: Tensor, work: Tensor, moving: Tensor) -> Tensor:
-    """Tell which sizes are outliers for their work, above those that are moving."""
+def _far_above(sizes: Tensor, moving: Tensor) -> Tensor:
+    """Tell which sizes are outliers, above those that are moving."""
     if int(moving.sum()) < FEWEST:
         return torch.zeros_like(moving)
-    sizes, work = sizes.log(), work.log()
-    explained = sizes - _slope(work[moving], sizes[moving]) * work
-    middle = _median(explained[moving])
-    deviation = TO_DEVIATION * _median((explained[moving] - middle).abs())
-    return explained - middle > max(3 * float(deviation), math.log(2))
-
-
-def _slope(x: Tensor, y: Tensor) -> float:
-    """Return the median slope over all pairs of points (Theil and Sen), within [0, 1]; 0 where all x are equal."""
-    rise, run = (values[:, None] - values for values in (y, x))
-    slopes = rise[run > 0] / run[run > 0]
-    return float(_median(slopes).clamp(0, 1))
+    logarithms = sizes.log()
+    middle = _median(logarithms[moving])
+    deviation = TO_DEVIATION * _median((logarithms[moving] - middle).abs())
+    return logarithms - middle > max(3 * float(deviation), math.log(2))
 
 
 def _median(values: Tensor) -> Tensor:
