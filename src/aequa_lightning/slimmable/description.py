@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 
-from aequa_lightning.slimmable.structure import Structure
+from aequa_lightning.slimmable.tracing.structure import Structure
 
 
 def description(structure: Structure, parameters: Mapping[float, int]) -> str:
     """Return a table of what can become narrower: the channels of each axis at each width, and the parameters.
+
+    Below it stand the layers that stay whole at every width, each with the reason.
 
     Args:
         structure: How widths cut the network.
@@ -34,4 +36,5 @@ def description(structure: Structure, parameters: Mapping[float, int]) -> str:
     for row in [header, *rows]:
         first, *others = zip(row, spans, strict=True)
         lines.append([first[0].ljust(first[1]), *(cell.rjust(span) for cell, span in others)])
-    return "\n".join("  ".join(line) for line in lines)
+    whole = [f"stays whole: {layer}: {reason}" for layer, reason in structure.whole.items()]
+    return "\n".join([*("  ".join(line) for line in lines), *whole])

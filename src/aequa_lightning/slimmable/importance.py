@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from aequa_lightning.slimmable.model import SlimmableModel
-from aequa_lightning.slimmable.structure import Along, Structure
+from aequa_lightning.slimmable.tracing.structure import Along, Structure
 
 Orders = Mapping[int, Tensor]
-"""For axes by number, the channel that goes to each place, (size,)."""
+"""For axes by number, the block that goes to each place, (blocks,)."""
 
 
 @torch.no_grad()
@@ -54,74 +54,49 @@ def order_by_importance(model: SlimmableModel) -> tuple[str, ...]:
 
 
 def channel_importance(structure: Structure, tensors: Mapping[str, Tensor]) -> list[Tensor]:
-    """Return for each axis the L1 norm of the weights that read each of its channels, (size,).
+    """Return for each axis the L1 norm of the weights that read each of its blocks, (blocks,).
 
     Args:
         structure: How widths cut the network.
         tensors: The full network's parameters and buffers, by name.
     """
-    totals = [torch.zeros(axis.size, dtype=torch.double) for axis in structure.axes]
+    totals = [torch.zeros(axis.size // axis.unit, dtype=torch.double) for axis in structure.axes]
     for name, along in structure.along.items():
         tensor = tensors[name].detach().double().cpu().abs()
-        for dim in _reading(structure, name, along):
-            lies = along[dim]
-            if lies is not None:
+        for dim, lies in enumerate(along):
+            if lies is not None and (name, dim) in structure.reads:
                 norms = tensor.sum([other for other in range(tensor.ndim) if other != dim])
                 for number in set(lies.axis[lies.axis >= 0].tolist()):
                     on_axis = lies.axis == number
-                    totals[number].index_add_(0, lies.channel[on_axis], norms[on_axis])
+                    totals[number].index_add_(0, lies.block[on_axis], norms[on_axis])
     return totals
-
-
-def _reading(structure: Structure, name: str, along: tuple[Along | None, ...]) -> list[int]:
-    """Return the dimensions along which a tensor reads: all but the one of its layer's output, usually the first."""
-    written = 0
-    if name in structure.starts:
-        ids = structure.starts[name]
-        axis, channel = structure.elements.axis[ids], structure.elements.channel[ids]
-        for dim, lies in enumerate(along):
-            if lies is not None and torch.equal(lies.axis, axis) and torch.equal(lies.channel, channel):
-                written = dim
-                break
-    return [dim for dim in range(len(along)) if dim != written]
 
 
 def _invariant_orders(model: SlimmableModel, importance: Sequence[Tensor]) -> Orders:
     """Return the orders by importance that the network's function does not depend on."""
-    axes = model.structure.axes
-    movable = [number for number in range(len(axes)) if _is_even(model.structure, number)]
-    units = {number: importance[number].view(-1, axes[number].unit).sum(1) for number in movable}
-    orders = {number: _order(units[number], axes[number].unit) for number in movable}
+    orders = {number: _order(blocks) for number, blocks in enumerate(importance)}
     if _is_invariant(model, orders):
         return orders
-    # An order by chance that of the network proves nothing, so it is turned round by a unit too.
+    # An order by chance that of the network proves nothing, so it is turned round by a block too.
     free = {
         number: order
         for number, order in orders.items()
-        if all(_is_invariant(model, {number: turned}) for turned in (order, order.roll(axes[number].unit)))
+        if all(_is_invariant(model, {number: turned}) for turned in (order, order.roll(1)))
     }
-    # Axes with as many units may depend on each other: the inputs and outputs of a grouped convolution, heads and a
-    # table with an entry per head. They can still move in one order.
-    for count in {len(units[number]) for number in orders.keys() - free.keys()}:
-        bound = [number for number in movable if number not in free and len(units[number]) == count]
-        total = torch.stack([units[number] for number in bound]).sum(0)
-        joint = {number: _order(total, axes[number].unit) for number in bound}
+    # Axes with as many blocks may depend on each other, as halves that the network's code cuts out. They can still move
+    # in one order.
+    for count in {len(importance[number]) for number in orders.keys() - free.keys()}:
+        bound = [number for number in orders if number not in free and len(importance[number]) == count]
+        order = _order(torch.stack([importance[number] for number in bound]).sum(0))
+        joint = dict.fromkeys(bound, order)
         if _is_invariant(model, joint):
             free |= joint
     return free
 
 
-def _order(units: Tensor, size: int) -> Tensor:
-    """Return the channels by the importance of their unit, descending; equal ones keep their order."""
-    first = units.argsort(descending=True, stable=True) * size
-    return (first[:, None] + torch.arange(size)).flatten()
-
-
-def _is_even(structure: Structure, number: int) -> bool:
-    """Return whether each channel of an axis has the same number of places in every dimension along the axis."""
-    dims = [lies for along in structure.along.values() for lies in along if lies is not None]
-    counts = [torch.bincount(lies.channel[lies.axis == number], minlength=structure.axes[number].size) for lies in dims]
-    return all(bool((count == count[0]).all()) for count in counts)
+def _order(blocks: Tensor) -> Tensor:
+    """Return the blocks by their importance, descending; equal ones keep their order."""
+    return blocks.argsort(descending=True, stable=True)
 
 
 def _permute(tensors: Mapping[str, Tensor], structure: Structure, orders: Orders) -> None:
@@ -137,8 +112,8 @@ def _sources(lies: Along, orders: Orders) -> Tensor:
     sources = torch.arange(len(lies.axis))
     for number in set(lies.axis.tolist()) & orders.keys():
         on_axis = (lies.axis == number).nonzero().flatten()
-        # The places of each channel, one row a channel: a flattened image has many, a fused projection three.
-        places = on_axis[lies.channel[on_axis].argsort(stable=True)].view(len(orders[number]), -1)
+        # The places of each block, one row a block: a flattened image has many, a fused projection three.
+        places = on_axis[lies.block[on_axis].argsort(stable=True)].view(len(orders[number]), -1)
         sources[places] = places[orders[number]]
     return sources
 

@@ -15,8 +15,8 @@ from aequa_lightning.slimmable.compiling import Compiler
 from aequa_lightning.slimmable.description import description
 from aequa_lightning.slimmable.lending import lend
 from aequa_lightning.slimmable.plan import SlicePlan
-from aequa_lightning.slimmable.skeleton import filled_copy
 from aequa_lightning.slimmable.subnetworks import SubNetwork, SubNetworks
+from aequa_lightning.slimmable.tracing.skeleton import filled_copy
 from aequa_lightning.slimmable.widths import Width, grid
 
 
@@ -35,6 +35,9 @@ class SlimmableModel(nn.Module):
         example_input: A batch (one sample is enough) of the size that the network is made for.
         affine: ``"shared"``: all widths share the weights and biases of batch and instance norms, and their parameters
             are those of ``full``. ``"private"``: every width of the grid has its own, and there are no other widths.
+        verify: Check each width by numbers when it is made: with random weights it must compute what the full network
+            computes with zeros in place of what the width leaves out. Only who makes thousands of models should
+            switch it off; labels of channels are compared in any case.
 
     Attributes:
         full: The full network.
@@ -62,13 +65,14 @@ class SlimmableModel(nn.Module):
         example_input: Tensor,
         *,
         affine: Literal["shared", "private"] = "shared",
+        verify: bool = True,
     ) -> None:
         super().__init__()
         self.full = full
         self.widths = grid(widths)
         self.example_input = example_input.detach().cpu().clone()
         self._private = norm.private_names(full, affine)
-        self._networks = SubNetworks(full, self.example_input, self.widths, private=self._private)
+        self._networks = SubNetworks(full, self.example_input, self.widths, private=self._private, verify=verify)
         self.structure = self._networks.structure
         self._compiler: Compiler | None = None
         self.has_statistics = bool(norm.statistics(full))

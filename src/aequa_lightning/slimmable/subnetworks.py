@@ -3,20 +3,24 @@
 All that is made here follows from the full network and the example input. It is neither stored nor copied with them.
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from aequa_lightning.errors import InputError
 from aequa_lightning.slimmable import norm
-from aequa_lightning.slimmable.operations import RULES
 from aequa_lightning.slimmable.plan import SlicePlan
-from aequa_lightning.slimmable.resolve import resolve
-from aequa_lightning.slimmable.skeleton import Borrower, meta_copy, narrow_copy
-from aequa_lightning.slimmable.trace import trace
+from aequa_lightning.slimmable.tracing.labels import number
+from aequa_lightning.slimmable.tracing.probe import dry, random_tensors
+from aequa_lightning.slimmable.tracing.resolve import resolve
+from aequa_lightning.slimmable.tracing.skeleton import Borrower, meta_copy, narrow_copy
+from aequa_lightning.slimmable.tracing.structure import Structure
+from aequa_lightning.slimmable.tracing.verify import Fault, fault_of, trace_full
 from aequa_lightning.slimmable.widths import Width
 
 
@@ -50,6 +54,7 @@ class _Made:
     sizes: dict[float, tuple[int, ...]] = field(default_factory=dict)
     plans: dict[tuple[int, ...], SlicePlan] = field(default_factory=dict)
     networks: dict[tuple[int, ...], SubNetwork] = field(default_factory=dict)
+    sound: set[tuple[int, ...]] = field(default_factory=set)
 
 
 class SubNetworks:
@@ -60,6 +65,7 @@ class SubNetworks:
         example_input: A batch of the size that it is made for, on the CPU.
         widths: The grid, descending from 1.
         private: Names of the parameters of which each width of the grid has its own; if any, there are no other widths.
+        verify: Check every sub-network by numbers when it is made.
 
     Attributes:
         structure: How widths cut the network.
@@ -69,14 +75,23 @@ class SubNetworks:
     """
 
     def __init__(
-        self, full: nn.Module, example_input: Tensor, widths: Sequence[float], *, private: frozenset[str]
+        self,
+        full: nn.Module,
+        example_input: Tensor,
+        widths: Sequence[float],
+        *,
+        private: frozenset[str],
+        verify: bool = True,
     ) -> None:
         self._full, self._example_input, self._widths, self._private = full, example_input, tuple(widths), private
         self._shapes = {name: tuple(t.shape) for name, t in [*full.named_parameters(), *full.named_buffers()]}
         self._parameter_names = frozenset(name for name, _ in full.named_parameters())
         self._statistics_names = frozenset(norm.statistics(full))
-        self.structure = resolve(trace(meta_copy(full), example_input, RULES))
+        self._verify = verify
         self._made = _Made()
+        with dry():
+            self.structure, self._outputs = self._find_structure()
+        self._say_what_stays_whole()
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_made": _Made()}
@@ -171,29 +186,92 @@ class SubNetworks:
     def _plan(self, sizes: tuple[int, ...], names: AbstractSet[str]) -> SlicePlan:
         return self.structure.plan(sizes, {name: shape for name, shape in self._shapes.items() if name in names})
 
+    def _find_structure(self) -> tuple[Structure, list[torch.Size]]:
+        """Return how the widths of the grid cut the network, and the shapes of its outputs.
+
+        Where a width of the grid turns out to be no part of the full network, what is involved there is kept whole.
+        """
+        self._made.blank = meta_copy(self._full)
+        tensors = self._probe_tensors()
+        named = [*self._made.blank.named_parameters(), *self._made.blank.named_buffers()]
+        numbers = number({name: tuple(tensor.shape) for name, tensor in named if tensor.is_meta})
+        found = trace_full(self._made.blank, tensors, self._example_input, numbers)
+        outputs = [value.shape for value in found.values]
+        kept: list[tuple[Tensor, str]] = []
+        sound: set[tuple[int, ...]] = set()
+        while True:
+            structure = resolve(found, numbers, kept)
+            fault = None
+            for width in reversed(self._widths):
+                sizes = structure.sizes(width)
+                if sizes in sound or sizes == structure.sizes(1.0):
+                    continue
+                fault = self._fault(structure, outputs, sizes, tensors)
+                if fault is not None:
+                    break
+                sound.add(sizes)
+            if fault is None:
+                self._made.sound = sound
+                return structure, outputs
+            whole = _axes_of(structure, fault)
+            if not len(whole):
+                raise InputError(f"network: no width can be a part of it: {fault.reason}")
+            kept.append((whole, fault.reason))
+            sound = set()
+
+    def _say_what_stays_whole(self) -> None:
+        """Warn of layers that no width can narrow.
+
+        Raises:
+            InputError: When there is no other layer.
+        """
+        told = "; ".join(f"layer {layer!r}: {reason}" for layer, reason in self.structure.whole.items())
+        if not self.structure.axes and self._widths[-1] < 1:
+            raise InputError(
+                f"network: none of its layers can become narrower, so that all of widths={list(self._widths)} would be "
+                f"the same network. {told or 'All that its layers produce reaches the output.'}"
+            )
+        if told:
+            warnings.warn(f"The network has layers that stay whole at every width. {told}", stacklevel=4)
+
+    def _probe_tensors(self) -> dict[str, Tensor]:
+        """Return random parameters and statistics in double precision, and all other buffers as they are, by name."""
+        assert self._made.blank is not None
+        buffers = {
+            name: buffer.detach().cpu().double() if buffer.is_floating_point() else buffer.detach().cpu()
+            for name, buffer in self._full.named_buffers()
+        }
+        return buffers | random_tensors(self._made.blank)
+
+    def _fault(
+        self, structure: Structure, outputs: list[torch.Size], sizes: tuple[int, ...], tensors: Mapping[str, Tensor]
+    ) -> Fault | None:
+        blank = self._made.blank
+        assert blank is not None
+        return fault_of(blank, tensors, self._example_input, structure, sizes, outputs=outputs, by_numbers=self._verify)
+
     def _make(self, sizes: tuple[int, ...]) -> str | None:
         """Make a sub-network, if there is none yet, and return None, or the reason why it cannot exist."""
         if sizes in self._made.networks:
             return None
         if self._made.blank is None:
             self._made.blank = meta_copy(self._full)
-        plan, heads = self.structure.plan(sizes, self._shapes), self.structure.heads_at(sizes)
-        skeleton = narrow_copy(self._made.blank, plan, heads)
-        try:
-            reason = self.structure.misaligned(sizes, trace(skeleton, self._example_input, RULES))
-        except InputError as error:
-            shape = tuple(self._example_input.shape)
-            reason = str(error).removeprefix(f"example_input: the network cannot run on shape {shape}; ")
-        if reason is None:
-            self._made.networks[sizes] = SubNetwork(
-                sizes,
-                Borrower(skeleton, self._full),
-                self._parameters(sizes),
-                self._plan(sizes, self._owned(sizes)),
-                self._plan(sizes, self._statistics_names),
-                self._plan(sizes, self._shapes.keys() - self._parameter_names - self._statistics_names),
-            )
-        return reason
+        if sizes not in self._made.sound and sizes != self.structure.sizes(1.0):
+            with dry():
+                fault = self._fault(self.structure, self._outputs, sizes, self._probe_tensors())
+            if fault is not None:
+                return fault.reason
+        plan, structure = self.structure.plan(sizes, self._shapes), self.structure
+        skeleton = narrow_copy(self._made.blank, plan, structure.heads_at(sizes), structure.normed_at(sizes))
+        self._made.networks[sizes] = SubNetwork(
+            sizes,
+            Borrower(skeleton, self._full),
+            self._parameters(sizes),
+            self._plan(sizes, self._owned(sizes)),
+            self._plan(sizes, self._statistics_names),
+            self._plan(sizes, self._shapes.keys() - self._parameter_names - self._statistics_names),
+        )
+        return None
 
     def _nearest(self, width: Width) -> str:
         """Return a sentence with the nearest widths of all layers, below and above, that the network can have."""
@@ -207,3 +285,13 @@ class SubNetworks:
             fits = (point for point in some if point == 1.0 or self._make(self.structure.sizes(point)) is None)
             legal += [f"{point:.6g}" for point in [next(fits, None)] if point is not None]
         return f"Widths nearby that it can have: {', '.join(legal) or 'only 1'}."
+
+
+def _axes_of(structure: Structure, fault: Fault) -> Tensor:
+    """Return all channels on the axes that a fault involves: those of the likeliest step that involves any."""
+    for channels in fault.channels:
+        axes = structure.elements.axis[channels].unique()
+        axes = axes[axes >= 0]
+        if len(axes):
+            return torch.isin(structure.elements.axis, axes).nonzero().flatten()
+    return torch.zeros(0, dtype=torch.long)

@@ -40,14 +40,12 @@ def test_the_function_stays_and_the_prefix_gains(name: str) -> None:
     torch.testing.assert_close(model(x), before, rtol=1e-6, atol=1e-9)
 
     after = channel_importance(model.structure, tensors(model))
-    kept = model.structure.sizes(0.3)
+    kept = [size // axis.unit for size, axis in zip(model.structure.sizes(0.3), axes, strict=True)]
     for axis, old, new in zip(axes, importance, after, strict=True):
-        units = new.view(-1, axis.unit).sum(1)
-        assert name == "attention" or bool((units.diff() <= 1e-9).all()), axis  # there, heads move with their table
+        assert bool((new.diff() <= 1e-9).all()), axis
         torch.testing.assert_close(new.sort().values, old.sort().values)
-    assert sum(float(new[:c].sum()) for new, c in zip(after, kept, strict=True)) > 1.005 * sum(
-        float(old[:c].sum()) for old, c in zip(importance, kept, strict=True)
-    )
+    gains = [float(new[:c].sum() - old[:c].sum()) for new, old, c in zip(after, importance, kept, strict=True)]
+    assert sum(gains) > 0 or name == "attention"  # its best two heads stand first from the start
     assert not all(torch.equal(*pair) for pair in zip(weights, model.parameters(), strict=True))
 
 
@@ -100,7 +98,7 @@ class Ramp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(x)
-        x = x * torch.linspace(1, 2, x.shape[1]).view(-1, 1, 1)
+        x = x * (1 + torch.arange(x.shape[1])).view(-1, 1, 1)
         return self.head(self.last(x).relu().mean((2, 3)))
 
 

@@ -195,49 +195,29 @@ def test_modes_of_parts_are_followed() -> None:
     assert model(x, width=0.5).unique(dim=0).shape[0] == 1
 
 
-def test_a_network_that_fixes_a_size_in_its_code_names_the_layer_and_the_legal_widths() -> None:
-    class Fixed(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.first, self.second = nn.Linear(4, 8), nn.Linear(2, 3)
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.second(self.first(x).view(-1, 4, 2).sum(1))
-
-    with pytest.raises(InputError, match=r"cannot have 0\.5.*can have: 1\."):
-        SlimmableModel(Fixed(), [1, 0.5], torch.zeros(1, 4))
-
-
-class Computed(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.first = nn.utils.parametrizations.weight_norm(nn.Linear(4, 8))
-        self.second = nn.Linear(8, 3)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.second(self.first(x))
-
-
-class Shuffled(nn.Module):
-    """Half the channels, after a shuffle, go through another layer."""
+class Fixed(nn.Module):
+    """Its code fixes a size, so that its first layer must stay whole."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.first, self.part, self.last = nn.Linear(4, 12), nn.Linear(6, 6), nn.Linear(12, 3)
+        self.first, self.second, self.third = nn.Linear(4, 8), nn.Linear(2, 6), nn.Linear(6, 3)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.first(x)
-        one, two = x.view(-1, 2, x.shape[1] // 2).transpose(1, 2).flatten(1).chunk(2, dim=1)
-        return self.last(torch.cat([one, self.part(two)], 1))
+        return self.third(self.second(self.first(x).view(-1, 4, 2).sum(1)).relu())
 
 
-@pytest.mark.parametrize(
-    ("network", "message"),
-    [(Computed(), "layer 'first.*' computes its weight"), (Shuffled(), "layer 'part' would read")],
-)
-def test_what_cannot_be_followed_is_refused_by_name(network: nn.Module, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        SlimmableModel(network, [1, 0.5], torch.zeros(1, 4))
+def test_a_layer_that_cannot_become_narrower_is_named_with_the_reason() -> None:
+    with pytest.warns(UserWarning, match=r"stay whole at every width\. layer 'first': .*'\[-1, 4, 2\]' is invalid"):
+        model = SlimmableModel(Fixed(), [1, 0.5], torch.zeros(1, 4))
+    assert [axis.name for axis in model.structure.axes] == ["second"]
+    assert "stays whole: first: " in model.describe()
+
+
+def test_a_network_that_becomes_no_narrower_is_refused() -> None:
+    net = nn.Sequential(nn.Linear(4, 4), nn.Identity())
+    with pytest.raises(InputError, match="none of its layers can become narrower"):
+        SlimmableModel(net, [1, 0.5], torch.zeros(1, 4))
+    SlimmableModel(net, [1], torch.zeros(1, 4))  # nothing narrower is asked for
 
 
 def test_an_input_that_does_not_fit_is_refused_by_name() -> None:

@@ -29,13 +29,16 @@ def meta_copy(module: nn.Module) -> nn.Module:
     return _deepcopy(module, memo)
 
 
-def narrow_copy(skeleton: nn.Module, plan: SlicePlan, heads: Mapping[str, int]) -> nn.Module:
+def narrow_copy(
+    skeleton: nn.Module, plan: SlicePlan, heads: Mapping[str, tuple[int, int]], normed: Mapping[str, int]
+) -> nn.Module:
     """Return a skeleton in the shapes of a plan.
 
     Args:
         skeleton: The full network's skeleton.
         plan: Covers the parameters and buffers.
-        heads: The number of heads of modules that compute attention, by module name.
+        heads: The number of heads, full and narrow, of modules that compute attention, by module name.
+        normed: The number of channels of modules that norm over them, by module name.
     """
     memo: dict[int, Any] = {}
     for name, tensor in [*skeleton.named_parameters(), *skeleton.named_buffers()]:
@@ -46,15 +49,27 @@ def narrow_copy(skeleton: nn.Module, plan: SlicePlan, heads: Mapping[str, int]) 
     narrow = _deepcopy(skeleton, memo)
     for (name, module), full in zip(narrow.named_modules(), skeleton.modules(), strict=True):
         if name in heads:
+            before, after = heads[name]
             for key in _HEADS:
-                if isinstance(getattr(module, key, None), int):
-                    setattr(module, key, heads[name])
+                if getattr(module, key, None) == before:
+                    setattr(module, key, after)
+        if name in normed:
+            _set_normed(module, full, normed[name])
         resize = next((resize for kind, resize in _RESIZE.items() if isinstance(module, kind)), None)
         if resize is not None:
             resize(module, full)
         elif any(True for _ in module.children()):
             _set_sizes(module, _SIZES, _changes(full, module))
     return narrow
+
+
+def _set_normed(module: Any, full: Any, channels: int) -> None:
+    """Set the number of channels of a norm, which need not have parameters of that size."""
+    if isinstance(module, nn.GroupNorm):
+        module.num_groups = max(1, channels * full.num_groups // full.num_channels)
+        module.num_channels = channels
+    elif isinstance(module, nn.LayerNorm | nn.RMSNorm) and len(module.normalized_shape) == 1:
+        module.normalized_shape = (channels,)
 
 
 def _changes(full: nn.Module, narrow: nn.Module) -> dict[int, int]:
@@ -174,14 +189,8 @@ def _channel_norm(module: Any, full: Any) -> None:
         module.num_features = len(tensor)
 
 
-def _group_norm(module: Any, full: Any) -> None:
-    if module.affine:
-        module.num_channels = len(module.weight)
-        module.num_groups = module.num_channels // (full.num_channels // full.num_groups)
-
-
 def _layer_norm(module: Any, full: Any) -> None:
-    if module.elementwise_affine:
+    if module.weight is not None:
         module.normalized_shape = tuple(module.weight.shape)
 
 
@@ -215,7 +224,6 @@ _RESIZE: dict[type[nn.Module], Callable[[Any, Any], None]] = {
     nn.modules.conv._ConvNd: _conv,
     nn.Linear: _linear,
     nn.modules.batchnorm._NormBase: _channel_norm,
-    nn.GroupNorm: _group_norm,
     nn.LayerNorm: _layer_norm,
     nn.RMSNorm: _layer_norm,
     nn.Embedding: _embedding,

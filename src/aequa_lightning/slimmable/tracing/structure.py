@@ -1,4 +1,4 @@
-"""How the widths cut a network: along axes, runs of channels of which every width keeps a prefix."""
+"""How the widths cut a network: along axes, blocks of channels of which every width keeps the first ones."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,18 +8,17 @@ import torch
 from torch import Tensor
 
 from aequa_lightning.slimmable.plan import Index, SlicePlan
-from aequa_lightning.slimmable.trace import FREE, Trace
 from aequa_lightning.slimmable.widths import Width, breakpoints, channels, share
 
 
 @dataclass(frozen=True)
 class Axis:
-    """Channels that are kept and dropped together, a prefix at a time.
+    """Channels that are kept and dropped together, a block at a time.
 
     Attributes:
-        name: Name of the first layer that produces them; axes of which as many blocks must be kept share a name.
-        size: Channels at full width.
-        unit: Channels that can only be kept or dropped together.
+        name: Name of the first layer that produces them; axes of one layer share a name.
+        size: Channels of that layer at full width.
+        unit: Channels of that layer in a block, such as those of a group or of an attention head.
     """
 
     name: str
@@ -29,10 +28,10 @@ class Axis:
 
 @dataclass(frozen=True)
 class Along:
-    """Where the positions of one dimension lie: an axis (or -1: always kept) and a channel of it, each (positions,)."""
+    """Where the positions of one dimension lie: an axis (or -1: always kept) and a block of it, each (positions,)."""
 
     axis: Tensor
-    channel: Tensor
+    block: Tensor
 
 
 @dataclass(frozen=True)
@@ -42,20 +41,24 @@ class Structure:
     Attributes:
         axes: Everything that can become narrower.
         along: For each tensor that becomes narrower, by name, what lies along each dimension (None: nothing does).
-        elements: Where each element of the trace lies.
-        starts: The elements of every producing layer.
+        elements: Where each channel lies.
+        blocks: For each channel, the first channel that must be kept together with it.
+        numbers: The channels of each dimension of each parameter and buffer, by name.
         heads: By the name of a module that computes attention, where its heads lie, and their number.
-        reads: What each layer reads at full width, as in the trace.
-        outputs: Shapes of the network's outputs.
+        normed: By the name of a module that norms over channels, where those lie.
+        reads: Names and dimensions of the parameters that matrix products sum over.
+        whole: Layers that stay whole, though nothing of the network's output depends on it, each with the reason.
     """
 
     axes: tuple[Axis, ...]
     along: Mapping[str, tuple[Along | None, ...]]
     elements: Along
-    starts: Mapping[str, Tensor]
+    blocks: Tensor
+    numbers: Mapping[str, tuple[Tensor | None, ...]]
     heads: Mapping[str, tuple[Along, int]]
-    reads: tuple[tuple[str, Tensor], ...]
-    outputs: tuple[torch.Size, ...]
+    normed: Mapping[str, Along]
+    reads: frozenset[tuple[str, int]]
+    whole: Mapping[str, str]
 
     def sizes(self, width: Width) -> tuple[int, ...]:
         """Return how many channels of each axis the width keeps; equal sizes mean the same sub-network."""
@@ -103,38 +106,32 @@ class Structure:
             narrow[name] = tuple(part.stop if isinstance(part, slice) else len(part) for part in index)
         return SlicePlan(indices, narrow)
 
-    def heads_at(self, sizes: tuple[int, ...]) -> dict[str, int]:
-        """Return the number of heads of each module that computes attention with a varying number."""
+    def heads_at(self, sizes: tuple[int, ...]) -> dict[str, tuple[int, int]]:
+        """Return the number of heads, full and kept, of each module that computes attention with a varying number."""
+        return {module: (count, int(self._kept(lies, sizes).sum())) for module, (lies, count) in self.heads.items()}
+
+    def normed_at(self, sizes: tuple[int, ...]) -> dict[str, int]:
+        """Return the number of channels of each module that norms over channels that become fewer."""
+        return {module: int(self._kept(lies, sizes).sum()) for module, lies in self.normed.items()}
+
+    def exists(self, sizes: tuple[int, ...]) -> Tensor:
+        """Return for each channel whether a width keeps it."""
+        return self._kept(self.elements, sizes)
+
+    def numbers_at(self, sizes: tuple[int, ...]) -> dict[str, tuple[Tensor | None, ...]]:
+        """Return the channels that a width keeps of each dimension along which tensors become narrower."""
+        exists = self.exists(sizes)
         return {
-            module: int(self._kept(lies, sizes).sum()) // (len(lies.axis) // count)
-            for module, (lies, count) in self.heads.items()
+            name: tuple(
+                None if lies is None or ids is None else ids[exists[ids]]
+                for lies, ids in zip(along, self.numbers[name], strict=True)
+            )
+            for name, along in self.along.items()
         }
 
-    def misaligned(self, sizes: tuple[int, ...], narrow: Trace) -> str | None:
-        """Return why a narrow network is not a part of the full one, or None if it is.
-
-        Every layer of the narrow network must read, at each position, the channel that it reads in the full one.
-
-        Args:
-            sizes: The channels that the narrow network keeps of each axis.
-            narrow: What a dry run of the narrow network learned.
-        """
-        kept = torch.cat([self._kept(self.elements, sizes), torch.tensor([True])])  # the last one stands for FREE
-        names = torch.full((narrow.elements + 1,), FREE)
-        for layer, ids in narrow.starts.items():
-            known = self.starts[layer]
-            names[ids] = known[kept[known]]
-        for (layer, full), (_, arriving) in zip(self.reads, narrow.reads, strict=True):
-            expected = full[kept[full]]
-            if not torch.equal(expected, names[arriving]):
-                return f"layer {layer!r} would read other channels than at full width"
-        if tuple(narrow.outputs) != self.outputs:
-            return f"the output would have the shape {[tuple(shape) for shape in narrow.outputs]}"
-        return None
-
-    @staticmethod
-    def _kept(lies: Along, sizes: tuple[int, ...]) -> Tensor:
-        return lies.channel < torch.tensor([*sizes, 1])[lies.axis]
+    def _kept(self, lies: Along, sizes: tuple[int, ...]) -> Tensor:
+        blocks = [size // axis.unit for size, axis in zip(sizes, self.axes, strict=True)]
+        return lies.block < torch.tensor([*blocks, 1])[lies.axis]
 
 
 def _index(kept: Tensor) -> Index:

@@ -1,0 +1,1 @@
+"""From an ordinary network to the axes along which a width cuts it."""

@@ -1,0 +1,149 @@
+"""What moves data: the operation is run on the labels themselves, so that it needs no rule of its own."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+from aequa_lightning.slimmable.tracing.labels import ALWAYS, Labels, make, varying
+from aequa_lightning.slimmable.tracing.trace import Call, Result, Rule, Tracer
+
+
+def _moving(t: Tracer, call: Call) -> Result:
+    """Run the operation on the labels of its tensors; whole numbers among them say where to, and stay as they are."""
+    data = [x for x in call.tensors if x.is_floating_point() or x.is_complex() or x is call.args[0]]
+    if any(t.of(x).factors for x in call.tensors if not any(x is y for y in data)):
+        return t.mix(call)
+    operands = [t.of(x) for x in data]
+    outputs: list[list[Tensor]] = []
+    for number in range(max(len(labels.factors) for labels in operands)):
+        before = [labels.full(number) for labels in operands]
+        substitute = {id(x): label for x, label in zip(data, before, strict=True)}
+        moved = _on_labels(call, substitute)
+        for place, label in enumerate(moved):
+            outputs.extend([[]] if len(outputs) <= place else [])
+            outputs[place].append(label)
+    out = t.moved(call)
+    leaves = [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
+    labels = [make(leaf.shape, factors) for leaf, factors in zip(leaves, outputs, strict=False)]
+    if not labels:
+        constant = all(its.constant for its in operands)
+        labels = [Labels(tuple(leaf.shape), constant=constant) for leaf in leaves]
+    if call.name in _CUTS:
+        for its in labels:
+            t.note_part(operands[0].factors, its.factors)
+    if call.name == "constant_pad_nd":
+        return t.settle(call, out, labels[0])
+    return out, labels
+
+
+def _on_labels(call: Call, substitute: dict[int, Tensor]) -> list[Tensor]:
+    """Return what an operation makes of labels in place of its tensors."""
+
+    def run(change: Callable[[Tensor], Tensor]) -> Any:
+        def swap(leaf: Any) -> Any:
+            return change(substitute[id(leaf)]) if isinstance(leaf, Tensor) and id(leaf) in substitute else leaf
+
+        kwargs = {k: v for k, v in call.kwargs.items() if k not in ("dtype", "memory_format", "layout", "device")}
+        return call.func(*map(swap, call.args), **kwargs)
+
+    if call.name == "constant_pad_nd":
+        call = Call(call.func, call.name, call.args[:2], {})
+    try:
+        moved = run(lambda label: label)
+    except RuntimeError:  # a view that the strides of a repeated label do not allow
+        moved = run(lambda label: label.contiguous())
+    return [leaf for leaf in tree_leaves(moved) if isinstance(leaf, Tensor)]
+
+
+def _concatenation(t: Tracer, call: Call) -> Result:
+    """Channels along the dimension follow each other; along the others the tensors have the same ones."""
+    tensors, dim = call.bound["tensors"], call.bound.get("dim", 0)
+    stacked = call.name == "stack"
+    out = t.moved(call)
+    dim %= out.ndim
+    parts = [t.of(x) for x in tensors if stacked or x.numel() or x.ndim == out.ndim]
+    if stacked:
+        parts = [
+            Labels((*p.shape[:dim], 1, *p.shape[dim:]), tuple(f.unsqueeze(dim) for f in p.factors), p.constant)
+            for p in parts
+        ]
+    across = [
+        Labels(
+            tuple(1 if d == dim else size for d, size in enumerate(p.shape)),
+            tuple(f for f in p.factors if varying(f) and f.shape[dim] == 1),
+            p.constant,
+        )
+        for p in parts
+    ]
+    along = [
+        Labels(p.shape, tuple(f for f in p.factors if not varying(f) or f.shape[dim] > 1), p.constant) for p in parts
+    ]
+    shared = t.meet(across, [1 if d == dim else size for d, size in enumerate(out.shape)], call.name)
+    factors = list(shared.factors)
+    for number in range(max(len(p.factors) for p in along)):
+        labels = [
+            p.full(number) if p.factors or not a.factors or p.constant else torch.full_like(p.full(number), ALWAYS)
+            for p, a in zip(along, across, strict=True)
+        ]
+        factors.append(torch.cat(labels, dim))
+    return t.settle(call, out, make(out.shape, factors))
+
+
+def _strided(t: Tracer, call: Call) -> Result:
+    x, size, stride = call.args[:3]
+    labels = t.of(x)
+    if x.untyped_storage().nbytes() != x.numel() * x.element_size():
+        return t.mix(call)
+    factors = []
+    for number in range(len(labels.factors)):
+        memory = torch.empty_strided(x.shape, x.stride(), dtype=torch.float).copy_(labels.full(number))
+        factors.append(memory.as_strided(size, stride, *call.args[3:]))
+    return t.moved(call), [make(size, factors)]
+
+
+def _embedding(t: Tracer, call: Call) -> Result:
+    weight = t.of(call.args[0])
+    rows = [factor for factor in weight.factors if factor.shape[0] > 1]
+    columns = [factor for factor in weight.factors if factor.shape[1] > 1]
+    for factor in rows:
+        t.keep(factor, "is a word of an embedding")
+    out = t.value(call)
+    first = out if isinstance(out, Tensor) else out[0]
+    labels = make(first.shape, [factor.view((1,) * (first.ndim - 1) + (-1,)) for factor in columns])
+    rest = [Labels(tuple(leaf.shape)) for leaf in tree_leaves(out)[1:] if isinstance(leaf, Tensor)]
+    settled, _ = t.settle(call, out, labels)
+    return settled, [labels, *rest]
+
+
+def _packed(t: Tracer, call: Call) -> Result:
+    """Sequences of unequal length one after another: only the last dimension has channels."""
+    x = t.of(call.args[0])
+    out = t.moved(call)
+    factors = []
+    for factor in x.factors:
+        if varying(factor) == {len(x.shape) - 1}:
+            factors.append(factor.reshape(1, -1))
+        else:
+            t.keep(factor, f"varies along a sequence at {t.place(call.name)}")
+    return out, [make(out[0].shape, factors), Labels(tuple(out[1].shape), constant=True)]
+
+
+_MOVES = """
+    view _unsafe_view reshape _reshape_alias permute transpose t expand squeeze unsqueeze slice select split
+    split_with_sizes unsafe_split unsafe_split_with_sizes chunk unbind narrow index index_select gather flip roll repeat
+    repeat_interleave pixel_shuffle pixel_unshuffle channel_shuffle native_channel_shuffle unfold im2col constant_pad_nd
+    alias detach diagonal rot90 tile movedim swapaxes lift_fresh view_as_real view_as_complex
+""".split()  # noqa: SIM905
+_CUTS = frozenset(["slice", "select", "split", "split_with_sizes", "unsafe_split", "chunk", "unbind", "narrow"])
+
+MOVEMENTS: dict[str, Rule] = {
+    **dict.fromkeys(_MOVES, _moving),
+    **dict.fromkeys(["cat", "stack"], _concatenation),
+    **dict.fromkeys(["embedding", "_embedding_bag", "_embedding_bag_forward_only"], _embedding),
+    "as_strided": _strided,
+    "_pack_padded_sequence": _packed,
+}
+"""The rule of each operation that moves data."""

@@ -1,0 +1,119 @@
+"""How each kind of operation passes on labels, and what it demands of the channels.
+
+There are few kinds. What moves data is run on the labels (``movement.py``). What computes element by element ties what
+meets. Matrix products are a meeting and a sum (``products.py``). Sums, norms and pooling over channels want whole
+groups of them (``reductions.py``). What has no rule mixes: all channels that go in are kept at every width.
+"""
+
+from torch import Tag, Tensor
+from torch.utils._pytree import tree_leaves
+
+from aequa_lightning.slimmable.tracing.labels import Labels, make, resized, varying
+from aequa_lightning.slimmable.tracing.movement import MOVEMENTS
+from aequa_lightning.slimmable.tracing.probe import compute
+from aequa_lightning.slimmable.tracing.products import PRODUCTS
+from aequa_lightning.slimmable.tracing.reductions import REDUCTIONS, dims_of
+from aequa_lightning.slimmable.tracing.trace import Call, Result, Rule, Tracer
+
+
+def rule_of(call: Call) -> Rule:
+    """Return the rule of an operation."""
+    rule = RULES.get(call.name)
+    if rule is not None:
+        return rule
+    if Tag.pointwise in call.func.tags:
+        return _pointwise
+    spatial = next((int(digit) for digit in "123" if f"{digit}d" in call.name), 0)
+    if spatial and call.name.lstrip("_").startswith(_WINDOWS):
+        return _window
+    return Tracer.mix
+
+
+def _pointwise(t: Tracer, call: Call) -> Result:
+    out = t.value(call)
+    shape = next(leaf.shape for leaf in tree_leaves(out) if isinstance(leaf, Tensor))
+    return t.settle(call, out, t.meet([t.spread(x) for x in call.tensors], shape, call.name))
+
+
+def _same(t: Tracer, call: Call) -> Result:
+    """An operation whose result has the shape, and exists where, its first argument does."""
+    return t.settle(call, t.value(call), t.of(call.args[0]))
+
+
+def _copy(t: Tracer, call: Call) -> Result:
+    labels = t.meet([t.of(call.args[0]), t.spread(call.args[1])], call.args[0].shape, call.name)
+    return t.settle(call, t.value(call), labels)
+
+
+def _fresh(t: Tracer, call: Call) -> Result:
+    """New memory, or a number: nothing of the channels is in it."""
+    out = compute(call.func, call.name, call.args, call.kwargs)
+    return out, [Labels(tuple(leaf.shape), constant=True) for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
+
+
+def _gated(t: Tracer, call: Call) -> Result:
+    """A gated linear unit: the halves of a dimension meet."""
+    x, dim = call.args[0], call.bound["dim"]
+    labels = t.of(x)
+    half = x.shape[dim] // 2
+    parts = []
+    for start in (0, half):
+        factors = [f.narrow(dim, start, half) if f.shape[dim] > 1 else f for f in labels.factors]
+        t.note_part(labels.factors, factors)
+        parts.append(make(x.narrow(dim, start, half).shape, factors))
+    return t.settle(call, t.value(call), t.meet(parts, parts[0].shape, call.name))
+
+
+def _window(t: Tracer, call: Call) -> Result:
+    """Pooling, padding and resizing in space: channels must not vary there."""
+    labels = t.of(call.args[0])
+    spatial = next(int(digit) for digit in "123" if f"{digit}d" in call.name)
+    ndim, factors = len(labels.shape), []
+    for factor in labels.factors:
+        if any(dim >= ndim - spatial for dim in varying(factor)):
+            t.keep(factor, f"lies along a dimension that {t.place(call.name)} mixes")
+        else:
+            factors.append(factor)
+    out = t.value(call)
+    shape = next(leaf.shape for leaf in tree_leaves(out) if isinstance(leaf, Tensor))
+    return t.settle(call, out, resized(Labels(labels.shape, tuple(factors), labels.constant), shape))
+
+
+def _transformed(t: Tracer, call: Call) -> Result:
+    """Fourier transforms and scans mix what lies along some dimensions, and nothing else."""
+    labels, dims = t.of(call.args[0]), dims_of(call, call.args[0].ndim)
+    factors = []
+    for factor in labels.factors:
+        if varying(factor) & set(dims):
+            t.keep(factor, f"lies along a dimension that {t.place(call.name)} mixes")
+        else:
+            factors.append(factor)
+    out = t.value(call)
+    shape = next(leaf.shape for leaf in tree_leaves(out) if isinstance(leaf, Tensor))
+    return t.settle(call, out, resized(Labels(labels.shape, tuple(factors), labels.constant), shape))
+
+
+_WINDOWS = ("max_pool", "avg_pool", "adaptive", "upsample", "reflection_pad", "replication_pad", "fractional")
+_SAME = """
+    clone _to_copy contiguous zero fill zeros_like ones_like empty_like full_like rand_like randn_like tril triu
+    bernoulli uniform normal exponential
+""".split()  # noqa: SIM905
+_FRESH = """
+    new_zeros new_ones new_full new_empty new_empty_strided _local_scalar_dense equal is_nonzero
+""".split()  # noqa: SIM905
+_ALONG = """
+    _fft_r2c _fft_c2r _fft_c2c cumsum cumprod logcumsumexp cummax cummin _cummax_helper
+""".split()  # noqa: SIM905
+
+RULES: dict[str, Rule] = {
+    **MOVEMENTS,
+    **REDUCTIONS,
+    **PRODUCTS,
+    **dict.fromkeys(_SAME, _same),
+    **dict.fromkeys(_FRESH, _fresh),
+    **dict.fromkeys(_ALONG, _transformed),
+    **dict.fromkeys(["native_dropout", "_weight_norm_interface", "_prelu_kernel"], _pointwise),
+    "copy": _copy,
+    "glu": _gated,
+}
+"""The rule of each operation that is not told by its tags or its name."""

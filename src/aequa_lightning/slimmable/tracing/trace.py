@@ -1,0 +1,266 @@
+"""One dry run of a network, in which every operation is watched and passes on the labels of its inputs.
+
+Every element of an activation carries labels that say which channels must be kept for it to exist (``labels.py``). The
+operations are watched where PyTorch dispatches them to kernels, so that it does not matter how a network is written:
+what arrives are some hundred basic operations, for which ``operations.py`` has rules. What a run learns are demands on
+the channels (``demands.py``): these two are kept together, this one is always kept.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from aequa_lightning.errors import InputError
+from aequa_lightning.slimmable.tracing.demands import OUTPUT, Demands, Numbers, Trace
+from aequa_lightning.slimmable.tracing.labels import Labels, make, of_numbers, resized
+from aequa_lightning.slimmable.tracing.probe import compute, structure_mode
+
+Result = tuple[Any, list[Labels]]
+"""What an operation returns, and the labels of each tensor in it."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One operation and its arguments."""
+
+    func: Any
+    name: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+    @staticmethod
+    def of(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> "Call":
+        """Return a call under its operation's plain name, without namespace and the underscore of in-place forms."""
+        name = func._schema.name.split("::")[-1]
+        return Call(func, name.rstrip("_") if not name.endswith("__") else name, args, kwargs)
+
+    @cached_property
+    def in_place(self) -> bool:
+        """Whether the operation writes into its first argument."""
+        return bool(self.func._schema.name.endswith("_"))
+
+    @cached_property
+    def tensors(self) -> list[Tensor]:
+        """All tensors among the arguments."""
+        found = []
+        for argument in (*self.args, *self.kwargs.values()):
+            found += [
+                x for x in (argument if isinstance(argument, list | tuple) else [argument]) if isinstance(x, Tensor)
+            ]
+        return found
+
+    @cached_property
+    def bound(self) -> dict[str, Any]:
+        """The arguments by the names of the schema, with defaults."""
+        schema = self.func._schema.arguments
+        given = dict(zip((argument.name for argument in schema), self.args, strict=False)) | self.kwargs
+        defaults = {a.name: a.default_value for a in schema if a.has_default_value()}
+        return defaults | given
+
+
+Rule = Callable[["Tracer", Call], Result]
+"""Computes a call; returns its result and the labels of each tensor in the result."""
+
+
+class Tracer(Demands, TorchDispatchMode):
+    """Watches the operations of a dry run and passes on labels.
+
+    Args:
+        network: Runs in double precision.
+        numbers: The channels of its parameters and buffers.
+        rules: How to pass on labels, by the operation's name.
+        exists: For each label, whether its channel is kept: elements that do not exist are then set to zero, and what
+            is taken over all channels is taken over those that exist. None: the network runs as it is.
+        record: Keep the values of all steps.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        numbers: Numbers,
+        rules: Callable[[Call], Rule],
+        *,
+        exists: Tensor | None = None,
+        record: bool = False,
+    ) -> None:
+        super().__init__(network, numbers)
+        self.exists = exists
+        self._rules, self._record = rules, record
+        self._table: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+        # Parameters and views of them, whose missing elements are not zero.
+        self._raw: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+        self._written: dict[int, tuple[Any, Tensor]] = {}
+        self._names: dict[int, str] = {}
+        for name, tensor in [*network.named_parameters(), *network.named_buffers()]:
+            self._names[id(tensor)] = name
+            self._table[tensor] = of_numbers(numbers.get(name, ()), tensor.shape)
+            self._raw[tensor] = True
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        call = Call.of(func, args, kwargs or {})
+        operands = [self.of(tensor) for tensor in call.tensors]
+        if all(labels.constant for labels in operands):
+            return compute(func, call.name, args, call.kwargs)
+        self.found.steps.append((self.place(call.name), operands))
+        out, labels = self._rules(call)(self, call)
+        results = [out] if isinstance(out, Tensor) else [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
+        for tensor, its in zip(results, labels, strict=False):
+            if call.in_place and its.factors and self.of(tensor).constant:
+                self._write(tensor, its)
+            else:
+                self._table[tensor] = its
+            if self._record:
+                self.found.record.append((self.place(call.name), tensor.detach().clone(), its))
+        return out
+
+    # ---- labels and values ------------------------------------------------------------------------------
+
+    def of(self, tensor: Tensor) -> Labels:
+        """Return the labels of a tensor; those that nothing is known of are made by the network's code."""
+        name = self._names.get(id(tensor))
+        if name is not None:
+            self.found.used.setdefault(name)
+        known: Labels | None = self._table.get(tensor)
+        if known is not None and known.shape == tuple(tensor.shape):
+            return known
+        if self._written and tensor.layout == torch.strided:
+            stored = self._written.get(tensor.untyped_storage()._cdata)
+            if stored is not None:
+                view = stored[1].as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
+                return make(tensor.shape, [view])
+        return known or Labels(tuple(tensor.shape), constant=True)
+
+    def _write(self, tensor: Tensor, labels: Labels) -> None:
+        """Note labels written into memory that the network's code made, so that all views of the memory have them."""
+        storage = tensor.untyped_storage()
+        if storage._cdata not in self._written:
+            size = storage.nbytes() // tensor.element_size()
+            self._written[storage._cdata] = (storage, torch.zeros(size, dtype=torch.float))
+        memory = self._written[storage._cdata][1]
+        memory.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset()).copy_(labels.full(0))
+        for further in labels.factors[1:]:
+            self.keep(further, f"is written into other memory in {self.place()}")
+
+    def value(self, call: Call) -> Any:
+        """Compute a call; parameters among its arguments count as zero where the width keeps nothing."""
+        if self.exists is None or not any(tensor in self._raw for tensor in call.tensors):
+            return compute(call.func, call.name, call.args, call.kwargs)
+        args, kwargs = tree_map(self.masked, (call.args, call.kwargs))
+        return compute(call.func, call.name, args, kwargs)
+
+    def masked(self, leaf: Any) -> Any:
+        """Return an argument; a parameter counts as zero where the width keeps nothing."""
+        return self.only_existing(leaf, self.of(leaf)) if isinstance(leaf, Tensor) and leaf in self._raw else leaf
+
+    def is_parameter(self, tensor: Tensor) -> bool:
+        """Return whether a tensor is a parameter or buffer of the network, or a view of one."""
+        return tensor in self._raw
+
+    def moved(self, call: Call) -> Any:
+        """Compute a call that only moves data; views of parameters stay as they are."""
+        out = compute(call.func, call.name, call.args, call.kwargs)
+        if any(tensor in self._raw for tensor in call.tensors):
+            for leaf in tree_leaves(out):
+                if isinstance(leaf, Tensor):
+                    self._raw[leaf] = True
+        return out
+
+    def existing(self, factor: Tensor) -> Tensor:
+        """Return where the elements of a factor exist at the width of this run."""
+        assert self.exists is not None
+        return self.exists[factor.long()]
+
+    def only_existing(self, tensor: Tensor, labels: Labels) -> Tensor:
+        """Return a tensor with zeros where its elements do not exist at the width of this run."""
+        if self.exists is None:
+            return tensor
+        for factor in labels.factors:
+            mask = self.existing(factor)
+            if not bool(mask.all()):
+                tensor = tensor.masked_fill(~mask, 0)  # of the same strides, which views rely on
+        return tensor
+
+    def settle(self, call: Call, out: Any, labels: Labels) -> tuple[Any, list[Labels]]:
+        """Return a result whose tensors all have the same labels, with zeros where they do not exist."""
+        if self.exists is None or not labels.factors:
+            return out, [labels] * len(tree_leaves(out))
+        if call.in_place:
+            call.args[0].copy_(self.only_existing(call.args[0], labels))
+            return call.args[0], [labels]
+
+        def zeroed(leaf: Any) -> Any:
+            fits = isinstance(leaf, Tensor) and leaf.shape == labels.shape
+            return self.only_existing(leaf, labels) if fits else leaf
+
+        return tree_map(zeroed, out), [labels] * len(tree_leaves(out))
+
+    def enter(self, x: Tensor) -> None:
+        """Note the network's input: it has the same size at every width."""
+        self._table[x] = Labels(tuple(x.shape))
+
+    def spread(self, tensor: Tensor) -> Labels:
+        """Return the labels of a tensor, of size 1 where ``expand`` has repeated it and it fits whatever it meets."""
+        labels = self.of(tensor)
+        if tensor.layout != torch.strided or not any(
+            s == 0 and n > 1 for s, n in zip(tensor.stride(), tensor.shape, strict=True)
+        ):
+            return labels
+        repeated = [
+            stride == 0 and all(factor.shape[dim] == 1 for factor in labels.factors)
+            for dim, stride in enumerate(tensor.stride())
+        ]
+        return resized(labels, [1 if again else n for again, n in zip(repeated, labels.shape, strict=True)])
+
+    def mix(self, call: Call) -> Result:
+        """Compute a call that has no rule: it may mix channels in any way, so all of them are kept at every width."""
+        operands = [self.of(x) for x in call.tensors]
+        self.keep_all(
+            operands, f"goes through {self.place(call.name)}, which mixes channels in a way that is not known"
+        )
+        out = self.value(call)
+        return out, [Labels(tuple(leaf.shape)) for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
+
+
+def tensors_of(output: Any) -> list[Tensor]:
+    """Return all tensors of a network's output, also of containers that pytrees do not know.
+
+    Example:
+        >>> len(tensors_of({"a": torch.zeros(1), "b": (torch.zeros(1), None)}))
+        2
+    """
+    if isinstance(output, Tensor):
+        return [output]
+    if isinstance(output, Mapping):
+        return [tensor for value in output.values() for tensor in tensors_of(value)]
+    if isinstance(output, list | tuple):
+        return [tensor for value in output for tensor in tensors_of(value)]
+    if hasattr(output, "__dict__"):
+        return [tensor for value in vars(output).values() for tensor in tensors_of(value)]
+    return []
+
+
+def run(tracer: Tracer, network: nn.Module, x: Tensor) -> Trace:
+    """Run a network under a tracer, within :func:`dry`, and note what reaches its output.
+
+    Raises:
+        InputError: When the network's output holds no tensor.
+    """
+    tracer.enter(x)
+    with structure_mode(network), tracer.naming_modules():
+        with tracer:
+            output = network(x)
+        tracer.found.values = tensors_of(output)
+        if not tracer.found.values:
+            raise InputError(f"network: its output, a {type(output).__name__}, holds no tensor")
+        tracer.found.labels = [tracer.of(tensor) for tensor in tracer.found.values]
+        tracer.keep_all(tracer.found.labels, OUTPUT)
+    return tracer.found

@@ -1,0 +1,151 @@
+"""Is a width a part of the full network? Checked by labels and by numbers, whatever the tracer knows of its operations.
+
+The narrow network is run with random weights in double precision, next to the full one, in which everything that the
+width does not keep is zero; what is taken over channels (means, norms, softmax) is taken over those that are left.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from aequa_lightning.errors import InputError
+from aequa_lightning.slimmable.tracing.demands import Numbers, Trace
+from aequa_lightning.slimmable.tracing.labels import FIRST, Labels, channels_of
+from aequa_lightning.slimmable.tracing.operations import rule_of
+from aequa_lightning.slimmable.tracing.probe import probe, random_input
+from aequa_lightning.slimmable.tracing.skeleton import narrow_copy
+from aequa_lightning.slimmable.tracing.structure import Structure
+from aequa_lightning.slimmable.tracing.trace import Tracer, run
+
+_TOLERANCE = 1e-6  # of the largest value; in double precision a right width is at 1e-12
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Why a width is not a part of the full network.
+
+    Attributes:
+        reason: One sentence.
+        channels: The channels that are involved, the likeliest first.
+    """
+
+    reason: str
+    channels: list[Tensor]
+
+
+def trace_full(skeleton: nn.Module, tensors: Mapping[str, Tensor], example_input: Tensor, numbers: Numbers) -> Trace:
+    """Run the full network once and return what was learned.
+
+    Raises:
+        InputError: When it cannot run on the example input.
+    """
+    network = probe(skeleton, tensors)
+    tracer = Tracer(network, numbers, rule_of)
+    try:
+        return run(tracer, network, random_input(example_input))
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(
+            f"example_input: the network cannot run on shape {tuple(example_input.shape)}; "
+            f"{tracer.place()} says: {error}"
+        ) from error
+
+
+def fault_of(
+    skeleton: nn.Module,
+    tensors: Mapping[str, Tensor],
+    example_input: Tensor,
+    structure: Structure,
+    sizes: tuple[int, ...],
+    *,
+    outputs: list[torch.Size],
+    by_numbers: bool,
+) -> Fault | None:
+    """Return why a narrow network is not a part of the full one, or None if it is.
+
+    Args:
+        skeleton: The full network's skeleton.
+        tensors: The full network's parameters and buffers, by name, in double precision.
+        example_input: What to run it on.
+        structure: How widths cut the network.
+        sizes: The channels that the width keeps of each axis.
+        outputs: The shapes of the full network's outputs.
+        by_numbers: Compare the outputs too, which takes another run of each.
+    """
+    plan = structure.plan(sizes, {name: tuple(tensor.shape) for name, tensor in tensors.items()})
+    x = random_input(example_input)
+
+    def narrow(record: bool = False) -> tuple[Tracer, nn.Module]:
+        blank = narrow_copy(skeleton, plan, structure.heads_at(sizes), structure.normed_at(sizes))
+        network = probe(blank, tensors, plan)
+        return Tracer(network, structure.numbers_at(sizes), rule_of, record=record), network
+
+    def zeroed(record: bool = False) -> tuple[Tracer, nn.Module]:
+        network = probe(skeleton, tensors)
+        exists = torch.cat([torch.ones(FIRST, dtype=torch.bool), structure.exists(sizes)])
+        return Tracer(network, structure.numbers, rule_of, exists=exists, record=record), network
+
+    tracer, network = narrow()
+    try:
+        found = run(tracer, network, x)
+    except Exception as error:
+        steps = [_channels(labels) for _, labels in reversed(tracer.found.steps)]
+        return Fault(f"{tracer.place()} cannot run: {error}", [ids for ids in steps if len(ids)])
+    for tie in found.ties:
+        known = (tie.first >= 0) & (tie.second >= 0)
+        apart = structure.blocks[tie.first[known]] != structure.blocks[tie.second[known]]
+        if tie.repeated is not None:
+            apart &= structure.elements.axis[tie.second[known]] >= 0
+        if bool(apart.any()):
+            ids = torch.cat([tie.first[known], tie.second[known]])
+            return Fault(f"{tie.place} would combine other channels than at full width", [ids.unique()])
+    shapes = [value.shape for value in found.values]
+    if shapes != outputs:
+        return Fault(
+            f"the output would have the shape {[tuple(shape) for shape in shapes]}",
+            [_channels(found.labels), *_last(found)],
+        )
+    if not by_numbers:
+        return None
+    expected = run(*zeroed(), x).values
+    if all(_close(a, b) for a, b in zip(found.values, expected, strict=True)):
+        return None
+    pair = [run(*maker(record=True), x) for maker in (narrow, zeroed)]
+    return _first_difference(*pair, exists=structure.exists(sizes))
+
+
+def _first_difference(narrow: Trace, full: Trace, *, exists: Tensor) -> Fault:
+    """Return the fault of the first step whose results differ."""
+    table = torch.cat([torch.ones(FIRST, dtype=torch.bool), exists])
+    place = "the output"
+    for (place, value, labels), (_, expected, its) in zip(narrow.record, full.record, strict=False):
+        mask = torch.ones(its.shape, dtype=torch.bool)
+        for factor in its.factors:
+            mask = mask & table[factor.long()]
+        part = expected[mask]
+        if part.numel() != value.numel() or not _close(value.reshape(-1), part.reshape(-1)):
+            ids = torch.cat([_channels([labels]), _channels([its])])
+            return Fault(f"{place} would compute something else than at full width", [ids, *_last(narrow)])
+    return Fault(f"{place} would compute something else than at full width", _last(narrow))
+
+
+def _last(found: Trace) -> list[Tensor]:
+    return [ids for _, labels in reversed(found.steps) if len(ids := _channels(labels))]
+
+
+def _channels(labels: list[Labels]) -> Tensor:
+    found = [channels_of(factor) for its in labels for factor in its.factors]
+    return torch.cat(found).unique() if found else torch.zeros(0, dtype=torch.long)
+
+
+def _close(value: Tensor, expected: Tensor) -> bool:
+    if not (value.is_floating_point() or value.is_complex()):
+        return torch.equal(value, expected)
+    finite = torch.isfinite(expected)
+    if not torch.equal(torch.isfinite(value), finite):
+        return False
+    scale = float(expected[finite].abs().max()) if bool(finite.any()) else 0.0
+    return bool(((value - expected)[finite].abs() <= _TOLERANCE * scale).all())
