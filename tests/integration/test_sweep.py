@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import sys
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -14,6 +15,7 @@ from unittest import mock
 import pytest
 import yaml
 
+from aequa_lightning.lock import taking
 from aequa_lightning.sweep.matrix import Cell
 from aequa_lightning.sweep.pool import Worker
 from tests.helpers.command import aequa, events
@@ -259,6 +261,47 @@ def test_cells_that_are_left_are_told_and_models_stay_on_request(capsys: pytest.
     assert (folder / "checkpoints" / "last.ckpt").is_file()
     assert len(list((folder / "rewards").glob("*.ckpt"))) == 3
     assert aequa("audit", "--run_dir", folder) == 0
+
+
+def test_two_sweeps_in_one_folder_share_the_work() -> None:
+    write(SMALLER)
+    command = [sys.executable, "-m", "aequa_lightning", "sweep", "--config=sweep.yaml", "--workers=1"]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _ in range(2)]
+    said = [sweep.communicate()[0] for sweep in both]
+    assert [sweep.returncode for sweep in both] == [0, 0], said
+    assert len(finished()) == 4
+    # None ran twice.
+    assert all(len(events(path.parent, "finish")) == 1 for path in finished())
+    assert not list(Path("sweep").rglob("failure.json"))
+    assert len(table("results.csv")) == 4
+
+
+def test_a_cell_that_another_sweep_has_is_left_to_it(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("sweep", "--config", write(SMALLER), "--workers=2")
+    with taking(cell("even", "aequa", 0) / ".cell.lock") as ours:
+        assert ours
+        assert aequa(*words) == 0
+    assert len(finished()) == 3
+    assert "1 cells are left to another sweep in this folder" in " ".join(capsys.readouterr().out.split())
+    assert aequa(*words) == 0
+    assert len(finished()) == 4
+    assert "left to another" not in capsys.readouterr().out
+
+
+def test_a_failure_does_not_outlive_a_success() -> None:
+    words = ("sweep", "--config", write(SMALLER), "--only={partition: even}")
+    assert aequa(*words) == 0
+    (cell("even", "aequa", 0) / "failure.json").write_text('{"error": "in vain", "traceback": []}')
+    assert aequa(*words) == 0
+
+
+def test_a_sweep_within_a_job_runs_cells_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A task of two in a job, as far as the environment knows.
+    for name, value in {"NTASKS": "2", "PROCID": "0", "LOCALID": "0", "NODEID": "0", "JOB_NAME": "aequa"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    assert aequa("sweep", "--config", write(SMALLER), "--only={partition: even, mechanism: fedavg}") == 0
+    assert len(finished()) == 1
+    assert os.environ["SLURM_NTASKS"] == "2"
 
 
 def test_as_many_processes_run_cells_as_are_asked_for() -> None:

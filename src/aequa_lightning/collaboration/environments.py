@@ -3,7 +3,8 @@
 import errno
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from lightning.fabric.plugins.environments import (
     ClusterEnvironment,
@@ -139,6 +140,18 @@ def check_without_launcher(names: Mapping[str, str], num_nodes: int) -> None:
             f"NODE_RANK={names['NODE_RANK']} in the environment must be a number from 0 to {num_nodes - 1}, below "
             f"trainer.num_nodes={num_nodes}; correct one of the two, or unset it."
         )
+
+
+@contextmanager
+def outside_of_jobs() -> Iterator[None]:
+    """Let what runs within the block be runs of their own, whatever job this process is a part of."""
+    prefixes = ("SLURM_", "TORCHELASTIC_")
+    names = [name for name in os.environ if name.startswith(prefixes) or name in OF_LAUNCHERS]
+    kept = {name: os.environ.pop(name) for name in names}
+    try:
+        yield
+    finally:
+        os.environ.update(kept)
 
 
 def check_port(environment: ClusterEnvironment) -> None:

@@ -42,7 +42,7 @@ def training_key(
         torch.__version__,
         type(local.classifier),
         local.classifier.network.full,
-        [part.training for part in local.classifier.modules()],
+        [part.training for part in local.classifier.network.full.modules()],
         local.optimizer.optimizer,
         data.augmentation,
         local.batch_size,

@@ -11,14 +11,19 @@ from aequa_lightning.cli import AequaCLI
 from aequa_lightning.data import CollaborativeData
 from aequa_lightning.errors import InputError
 from aequa_lightning.files import write_json
+from aequa_lightning.lock import taking
 from aequa_lightning.sweep.matrix import Cell, Matrix
 from aequa_lightning.sweep.results import (
     forget_ending,
     read_configuration,
+    read_result,
     warn_of_damage,
     write_failure,
     write_result,
 )
+
+# Of a cell, for as long as a sweep runs it; that of the run within is the run's own.
+LOCK = ".cell.lock"
 
 
 class CellRunner:
@@ -34,15 +39,22 @@ class CellRunner:
         self._loaded: tuple[dict[str, Any], CollaborativeData] | None = None
 
     def run(self, cell: Cell) -> str | None:
-        """Run a cell, or go on with it where it was stopped.
+        """Run a cell, or go on with it where it was stopped; leave it to another sweep of the folder that has it.
 
         Returns:
-            Why it failed, in one line; None when it has finished.
+            Why it failed, in one line; None when it has finished, or another sweep has it.
 
         Raises:
             RunInterrupted: A signal stopped it after its state was saved.
         """
-        folder, began = self.matrix.run_folder(cell), time.perf_counter()
+        folder = self.matrix.run_folder(cell)
+        with taking(folder / LOCK) as ours:
+            if not ours or read_result(folder, cell) is not None:
+                return None
+            return self._run(folder, cell)
+
+    def _run(self, folder: Path, cell: Cell) -> str | None:
+        began = time.perf_counter()
         forget_ending(folder)
         write_json(folder / "cell.json", self.matrix.configuration(cell))
         try:
@@ -124,7 +136,8 @@ def failures(matrix: Matrix, cells: Iterable[Cell]) -> dict[Cell, str]:
     """Return why cells failed, in one line each."""
     found = {}
     for cell in cells:
-        path: Path = matrix.run_folder(cell) / "failure.json"
-        if path.is_file():
+        folder = matrix.run_folder(cell)
+        path = folder / "failure.json"
+        if path.is_file() and read_result(folder, cell) is None:
             found[cell] = json.loads(path.read_text(encoding="utf-8"))["error"].splitlines()[0]
     return found

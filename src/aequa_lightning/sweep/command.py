@@ -8,6 +8,7 @@ from jsonargparse import Namespace
 from rich.console import Console
 
 from aequa_lightning.checks import check_writable
+from aequa_lightning.collaboration.environments import outside_of_jobs
 from aequa_lightning.errors import InputError
 from aequa_lightning.sweep.cells import CellRunner, check_cells, failures
 from aequa_lightning.sweep.files import write_tables
@@ -39,7 +40,9 @@ def sweep(options: Namespace) -> None:
     left = [cell for cell in chosen if read_result(matrix.run_folder(cell), cell) is None]
     console = Console(stderr=True)
     console.print(f"{len(chosen)} cells, {len(chosen) - len(left)} of them finished", highlight=False)
-    check_cells(matrix, chosen)
+    # A cell is a run of its own, whatever job the sweep is a part of.
+    with outside_of_jobs():
+        check_cells(matrix, chosen)
     check_writable(matrix.folder, "sweep_dir")
     if left:
         with CellProgress(console, len(left)) as progress:
@@ -52,6 +55,13 @@ def sweep(options: Namespace) -> None:
             )
     conclude(matrix, read_results(matrix), reference)
     failed = failures(matrix, chosen)
+    elsewhere = [cell for cell in left if cell not in failed and read_result(matrix.run_folder(cell), cell) is None]
+    if elsewhere:
+        Console().print(
+            f"{len(elsewhere)} cells are left to another sweep in this folder; when that has ended, the same command "
+            "finishes the rest.",
+            highlight=False,
+        )
     if failed:
         Console().print(f"{len(failed)} cells failed; the same command tries them again:", highlight=False)
         for cell, reason in failed.items():

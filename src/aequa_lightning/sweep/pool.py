@@ -8,6 +8,7 @@ from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
+from aequa_lightning.collaboration.environments import outside_of_jobs
 from aequa_lightning.collaboration.forking import die_with, end_idle_threads
 from aequa_lightning.collaboration.signals import (
     STOP_SIGNALS,
@@ -23,7 +24,6 @@ from aequa_lightning.sweep.schedule import Schedule
 
 # Names the GPUs that a process may use, by number or by UUID.
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-OF_A_JOB = ("SLURM_", "TORCHELASTIC_")
 
 
 def visible_devices(count: int, visible: str | None) -> list[str]:
@@ -145,12 +145,10 @@ def _serve(connection: Connection, runner: CellRunner, parent: int) -> None:
     die_with(parent)
     # A signal that comes here is not to wake up the event loop of the process that this one was forked from.
     signal.set_wakeup_fd(-1)
-    # A cell is a run of its own, whatever job the sweep itself is a part of.
-    for name in [name for name in os.environ if name.startswith(OF_A_JOB)]:
-        del os.environ[name]
     # Between cells there is nothing to save. Within one the engine listens, and saves before it ends.
     for number in STOP_SIGNALS:
         signal.signal(number, lambda *_: os._exit(INTERRUPTED))
     let_in_signals()
-    while (cell := connection.recv()) is not None:
-        connection.send(runner.run(cell))
+    with outside_of_jobs():
+        while (cell := connection.recv()) is not None:
+            connection.send(runner.run(cell))

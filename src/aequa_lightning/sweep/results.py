@@ -147,6 +147,8 @@ def write_result(folder: Path, cell: Cell, *, seconds: float, keep_models: bool)
         keep_models: Whether checkpoints and reward files stay.
     """
     write_json(folder / "result.json", {"cell": asdict(cell), "seconds": seconds})
+    # Another command may have tried in vain meanwhile.
+    (folder / "failure.json").unlink(missing_ok=True)
     if not keep_models:
         for part in ("checkpoints", "rewards"):
             shutil.rmtree(folder / part, ignore_errors=True)
