@@ -58,7 +58,7 @@ def narrow_copy(
         resize = next((resize for kind, resize in _RESIZE.items() if isinstance(module, kind)), None)
         if resize is not None:
             resize(module, full)
-        elif any(True for _ in module.children()):
+        else:
             _set_sizes(module, _SIZES, _changes(full, module))
     return narrow
 
@@ -154,7 +154,10 @@ class Borrower:
 
 
 _HEADS = ("num_heads", "n_heads", "n_head", "nhead", "heads", "num_attention_heads")
-_SIZES = ("hidden_dim", "embed_dim", "hidden_size", "d_model", "dim", "attn_dim", "inner_dim", "num_features")
+_SIZES = """
+    hidden_dim embed_dim hidden_size d_model dim attn_dim inner_dim num_features hidden_features all_head_size
+    split_size channels num_channels in_channels out_channels in_features out_features width nf nx
+""".split()  # noqa: SIM905
 
 
 def _deepcopy(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
