@@ -186,11 +186,6 @@ class Collaboration:
             except RunInterrupted:
                 self._record_stop()
                 raise
-            except Exception as error:
-                if self.stop.received is not None and is_lost_contact(error):
-                    # The other one has received the signal, too, and had nothing to save.
-                    raise RunInterrupted from error
-                raise
             finally:
                 self.call("on_fit_exit")
             # Here, where a signal is only remembered: the others may still be writing.
@@ -221,8 +216,14 @@ class Collaboration:
         with self.whereabouts.at("payout"), self.stop.leaving():
             if self.is_stopping():
                 return False
-            self.begin_payout()
-            self.call("on_fit_end")
+            try:
+                self.begin_payout()
+                self.call("on_fit_end")
+            except Exception as error:
+                if self.stop.received is not None and is_lost_contact(error):
+                    # The other one has received the signal, too, and has left: here, nothing has to be saved.
+                    raise RunInterrupted from error
+                raise
         return True
 
     def begin_payout(self) -> None:

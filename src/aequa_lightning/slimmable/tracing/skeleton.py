@@ -51,7 +51,7 @@ def narrow_copy(
         if name in heads:
             before, after = heads[name]
             for key in _HEADS:
-                if getattr(module, key, None) == before:
+                if module.__dict__.get(key) == before:
                     setattr(module, key, after)
         if name in normed:
             _set_normed(module, full, normed[name])
@@ -84,7 +84,7 @@ def _changes(full: nn.Module, narrow: nn.Module) -> dict[int, int]:
 def _set_sizes(module: nn.Module, names: Sequence[str], changes: Mapping[int, int]) -> None:
     """Set the sizes that a module written by a user remembers."""
     for name in names:
-        size = getattr(module, name, None)
+        size = module.__dict__.get(name)  # not a property, which follows by itself
         if isinstance(size, int) and size in changes:
             setattr(module, name, changes[size])
 
