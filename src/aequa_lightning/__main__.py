@@ -12,6 +12,7 @@ from aequa_lightning.collaboration.signals import ending_at_once
 from aequa_lightning.environment import printing_anything
 from aequa_lightning.errors import InputError, RunFailed
 from aequa_lightning.files import is_full_disk
+from aequa_lightning.terminal import printable
 
 # What the system says of files that are not the user's to write or read.
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -108,7 +109,7 @@ def _end(status: int, error: BaseException | str) -> int:
         # Bad input is bad in all processes that torchrun or srun has started. The first one tells, and both end the
         # others then.
         time.sleep(PATIENCE)
-    print(f"aequa: error: {str(error) or 'interrupted'}", file=sys.stderr)
+    print(f"aequa: error: {printable(str(error)) or 'interrupted'}", file=sys.stderr)
     return status
 
 

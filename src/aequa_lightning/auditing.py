@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -36,6 +35,7 @@ from aequa_lightning.rewards.downloads import FOLDER, audit_downloads, file_of
 from aequa_lightning.rewards.figures import accuracy_deviates, allocation_faults
 from aequa_lightning.rewards.manifest import NAME, REMEDY, manifest_faults, read_manifest, row_faults
 from aequa_lightning.slimmable import Width
+from aequa_lightning.terminal import PlainConsole
 from aequa_lightning.training import SlimmableClassifier
 
 Server = Callable[[int, str], Mapping[str, Tensor] | None]
@@ -92,7 +92,7 @@ def audit_run(
     others += _allocation_faults(run_dir, rows, events, state, parts)
     held = held_in_rounds(rounds)
     content = {"signature": public_key and "verified", **describe_audit(findings, model.network, held)}
-    console = Console()
+    console = PlainConsole()
     console.print(audit_table(findings, held))
     if manifest["downloads"]:
         server = _server_before(run_dir, rounds, model, names, own=state["models"] is not None)
@@ -112,8 +112,8 @@ def audit_run(
     return content["sound"] is True
 
 
-def _print(console: Console, *lines: str) -> None:
-    console.print(*lines, sep="\n", highlight=False, markup=False, soft_wrap=True)
+def _print(console: PlainConsole, *lines: str) -> None:
+    console.print(*lines, sep="\n", soft_wrap=True)
 
 
 def _verdict(findings: Sequence[Finding], others: Sequence[str], *, sound: bool) -> str:

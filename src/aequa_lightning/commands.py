@@ -12,6 +12,7 @@ from aequa_lightning.configuration import MODE, check_guards
 from aequa_lightning.errors import InputError
 from aequa_lightning.help import ShortHelp
 from aequa_lightning.paths import user_path
+from aequa_lightning.terminal import printable
 
 if TYPE_CHECKING:
     from aequa_lightning.cli import AequaCLI
@@ -127,7 +128,7 @@ def _report(words: list[str]) -> None:
         [user_path(folder, "run_dir") for folder in options.run_dir],
         output=None if options.output is None else user_path(options.output, "output"),
     )
-    print(page)
+    print(printable(str(page)))
 
 
 def _slurm(words: list[str]) -> None:

@@ -3,8 +3,12 @@
 import io
 import os
 import sys
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
+
+from aequa_lightning.terminal import printable
 
 BACKEND = "MPLBACKEND"
 # What a stream does with characters that its encoding lacks: the second is the rule where the locale is C.
@@ -32,15 +36,32 @@ def import_matplotlib() -> None:
 
 @contextmanager
 def printing_anything() -> Iterator[None]:
-    """Let a terminal that lacks a character show a question mark; by default Python raises, after all the training."""
+    """Let messages reach any terminal, whatever is in them.
+
+    A terminal that lacks a character shows a question mark; by default Python raises, after all the training. Control
+    characters in warnings, which may come from the name of a stranger's file, are shown and not obeyed.
+    """
     streams = [stream for stream in (sys.stdout, sys.stderr) if isinstance(stream, io.TextIOWrapper)]
     before = [(stream, stream.errors) for stream in streams]
     for stream, errors in before:
         if errors in RAISING:
             stream.reconfigure(errors="replace")
+    show = warnings.showwarning
+    warnings.showwarning = _showing_controls(show)
     try:
         yield
     finally:
+        warnings.showwarning = show
         for stream, errors in before:
             if not stream.closed:
                 stream.reconfigure(errors=errors)
+
+
+def _showing_controls(show: Callable[..., None]) -> Callable[..., None]:
+    """Return a function that shows warnings as ``show`` does, but without control characters."""
+
+    def shown(message: Warning | str, *place: Any, **options: Any) -> None:
+        text = printable(str(message))
+        show(message if text == str(message) else text, *place, **options)
+
+    return shown

@@ -1,6 +1,5 @@
 """``events.jsonl``: the append-only record of a run, from which every table and picture is made."""
 
-import csv
 import io
 import json
 import time
@@ -9,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from aequa_lightning.csv_files import csv_of
 from aequa_lightning.damage import parse_json
 from aequa_lightning.files import naming, write_atomically
 
@@ -130,11 +130,7 @@ def write_metrics(path: Path, events: Iterable[Event]) -> None:
     if not rows:
         path.unlink(missing_ok=True)
         return
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomically(path, text.getvalue().encode())
+    write_atomically(path, csv_of(rows).encode())
 
 
 def append_metrics(path: Path, event: Event) -> None:
@@ -149,7 +145,7 @@ def append_metrics(path: Path, event: Event) -> None:
         return
     row = _metrics_row(event)
     with naming(path), path.open("a", newline="", encoding="utf-8") as file:
-        csv.DictWriter(file, list(row), lineterminator="\n").writerow(row)
+        file.write(csv_of([row], header=False))
 
 
 def _metrics_row(event: Event) -> dict[str, float | None]:

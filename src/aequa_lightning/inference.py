@@ -1,7 +1,5 @@
 """Evaluating and predicting with what a run left behind: the shared model, or one participant's reward."""
 
-import csv
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from aequa_lightning.checks import check_parameters
 from aequa_lightning.collaboration.checkpoint import load_checkpoint, load_last
 from aequa_lightning.collaboration.evaluation import AtWidth, count_correct, input_batches
 from aequa_lightning.collaboration.payable import load_payable
+from aequa_lightning.csv_files import csv_text
 from aequa_lightning.damage import reading
 from aequa_lightning.data import CollaborativeData
 from aequa_lightning.errors import InputError
@@ -138,15 +137,11 @@ def write_predictions(path: Path, network: SlimmableClassifier | RewardClassifie
         network: From :func:`load_network`; the shared model predicts at full width.
         data: The run's data.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["sample", "prediction", "probability"])
-    count = 0
+    rows: list[tuple[int, int, float]] = []
     with evaluating(network):
         for batch in input_batches(data.test(), CPU):
             probabilities, classes = network(batch).softmax(-1).max(-1)
             for probability, predicted in zip(probabilities.tolist(), classes.tolist(), strict=True):
-                writer.writerow([count, predicted, probability])
-                count += 1
-    write_atomically(path, text.getvalue().encode())
-    return count
+                rows.append((len(rows), predicted, probability))
+    write_atomically(path, csv_text(["sample", "prediction", "probability"], rows).encode())
+    return len(rows)

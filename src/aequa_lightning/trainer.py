@@ -11,7 +11,6 @@ from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 
 from lightning.fabric import Fabric
 from lightning.pytorch.loggers import Logger, WandbLogger
-from rich.console import Console
 from rich.table import Table
 
 from aequa_lightning.adversaries import Adversary, check_adversaries
@@ -58,6 +57,7 @@ from aequa_lightning.report import build_report, front_table, read_run, summary_
 from aequa_lightning.rewards.checkpoint import export_program
 from aequa_lightning.rewards.signing import load_private_key
 from aequa_lightning.surroundings import keeping_modes, own_settings
+from aequa_lightning.terminal import PlainConsole
 from aequa_lightning.training import SlimmableClassifier
 
 # Minutes of a month: whoever waits longer has been forgotten.
@@ -342,7 +342,7 @@ class CollaborativeTrainer:
             refuse_links(self.plan.run_dir)
             path = self.plan.run_dir / "predictions" / f"{Path(str(ckpt_path)).stem}.csv"
             count = write_predictions(path, network, datamodule)
-        Console().print(f"{count} predictions  {path}", highlight=False, soft_wrap=True)
+        PlainConsole().print(f"{count} predictions  {path}", soft_wrap=True)
         return path
 
     @_under_own_settings
@@ -392,11 +392,11 @@ class CollaborativeTrainer:
             self._launch(pay)
             self._report()
             if self.fabric.is_global_zero:
-                console, front = Console(), read_run(self.plan.run_dir).front
+                console, front = PlainConsole(), read_run(self.plan.run_dir).front
                 if front is not None:
                     console.print(front_table(front))
                 if (picture := write_front_picture(self.plan.run_dir)) is not None:
-                    console.print(f"front    {picture}", highlight=False, soft_wrap=True)
+                    console.print(f"front    {picture}", soft_wrap=True)
 
     def _rewards(self, mechanism: Mechanism) -> Rewards:
         # Whatever the run measures stays measured, also where something else is paid for afterwards.
@@ -467,16 +467,16 @@ class CollaborativeTrainer:
         table = Table("metric", Path(str(ckpt_path)).stem)
         for metric, value in results.items():
             table.add_row(metric, repr(value))
-        Console().print(table)
+        PlainConsole().print(table)
         return [results]
 
     def _report(self) -> None:
         """Build the page and end the terminal's output with what a person wants to know."""
         if self.fabric.is_global_zero:
-            console = Console()
+            console = PlainConsole()
             written = {"rewards": self.plan.run_dir / "rewards"}
             if self.report:
                 written["report"] = build_report([self.plan.run_dir])
             console.print(summary_table(self.plan.run_dir))
             for name, path in written.items():
-                console.print(f"{name:8} {path}", highlight=False, soft_wrap=True)
+                console.print(f"{name:8} {path}", soft_wrap=True)

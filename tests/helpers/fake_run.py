@@ -1,11 +1,12 @@
 """A made-up run folder with the files that `aequa fit` writes: for the report's tests and for looking at its pages."""
 
-import csv
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from aequa_lightning.csv_files import csv_text
 
 GRID = (0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)
 PHASES = {"training": 0.78, "reduction": 0.03, "evaluation": 0.15, "callbacks": 0.01, "other": 0.03}
@@ -209,11 +210,10 @@ def _pay(
     chosen_pair = {"mcg": allocation["mcg"], "cgs": allocation["cgs"]}
     (folder / "frontier.json").write_text(json.dumps({"chosen": chosen_pair, "front": front}))
     cosine = np.clip(0.3 + 0.6 * alone + random.normal(0, 0.06, len(names)), 0, 1)
-    with (folder / "contributions.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["participant", "samples", "standalone_accuracy", "cosine", "gates"])
-        caught = ["replay in 3 rounds", *[""] * (len(names) - 1)]
-        writer.writerows(zip(names, samples.tolist(), alone.tolist(), cosine.tolist(), caught, strict=True))
+    caught = ["replay in 3 rounds", *[""] * (len(names) - 1)]
+    rows = zip(names, samples.tolist(), alone.tolist(), cosine.tolist(), caught, strict=True)
+    columns = ["participant", "samples", "standalone_accuracy", "cosine", "gates"]
+    (folder / "contributions.csv").write_text(csv_text(columns, rows))
     manifest = {
         "rewards": [
             {

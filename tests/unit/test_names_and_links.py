@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from aequa_lightning.checks import check_names
+from aequa_lightning.csv_files import read_csv
 from aequa_lightning.errors import InputError
 from aequa_lightning.files import refuse_links
 from tests.helpers.command import TOGETHER, aequa, fit, small
@@ -54,3 +55,31 @@ def test_a_run_folder_may_be_a_link_itself(tmp_path: Path) -> None:
     refuse_links(Path("run"))
     for verb in ("audit", "allocate"):
         assert aequa(verb, "--run_dir", "run") == 0
+
+
+def test_a_run_shows_any_name_and_obeys_none(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["=1+1", "[red]a", "'@b", "$x_{$"]
+    Path("strangers.py").write_text(
+        "from aequa_lightning.data import DigitsData\n\n"
+        "class Strangers(DigitsData):\n"
+        "    def __init__(self, *args, **options):\n"
+        "        super().__init__(*args, **options)\n"
+        f"        self.names = {tuple(names)!r}\n"
+    )
+    monkeypatch.syspath_prepend(".")
+    run = Path("[blue]run")
+    words = ["--data=strangers.Strangers", "--data.participants=4", "--trainer.report=true"]
+    assert aequa(*small(run), "--model.backbone=mlp", "--model.backbone_options={hidden: [16]}", *words) == 0
+    assert aequa("allocate", "--run_dir", run) == 0
+    assert aequa("audit", "--run_dir", run) == 0
+    said = capsys.readouterr().out
+    assert said.count("[red]a") == 3
+    assert "[blue]run" in said
+    text = (run / "contributions.csv").read_text()
+    assert "\n'=1+1," in text
+    assert "\n''@b," in text
+    assert {row["participant"] for row in read_csv(run / "contributions.csv")} == {*names}
+    page = (run / "report.html").read_text()
+    assert all(name.replace("'", "&#39;") in page for name in names)

@@ -1,7 +1,5 @@
 """The files of a payout: contributions, allocation, and each participant's network with its manifest."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +10,7 @@ from torch import Tensor, nn
 from aequa_lightning.callbacks.measurement import Measurement
 from aequa_lightning.collaboration.engine import Collaboration
 from aequa_lightning.collaboration.evaluation import AtWidth, count_correct
+from aequa_lightning.csv_files import csv_text
 from aequa_lightning.files import sha256, write_atomically
 from aequa_lightning.rewards.allocation import Allocation
 from aequa_lightning.rewards.checkpoint import export_program, save_reward
@@ -266,13 +265,10 @@ def write_contributions(
 
     The column of accuracies alone stays empty where nobody trained alone; without gates theirs is left out.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     columns: dict[str, Sequence[Any]] = {"participant": run.data.names, "samples": run.samples}
     columns["standalone_accuracy"] = measures.get("standalone", [None] * len(run.samples))
     columns |= {name: values for name, values in measures.items() if name != "standalone"}
     if gates is not None:
         columns["gates"] = gates
-    writer.writerow(columns)
-    writer.writerows(zip(*columns.values(), strict=True))
-    write_atomically(run.plan.run_dir / "contributions.csv", text.getvalue().encode())
+    text = csv_text(list(columns), zip(*columns.values(), strict=True))
+    write_atomically(run.plan.run_dir / "contributions.csv", text.encode())

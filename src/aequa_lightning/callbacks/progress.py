@@ -2,12 +2,12 @@
 
 import sys
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from aequa_lightning.collaboration.engine import Collaboration
 from aequa_lightning.collaboration.hooks import CollaborationCallback, RoundResult
+from aequa_lightning.terminal import PlainConsole
 
 
 class Progress(CollaborationCallback):
@@ -24,13 +24,13 @@ class Progress(CollaborationCallback):
         """Open the bar."""
         if not run.is_global_zero:
             return
-        self._console = Console(file=sys.stderr)
+        self._console = PlainConsole(file=sys.stderr)
         if run.plan.stacking == "auto":
             size = f"{run.stacking.size} at a time" if run.stacking.size > 1 else "one by one"
-            self._console.print(f"participants train {size}: {run.stacking.reason}", highlight=False)
+            self._console.print(f"participants train {size}: {run.stacking.reason}")
         if self._console.is_terminal:
             columns = (
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
@@ -60,7 +60,7 @@ class Progress(CollaborationCallback):
         if self._bar:
             self._bar.update(self._rounds, completed=result.round, description=text)
         elif result.round % max(1, run.plan.max_rounds // 10) == 0 or result.round == run.plan.max_rounds:
-            self._console.print(text, highlight=False)
+            self._console.print(text)
 
     def on_fit_exit(self, run: Collaboration) -> None:
         """Close the bar."""

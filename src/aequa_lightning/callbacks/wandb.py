@@ -1,6 +1,5 @@
 """A run as a Weights & Biases dashboard: curves by round, and at the end who brought and received what."""
 
-import csv
 import json
 import os
 import shutil
@@ -15,6 +14,7 @@ import yaml
 
 from aequa_lightning.collaboration.engine import Collaboration
 from aequa_lightning.collaboration.hooks import CollaborationCallback, RoundResult
+from aequa_lightning.csv_files import read_csv
 from aequa_lightning.errors import InputError
 
 AXES = ("train", "validation", "participant", "time")
@@ -190,11 +190,10 @@ def _participants(record: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _tables(folder: Path) -> dict[str, Any]:
     """Read the tables of a paid run, and the picture of its fairness."""
-    with (folder / "contributions.csv").open(newline="", encoding="utf-8") as file:
-        contributions = [
-            {column: text if column in WORDS else None if text == "" else float(text) for column, text in row.items()}
-            for row in csv.DictReader(file)
-        ]
+    contributions = [
+        {column: text if column in WORDS else None if text == "" else float(text) for column, text in row.items()}
+        for row in read_csv(folder / "contributions.csv")
+    ]
     people = json.loads((folder / "allocation.json").read_text(encoding="utf-8"))["participants"]
     rewards = json.loads((folder / "rewards" / "manifest.json").read_text(encoding="utf-8"))["rewards"]
     return {

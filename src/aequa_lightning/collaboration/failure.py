@@ -16,6 +16,7 @@ from aequa_lightning.collaboration.signals import ignore_stop_signals
 from aequa_lightning.collaboration.whereabouts import Place, Whereabouts, claim_word, read_places
 from aequa_lightning.errors import InputError, RunFailed, RunInterrupted
 from aequa_lightning.files import is_full_disk
+from aequa_lightning.terminal import printable
 
 GO_ON = "What was saved is sound: go on with --ckpt_path last."
 BEGIN_AGAIN = "No round was saved: begin again with --ckpt_path last."
@@ -77,9 +78,9 @@ def note_failure(error: BaseException, run_dir: Path, rank: int) -> Failure:
                 file.write(f"{time.ctime(failure.time)}  {failure.message}\n{text}\n")
             failure = Failure(failure.kind, f"{failure.message} Traceback: {log}", failure.time)
         except OSError:
-            print(text, file=sys.stderr)
+            print(printable(text), file=sys.stderr)
     if not whereabouts.note(failure=asdict(failure)):
-        print(f"aequa: error: {failure.message}", file=sys.stderr)
+        print(f"aequa: error: {printable(failure.message)}", file=sys.stderr)
     return failure
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from aequa_lightning.collaboration.failure import Failure, remedy
 from aequa_lightning.collaboration.whereabouts import Whereabouts, claim_word
+from aequa_lightning.terminal import printable
 
 # Looks within the timeout; counted, so that a process that was halted for a while is not taken for one that hangs.
 LOOKS = 10
@@ -69,6 +70,6 @@ def _give_up(run_dir: Path, rank: int, speaks: bool) -> None:
         message = f"{message} Traceback: {log}"
     noted = whereabouts.note(failure=asdict(Failure("fault", message, time.time())))
     if not noted or (speaks and claim_word(run_dir)):
-        print(f"aequa: error: {message}", file=sys.stderr, flush=True)
+        print(f"aequa: error: {printable(message)}", file=sys.stderr, flush=True)
     # The thread that hangs cannot be asked to raise anything.
     os._exit(1)

@@ -8,6 +8,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from aequa_lightning.report.style import POINTS
 from aequa_lightning.report.words import short_names
+from aequa_lightning.terminal import printable
 
 _MARGIN = 0.75  # inches above and below rows: title, ticks and label
 _STEPS = (1, 2, 5, 10)  # ticks at round numbers
@@ -48,8 +49,8 @@ def name_rows(axes: Axes, names: Sequence[str]) -> range:
     axes.set_yticks(list(rows), shown, size=min(7.0, 0.8 * row_pitch(len(names))))
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(-0.7, len(names) - 0.3)
-    common = names[0][: names[0].find(shown[0])].rstrip("-_ ")
-    axes.set_ylabel(common)
+    first = printable(names[0])
+    axes.set_ylabel(first[: first.find(shown[0])].rstrip("-_ "))
     return rows
 
 

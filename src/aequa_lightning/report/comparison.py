@@ -9,6 +9,7 @@ from aequa_lightning.report.axes import in_integers, in_percent
 from aequa_lightning.report.run import Allocation, Run
 from aequa_lightning.report.style import CATEGORIES, LIGHT, MARKERS, Picture, new_figure
 from aequa_lightning.report.words import coefficient, percent, points
+from aequa_lightning.terminal import printable
 
 _SHORT = 24  # characters of a run's name up to which two stand side by side in a legend
 _MARKS = 8  # markers along a curve
@@ -29,7 +30,7 @@ def run_names(runs: Sequence[Run]) -> list[str]:
     depth = 1
     while len({p[-depth:] for p in parts}) < len({*parts}):
         depth += 1
-    return ["/".join(p[-depth:]) for p in parts]
+    return [printable("/".join(p[-depth:])) for p in parts]
 
 
 def fairness(runs: Sequence[Run]) -> Picture | None:
@@ -134,9 +135,10 @@ def _overlay(runs: Sequence[Run], series: Sequence[_Series], *, joined: bool) ->
                 mec=LIGHT["paper"],
                 mew=0.4,
                 gid=f"who-{number}",
-                label=names[number],
             )
-    figure.legend(loc="outside lower center", ncols=columns)
+    # Named again: matplotlib itself leaves out names that begin with an underscore.
+    labels = [names[number] for number, drawn in enumerate(series) if drawn]
+    figure.legend(axes.lines[: len(labels)], labels, loc="outside lower center", ncols=columns)
     return figure, axes
 
 

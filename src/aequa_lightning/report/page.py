@@ -1,11 +1,15 @@
 """The HTML page of one run, or of several side by side, with its figures."""
 
 import json
+import os
+import shlex
 from collections.abc import Sequence
-from os.path import relpath
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 from scipy.stats import pearsonr
 
 from aequa_lightning.errors import InputError
@@ -18,6 +22,7 @@ from aequa_lightning.report.run import Run
 from aequa_lightning.report.style import Picture, drawn, house_style
 from aequa_lightning.report.training_figures import partition, time, training
 from aequa_lightning.report.vector import css_variables, inline_svg
+from aequa_lightning.terminal import printable
 
 FIGURES = (fairness, gains, accuracy_by_width, training, partition, contributions, front, time)
 
@@ -86,7 +91,7 @@ def _run_page(run: Run, pictures: Sequence[Picture]) -> str:
 def _comparison_page(runs: Sequence[Run], pictures: Sequence[Picture], page: Path) -> str:
     names = run_names(runs)
     reports = [run.folder / "report.html" for run in runs]
-    links = [relpath(report, page.parent) if report.is_file() else None for report in reports]
+    links = [_link(report, page.parent) if report.is_file() else None for report in reports]
     return _environment().get_template("comparison.html.j2").render(
         runs=list(zip(names, runs, links, strict=True)),
         verdict=words.verdict(names, runs),
@@ -95,16 +100,33 @@ def _comparison_page(runs: Sequence[Run], pictures: Sequence[Picture], page: Pat
     )  # fmt: skip
 
 
+def _link(file: Path, folder: Path) -> str:
+    """Return the link to a file from a page in a folder; it names no scheme, whatever the folders are called.
+
+    Example:
+        >>> _link(Path("/runs/javascript:alert(1)/report.html"), Path("/runs"))
+        'javascript%3Aalert%281%29/report.html'
+    """
+    return quote(os.fsencode(os.path.relpath(file, folder)))
+
+
+def _shown(value: Any) -> Any:
+    """Return what the page shows of a value; figures are markup already, drawn from printable names."""
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
 def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("aequa_lightning.report"),
         autoescape=True,
+        finalize=_shown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     names = ("percent", "points", "ratio", "width_of", "coefficient", "duration", "size", "plural", "call", "interval")
     environment.filters.update({name: getattr(words, name) for name in names})
+    environment.filters["shell"] = lambda path: shlex.quote(str(path))
     environment.filters["json"] = lambda value: json.dumps(value, indent=2)
     environment.globals.update(light=css_variables("light"), dark=css_variables("dark"))
     environment.globals.update(

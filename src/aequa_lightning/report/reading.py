@@ -1,12 +1,12 @@
 """Reading a run folder: the plain files of `fit` become dataclasses. No torch."""
 
-import csv
 import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from aequa_lightning.csv_files import read_csv
 from aequa_lightning.damage import read_json, reading
 from aequa_lightning.errors import InputError
 from aequa_lightning.events import BEGINNINGS, Event, latest_rounds, read_events
@@ -96,8 +96,7 @@ def _round(event: Mapping[str, Any]) -> Round:
 def _with_scores(run: Run, path: Path) -> Run:
     if not path.is_file():
         return run
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = {row["participant"]: row for row in csv.DictReader(file)}
+    rows = {row["participant"]: row for row in read_csv(path)}
     ordered = [rows[p.name] for p in run.participants]
     others = {"participant", "samples", "gates"}
     # Where nobody trained alone, that column is empty.

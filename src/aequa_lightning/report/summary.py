@@ -9,6 +9,7 @@ from rich.text import Text
 from aequa_lightning.report.reading import read_run
 from aequa_lightning.report.run import Run
 from aequa_lightning.report.words import coefficient, crowd, percent, plural, points, privacy, width_of
+from aequa_lightning.terminal import verbatim
 
 
 def summary_table(run_dir: Path) -> Table:
@@ -26,7 +27,8 @@ def summary_table(run_dir: Path) -> Table:
     run = read_run(run_dir)
     # Narrow enough for a terminal of 80 columns.
     caption = "\n".join(line for line in (_caption(run), privacy(run), crowd(run)) if line)
-    table = Table(title=str(run_dir), caption=caption, box=SIMPLE_HEAD, padding=0)
+    title = verbatim(str(run_dir), "table.title")
+    table = Table(title=title, caption=caption, box=SIMPLE_HEAD, padding=0)
     table.title_justify = table.caption_justify = "left"
     table.add_column("participant", no_wrap=True)
     for column in ("samples", "standalone", "contribution", "width", "received", "test", "gain"):
@@ -34,7 +36,7 @@ def summary_table(run_dir: Path) -> Table:
     for p in run.listed:
         lost = p.gain is not None and p.gain < 0
         table.add_row(
-            p.name,
+            verbatim(p.name),
             f"{p.samples:,}",
             percent(p.standalone),
             percent(p.contribution),

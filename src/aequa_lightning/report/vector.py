@@ -8,6 +8,7 @@ from html import escape
 from markupsafe import Markup
 
 from aequa_lightning.report.style import DARK, LIGHT, POINTS, Picture, house_style
+from aequa_lightning.terminal import printable
 
 _VARIABLES = {colour: f"var(--{role})" for role, colour in reversed(LIGHT.items())}
 
@@ -40,17 +41,21 @@ def inline_svg(picture: Picture, hover: Mapping[int, str]) -> Markup:
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r"<!--.*?-->", "", svg, flags=re.DOTALL)
-    svg = re.sub("|".join(_VARIABLES), lambda match: _VARIABLES[match[0]], svg)
-    svg = re.sub(r" font-family: [^;\"]*;", "", svg)  # the page's own font
-
-    def participant(match: re.Match[str]) -> str:
-        number = int(match[1])
-        return f'<g class="who" data-who="{number}"><title>{escape(hover.get(number, ""))}</title>'
-
-    svg = re.sub(r'<g id="who-(\d+)">', participant, svg)
-    svg = re.sub(r'\bid="', f'id="{picture.name}-', svg)
-    svg = re.sub(r'(url\(#|href="#)', rf"\1{picture.name}-", svg)
+    # Tags alone, and never the text between them, which holds names.
+    svg = re.sub(r"<[^>]*>", lambda tag: _rewritten(tag[0], picture.name, hover), svg)
     # Inside HTML the tag needs neither namespaces nor a size of its own.
     width, height = picture.figure.get_size_inches() * POINTS
-    opening = f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(picture.alt)}">'
+    opening = f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(printable(picture.alt))}">'
     return Markup(opening + svg[svg.index(">") + 1 :])
+
+
+def _rewritten(tag: str, name: str, hover: Mapping[int, str]) -> str:
+    """Return a tag of matplotlib's with the page's colours and font, and ids that begin with the picture's name."""
+    who = re.fullmatch(r'<g id="who-(\d+)">', tag)
+    if who:
+        title = escape(printable(hover.get(int(who[1]), "")))
+        return f'<g class="who" data-who="{who[1]}"><title>{title}</title>'
+    tag = re.sub("|".join(_VARIABLES), lambda match: _VARIABLES[match[0]], tag)
+    tag = re.sub(r" font-family: [^;\"]*;", "", tag)
+    tag = re.sub(r'\bid="', f'id="{name}-', tag)
+    return re.sub(r'(url\(#|href="#)', rf"\1{name}-", tag)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from aequa_lightning.report.run import ENDS, Allocation, Participant, Run
+from aequa_lightning.terminal import printable
 
 _NUMERALS = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten", "Eleven", "Twelve")
 _THIN = "\u202f"  # narrow no-break space, between a number and its unit
@@ -134,6 +135,7 @@ def short_names(names: Sequence[str]) -> list[str]:
         >>> short_names(["participant-00", "participant-01"]), short_names(["Lyon", "a-very-long-hospital-name"])
         (['00', '01'], ['Lyon', 'a-very-long-hospi…'])
     """
+    names = [printable(name) for name in names]
     common = names[0]
     while not all(name.startswith(common) for name in names) or common in names:
         common = common[:-1]

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.markup import escape
 from rich.table import Table
 from torch import Tensor, nn
 
@@ -21,6 +20,7 @@ from aequa_lightning.rewards.manifest import NAME
 from aequa_lightning.rewards.signing import signature_of
 from aequa_lightning.slimmable import SlicePlan, SlimmableModel
 from aequa_lightning.slimmable.norm import statistics
+from aequa_lightning.terminal import verbatim
 
 
 @dataclass(frozen=True)
@@ -249,10 +249,10 @@ def audit_table(findings: Sequence[Finding], held: Mapping[str, float]) -> Table
         table.caption = "* layers have different widths, see manifest.json"
     for finding in findings:
         table.add_row(
-            escape(finding.participant),
+            verbatim(finding.participant),
             "?" if finding.width is None else f"{finding.width:g}{'*' if finding.layers else ''}",
             f"{finding.parameters:,}",
             f"{held.get(finding.participant, 0.0):g}",
-            escape("; ".join(finding.faults)) or "exactly what was earned",
+            verbatim("; ".join(finding.faults) or "exactly what was earned"),
         )
     return table

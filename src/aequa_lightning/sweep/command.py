@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import torch
 from jsonargparse import Namespace
-from rich.console import Console
 
 from aequa_lightning.checks import check_writable
 from aequa_lightning.collaboration.environments import outside_of_jobs
@@ -19,6 +18,7 @@ from aequa_lightning.sweep.pool import VISIBLE, run_cells, visible_devices
 from aequa_lightning.sweep.results import Result, read_result, read_results
 from aequa_lightning.sweep.table import compare, overall, rank, summarise
 from aequa_lightning.sweep.terminal import LONGEST, CellProgress, ranks_table, settings_table
+from aequa_lightning.terminal import PlainConsole
 
 
 def sweep(options: Namespace) -> None:
@@ -38,8 +38,8 @@ def sweep(options: Namespace) -> None:
         raise InputError(f"reference={reference!r} is no value of axes.mechanism; name one of them.")
     chosen = part_of(matrix.select(options.only), *place(options))
     left = [cell for cell in chosen if read_result(matrix.run_folder(cell), cell) is None]
-    console = Console(stderr=True)
-    console.print(f"{len(chosen)} cells, {len(chosen) - len(left)} of them finished", highlight=False)
+    console = PlainConsole(stderr=True)
+    console.print(f"{len(chosen)} cells, {len(chosen) - len(left)} of them finished")
     # A cell is a run of its own, whatever job the sweep is a part of.
     with outside_of_jobs():
         check_cells(matrix, chosen)
@@ -57,15 +57,14 @@ def sweep(options: Namespace) -> None:
     failed = failures(matrix, chosen)
     elsewhere = [cell for cell in left if cell not in failed and read_result(matrix.run_folder(cell), cell) is None]
     if elsewhere:
-        Console().print(
+        PlainConsole().print(
             f"{len(elsewhere)} cells are left to another sweep in this folder; when that has ended, the same command "
             "finishes the rest.",
-            highlight=False,
         )
     if failed:
-        Console().print(f"{len(failed)} cells failed; the same command tries them again:", highlight=False)
+        PlainConsole().print(f"{len(failed)} cells failed; the same command tries them again:")
         for cell, reason in failed.items():
-            Console().print(f"  {cell.name}: {reason}", highlight=False, soft_wrap=True, markup=False)
+            PlainConsole().print(f"  {cell.name}: {reason}", soft_wrap=True)
         raise SystemExit(1)
 
 
@@ -77,7 +76,7 @@ def conclude(matrix: Matrix, results: Sequence[Result], reference: str) -> None:
     ranks, comparisons = rank(rows), compare(results, reference)
     write_tables(matrix.folder, results, rows, ranks, comparisons)
     draw_sweep(results, matrix.folder, reference=reference)
-    console = Console()
+    console = PlainConsole()
     if not console.is_terminal:
         console.width = 120
     if len(rows) <= LONGEST:
@@ -86,8 +85,8 @@ def conclude(matrix: Matrix, results: Sequence[Result], reference: str) -> None:
         console.print(ranks_table(overall(rows), ranks, comparisons, reference))
     unfinished = len(matrix.cells()) - len(results)
     missing = f"; {unfinished} cells are not in it" if unfinished else ""
-    console.print(f"table    {matrix.folder / 'table.md'} (.csv, .tex){missing}", highlight=False, soft_wrap=True)
-    console.print(f"picture  {matrix.folder / 'sweep.png'} (.pdf)", highlight=False, soft_wrap=True)
+    console.print(f"table    {matrix.folder / 'table.md'} (.csv, .tex){missing}", soft_wrap=True)
+    console.print(f"picture  {matrix.folder / 'sweep.png'} (.pdf)", soft_wrap=True)
 
 
 def _devices(matrix: Matrix, cells: Sequence[Cell]) -> list[str]:

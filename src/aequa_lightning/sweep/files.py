@@ -1,12 +1,11 @@
 """The files that a sweep ends with: tables as CSV, Markdown and LaTeX."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from aequa_lightning.csv_files import csv_of
 from aequa_lightning.files import write_atomically
 from aequa_lightning.sweep.matrix import AXES, UNNAMED
 from aequa_lightning.sweep.results import METRICS, Metric, Result
@@ -32,10 +31,14 @@ def write_tables(
         comparisons: See :func:`~aequa_lightning.sweep.table.compare`.
     """
     keys = [metric.key for metric in METRICS]
-    _csv(folder / "results.csv", [{**asdict(r.cell), **r.metrics, "seconds": r.seconds} for r in results])
-    _csv(folder / "table.csv", [_plain(row) for row in rows])
-    _csv(folder / "ranks.csv", [{"mechanism": name, **{key: own[key] for key in keys}} for name, own in ranks.items()])
-    _csv(folder / "comparison.csv", [_compared(comparison) for comparison in comparisons])
+    tables = {
+        "results": [{**asdict(r.cell), **r.metrics, "seconds": r.seconds} for r in results],
+        "table": [_plain(row) for row in rows],
+        "ranks": [{"mechanism": name, **{key: own[key] for key in keys}} for name, own in ranks.items()],
+        "comparison": [_compared(comparison) for comparison in comparisons],
+    }
+    for name, table in tables.items():
+        write_atomically(folder / f"{name}.csv", csv_of(table).encode())
     write_atomically(folder / "table.md", markdown(rows).encode())
     write_atomically(folder / "table.tex", latex(rows).encode())
 
@@ -120,12 +123,3 @@ def _compared(comparison: Comparison) -> dict[str, Any]:
         "p": comparison.p_value,
         "p_holm": comparison.adjusted,
     }
-
-
-def _csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows as CSV; what is undefined stays empty."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomically(path, text.getvalue().encode())

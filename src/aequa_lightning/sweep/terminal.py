@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
@@ -12,6 +11,7 @@ from aequa_lightning.sweep.files import figure
 from aequa_lightning.sweep.matrix import Cell
 from aequa_lightning.sweep.results import METRICS
 from aequa_lightning.sweep.table import Comparison, Row
+from aequa_lightning.terminal import PlainConsole
 
 # Up to here the whole table is printed; a larger one stays in its file.
 LONGEST = 40
@@ -25,10 +25,10 @@ class CellProgress:
         total: Number of cells that are to run.
     """
 
-    def __init__(self, console: Console, total: int) -> None:
+    def __init__(self, console: PlainConsole, total: int) -> None:
         self._console, self._total, self._ended, self._failed = console, total, 0, 0
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
@@ -51,13 +51,13 @@ class CellProgress:
         self._ended += 1
         if failure is not None:
             self._failed += 1
-            self._bar.console.print(f"failed  {cell.name}: {failure}", highlight=False, soft_wrap=True, markup=False)
+            self._bar.console.print(f"failed  {cell.name}: {failure}", soft_wrap=True)
         failed = f", {self._failed} failed" if self._failed else ""
         self._bar.update(self._task, completed=self._ended, description=f"cells{failed}", refresh=True)
         if self._bar.disable and (self._ended % max(1, self._total // 20) == 0 or self._ended == self._total):
             left = self._bar.tasks[0].time_remaining or 0
             text = f"cells {self._ended}/{self._total}{failed}, {left / 60:.0f} min left"
-            self._console.print(text, highlight=False)
+            self._console.print(text)
 
 
 def settings_table(rows: Sequence[Row]) -> Table:

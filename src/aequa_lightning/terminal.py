@@ -1,0 +1,51 @@
+"""Text in the terminal: names and paths may be a stranger's, so that nothing in them is obeyed."""
+
+import re
+from typing import IO, Any
+
+from rich.console import Console
+from rich.text import Text
+from typing_extensions import override
+
+# Controls of the terminal but for tab and newline, other ends of lines, and what turns the direction of writing.
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+def printable(text: str) -> str:
+    r"""Return a text with every control character, such as the start of an ANSI sequence, as its Python escape.
+
+    Tabs and newlines stay; messages have several lines.
+
+    Example:
+        >>> print(printable("\x1b[31mred"), printable("Zoë"))
+        \x1b[31mred Zoë
+    """
+    return _CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def verbatim(text: str, style: str = "") -> Text:
+    r"""Return a text for tables of rich that any console shows as it is.
+
+    Example:
+        >>> verbatim("[red]a").plain
+        '[red]a'
+    """
+    return Text(printable(text), style)
+
+
+class PlainConsole(Console):
+    """A console that takes texts, also those in tables, as they are: no markup, no emoji codes, no control characters.
+
+    Args:
+        stderr: Whether to write to the standard error.
+        file: Where to write instead.
+        **options: Further ones of rich's console.
+    """
+
+    def __init__(self, *, stderr: bool = False, file: IO[str] | None = None, **options: Any) -> None:
+        super().__init__(stderr=stderr, file=file, markup=False, emoji=False, highlight=False, **options)
+
+    @override
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Return a text as rich's own class for it; rich calls this for each text that it prints."""
+        return super().render_str(printable(text), **options)
