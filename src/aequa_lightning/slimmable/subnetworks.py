@@ -16,7 +16,7 @@ from aequa_lightning.errors import InputError
 from aequa_lightning.slimmable import norm
 from aequa_lightning.slimmable.plan import SlicePlan
 from aequa_lightning.slimmable.tracing.labels import number
-from aequa_lightning.slimmable.tracing.probe import dry, random_tensors
+from aequa_lightning.slimmable.tracing.probe import blank_tensors, dry, random_tensors
 from aequa_lightning.slimmable.tracing.resolve import resolve
 from aequa_lightning.slimmable.tracing.skeleton import Borrower, meta_copy, narrow_copy
 from aequa_lightning.slimmable.tracing.structure import Structure
@@ -235,13 +235,13 @@ class SubNetworks:
             warnings.warn(f"The network has layers that stay whole at every width. {told}", stacklevel=4)
 
     def _probe_tensors(self) -> dict[str, Tensor]:
-        """Return random parameters and statistics in double precision, and all other buffers as they are, by name."""
+        """Return the tensors of a dry run, by name: buffers as they are, and random parameters and statistics."""
         assert self._made.blank is not None
         buffers = {
             name: buffer.detach().cpu().double() if buffer.is_floating_point() else buffer.detach().cpu()
             for name, buffer in self._full.named_buffers()
         }
-        return buffers | random_tensors(self._made.blank)
+        return buffers | random_tensors(self._made.blank) if self._verify else blank_tensors(self._made.blank) | buffers
 
     def _fault(
         self, structure: Structure, outputs: list[torch.Size], sizes: tuple[int, ...], tensors: Mapping[str, Tensor]

@@ -48,6 +48,13 @@ def random_tensors(skeleton: nn.Module) -> dict[str, Tensor]:
     return tensors
 
 
+def blank_tensors(skeleton: nn.Module) -> dict[str, Tensor]:
+    """Return ones that take no memory in place of :func:`random_tensors`, for runs that compute no products."""
+    one = torch.ones((), dtype=torch.double)
+    named = [*skeleton.named_parameters(), *skeleton.named_buffers()]
+    return {name: one.expand(tensor.shape) for name, tensor in named if tensor.is_meta}
+
+
 def probe(skeleton: nn.Module, tensors: Mapping[str, Tensor], plan: SlicePlan | None = None) -> nn.Module:
     """Return a network that can be run: a skeleton with tensors of its own, in evaluation.
 
@@ -57,7 +64,7 @@ def probe(skeleton: nn.Module, tensors: Mapping[str, Tensor], plan: SlicePlan | 
         plan: What the skeleton keeps of them; None: everything.
     """
     names = {name for name, _ in [*skeleton.named_parameters(), *skeleton.named_buffers()]}
-    own = {name: tensors[name] if plan is None else plan.cut(name, tensors[name]).contiguous() for name in names}
+    own = {name: tensors[name] if plan is None else plan.cut(name, tensors[name]) for name in names}
     # A run may write into buffers, never into parameters.
     buffers = {name for name, _ in skeleton.named_buffers()}
     return filled_copy(skeleton, {name: t.clone() if name in buffers else t for name, t in own.items()})

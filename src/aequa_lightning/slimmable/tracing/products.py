@@ -21,7 +21,7 @@ def _product(first: str, second: str, result: str, *, added: bool = False) -> Ru
     """
 
     def rule(t: Tracer, call: Call) -> Result:
-        out = t.value(call)
+        out = t.product(call)
         x, y = call.args[added : added + 2]
         summed = sorted(set(first + second) - set(result))
         space = result + "".join(summed)
@@ -81,7 +81,7 @@ def _in_order(labels: Tensor) -> Tensor:
 
 def _convolution(t: Tracer, call: Call) -> Result:
     x, weight, bias, *_, transposed, _, groups = call.args
-    out = t.value(call)
+    out = t.product(call)
     labels = _convolved(t, call, t.of(x), t.of(weight), transposed, groups)
     labels = _fitted(t, labels, tuple(out.shape), call.name)
     if bias is not None:

@@ -79,6 +79,8 @@ class Tracer(Demands, TorchDispatchMode):
         exists: For each label, whether its channel is kept: elements that do not exist are then set to zero, and what
             is taken over all channels is taken over those that exist. None: the network runs as it is.
         record: Keep the values of all steps.
+        products: Compute matrix products. Without, their results are zeros of the right shape: labels do not depend on
+            values, and nearly all of the time goes there.
     """
 
     def __init__(
@@ -89,10 +91,11 @@ class Tracer(Demands, TorchDispatchMode):
         *,
         exists: Tensor | None = None,
         record: bool = False,
+        products: bool = True,
     ) -> None:
         super().__init__(network, numbers)
         self.exists = exists
-        self._rules, self._record = rules, record
+        self._rules, self._record, self._products = rules, record, products
         self._table: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
         # Parameters and views of them, whose missing elements are not zero.
         self._raw: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
@@ -156,6 +159,13 @@ class Tracer(Demands, TorchDispatchMode):
             return compute(call.func, call.name, call.args, call.kwargs)
         args, kwargs = tree_map(self.masked, (call.args, call.kwargs))
         return compute(call.func, call.name, args, kwargs)
+
+    def product(self, call: Call) -> Any:
+        """Compute a matrix product or a convolution, if this run computes them."""
+        if self._products:
+            return self.value(call)
+        args = tree_map(lambda leaf: leaf.to("meta") if isinstance(leaf, Tensor) else leaf, call.args)
+        return torch.zeros(call.func(*args, **call.kwargs).shape, dtype=torch.double)
 
     def masked(self, leaf: Any) -> Any:
         """Return an argument; a parameter counts as zero where the width keeps nothing."""

@@ -42,7 +42,7 @@ def trace_full(skeleton: nn.Module, tensors: Mapping[str, Tensor], example_input
         InputError: When it cannot run on the example input.
     """
     network = probe(skeleton, tensors)
-    tracer = Tracer(network, numbers, rule_of)
+    tracer = Tracer(network, numbers, rule_of, products=False)
     try:
         return run(tracer, network, random_input(example_input))
     except InputError:
@@ -81,7 +81,8 @@ def fault_of(
     def narrow(record: bool = False) -> tuple[Tracer, nn.Module]:
         blank = narrow_copy(skeleton, plan, structure.heads_at(sizes), structure.normed_at(sizes))
         network = probe(blank, tensors, plan)
-        return Tracer(network, structure.numbers_at(sizes), rule_of, record=record), network
+        numbers = structure.numbers_at(sizes)
+        return Tracer(network, numbers, rule_of, record=record, products=by_numbers), network
 
     def zeroed(record: bool = False) -> tuple[Tracer, nn.Module]:
         network = probe(skeleton, tensors)
