@@ -202,7 +202,9 @@ def _allocation_faults(
         alone = {result["participant"]: float(result["validation_accuracy"]) for result in results}
         standalone = [alone[row["participant"]] for row in rows] if alone else None
         paid_by = str([event["paid_by"] for event in events if event["event"] == "contributions"][-1])
-        contributions = paid_in_state(state, paid_by, standalone=standalone)
+        # Rows that are malformed or missing are findings of their own; the others are not those of the state.
+        whole = len(rows) == len(state["samples"])
+        contributions = paid_in_state(state, paid_by, standalone=standalone) if whole else None
         samples = len(parts.validation) if isinstance(parts, Parts) else math.inf
         faults = allocation_faults(
             read_json(path), rows, contributions=contributions, standalone=standalone, samples=samples
