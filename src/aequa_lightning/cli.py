@@ -1,6 +1,7 @@
 """The training verbs of ``aequa``: LightningCLI, with the engine in the place of the Trainer."""
 
 import logging
+import os
 import warnings
 from typing import Any
 
@@ -10,7 +11,7 @@ from typing_extensions import override
 
 from aequa_lightning.callbacks import Progress, Rewards  # noqa: F401  short class names in configurations
 from aequa_lightning.collaboration.optimizers import refusing_bad_options
-from aequa_lightning.configuration import MODE, check_finite, check_guards
+from aequa_lightning.configuration import MODE, PREFIX, check_finite, check_guards
 from aequa_lightning.data import CollaborativeData
 from aequa_lightning.errors import InputError
 from aequa_lightning.help import OneScreenHelp
@@ -52,7 +53,7 @@ class AequaCLI(LightningCLI):
             seed_everything_default=0,
             parser_kwargs={
                 "default_env": True,
-                "env_prefix": "AEQUA",
+                "env_prefix": PREFIX,
                 "prog": "aequa",
                 "formatter_class": OneScreenHelp,
                 # `main` prints the error alone: the usage of so many options would bury it.
@@ -124,7 +125,7 @@ def _parsed(parser: LightningArgumentParser, args: ArgsType) -> Namespace:
         parsed: Namespace = parser.parse_object({"subcommand": verb, verb: configuration})
     else:
         assert isinstance(args, list)
-        check_guards(args)
+        check_guards(args, os.environ)
         parsed = parser.parse_args(args)
     return parsed
 

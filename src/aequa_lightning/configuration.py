@@ -4,7 +4,7 @@ jsonargparse takes a parser's loader and dumper by the name of a mode; `MODE` is
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -13,6 +13,8 @@ from jsonargparse import get_loader, set_dumper, set_loader
 from aequa_lightning.errors import InputError
 
 MODE = "aequa"
+# Of environment variables that hold values of options.
+PREFIX = "AEQUA"
 # Blocks that a run cannot do without: in a later file, a block without content would replace an earlier one.
 BLOCKS = ("trainer", "model", "data")
 # A run that asks for one of these must not go on without it.
@@ -61,24 +63,47 @@ def dump(content: Any) -> str:
     return yaml.dump(content, Dumper=_Dumper, default_flow_style=False, allow_unicode=True, sort_keys=False)
 
 
-def check_guards(words: Sequence[str]) -> None:
-    """Prove that no word of a command line turns off what guards a run.
+def check_guards(words: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
+    """Prove that neither the command line nor the environment turns off what guards a run.
 
     Args:
         words: The words after ``aequa``.
+        environment: Variables that may hold values of options, such as ``AEQUA_FIT__TRAINER__SIGNING_KEY``.
 
     Raises:
         InputError: One does.
 
     Example:
-        >>> check_guards(["test", "--public_key=mine.pem"])
+        >>> check_guards(["test", "--public_key=mine.pem"], {"AEQUA_TEST__PUBLIC_KEY": "mine.pem"})
     """
+    given = []
     for word, following in zip(words, [*words[1:], ""], strict=True):
         option, equals, value = word.partition("=")
-        if option.startswith("--") and option.rpartition(".")[2].lstrip("-") in GUARDS:
-            value = value if equals else following
-            if value == "null":
-                raise InputError(f"{option}={value} names no file; give a PEM file, or leave the option out.")
+        if option.startswith("--"):
+            given.append((option, option.lstrip("-").rpartition(".")[2], value if equals else following))
+    for variable, value in (environment or {}).items():
+        if variable.startswith(f"{PREFIX}_"):
+            given.append((variable, variable.rpartition("__")[2].removeprefix(f"{PREFIX}_").lower(), value))
+    for source, name, value in given:
+        # A file of settings may say null, which is what is valid without the file.
+        if name != "config" and _turns_off(name, value):
+            raise InputError(f"{source}={value} names no file for a guard; give a PEM file, or leave it out.")
+
+
+def _turns_off(name: str, text: str) -> bool:
+    """Tell whether the value of an option is null where a guard's file belongs, in a block of settings, too."""
+    if name in GUARDS:
+        return text.strip() == "null"  # as `load` reads it
+    try:
+        return any(guard in text for guard in GUARDS) and _without_guard(_read(text))
+    except yaml.YAMLError:
+        return False
+
+
+def _without_guard(content: Any) -> bool:
+    if isinstance(content, dict):
+        return any((key in GUARDS and value is None) or _without_guard(value) for key, value in content.items())
+    return isinstance(content, list) and any(map(_without_guard, content))
 
 
 def check_finite(content: Any, key: str = "") -> None:

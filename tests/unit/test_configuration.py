@@ -53,11 +53,39 @@ def test_null_a_class_name_and_an_empty_mapping_are_taken() -> None:
     assert load(text, path="f.yaml") == yaml.safe_load(text)
 
 
-@pytest.mark.parametrize("words", [["--public_key", "null"], ["--trainer.signing_key=null"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--public_key", "null"],
+        ["--trainer.signing_key=null"],
+        ["--trainer.signing_key= null "],
+        ["--trainer={signing_key: null}"],
+        ["--trainer", "{max_rounds: 1, signing_key: ~}"],
+    ],
+)
 def test_a_guard_cannot_be_turned_off_on_the_command_line(words: list[str]) -> None:
     with pytest.raises(InputError, match="names no file"):
         check_guards(["test", *words])
-    check_guards(["test", words[0].partition("=")[0], "mine.pem"])
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("AEQUA_FIT__TRAINER__SIGNING_KEY", "null"),
+        ("AEQUA_TEST__PUBLIC_KEY", " null"),
+        ("AEQUA_FIT__TRAINER", "{signing_key: null}"),
+        ("AEQUA_FIT", "{trainer: {signing_key: null}}"),
+    ],
+)
+def test_a_guard_cannot_be_turned_off_in_the_environment(variable: str, value: str) -> None:
+    with pytest.raises(InputError, match=f"{variable}=.* names no file"):
+        check_guards(["fit"], {variable: value})
+    check_guards(["fit"], {variable.replace("AEQUA", "OTHER"): value})
+
+
+def test_a_guard_may_be_a_file_and_null_in_a_file() -> None:
+    check_guards(["fit", "--trainer.signing_key", "mine.pem", "--config", "a.yaml", "--trainer={signing_key: a.pem}"])
+    check_guards(["fit", "--public_key", "null.pem"], {"AEQUA_FIT__TRAINER__SIGNING_KEY": "a.pem", "AEQUA_X": "[: {"})
 
 
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
