@@ -144,13 +144,9 @@ def check_loggers(loggers: Sequence[Any]) -> None:
         mode = logger._wandb_init.get("mode") or os.environ.get("WANDB_MODE", "online")
         if logger._offline or mode != "online":
             continue
-        import wandb  # an extra, which takes a second
+        from aequa_lightning.callbacks.wandb import check_login  # of an extra, which takes a second
 
-        if not wandb.login(prompt=False, verify=False):
-            raise InputError(
-                "trainer.logger=WandbLogger needs a login: run `wandb login`, set WANDB_API_KEY, or log with "
-                "WANDB_MODE=offline."
-            )
+        check_login("trainer.logger=WandbLogger")
 
 
 def check_names(names: Sequence[str], participants: int) -> None:

@@ -258,6 +258,8 @@ class CollaborativeTrainer:
         """
         check_model(model)
         check_loggers(self.fabric.loggers)
+        for callback in self.callbacks:
+            callback.check()
         check_names(datamodule.names, datamodule.participants)
         check_schedule(model, self.plan.max_rounds)
         check_writable(self.plan.run_dir)

@@ -191,3 +191,21 @@ def test_a_run_in_which_nobody_trains_alone_has_its_tables_too(monkeypatch: pyte
     (run,) = read_runs(Path("run"))
     columns, rows = run.table("contributions")
     assert {row[columns.index("standalone_accuracy")] for row in rows} == {None}
+
+
+@pytest.mark.parametrize(
+    ("surroundings", "said"),
+    [({}, "needs a login: run `wandb login`"), ({"WANDB_API_KEY": "short"}, "key must have 40+")],
+)
+def test_a_login_is_looked_for_before_anything_is_written(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, surroundings: dict[str, str], said: str
+) -> None:
+    for name in ("WANDB_MODE", "WANDB_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in surroundings.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("HOME", str(Path.cwd()))  # where a login would lie
+    monkeypatch.setenv("NETRC", "no-such-file")
+    assert aequa(*small(Path("run")), WANDB) == 2
+    assert said in capsys.readouterr().err
+    assert not Path("run").exists()

@@ -51,6 +51,11 @@ class WandbDashboard(CollaborationCallback):
         # Id of the W&B run, or of the one that the checkpoint's session wrote.
         self._id: str | None = None
 
+    def check(self) -> None:
+        """Look for a login, unless W&B is not to be online."""
+        if os.environ.get("WANDB_MODE", "online") == "online":
+            check_login("trainer.callbacks: WandbDashboard")
+
     def setup(self, run: Collaboration) -> None:
         """Forget what an earlier run of this process has left."""
         self._wandb: wandb.Run | None = None
@@ -221,6 +226,25 @@ def _artifacts(folder: Path, group: str) -> list[wandb.Artifact]:
     rewards = wandb.Artifact(f"{prefix}-rewards", type="model")
     rewards.add_dir(str(folder / "rewards"), policy="immutable")
     return [allocation, rewards]
+
+
+def check_login(name: str) -> None:
+    """Prove that somebody is logged in to Weights & Biases on this machine; asks no server.
+
+    Args:
+        name: What needs the login.
+
+    Raises:
+        InputError: Nobody is.
+    """
+    try:
+        known = wandb.login(prompt=False, verify=False)
+    except wandb.Error as error:  # of a key that is none
+        raise InputError(f"{name}: {error}") from error
+    finally:
+        _end_session()
+    if not known:
+        raise InputError(f"{name} needs a login: run `wandb login`, set WANDB_API_KEY, or log with WANDB_MODE=offline.")
 
 
 def _end_session() -> None:

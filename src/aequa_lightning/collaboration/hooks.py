@@ -39,6 +39,9 @@ class RoundResult:
 class CollaborationCallback:
     """Base class: override what is needed. Every hook runs in every process, in the order of the list of callbacks."""
 
+    def check(self) -> None:
+        """Raise an ``InputError`` where the callback could not do its work; nothing has been written or built yet."""
+
     def setup(self, run: Collaboration) -> None:
         """The run stands, no checkpoint has been loaded: build what depends on its size."""
 
