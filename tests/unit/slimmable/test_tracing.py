@@ -184,6 +184,11 @@ def test_norms_with_few_parameters_or_none(norm: nn.Module) -> None:
     right(nn.Sequential(nn.Linear(6, 32), norm, nn.ReLU(), nn.Linear(32, 3)), ROWS, zeros=False)
 
 
+def test_a_norm_over_the_batch_at_all_times_with_an_example_of_one_sample() -> None:
+    norm = nn.BatchNorm1d(16, track_running_stats=False)
+    right(nn.Sequential(nn.Linear(6, 16), norm, nn.ReLU(), nn.Linear(16, 3)), ROWS, zeros=False)
+
+
 @pytest.mark.parametrize("affine", [False, True])
 def test_a_group_norm_keeps_its_groups_whole(affine: bool) -> None:
     net = nn.Sequential(nn.Conv2d(3, 32, 3), nn.GroupNorm(4, 32, affine=affine), nn.ReLU(), nn.Conv2d(32, 5, 1))

@@ -70,12 +70,17 @@ def probe(skeleton: nn.Module, tensors: Mapping[str, Tensor], plan: SlicePlan | 
     return filled_copy(skeleton, {name: t.clone() if name in buffers else t for name, t in own.items()})
 
 
-def random_input(example_input: Tensor) -> Tensor:
-    """Return an input like the example: normal random numbers, or the example itself where it is integer."""
-    if not example_input.is_floating_point():
-        return example_input.clone()
-    generator = torch.Generator().manual_seed(1)
-    return torch.randn(example_input.shape, generator=generator, dtype=torch.double)
+def random_input(example_input: Tensor, skeleton: nn.Module) -> Tensor:
+    """Return an input like the example: normal random numbers, or the example itself where it is integer.
+
+    It has two samples where the network norms over the batch at all times, which fails for a single one.
+    """
+    static = any(isinstance(part, Stateful) and part.running_mean is None for part in skeleton.modules())
+    copies = 2 if static and len(example_input) == 1 else 1
+    x = example_input.repeat(copies, *(1,) * (example_input.ndim - 1))
+    if not x.is_floating_point():
+        return x
+    return torch.randn(x.shape, generator=torch.Generator().manual_seed(1), dtype=torch.double)
 
 
 @contextmanager

@@ -44,7 +44,7 @@ def trace_full(skeleton: nn.Module, tensors: Mapping[str, Tensor], example_input
     network = probe(skeleton, tensors)
     tracer = Tracer(network, numbers, rule_of, products=False)
     try:
-        return run(tracer, network, random_input(example_input))
+        return run(tracer, network, random_input(example_input, skeleton))
     except InputError:
         raise
     except Exception as error:
@@ -76,7 +76,7 @@ def fault_of(
         by_numbers: Compare the outputs too, which takes another run of each.
     """
     plan = structure.plan(sizes, {name: tuple(tensor.shape) for name, tensor in tensors.items()})
-    x = random_input(example_input)
+    x = random_input(example_input, skeleton)
 
     def narrow(record: bool = False) -> tuple[Tracer, nn.Module]:
         blank = narrow_copy(skeleton, plan, structure.heads_at(sizes), structure.normed_at(sizes))
