@@ -15,12 +15,11 @@ from torch import Tensor, nn
 from aequa_lightning.errors import InputError
 from aequa_lightning.slimmable import norm
 from aequa_lightning.slimmable.plan import SlicePlan
-from aequa_lightning.slimmable.tracing.labels import number
-from aequa_lightning.slimmable.tracing.probe import blank_tensors, dry, random_tensors
-from aequa_lightning.slimmable.tracing.resolve import resolve
-from aequa_lightning.slimmable.tracing.skeleton import Borrower, meta_copy, narrow_copy
+from aequa_lightning.slimmable.tracing.probe import blank_tensors, dry, precise, random_tensors
+from aequa_lightning.slimmable.tracing.search import find_structure
+from aequa_lightning.slimmable.tracing.skeleton import Borrower, check_plain, meta_copy, narrow_copy
 from aequa_lightning.slimmable.tracing.structure import Structure
-from aequa_lightning.slimmable.tracing.verify import Fault, fault_of, trace_full
+from aequa_lightning.slimmable.tracing.verify import fault_of
 from aequa_lightning.slimmable.widths import Width
 
 
@@ -83,6 +82,7 @@ class SubNetworks:
         private: frozenset[str],
         verify: bool = True,
     ) -> None:
+        check_plain(full)
         self._full, self._example_input, self._widths, self._private = full, example_input, tuple(widths), private
         self._shapes = {name: tuple(t.shape) for name, t in [*full.named_parameters(), *full.named_buffers()]}
         self._parameter_names = frozenset(name for name, _ in full.named_parameters())
@@ -187,37 +187,13 @@ class SubNetworks:
         return self.structure.plan(sizes, {name: shape for name, shape in self._shapes.items() if name in names})
 
     def _find_structure(self) -> tuple[Structure, list[torch.Size]]:
-        """Return how the widths of the grid cut the network, and the shapes of its outputs.
-
-        Where a width of the grid turns out to be no part of the full network, what is involved there is kept whole.
-        """
+        """Return how the widths of the grid cut the network, and the shapes of its outputs."""
         self._made.blank = meta_copy(self._full)
-        tensors = self._probe_tensors()
-        named = [*self._made.blank.named_parameters(), *self._made.blank.named_buffers()]
-        numbers = number({name: tuple(tensor.shape) for name, tensor in named if tensor.is_meta})
-        found = trace_full(self._made.blank, tensors, self._example_input, numbers)
-        outputs = [value.shape for value in found.values]
-        kept: list[tuple[Tensor, str]] = []
-        sound: set[tuple[int, ...]] = set()
-        while True:
-            structure = resolve(found, numbers, kept)
-            fault = None
-            for width in reversed(self._widths):
-                sizes = structure.sizes(width)
-                if sizes in sound or sizes == structure.sizes(1.0):
-                    continue
-                fault = self._fault(structure, outputs, sizes, tensors)
-                if fault is not None:
-                    break
-                sound.add(sizes)
-            if fault is None:
-                self._made.sound = sound
-                return structure, outputs
-            whole = _axes_of(structure, fault)
-            if not len(whole):
-                raise InputError(f"network: no width can be a part of it: {fault.reason}")
-            kept.append((whole, fault.reason))
-            sound = set()
+        found = find_structure(
+            self._made.blank, self._probe_tensors(), self._example_input, self._widths, by_numbers=self._verify
+        )
+        self._made.sound = found.sound
+        return found.structure, found.outputs
 
     def _say_what_stays_whole(self) -> None:
         """Warn of layers that no width can narrow.
@@ -237,18 +213,8 @@ class SubNetworks:
     def _probe_tensors(self) -> dict[str, Tensor]:
         """Return the tensors of a dry run, by name: buffers as they are, and random parameters and statistics."""
         assert self._made.blank is not None
-        buffers = {
-            name: buffer.detach().cpu().double() if buffer.is_floating_point() else buffer.detach().cpu()
-            for name, buffer in self._full.named_buffers()
-        }
+        buffers = {name: precise(buffer.detach().cpu()) for name, buffer in self._full.named_buffers()}
         return buffers | random_tensors(self._made.blank) if self._verify else blank_tensors(self._made.blank) | buffers
-
-    def _fault(
-        self, structure: Structure, outputs: list[torch.Size], sizes: tuple[int, ...], tensors: Mapping[str, Tensor]
-    ) -> Fault | None:
-        blank = self._made.blank
-        assert blank is not None
-        return fault_of(blank, tensors, self._example_input, structure, sizes, outputs=outputs, by_numbers=self._verify)
 
     def _make(self, sizes: tuple[int, ...]) -> str | None:
         """Make a sub-network, if there is none yet, and return None, or the reason why it cannot exist."""
@@ -258,11 +224,21 @@ class SubNetworks:
             self._made.blank = meta_copy(self._full)
         if sizes not in self._made.sound and sizes != self.structure.sizes(1.0):
             with dry():
-                fault = self._fault(self.structure, self._outputs, sizes, self._probe_tensors())
+                fault = fault_of(
+                    self._made.blank,
+                    self._probe_tensors(),
+                    self._example_input,
+                    self.structure,
+                    sizes,
+                    outputs=self._outputs,
+                    by_numbers=self._verify,
+                )
             if fault is not None:
                 return fault.reason
         plan, structure = self.structure.plan(sizes, self._shapes), self.structure
-        skeleton = narrow_copy(self._made.blank, plan, structure.heads_at(sizes), structure.normed_at(sizes))
+        skeleton = narrow_copy(
+            self._made.blank, plan, structure.heads_at(sizes), structure.normed_at(sizes), structure.unchanged
+        )
         self._made.networks[sizes] = SubNetwork(
             sizes,
             Borrower(skeleton, self._full),
@@ -285,13 +261,3 @@ class SubNetworks:
             fits = (point for point in some if point == 1.0 or self._make(self.structure.sizes(point)) is None)
             legal += [f"{point:.6g}" for point in [next(fits, None)] if point is not None]
         return f"Widths nearby that it can have: {', '.join(legal) or 'only 1'}."
-
-
-def _axes_of(structure: Structure, fault: Fault) -> Tensor:
-    """Return all channels on the axes that a fault involves: those of the likeliest step that involves any."""
-    for channels in fault.channels:
-        axes = structure.elements.axis[channels].unique()
-        axes = axes[axes >= 0]
-        if len(axes):
-            return torch.isin(structure.elements.axis, axes).nonzero().flatten()
-    return torch.zeros(0, dtype=torch.long)

@@ -224,10 +224,13 @@ def test_a_softmax_over_the_channels_is_taken_over_those_that_are_left() -> None
 
 def test_an_operation_that_is_not_known_keeps_all_channels_and_is_named() -> None:
     net = Net(
-        lambda s, x: s.c(s.b(s.a(x).sort(-1).values).relu()), a=nn.Linear(6, 8), b=nn.Linear(8, 10), c=nn.Linear(10, 2)
+        lambda s, x: s.c(s.b(s.a(x).renorm(2, 0, 1.0)).relu()),
+        a=nn.Linear(6, 8),
+        b=nn.Linear(8, 10),
+        c=nn.Linear(10, 2),
     )
     with pytest.warns(
-        UserWarning, match=r"layer 'a': goes through 'sort' in what follows layer 'a', which mixes channels"
+        UserWarning, match=r"layer 'a': goes through 'renorm' in what follows layer 'a', which mixes channels"
     ):
         model = SlimmableModel(net, [1, 0.5], ROWS[:1])
     assert [axis.name for axis in model.structure.axes] == ["b"]

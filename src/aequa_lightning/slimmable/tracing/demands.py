@@ -52,11 +52,11 @@ class Trace:
             channels of them.
         normed: By the name of a module that norms over channels, those channels.
         used: Names of the parameters and buffers that the run used, in order.
-        reads: Names and dimensions of the parameters that a matrix product sums over.
+        reads: Names and dimensions of the parameters that a matrix product sums over, or in which rows are looked up.
         values: The output's tensors.
         labels: Their labels.
         steps: The labels of each step's operands and the place, in order.
-        record: Values and labels of each step's results, where that was asked for.
+        record: The place, the running module, values and labels of each step's results, where that was asked for.
     """
 
     ties: list[Tie] = field(default_factory=list)
@@ -69,7 +69,7 @@ class Trace:
     values: list[Tensor] = field(default_factory=list)
     labels: list[Labels] = field(default_factory=list)
     steps: list[tuple[str, list[Labels]]] = field(default_factory=list)
-    record: list[tuple[str, Tensor, Labels]] = field(default_factory=list)
+    record: list[tuple[str, str, Tensor, Labels]] = field(default_factory=list)
 
 
 class Demands:
@@ -235,6 +235,11 @@ class Demands:
         ids = labels.along(dim)
         if bool(is_channel(ids).all()):
             self.found.normed.setdefault(self.where(), ids.long() - FIRST)
+
+    def note_read(self, factor: Tensor) -> None:
+        """Note that the dimension of a parameter is summed over, or looked up."""
+        if bool(is_channel(factor).any()):
+            self.found.reads.add(root_of(int(channels_of(factor)[0]), self.numbers))
 
     def note_part(self, before: Sequence[Tensor], after: Sequence[Tensor]) -> None:
         """Note which channels the network's code cuts out of a tensor."""

@@ -9,14 +9,17 @@ from torch.utils._pytree import tree_leaves
 
 from aequa_lightning.slimmable.tracing.labels import ALWAYS, Labels, make, varying
 from aequa_lightning.slimmable.tracing.trace import Call, Result, Rule, Tracer
+from aequa_lightning.slimmable.tracing.writing import positions_of
 
 
 def _moving(t: Tracer, call: Call) -> Result:
     """Run the operation on the labels of its tensors; whole numbers among them say where to, and stay as they are."""
     data = [x for x in call.tensors if x.is_floating_point() or x.is_complex() or x is call.args[0]]
-    if any(t.of(x).factors for x in call.tensors if not any(x is y for y in data)):
-        return t.mix(call)
+    places = [t.of(x) for x in call.tensors if not any(x is y for y in data)]
+    t.keep_all(places, f"says where {t.place(call.name)} looks")
     operands = [t.of(x) for x in data]
+    if not all(labels.constant for labels in places):
+        _keep_looked_up(t, call, operands[0])
     outputs: list[list[Tensor]] = []
     for number in range(max(len(labels.factors) for labels in operands)):
         before = [labels.full(number) for labels in operands]
@@ -37,6 +40,49 @@ def _moving(t: Tracer, call: Call) -> Result:
     if call.name == "constant_pad_nd":
         return t.settle(call, out, labels[0])
     return out, labels
+
+
+def _keep_looked_up(t: Tracer, call: Call, labels: Labels) -> None:
+    """Keep the channels that are looked up at positions from elsewhere, which do not follow a width."""
+    dims = positions_of(call)
+    for factor in labels.factors:
+        if varying(factor) & dims:
+            t.keep(factor, f"is looked up by position at {t.place(call.name)}")
+            if t.is_parameter(call.args[0]):
+                t.note_read(factor)
+
+
+def _as_complex(t: Tracer, call: Call) -> Result:
+    """The last dimension holds the real and the imaginary part, which are kept together."""
+    labels = t.whole_groups(t.of(call.args[0]), [-1], call.name)
+    factors = []
+    for factor in labels.factors:
+        if factor.shape[-1] > 1:
+            t.keep(factor, f"is a part of a number at {t.place(call.name)}")
+        else:
+            factors.append(factor.squeeze(-1))
+    return t.moved(call), [Labels(labels.shape[:-1], tuple(factors), labels.constant)]
+
+
+def _as_real(t: Tracer, call: Call) -> Result:
+    labels = t.of(call.args[0])
+    return t.moved(call), [
+        Labels((*labels.shape, 2), tuple(factor.unsqueeze(-1) for factor in labels.factors), labels.constant)
+    ]
+
+
+def _folded(t: Tracer, call: Call) -> Result:
+    """Windows put side by side: the positions of a kernel are kept whole."""
+    labels, out = t.of(call.args[0]), t.value(call)
+    factors = []
+    for factor in labels.factors:
+        if varying(factor) == {factor.ndim - 2}:
+            windows = factor.unflatten(-2, (out.shape[-3], -1))
+            t.tie(windows, windows[..., :1, :], call.name)
+            factors.append(windows[..., :1, :])
+        else:
+            t.keep(factor, f"lies along a dimension that {t.place(call.name)} mixes")
+    return t.settle(call, out, Labels(tuple(out.shape), tuple(factors), labels.constant))
 
 
 def _on_labels(call: Call, substitute: dict[int, Tensor]) -> list[Tensor]:
@@ -110,6 +156,7 @@ def _embedding(t: Tracer, call: Call) -> Result:
     columns = [factor for factor in weight.factors if factor.shape[1] > 1]
     for factor in rows:
         t.keep(factor, "is a word of an embedding")
+        t.note_read(factor)
     out = t.value(call)
     first = out if isinstance(out, Tensor) else out[0]
     labels = make(first.shape, [factor.view((1,) * (first.ndim - 1) + (-1,)) for factor in columns])
@@ -135,7 +182,7 @@ _MOVES = """
     view _unsafe_view reshape _reshape_alias permute transpose t expand squeeze unsqueeze slice select split
     split_with_sizes unsafe_split unsafe_split_with_sizes chunk unbind narrow index index_select gather flip roll repeat
     repeat_interleave pixel_shuffle pixel_unshuffle channel_shuffle native_channel_shuffle unfold im2col constant_pad_nd
-    alias detach diagonal rot90 tile movedim swapaxes lift_fresh view_as_real view_as_complex
+    alias detach diagonal rot90 tile movedim swapaxes lift_fresh
 """.split()  # noqa: SIM905
 _CUTS = frozenset(["slice", "select", "split", "split_with_sizes", "unsafe_split", "chunk", "unbind", "narrow"])
 
@@ -144,6 +191,9 @@ MOVEMENTS: dict[str, Rule] = {
     **dict.fromkeys(["cat", "stack"], _concatenation),
     **dict.fromkeys(["embedding", "_embedding_bag", "_embedding_bag_forward_only"], _embedding),
     "as_strided": _strided,
+    "col2im": _folded,
+    "view_as_complex": _as_complex,
+    "view_as_real": _as_real,
     "_pack_padded_sequence": _packed,
 }
 """The rule of each operation that moves data."""

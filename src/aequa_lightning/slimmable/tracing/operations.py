@@ -5,6 +5,7 @@ meets. Matrix products are a meeting and a sum (``products.py``). Sums, norms an
 groups of them (``reductions.py``). What has no rule mixes: all channels that go in are kept at every width.
 """
 
+import torch
 from torch import Tag, Tensor
 from torch.utils._pytree import tree_leaves
 
@@ -14,6 +15,7 @@ from aequa_lightning.slimmable.tracing.probe import compute
 from aequa_lightning.slimmable.tracing.products import PRODUCTS
 from aequa_lightning.slimmable.tracing.reductions import REDUCTIONS, dims_of
 from aequa_lightning.slimmable.tracing.trace import Call, Result, Rule, Tracer
+from aequa_lightning.slimmable.tracing.writing import WRITES
 
 
 def rule_of(call: Call) -> Rule:
@@ -21,12 +23,18 @@ def rule_of(call: Call) -> Rule:
     rule = RULES.get(call.name)
     if rule is not None:
         return rule
-    if Tag.pointwise in call.func.tags:
+    if _is_pointwise(call):
         return _pointwise
     spatial = next((int(digit) for digit in "123" if f"{digit}d" in call.name), 0)
     if spatial and call.name.lstrip("_").startswith(_WINDOWS):
         return _window
     return Tracer.mix
+
+
+def _is_pointwise(call: Call) -> bool:
+    """Return whether PyTorch calls any form of an operation pointwise: it does not say so of those in place."""
+    forms = getattr(torch.ops.aten, call.name, call.func)
+    return any(Tag.pointwise in form.tags for form in (call.func, *(getattr(forms, n) for n in forms.overloads())))
 
 
 def _pointwise(t: Tracer, call: Call) -> Result:
@@ -79,8 +87,14 @@ def _window(t: Tracer, call: Call) -> Result:
     return t.settle(call, out, resized(Labels(labels.shape, tuple(factors), labels.constant), shape))
 
 
+def _sampled(t: Tracer, call: Call) -> Result:
+    """Sampling in space at places that are computed."""
+    t.keep_all([t.of(call.args[1])], f"says where {t.place(call.name)} samples")
+    return _window(t, call)
+
+
 def _transformed(t: Tracer, call: Call) -> Result:
-    """Fourier transforms and scans mix what lies along some dimensions, and nothing else."""
+    """Fourier transforms, scans and sorting mix what lies along some dimensions, and nothing else."""
     labels, dims = t.of(call.args[0]), dims_of(call, call.args[0].ndim)
     factors = []
     for factor in labels.factors:
@@ -93,26 +107,41 @@ def _transformed(t: Tracer, call: Call) -> Result:
     return t.settle(call, out, resized(Labels(labels.shape, tuple(factors), labels.constant), shape))
 
 
-_WINDOWS = ("max_pool", "avg_pool", "adaptive", "upsample", "reflection_pad", "replication_pad", "fractional")
+_WINDOWS = (
+    "max_pool",
+    "avg_pool",
+    "adaptive",
+    "upsample",
+    "reflection_pad",
+    "replication_pad",
+    "fractional",
+    "max_unpool",
+)
 _SAME = """
     clone _to_copy contiguous zero fill zeros_like ones_like empty_like full_like rand_like randn_like tril triu
-    bernoulli uniform normal exponential
+    bernoulli uniform normal exponential _conj _resolve_conj
 """.split()  # noqa: SIM905
 _FRESH = """
     new_zeros new_ones new_full new_empty new_empty_strided _local_scalar_dense equal is_nonzero
 """.split()  # noqa: SIM905
+_POINTWISE = """
+    native_dropout _weight_norm_interface _prelu_kernel hardswish rrelu_with_noise rrelu_with_noise_functional
+    log_sigmoid_forward floor_divide bucketize polar complex fake_quantize_per_tensor_affine_cachemask
+""".split()  # noqa: SIM905
 _ALONG = """
-    _fft_r2c _fft_c2r _fft_c2c cumsum cumprod logcumsumexp cummax cummin _cummax_helper
+    _fft_r2c _fft_c2r _fft_c2c cumsum cumprod logcumsumexp cummax cummin _cummax_helper topk sort
 """.split()  # noqa: SIM905
 
 RULES: dict[str, Rule] = {
     **MOVEMENTS,
     **REDUCTIONS,
     **PRODUCTS,
+    **WRITES,
     **dict.fromkeys(_SAME, _same),
     **dict.fromkeys(_FRESH, _fresh),
     **dict.fromkeys(_ALONG, _transformed),
-    **dict.fromkeys(["native_dropout", "_weight_norm_interface", "_prelu_kernel"], _pointwise),
+    **dict.fromkeys(_POINTWISE, _pointwise),
+    **dict.fromkeys(["grid_sampler_2d", "grid_sampler_3d"], _sampled),
     "copy": _copy,
     "glu": _gated,
 }

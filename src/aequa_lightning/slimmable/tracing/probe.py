@@ -45,6 +45,8 @@ def random_tensors(skeleton: nn.Module) -> dict[str, Tensor]:
             tensors[name] = values - 0.5
         else:
             tensors[name] = values + 0.5
+        if tensor.is_complex():
+            tensors[name] = torch.complex(tensors[name], tensors[name].flip(0))
     return tensors
 
 
@@ -70,17 +72,23 @@ def probe(skeleton: nn.Module, tensors: Mapping[str, Tensor], plan: SlicePlan | 
     return filled_copy(skeleton, {name: t.clone() if name in buffers else t for name, t in own.items()})
 
 
-def random_input(example_input: Tensor, skeleton: nn.Module) -> Tensor:
+def random_input(example_input: Tensor, skeleton: nn.Module, seed: int = 0) -> Tensor:
     """Return an input like the example: normal random numbers, or the example itself where it is integer.
 
     It has two samples where the network norms over the batch at all times, which fails for a single one.
+
+    Args:
+        example_input: The example.
+        skeleton: The network's skeleton.
+        seed: Others than 0 draw other numbers, where it is integer from the example's own.
     """
     static = any(isinstance(part, Stateful) and part.running_mean is None for part in skeleton.modules())
     copies = 2 if static and len(example_input) == 1 else 1
     x = example_input.repeat(copies, *(1,) * (example_input.ndim - 1))
-    if not x.is_floating_point():
-        return x
-    return torch.randn(x.shape, generator=torch.Generator().manual_seed(1), dtype=torch.double)
+    generator = torch.Generator().manual_seed(1 + seed)
+    if x.is_floating_point():
+        return torch.randn(x.shape, generator=generator, dtype=torch.double)
+    return x.flatten()[torch.randint(x.numel(), x.shape, generator=generator)] if seed and x.numel() else x
 
 
 @contextmanager
@@ -137,14 +145,19 @@ def compute(func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: 
     chance = next((value for start, value in _CHANCE.items() if name.startswith(start)), None)
     if chance is not None and isinstance(out, Tensor) and name != "randperm":
         out.fill_(chance)
-    if (
-        isinstance(out, Tensor)
-        and out.is_floating_point()
-        and out.dtype != torch.double
-        and not (args and out is args[0])
-    ):
-        return out.double()
-    return out
+    return out if not isinstance(out, Tensor) or (args and out is args[0]) else precise(out)
+
+
+def precise(tensor: Tensor) -> Tensor:
+    """Return a tensor in double precision; one of whole numbers as it is.
+
+    Example:
+        >>> precise(torch.zeros(1)).dtype, precise(torch.zeros(1, dtype=torch.cfloat)).dtype
+        (torch.float64, torch.complex128)
+    """
+    if tensor.is_complex():
+        return tensor.to(torch.complex128)
+    return tensor.double() if tensor.is_floating_point() else tensor
 
 
 def _grouped_convolution(

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from aequa_lightning.slimmable.tracing.demands import root_of
-from aequa_lightning.slimmable.tracing.labels import FIRST, Labels, channels_of, is_channel, varying
+from aequa_lightning.slimmable.tracing.labels import FIRST, Labels, is_channel, varying
 from aequa_lightning.slimmable.tracing.trace import Call, Result, Rule, Tracer
 
 
@@ -42,6 +41,36 @@ def _product(first: str, second: str, result: str, *, added: bool = False) -> Ru
     return rule
 
 
+def _distance(t: Tracer, call: Call) -> Result:
+    """Distances between the rows of two matrices, which are sums over their columns."""
+    batch = "ABCDEFGH"[: call.args[0].ndim - 2]
+    return _product(batch + "nk", batch + "mk", batch + "nm")(t, call)
+
+
+def _trilinear(t: Tracer, call: Call) -> Result:
+    """A product of three tensors, each with dimensions of size 1 put in, that is summed over some dimensions."""
+    tensors, places, summed = call.args[:3], call.args[3:6], call.args[6]
+    operands: list[Labels] = []
+    space: list[int] = []
+    for tensor, added in zip(tensors, places, strict=True):
+        labels, shape = t.of(tensor), tensor.shape
+        for dim in sorted(added):
+            shape = (*shape[:dim], 1, *shape[dim:])
+        operands.append(Labels(tuple(shape), tuple(_with_ones(f, added) for f in labels.factors), labels.constant))
+        space = [max(sizes) for sizes in zip(space, shape, strict=True)] if space else list(shape)
+        if t.is_parameter(tensor):
+            _note_reads(t, operands[-1], summed)
+    met = t.meet(operands, space, call.name, summed=True)
+    return t.settle(call, t.value(call), t.reduced(met, summed, False, call.name))
+
+
+def _with_ones(factor: Tensor, dims: Sequence[int]) -> Tensor:
+    """Return a factor with dimensions of size 1 put in."""
+    for dim in sorted(dims):
+        factor = factor.unsqueeze(dim)
+    return factor
+
+
 def _placed(labels: Labels, letters: str, space: str) -> Labels:
     """Return labels with their dimensions where the letters stand in the space, and size 1 elsewhere."""
     order = [letters.index(letter) for letter in space if letter in letters]
@@ -57,8 +86,8 @@ def _placed(labels: Labels, letters: str, space: str) -> Labels:
 def _note_reads(t: Tracer, operand: Labels, dims: Sequence[int]) -> None:
     """Note which dimensions of parameters a product sums over."""
     for factor in operand.factors:
-        if varying(factor) and varying(factor) <= set(dims) and bool(is_channel(factor).any()):
-            t.found.reads.add(root_of(int(channels_of(factor)[0]), t.numbers))
+        if varying(factor) and varying(factor) <= set(dims):
+            t.note_read(factor)
 
 
 def _note_heads(t: Tracer, query: Labels, result: int) -> None:
@@ -157,6 +186,9 @@ PRODUCTS: dict[str, Rule] = {
     "convolution": _convolution,
     "mm": _product("nk", "km", "nm"),
     "bmm": _product("bnk", "bkm", "bnm"),
+    "_cdist_forward": _distance,
+    "_euclidean_dist": _distance,
+    "_trilinear": _trilinear,
     "mv": _product("nk", "k", "n"),
     "dot": _product("k", "k", ""),
     "vdot": _product("k", "k", ""),

@@ -194,7 +194,7 @@ def _whole(
     """Return the layers that produce channels none of which can go, each with the reason."""
     whole: dict[str, str] = {}
     for name, dims in numbers.items():
-        if not any((name, dim) in found.reads for dim in range(len(dims))):
+        if name in found.used and not any((name, dim) in found.reads for dim in range(len(dims))):
             continue
         for dim, ids in enumerate(dims[:2]):
             if ids is None or (name, dim) in found.reads or bool((elements.axis[ids] >= 0).any()):

@@ -6,19 +6,34 @@ that its layers remember (``out_channels``, ``num_heads`` ...) set to match. Com
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
+from aequa_lightning.errors import InputError
 from aequa_lightning.slimmable.plan import SlicePlan
+
+
+def check_plain(module: nn.Module) -> None:
+    """Raise an InputError for modules that are no Python code or have no parameters yet."""
+    for name, part in module.named_modules():
+        layer = f"layer {name!r}" if name else f"the {type(part).__name__}"
+        if isinstance(part, torch.jit.ScriptModule):
+            raise InputError(f"network: {layer} is TorchScript, which cannot be cut; give what it was made from")
+        if any(map(is_lazy, [*part.parameters(recurse=False), *part.buffers(recurse=False)])):
+            raise InputError(f"network: {layer} has no parameters yet; run the network on an input first")
 
 
 def meta_copy(module: nn.Module) -> nn.Module:
     """Return a copy of a module whose floating-point parameters and buffers are on the meta device.
 
     Integer buffers (index tables, masks) keep their values, for the control flow may depend on them.
+
+    Raises:
+        InputError: When the module cannot be copied.
     """
     memo: dict[int, Any] = {}
     for parameter in module.parameters():
@@ -26,11 +41,18 @@ def meta_copy(module: nn.Module) -> nn.Module:
     for buffer in module.buffers():
         blank = torch.empty_like(buffer, device="meta") if buffer.is_floating_point() else buffer.cpu().clone()
         memo[id(buffer)] = blank
-    return _deepcopy(module, memo)
+    try:
+        return _deepcopy(module, memo)
+    except Exception as error:
+        raise InputError(f"network: it cannot be copied, {type(error).__name__}: {error}") from error
 
 
 def narrow_copy(
-    skeleton: nn.Module, plan: SlicePlan, heads: Mapping[str, tuple[int, int]], normed: Mapping[str, int]
+    skeleton: nn.Module,
+    plan: SlicePlan,
+    heads: Mapping[str, tuple[int, int]],
+    normed: Mapping[str, int],
+    unchanged: Set[str] = frozenset(),
 ) -> nn.Module:
     """Return a skeleton in the shapes of a plan.
 
@@ -39,6 +61,7 @@ def narrow_copy(
         plan: Covers the parameters and buffers.
         heads: The number of heads, full and narrow, of modules that compute attention, by module name.
         normed: The number of channels of modules that norm over them, by module name.
+        unchanged: Names of modules written by a user that go on remembering the full network's sizes.
     """
     memo: dict[int, Any] = {}
     for name, tensor in [*skeleton.named_parameters(), *skeleton.named_buffers()]:
@@ -58,7 +81,7 @@ def narrow_copy(
         resize = next((resize for kind, resize in _RESIZE.items() if isinstance(module, kind)), None)
         if resize is not None:
             resize(module, full)
-        else:
+        elif name not in unchanged:
             _set_sizes(module, _SIZES, _changes(full, module))
     return narrow
 
@@ -79,6 +102,11 @@ def _changes(full: nn.Module, narrow: nn.Module) -> dict[int, int]:
         for size, new in zip(before.shape, after.shape, strict=True):
             found.setdefault(size, set()).add(new)
     return {size: news.pop() for size, news in found.items() if len(news) == 1}
+
+
+def remembers_sizes(module: nn.Module) -> bool:
+    """Return whether a module written by a user remembers sizes that follow a width."""
+    return not isinstance(module, tuple(_RESIZE)) and any(isinstance(module.__dict__.get(key), int) for key in _SIZES)
 
 
 def _set_sizes(module: nn.Module, names: Sequence[str], changes: Mapping[int, int]) -> None:
@@ -205,6 +233,14 @@ def _recurrent(module: Any, full: Any) -> None:
         module.proj_size = columns
 
 
+def _cell(module: Any, full: Any) -> None:
+    module.hidden_size, module.input_size = module.weight_hh.shape[1], module.weight_ih.shape[1]
+
+
+def _bilinear(module: Any, full: Any) -> None:
+    module.out_features, module.in1_features, module.in2_features = module.weight.shape
+
+
 def _attention(module: Any, full: Any) -> None:
     module.embed_dim = module.out_proj.weight.shape[1]
     module.num_heads = module.embed_dim // full.head_dim
@@ -232,6 +268,8 @@ _RESIZE: dict[type[nn.Module], Callable[[Any, Any], None]] = {
     nn.Embedding: _embedding,
     nn.EmbeddingBag: _embedding,
     nn.RNNBase: _recurrent,
+    nn.RNNCellBase: _cell,
+    nn.Bilinear: _bilinear,
     nn.MultiheadAttention: _attention,
     nn.PReLU: _prelu,
 }

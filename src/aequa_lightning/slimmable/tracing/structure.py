@@ -1,7 +1,7 @@
 """How the widths cut a network: along axes, blocks of channels of which every width keeps the first ones."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -48,6 +48,7 @@ class Structure:
         normed: By the name of a module that norms over channels, where those lie.
         reads: Names and dimensions of the parameters that matrix products sum over.
         whole: Layers that stay whole, though nothing of the network's output depends on it, each with the reason.
+        unchanged: Names of the modules whose remembered sizes are those of the full network at every width.
     """
 
     axes: tuple[Axis, ...]
@@ -59,6 +60,7 @@ class Structure:
     normed: Mapping[str, Along]
     reads: frozenset[tuple[str, int]]
     whole: Mapping[str, str]
+    unchanged: frozenset[str] = frozenset()
 
     def sizes(self, width: Width) -> tuple[int, ...]:
         """Return how many channels of each axis the width keeps; equal sizes mean the same sub-network."""
@@ -86,6 +88,10 @@ class Structure:
     def breakpoints(self) -> tuple[float, ...]:
         """The largest width of every distinct sub-network, ascending; the last one is 1."""
         return tuple(sorted({point for axis in self.axes for point in breakpoints(axis.size, axis.unit)} | {1.0}))
+
+    def leaving(self, modules: frozenset[str]) -> "Structure":
+        """Return this structure where some modules, by name, go on remembering the sizes of the full network."""
+        return replace(self, unchanged=modules)
 
     def plan(self, sizes: tuple[int, ...], shapes: Mapping[str, tuple[int, ...]]) -> SlicePlan:
         """Return the plan of a width for the named tensors.

@@ -20,7 +20,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from aequa_lightning.errors import InputError
 from aequa_lightning.slimmable.tracing.demands import OUTPUT, Demands, Numbers, Trace
 from aequa_lightning.slimmable.tracing.labels import Labels, make, of_numbers, resized
-from aequa_lightning.slimmable.tracing.probe import compute, structure_mode
+from aequa_lightning.slimmable.tracing.probe import compute, precise, structure_mode
 
 Result = tuple[Any, list[Labels]]
 """What an operation returns, and the labels of each tensor in it."""
@@ -122,7 +122,7 @@ class Tracer(Demands, TorchDispatchMode):
             else:
                 self._table[tensor] = its
             if self._record:
-                self.found.record.append((self.place(call.name), tensor.detach().clone(), its))
+                self.found.record.append((self.place(call.name), self.where(), tensor.detach().clone(), its))
         return out
 
     # ---- labels and values ------------------------------------------------------------------------------
@@ -165,7 +165,8 @@ class Tracer(Demands, TorchDispatchMode):
         if self._products:
             return self.value(call)
         args = tree_map(lambda leaf: leaf.to("meta") if isinstance(leaf, Tensor) else leaf, call.args)
-        return torch.zeros(call.func(*args, **call.kwargs).shape, dtype=torch.double)
+        blank = call.func(*args, **call.kwargs)
+        return precise(torch.zeros(blank.shape, dtype=blank.dtype))
 
     def masked(self, leaf: Any) -> Any:
         """Return an argument; a parameter counts as zero where the width keeps nothing."""

@@ -4,8 +4,9 @@ The narrow network is run with random weights in double precision, next to the f
 width does not keep is zero; what is taken over channels (means, norms, softmax) is taken over those that are left.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from aequa_lightning.slimmable.tracing.skeleton import narrow_copy
 from aequa_lightning.slimmable.tracing.structure import Structure
 from aequa_lightning.slimmable.tracing.trace import Tracer, run
 
+_TRIES = 3  # runs that bring nothing new, before what no run has used counts as unused
 _TOLERANCE = 1e-6  # of the largest value; in double precision a right width is at 1e-12
 
 
@@ -29,10 +31,12 @@ class Fault:
     Attributes:
         reason: One sentence.
         channels: The channels that are involved, the likeliest first.
+        module: Name of the module whose code ran, where that is known.
     """
 
     reason: str
     channels: list[Tensor]
+    module: str | None = None
 
 
 def trace_full(skeleton: nn.Module, tensors: Mapping[str, Tensor], example_input: Tensor, numbers: Numbers) -> Trace:
@@ -44,7 +48,8 @@ def trace_full(skeleton: nn.Module, tensors: Mapping[str, Tensor], example_input
     network = probe(skeleton, tensors)
     tracer = Tracer(network, numbers, rule_of, products=False)
     try:
-        return run(tracer, network, random_input(example_input, skeleton))
+        found = run(tracer, network, random_input(example_input, skeleton))
+        _take_other_ways(found, network, example_input, numbers)
     except InputError:
         raise
     except Exception as error:
@@ -52,6 +57,22 @@ def trace_full(skeleton: nn.Module, tensors: Mapping[str, Tensor], example_input
             f"example_input: the network cannot run on shape {tuple(example_input.shape)}; "
             f"{tracer.place()} says: {error}"
         ) from error
+    return found
+
+
+def _take_other_ways(found: Trace, network: nn.Module, example_input: Tensor, numbers: Numbers) -> None:
+    """Run on other inputs as long as they make a network use more of its parameters, such as other experts."""
+    values, labels, steps = found.values, found.labels, len(found.steps)
+    names = {name for name, _ in network.named_parameters()}
+    in_vain, seed = 0, 0
+    while in_vain < _TRIES and not names <= found.used.keys():
+        seed, before = seed + 1, len(found.used)
+        tracer = Tracer(network, numbers, rule_of)
+        tracer.found = found
+        run(tracer, network, random_input(example_input, network, seed))
+        in_vain = in_vain + 1 if len(found.used) == before else 0
+    found.values, found.labels = values, labels
+    del found.steps[steps:]
 
 
 def fault_of(
@@ -63,6 +84,7 @@ def fault_of(
     *,
     outputs: list[torch.Size],
     by_numbers: bool,
+    steps: Sequence[tuple[str, list[Labels]]] = (),
 ) -> Fault | None:
     """Return why a narrow network is not a part of the full one, or None if it is.
 
@@ -74,12 +96,13 @@ def fault_of(
         sizes: The channels that the width keeps of each axis.
         outputs: The shapes of the full network's outputs.
         by_numbers: Compare the outputs too, which takes another run of each.
+        steps: The steps of the full network, whose labels tell what is involved where a narrow one has one channel.
     """
     plan = structure.plan(sizes, {name: tuple(tensor.shape) for name, tensor in tensors.items()})
     x = random_input(example_input, skeleton)
 
     def narrow(record: bool = False) -> tuple[Tracer, nn.Module]:
-        blank = narrow_copy(skeleton, plan, structure.heads_at(sizes), structure.normed_at(sizes))
+        blank = narrow_copy(skeleton, plan, structure.heads_at(sizes), structure.normed_at(sizes), structure.unchanged)
         network = probe(blank, tensors, plan)
         numbers = structure.numbers_at(sizes)
         return Tracer(network, numbers, rule_of, record=record, products=by_numbers), network
@@ -93,8 +116,12 @@ def fault_of(
     try:
         found = run(tracer, network, x)
     except Exception as error:
-        steps = [_channels(labels) for _, labels in reversed(tracer.found.steps)]
-        return Fault(f"{tracer.place()} cannot run: {error}", [ids for ids in steps if len(ids)])
+        run_so_far = [labels for _, labels in tracer.found.steps]
+        at_full = [labels for _, labels in steps[: len(run_so_far)]]
+        none: list[Labels] = []
+        involved = [_channels([*a, *b]) for a, b in zip_longest(run_so_far, at_full, fillvalue=none)]
+        involved = [*reversed(involved), *_parameters_of(tracer.where(), structure.numbers)]
+        return Fault(f"{tracer.place()} cannot run: {error}", [ids for ids in involved if len(ids)], tracer.where())
     for tie in found.ties:
         known = (tie.first >= 0) & (tie.second >= 0)
         apart = structure.blocks[tie.first[known]] != structure.blocks[tie.second[known]]
@@ -118,18 +145,29 @@ def fault_of(
     return _first_difference(*pair, exists=structure.exists(sizes))
 
 
+def _parameters_of(module: str, numbers: Numbers) -> list[Tensor]:
+    """Return the channels of the parameters of a module, then of the one around it, and so on."""
+    found = []
+    parts = module.split(".") if module else []
+    for depth in range(len(parts), -1, -1):
+        start = "".join(f"{part}." for part in parts[:depth])
+        ids = [ids for name, dims in numbers.items() if name.startswith(start) for ids in dims if ids is not None]
+        found.append(torch.cat(ids) if ids else torch.zeros(0, dtype=torch.long))
+    return found
+
+
 def _first_difference(narrow: Trace, full: Trace, *, exists: Tensor) -> Fault:
     """Return the fault of the first step whose results differ."""
     table = torch.cat([torch.ones(FIRST, dtype=torch.bool), exists])
     place = "the output"
-    for (place, value, labels), (_, expected, its) in zip(narrow.record, full.record, strict=False):
+    for (place, module, value, labels), (*_, expected, its) in zip(narrow.record, full.record, strict=False):
         mask = torch.ones(its.shape, dtype=torch.bool)
         for factor in its.factors:
             mask = mask & table[factor.long()]
         part = expected[mask]
         if part.numel() != value.numel() or not _close(value.reshape(-1), part.reshape(-1)):
             ids = torch.cat([_channels([labels]), _channels([its])])
-            return Fault(f"{place} would compute something else than at full width", [ids, *_last(narrow)])
+            return Fault(f"{place} would compute something else than at full width", [ids, *_last(narrow)], module)
     return Fault(f"{place} would compute something else than at full width", _last(narrow))
 
 
