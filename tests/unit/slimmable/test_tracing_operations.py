@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from aequa_lightning.errors import InputError
 from aequa_lightning.slimmable import SlimmableModel
+from tests.helpers.width_judge import fault_of
 
 from .test_tracing import IMAGE, ROWS, Net, right
 
@@ -147,3 +148,61 @@ def test_what_no_code_can_be_read_of_is_refused() -> None:
         traced = torch.jit.trace(nn.Linear(6, 8), ROWS)
     with pytest.raises(InputError, match="layer '0' is TorchScript"):
         SlimmableModel(nn.Sequential(traced, nn.Linear(8, 3)), [1, 0.5], ROWS[:1])
+
+
+# ---- what is repeated until it fits ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("expanded", [False, True])
+def test_one_key_for_all_heads(expanded: bool) -> None:
+    def forward(s: Any, x: Tensor) -> Tensor:
+        q, k, v = s.q(x).view(len(x), 6, -1, 4).transpose(1, 2), s.k(x)[:, None], s.v(x)[:, None]
+        if expanded:
+            k, v = (part.expand(-1, q.shape[1], -1, -1) for part in (k, v))
+        y = (q @ k.mT).softmax(-1) @ v
+        return s.out(y.transpose(1, 2).flatten(2).mean(1))
+
+    net = Net(forward, q=nn.Linear(5, 16), k=nn.Linear(5, 4), v=nn.Linear(5, 4), out=nn.Linear(16, 3))
+    with pytest.warns(UserWarning, match="layer 'k': is repeated at 'bmm'"):
+        model = SlimmableModel(net, [1, 0.5], torch.randn(1, 6, 5))
+    assert model.extract(0.5).q.out_features == 8
+    with pytest.warns(UserWarning, match="layer 'k': is repeated at 'bmm'"):
+        assert fault_of(net, torch.randn(2, 6, 5), (1.0, 0.5)) == ""
+
+
+def test_a_mask_from_the_input_that_all_heads_share() -> None:
+    def forward(s: Any, x: Tensor) -> Tensor:
+        y = s.inner(x)
+        return s.out(s.heads(y, y, y, key_padding_mask=x[..., 0] > 1)[0].mean(1))
+
+    heads = nn.MultiheadAttention(16, 4, batch_first=True)
+    net = Net(forward, inner=nn.Linear(5, 16), heads=heads, out=nn.Linear(16, 3))
+    x = torch.rand(2, 6, 5)
+    x[:, -1, 0] = 2
+    right(net, x)
+    assert SlimmableModel(net, [1, 0.5], x[:1]).extract(0.5).heads.num_heads == 2
+
+
+def test_a_gate_that_is_repeated_for_each_channel() -> None:
+    def forward(s: Any, x: Tensor) -> Tensor:
+        y = s.a(x)
+        return s.out(y * s.gate(y).sigmoid().repeat(1, y.shape[1], 1, 1))
+
+    right(Net(forward, a=nn.Conv2d(3, 16, 1), gate=nn.Conv2d(16, 1, 1), out=nn.Conv2d(16, 4, 1)), IMAGE)
+
+
+def test_rotations_of_a_part_of_each_head() -> None:
+    angles = torch.arange(6.0)[:, None]
+
+    def turned(x: Tensor) -> Tensor:
+        one, two, rest = x[..., 0::4], x[..., 1::4], x[..., 2:]
+        turned = one * angles.cos() - two * angles.sin(), one * angles.sin() + two * angles.cos()
+        return torch.cat([torch.stack(turned, -1).flatten(-2), rest], -1)
+
+    def forward(s: Any, x: Tensor) -> Tensor:
+        q, k, v = (part(x).view(len(x), 6, -1, 4).transpose(1, 2) for part in (s.q, s.k, s.v))
+        return s.out(((turned(q) @ turned(k).mT).softmax(-1) @ v).transpose(1, 2).flatten(2).mean(1))
+
+    net = Net(forward, out=nn.Linear(16, 3), **{name: nn.Linear(5, 16) for name in "qkv"})
+    right(net, torch.randn(2, 6, 5))
+    assert SlimmableModel(net, [1, 0.5], torch.randn(1, 6, 5)).extract(0.5).q.out_features == 8

@@ -153,8 +153,9 @@ class Demands:
         """
         ndim = len(shape)
         sizes = [(1,) * (ndim - len(labels.shape)) + labels.shape for labels in operands]
+        spans = [(1,) * (ndim - len(labels.shape)) + labels.span for labels in operands]
         members = [(owner, aligned(f, ndim)) for owner, labels in enumerate(operands) for f in labels.factors]
-        several = sum(not labels.constant and any(s > 1 for s in labels.shape) for labels in operands) > 1
+        several = sum(not labels.constant and any(s > 1 for s in labels.span) for labels in operands) > 1
         if several:  # a single channel that was picked out exists wherever the code can pick it
             members = [(owner, factor) for owner, factor in members if factor.numel() > 1]
         factors = []
@@ -177,7 +178,7 @@ class Demands:
                     self._meet_smaller(base, factor, repeated, name)
             owners = {owner, *(other for other, _ in cluster)}
             for other, labels in enumerate(operands):
-                spanned = {dim for dim in reached if sizes[other][dim] > 1}
+                spanned = {dim for dim in reached if spans[other][dim] > 1}
                 if other in owners or labels.constant or not spanned:
                     continue
                 for factor in (base, *(factor for _, factor in cluster)):

@@ -32,11 +32,20 @@ class Labels:
         factors: Tensors that broadcast to ``shape``, each with size 1 where it does not vary. Without any, all elements
             exist at every width.
         constant: Whether the network's code made the tensor from nothing; then there are no factors.
+        copies: Broadcasts to ``shape`` and varies along the dimensions along which the code has repeated the tensor,
+            which makes it fit whatever it meets there. None: there are no such dimensions.
     """
 
     shape: tuple[int, ...]
     factors: tuple[Tensor, ...] = ()
     constant: bool = False
+    copies: Tensor | None = None
+
+    @property
+    def span(self) -> tuple[int, ...]:
+        """The shape, with size 1 where the tensor is copies of itself."""
+        repeated = frozenset() if self.copies is None else varying(self.copies)
+        return tuple(1 if dim in repeated else size for dim, size in enumerate(self.shape))
 
     def full(self, number: int) -> Tensor:
         """Return a factor expanded to the whole shape, or what stands for it where there are fewer factors."""

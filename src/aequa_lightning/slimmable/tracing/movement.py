@@ -1,13 +1,14 @@
 """What moves data: the operation is run on the labels themselves, so that it needs no rule of its own."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from aequa_lightning.slimmable.tracing.labels import ALWAYS, Labels, make, varying
+from aequa_lightning.slimmable.tracing.labels import ALWAYS, Labels, compact, make, varying
 from aequa_lightning.slimmable.tracing.trace import Call, Result, Rule, Tracer
 from aequa_lightning.slimmable.tracing.writing import positions_of
 
@@ -34,12 +35,32 @@ def _moving(t: Tracer, call: Call) -> Result:
     if not labels:
         constant = all(its.constant for its in operands)
         labels = [Labels(tuple(leaf.shape), constant=constant) for leaf in leaves]
+    if len(data) == 1:
+        labels = _repeated(call, operands[0], labels)
     if call.name in _CUTS:
         for its in labels:
             t.note_part(operands[0].factors, its.factors)
     if call.name == "constant_pad_nd":
         return t.settle(call, out, labels[0])
     return out, labels
+
+
+def _repeated(call: Call, before: Labels, after: list[Labels]) -> list[Labels]:
+    """Return labels that say along which dimensions the tensors are copies of themselves."""
+    if before.copies is not None:
+        moved = _on_labels(call, {id(call.args[0]): before.copies.expand(before.shape)})
+        after = [replace(its, copies=compact(copies)) for its, copies in zip(after, moved, strict=True)]
+    if call.name not in ("expand", "repeat"):
+        return after
+    (its,) = after
+    ndim = len(its.shape)
+    sizes = (1,) * (ndim - len(before.shape)) + before.shape
+    copies = torch.ones((1,) * ndim) if its.copies is None else its.copies
+    for dim, (one, size) in enumerate(zip(sizes, its.shape, strict=True)):
+        if one == 1 < size:
+            column = torch.arange(size).view([-1 if other == dim else 1 for other in range(ndim)])
+            copies = copies + (copies.max() + 1) * column
+    return [its if copies.numel() == 1 else replace(its, copies=copies)]
 
 
 def _keep_looked_up(t: Tracer, call: Call, labels: Labels) -> None:
@@ -116,18 +137,21 @@ def _concatenation(t: Tracer, call: Call) -> Result:
             Labels((*p.shape[:dim], 1, *p.shape[dim:]), tuple(f.unsqueeze(dim) for f in p.factors), p.constant)
             for p in parts
         ]
+    # Where channels of one part vary along the dimension and others, those of the other parts follow them there.
+    lengthwise = [f for p in parts for f in p.factors if f.shape[dim] > 1]
+    joint = {d for f in lengthwise for d in varying(f)}
     across = [
         Labels(
-            tuple(1 if d == dim else size for d, size in enumerate(p.shape)),
-            tuple(f for f in p.factors if varying(f) and f.shape[dim] == 1),
+            tuple(1 if d == dim or d in joint else size for d, size in enumerate(p.shape)),
+            tuple(f for f in p.factors if varying(f) and not varying(f) & joint),
             p.constant,
         )
         for p in parts
     ]
     along = [
-        Labels(p.shape, tuple(f for f in p.factors if not varying(f) or f.shape[dim] > 1), p.constant) for p in parts
+        Labels(p.shape, tuple(f for f in p.factors if not varying(f) or varying(f) & joint), p.constant) for p in parts
     ]
-    shared = t.meet(across, [1 if d == dim else size for d, size in enumerate(out.shape)], call.name)
+    shared = t.meet(across, [1 if d == dim or d in joint else size for d, size in enumerate(out.shape)], call.name)
     factors = list(shared.factors)
     for number in range(max(len(p.factors) for p in along)):
         labels = [

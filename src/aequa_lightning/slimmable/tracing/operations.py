@@ -40,7 +40,7 @@ def _is_pointwise(call: Call) -> bool:
 def _pointwise(t: Tracer, call: Call) -> Result:
     out = t.value(call)
     shape = next(leaf.shape for leaf in tree_leaves(out) if isinstance(leaf, Tensor))
-    return t.settle(call, out, t.meet([t.spread(x) for x in call.tensors], shape, call.name))
+    return t.settle(call, out, t.meet([t.of(x) for x in call.tensors], shape, call.name))
 
 
 def _same(t: Tracer, call: Call) -> Result:
@@ -49,7 +49,7 @@ def _same(t: Tracer, call: Call) -> Result:
 
 
 def _copy(t: Tracer, call: Call) -> Result:
-    labels = t.meet([t.of(call.args[0]), t.spread(call.args[1])], call.args[0].shape, call.name)
+    labels = t.meet([t.of(call.args[0]), t.of(call.args[1])], call.args[0].shape, call.name)
     return t.settle(call, t.value(call), labels)
 
 

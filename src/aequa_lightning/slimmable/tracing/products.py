@@ -80,7 +80,8 @@ def _placed(labels: Labels, letters: str, space: str) -> Labels:
         return [next(known) if letter in letters else 1 for letter in space]
 
     factors = tuple(factor.permute(order).reshape(place(factor.shape)) for factor in labels.factors)
-    return Labels(tuple(place(labels.shape)), factors, labels.constant)
+    copies = None if labels.copies is None else labels.copies.permute(order).reshape(place(labels.copies.shape))
+    return Labels(tuple(place(labels.shape)), factors, labels.constant, copies)
 
 
 def _note_reads(t: Tracer, operand: Labels, dims: Sequence[int]) -> None:

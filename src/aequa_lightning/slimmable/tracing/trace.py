@@ -19,7 +19,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from aequa_lightning.errors import InputError
 from aequa_lightning.slimmable.tracing.demands import OUTPUT, Demands, Numbers, Trace
-from aequa_lightning.slimmable.tracing.labels import Labels, make, of_numbers, resized
+from aequa_lightning.slimmable.tracing.labels import Labels, make, of_numbers
 from aequa_lightning.slimmable.tracing.probe import compute, precise, structure_mode
 
 Result = tuple[Any, list[Labels]]
@@ -217,19 +217,6 @@ class Tracer(Demands, TorchDispatchMode):
     def enter(self, x: Tensor) -> None:
         """Note the network's input: it has the same size at every width."""
         self._table[x] = Labels(tuple(x.shape))
-
-    def spread(self, tensor: Tensor) -> Labels:
-        """Return the labels of a tensor, of size 1 where ``expand`` has repeated it and it fits whatever it meets."""
-        labels = self.of(tensor)
-        if tensor.layout != torch.strided or not any(
-            s == 0 and n > 1 for s, n in zip(tensor.stride(), tensor.shape, strict=True)
-        ):
-            return labels
-        repeated = [
-            stride == 0 and all(factor.shape[dim] == 1 for factor in labels.factors)
-            for dim, stride in enumerate(tensor.stride())
-        ]
-        return resized(labels, [1 if again else n for again, n in zip(repeated, labels.shape, strict=True)])
 
     def mix(self, call: Call) -> Result:
         """Compute a call that has no rule: it may mix channels in any way, so all of them are kept at every width."""
