@@ -41,7 +41,18 @@ def own_settings(*, threads: int = 1, seed: int = 0) -> Iterator[None]:
         >>> torch.set_default_dtype(torch.float32)
     """
     with plain_computation(threads=threads), own_generators(seed), _repeatable_on_gpus(), printing_anything():
+        _keep_autograd_forkable()
         yield
+
+
+def _keep_autograd_forkable() -> None:
+    """Let autograd see that there is no GPU, before ``torch.export`` stands in for one.
+
+    At its first backward pass in a process autograd starts a thread for each device, and forked processes can then no
+    longer train. ``torch.export`` registers GPUs that are not there, for tensors without data.
+    """
+    if not torch.accelerator.is_available():
+        torch.ones((), requires_grad=True).backward()
 
 
 @contextmanager

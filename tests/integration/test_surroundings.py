@@ -18,6 +18,7 @@ import torch
 from aequa_lightning import CollaborativeTrainer, SlimmableClassifier
 from aequa_lightning.data import DigitsData
 from aequa_lightning.errors import InputError
+from tests.helpers.command import REPOSITORY
 from tests.helpers.fake_run import write_fake_run
 
 CONFIGURATION = """
@@ -199,3 +200,19 @@ def test_a_configuration_that_the_locale_cannot_read_is_refused_with_the_remedy(
     assert done.returncode == 2
     assert "PYTHONUTF8=1" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_processes_are_forked_after_a_run_that_has_exported_programs() -> None:
+    program = """
+import sys
+from aequa_lightning.__main__ import main
+from tests.helpers.command import TOGETHER, small
+for devices in (1, 1, 2):
+    words = small(f"run-{len(sys.argv)}", devices=devices, rounds=1)
+    assert main([*words, *TOGETHER, "--trainer.programs=true"]) == 0
+    sys.argv.append("")
+"""
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(list(Path().glob("run-*/rewards/*.pt2"))) == 12
