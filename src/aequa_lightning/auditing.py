@@ -204,9 +204,7 @@ def _allocation_faults(
         # Of all participants, for rows of the manifest may be missing.
         standalone = [alone[person["name"]] for person in told["participants"]] if alone else None
         paid_by = str([event["paid_by"] for event in events if event["event"] == "contributions"][-1])
-        # Rows that are malformed or missing are findings of their own; the others are not those of the state.
-        whole = len(rows) == len(state["samples"])
-        contributions = paid_in_state(state, paid_by, standalone=standalone) if whole else None
+        contributions = paid_in_state(state, paid_by, standalone=standalone)
         samples = len(parts.validation) if isinstance(parts, Parts) else math.inf
         faults = allocation_faults(told, rows, contributions=contributions, standalone=standalone, samples=samples)
         return [f"{path.name} {fault}" for fault in faults]
