@@ -37,15 +37,16 @@ system: setup
 	$(BIN)/python -m pytest tests/integration tests/parity
 
 pages: setup
-	$(BIN)/python -m pytest tests/documentation
+	$(BIN)/python -m pytest tests/documentation tests/fuzz
 
 processes: setup
 	$(BIN)/python -m pytest tests/distributed tests/fault
 
 # Once more by default with as many threads as a user has, whatever the environment of the other targets says.
 threads: setup
-	env -u OMP_NUM_THREADS -u MKL_NUM_THREADS -u OMP_WAIT_POLICY $(BIN)/python -m pytest tests/unit/slimmable \
-		tests/integration/test_surroundings.py
+	env -u OMP_NUM_THREADS -u MKL_NUM_THREADS -u OMP_WAIT_POLICY $(BIN)/python -m pytest \
+		tests/unit/slimmable/test_tracing.py tests/unit/slimmable/test_tracing_operations.py \
+		tests/integration/test_surroundings.py -k "not report and not locale"
 
 bench: setup
 	$(BIN)/python -m benchmarks

@@ -190,6 +190,7 @@ class _Forked:
 
     def __init__(self, fault: Fault | None, command: Callable[[], int], environment: dict[str, str]) -> None:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  closed by `wait`
+        forking.end_idle_threads()  # of OpenMP, for which a forked process would wait for ever
         self._pid = os.fork()
         if self._pid == 0:
             status = 99

@@ -16,9 +16,10 @@ def test_a_processor_that_is_slow_at_bfloat16_is_named(monkeypatch: pytest.Monke
 @pytest.mark.parametrize(("chosen", "cost"), [("bf16-mixed", 1.1), ("32-true", 10.5)])
 def test_a_fast_one_and_float32_are_not(monkeypatch: pytest.MonkeyPatch, chosen: str, cost: float) -> None:
     monkeypatch.setattr(precision, "cost_of_bfloat16", lambda: cost)
+    fabric = Fabric(accelerator="cpu", devices=1, precision=chosen)  # type: ignore[arg-type]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        warn_of_slow_precision(Fabric(accelerator="cpu", devices=1, precision=chosen))  # type: ignore[arg-type]
+        warn_of_slow_precision(fabric)
 
 
 def test_the_cost_is_a_ratio_of_the_same_work() -> None:

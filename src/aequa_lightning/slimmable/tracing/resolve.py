@@ -196,6 +196,8 @@ def _whole(
     for name, dims in numbers.items():
         if name in found.used and not any((name, dim) in found.reads for dim in range(len(dims))):
             continue
+        if len(dims) < 2:  # no layer's weight, such as a buffer that only training uses
+            continue
         for dim, ids in enumerate(dims[:2]):
             if ids is None or (name, dim) in found.reads or bool((elements.axis[ids] >= 0).any()):
                 continue
