@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 from lightning import Trainer
 
-from aequa_lightning.cli import AequaCLI
-from aequa_lightning.collaboration.evaluation import AtWidth, count_correct, input_batches
+from aequa_lightning.cli.lightning_cli import AequaCLI
+from aequa_lightning.engine.evaluation import AtWidth, count_correct, input_batches
 
 
 def main(run_dir: Path) -> None:

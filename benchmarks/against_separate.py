@@ -24,9 +24,9 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from aequa_lightning.backbones import build_backbone
-from aequa_lightning.collaboration.evaluation import AtWidth, count_correct
-from aequa_lightning.collaboration.local_work import LocalWork, batches
 from aequa_lightning.data import CollaborativeData, FashionMNISTData, NpzData
+from aequa_lightning.engine.evaluation import AtWidth, count_correct
+from aequa_lightning.engine.local.work import LocalWork, batches
 from aequa_lightning.slimmable import Distillation, SlimmableModel, sandwich_step
 
 WIDTHS = (1.0, 0.75, 0.5, 0.25)

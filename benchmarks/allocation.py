@@ -7,7 +7,7 @@ from collections.abc import Callable
 from time import perf_counter
 
 from aequa_lightning.rewards import allocate_widths, check_certificate
-from aequa_lightning.rewards.problem import pose
+from aequa_lightning.rewards.allocation.problem import pose
 from benchmarks.annealing import anneal, random_instance
 
 LIMITS = {("cv", 1_000): 5.0, ("cv", 100_000): 2_000.0, ("pearson", 1_000): 100.0}

@@ -6,7 +6,7 @@ from itertools import accumulate, pairwise
 
 import numpy as np
 
-from aequa_lightning.rewards.problem import Problem
+from aequa_lightning.rewards.allocation.problem import Problem
 
 
 def anneal(

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from aequa_lightning.__main__ import main
-from aequa_lightning.files import write_json
+from aequa_lightning.run_folder.files import write_json
 
 CONFIG = Path(__file__).parents[1] / "configs" / "digits.yaml"
 NETWORKS = {"16-32-64 channels": 16, "4-8-16 channels": 4}

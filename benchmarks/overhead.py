@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-from aequa_lightning.collaboration.machine import describe_machine
+from aequa_lightning.engine.processes.machine import describe_machine
 from benchmarks.peers.running import command, run_once
 from benchmarks.peers.workloads import WORKLOADS
 

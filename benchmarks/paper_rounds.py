@@ -21,8 +21,8 @@ import numpy as np
 import torch
 import yaml
 
-from aequa_lightning.cli import AequaCLI
-from aequa_lightning.collaboration.machine import describe_machine
+from aequa_lightning.cli.lightning_cli import AequaCLI
+from aequa_lightning.engine.processes.machine import describe_machine
 from aequa_lightning.sweep.matrix import Cell, Matrix, merge
 
 # Samples for training and test, the shape of one, the number of classes.

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from aequa_lightning.rewards.fairness import pearson
+from aequa_lightning.rewards.allocation.fairness import pearson
 from aequa_lightning.sweep.results import metrics_of
 
 FAIR = 0.98

@@ -33,19 +33,19 @@ from scipy import stats
 from torch import Tensor, nn
 from typing_extensions import override
 
-from aequa_lightning.callbacks.measures import Assessment, Measures
-from aequa_lightning.collaboration.aggregators import FedAvg
-from aequa_lightning.collaboration.engine import Collaboration
-from aequa_lightning.collaboration.hooks import CollaborationCallback, RoundResult
-from aequa_lightning.collaboration.hosting import Hosting
-from aequa_lightning.collaboration.local_work import LocalWork
-from aequa_lightning.collaboration.plan import Plan
+from aequa_lightning.callbacks.assessment.measures import Assessment, Measures
 from aequa_lightning.contributions import balanced_accuracy, shapley_values
 from aequa_lightning.contributions.values import Coalitions
 from aequa_lightning.data import CollaborativeData, DigitsData, FashionMNISTData
 from aequa_lightning.data.partition import Partition, Samples
+from aequa_lightning.engine.callback import CollaborationCallback, RoundResult
+from aequa_lightning.engine.cohort import Hosting
+from aequa_lightning.engine.config import Plan
+from aequa_lightning.engine.local.work import LocalWork
+from aequa_lightning.engine.run import Collaboration
+from aequa_lightning.engine.server.aggregators import FedAvg
 from aequa_lightning.mechanisms import Aequa
-from aequa_lightning.training import SlimmableClassifier
+from aequa_lightning.modules.classifier import SlimmableClassifier
 
 NAMES = ("zero", "random", "replay", "flipper", "clone", "cloned", "split-1", "split-2", "sole-owner", "honest")
 RIDERS, FLIPPER, CLONE, CLONED, SOLE_OWNER, HONEST = range(3), 3, 4, 5, 8, 9

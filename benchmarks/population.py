@@ -25,17 +25,17 @@ from lightning.fabric import Fabric
 from torch.utils.data import TensorDataset
 
 from aequa_lightning.callbacks import Rewards
-from aequa_lightning.collaboration.aggregators import FedAvg
-from aequa_lightning.collaboration.corrections import NoCorrection, Scaffold
-from aequa_lightning.collaboration.engine import Collaboration
-from aequa_lightning.collaboration.hooks import CollaborationCallback, RoundResult
-from aequa_lightning.collaboration.local_work import LocalWork
-from aequa_lightning.collaboration.plan import Plan
-from aequa_lightning.collaboration.seeding import derive_generator
-from aequa_lightning.collaboration.topology import build_fabric, launch
 from aequa_lightning.data import DigitsData
+from aequa_lightning.engine.callback import CollaborationCallback, RoundResult
+from aequa_lightning.engine.config import Plan
+from aequa_lightning.engine.local.corrections import NoCorrection, Scaffold
+from aequa_lightning.engine.local.work import LocalWork
+from aequa_lightning.engine.processes.seeding import derive_generator
+from aequa_lightning.engine.processes.topology import build_fabric, launch
+from aequa_lightning.engine.run import Collaboration
+from aequa_lightning.engine.server.aggregators import FedAvg
 from aequa_lightning.mechanisms import SharedModel
-from aequa_lightning.training import SlimmableClassifier
+from aequa_lightning.modules.classifier import SlimmableClassifier
 
 PER_ROUND, SAMPLES = 100, 20
 POPULATIONS = (1_000, 10_000)

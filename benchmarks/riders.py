@@ -44,15 +44,15 @@ from aequa_lightning.adversaries import (
     SharedData,
     SignFlip,
 )
-from aequa_lightning.callbacks.measures import Assessment, Measures
-from aequa_lightning.collaboration.aggregators import FedAvg
-from aequa_lightning.collaboration.engine import Collaboration
-from aequa_lightning.collaboration.hooks import CollaborationCallback, RoundResult
-from aequa_lightning.collaboration.local_work import LocalWork
-from aequa_lightning.collaboration.plan import Plan
+from aequa_lightning.callbacks.assessment.measures import Assessment, Measures
 from aequa_lightning.data import DigitsData
 from aequa_lightning.data.partition import Dirichlet, Homogeneous, LabelSkew, Partition, QuantityImbalance
-from aequa_lightning.training import SlimmableClassifier
+from aequa_lightning.engine.callback import CollaborationCallback, RoundResult
+from aequa_lightning.engine.config import Plan
+from aequa_lightning.engine.local.work import LocalWork
+from aequa_lightning.engine.run import Collaboration
+from aequa_lightning.engine.server.aggregators import FedAvg
+from aequa_lightning.modules.classifier import SlimmableClassifier
 
 PARTITIONS: dict[str, Partition] = {
     "homogeneous": Homogeneous(),

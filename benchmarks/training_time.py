@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from aequa_lightning.__main__ import main as aequa
-from aequa_lightning.events import latest_rounds, read_events
+from aequa_lightning.run_folder.events import latest_rounds, read_events
 from aequa_lightning.sweep.results import METRICS, metrics_of
 
 CONFIG = Path(__file__).parents[1] / "configs" / "paper" / "training_time.yaml"

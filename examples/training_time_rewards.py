@@ -12,8 +12,8 @@ from rich.table import Table
 
 from aequa_lightning import CollaborativeTrainer, SlimmableClassifier
 from aequa_lightning.data import DigitsData, Dirichlet
-from aequa_lightning.events import read_events
 from aequa_lightning.mechanisms import AequaTraining
+from aequa_lightning.run_folder.events import read_events
 
 
 def main(run_dir: Path = Path("runs/training-time"), rounds: int = 10, participants: int = 10) -> None:

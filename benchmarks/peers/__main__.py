@@ -35,7 +35,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from aequa_lightning.collaboration.machine import describe_machine
+from aequa_lightning.engine.processes.machine import describe_machine
 from benchmarks.peers.environments import CannotInstall, python_of
 from benchmarks.peers.running import OURS, RIVALS, command, run_once
 from benchmarks.peers.workloads import WORKLOADS, build_network, make_test_data

@@ -11,17 +11,17 @@ import torch
 from torch.utils.data import TensorDataset
 
 from aequa_lightning import backbones
-from aequa_lightning.collaboration import local
-from aequa_lightning.collaboration.aggregators import FedAvg
-from aequa_lightning.collaboration.engine import Collaboration
-from aequa_lightning.collaboration.hooks import CollaborationCallback
-from aequa_lightning.collaboration.local_work import LocalWork
-from aequa_lightning.collaboration.participation import Cast, Participation
-from aequa_lightning.collaboration.plan import Plan
-from aequa_lightning.collaboration.stack_size import decide_stacking
-from aequa_lightning.collaboration.topology import build_fabric, launch
 from aequa_lightning.data import CollaborativeData
-from aequa_lightning.training import SlimmableClassifier
+from aequa_lightning.engine.callback import CollaborationCallback
+from aequa_lightning.engine.config import Plan
+from aequa_lightning.engine.local import trainer
+from aequa_lightning.engine.local.work import LocalWork
+from aequa_lightning.engine.participation import Cast, Participation
+from aequa_lightning.engine.processes.topology import build_fabric, launch
+from aequa_lightning.engine.run import Collaboration
+from aequa_lightning.engine.server.aggregators import FedAvg
+from aequa_lightning.engine.stacking.sizing import decide_stacking
+from aequa_lightning.modules.classifier import SlimmableClassifier
 from benchmarks.peers.workloads import CLASSES, LEARNING_RATE, Run, cohort, make_data
 
 
@@ -84,7 +84,7 @@ def main() -> None:
     options, sys.argv[1:] = parser.parse_known_args()
     if options.layout == "plain":
         # The loop's arithmetic: what is left is what the engine adds to it.
-        local.channels_last = lambda inputs: inputs
+        trainer.channels_last = lambda inputs: inputs
         backbones.pool_first = lambda network: network
     run = Run()
     FixedCohorts.work = run.work

@@ -8,11 +8,11 @@ from argparse import ArgumentError
 from collections.abc import Sequence
 from contextlib import nullcontext
 
-from aequa_lightning.collaboration.signals import ending_at_once
-from aequa_lightning.environment import printing_anything
+from aequa_lightning.engine.processes.signals import ending_at_once
 from aequa_lightning.errors import InputError, RunFailed
-from aequa_lightning.files import is_full_disk
-from aequa_lightning.terminal import printable
+from aequa_lightning.run_folder.files import is_full_disk
+from aequa_lightning.runtime.start_up import printing_anything
+from aequa_lightning.runtime.terminal import printable
 
 # What the system says of files that are not the user's to write or read.
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -74,11 +74,11 @@ def _run(words: list[str]) -> int:
     try:
         if words[0] in ("allocate", "audit", "report", "slurm", "sweep"):
             # Imported here: torch and lightning take seconds, and `report` needs neither.
-            from aequa_lightning.commands import run_command
+            from aequa_lightning.commands.run import run_command
 
             run_command(words)
         else:
-            from aequa_lightning.cli import AequaCLI
+            from aequa_lightning.cli.lightning_cli import AequaCLI
 
             AequaCLI(words)
     except RunFailed as error:
@@ -97,7 +97,7 @@ def _run(words: list[str]) -> int:
             raise
         if isinstance(bad_input, ArgumentError):
             # Imported here, as all that only a mistake needs.
-            from aequa_lightning.parser_errors import condensed
+            from aequa_lightning.cli.parser_errors import condensed
 
             return _end(2, condensed(str(bad_input)))
         return _end(2, bad_input)

@@ -11,7 +11,7 @@ import pytest
 from torch.distributed import run as launcher
 
 from aequa_lightning import __main__
-from aequa_lightning.collaboration.privacy import spent_epsilon
+from aequa_lightning.engine.server.privacy import spent_epsilon
 from tests.helpers.command import TOGETHER, events, fit, largest_difference, small
 from tests.helpers.faults import Fault, die, run_command
 

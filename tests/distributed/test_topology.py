@@ -9,11 +9,11 @@ import pytest
 import torch
 from lightning.fabric import Fabric
 
-from aequa_lightning.collaboration.local import LocalTrainer
-from aequa_lightning.collaboration.local_work import LocalWork
-from aequa_lightning.collaboration.topology import Topology, build_fabric, launch
+from aequa_lightning.engine.local.trainer import LocalTrainer
+from aequa_lightning.engine.local.work import LocalWork
+from aequa_lightning.engine.processes.topology import Topology, build_fabric, launch
 from aequa_lightning.errors import RunFailed
-from aequa_lightning.training import SlimmableClassifier
+from aequa_lightning.modules.classifier import SlimmableClassifier
 
 pytestmark = pytest.mark.distributed
 

@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from aequa_lightning.collaboration.whereabouts import Whereabouts, read_places
 from aequa_lightning.data import DigitsData
+from aequa_lightning.engine.processes.status import Whereabouts, read_places
 from aequa_lightning.errors import InputError
-from aequa_lightning.events import read_events
-from aequa_lightning.lock import holding
+from aequa_lightning.run_folder.events import read_events
+from aequa_lightning.run_folder.lock import holding
 from tests.helpers.command import events, largest_difference
 from tests.helpers.faults import (
     Fault,

@@ -51,7 +51,7 @@ PartitionName=all Nodes=one,two Default=YES State=UP
 # Sends the signal to the whole job when a phase begins on the first task.
 COMMAND = """
 import os, subprocess, sys, time
-from aequa_lightning.collaboration.whereabouts import Whereabouts
+from aequa_lightning.engine.processes.status import Whereabouts
 note, phase = Whereabouts.note, sys.argv.pop(1)
 
 def noted(self, **changes):

@@ -31,8 +31,8 @@ PHASES = {
 # What is called outside of the phases that a process notes.
 CALLS = {
     "data": "aequa_lightning.data.DigitsData.setup",
-    "process": "aequa_lightning.trainer.Collaboration",
-    "report": "aequa_lightning.trainer.CollaborativeTrainer._report",
+    "process": "aequa_lightning.trainer.trainer.Collaboration",
+    "report": "aequa_lightning.trainer.trainer.CollaborativeTrainer._report",
 }
 # Sends a signal to all processes when torch is being imported, or when the interpreter has nearly left.
 COMMAND = """

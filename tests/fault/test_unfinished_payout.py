@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 import pytest
 
-from aequa_lightning.callbacks import payout
+from aequa_lightning.callbacks.payout import payout
 from tests.helpers.command import aequa, fit, small
 from tests.helpers.faults import Fault, die, run_command, run_small, run_with
 

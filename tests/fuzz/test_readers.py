@@ -18,18 +18,24 @@ from hypothesis import strategies as st
 from safetensors.torch import save
 from torch import nn
 
-from aequa_lightning.callbacks.measurement import Measurement
-from aequa_lightning.collaboration.checkpoint import load_checkpoint, load_last
-from aequa_lightning.damage import read_json, reading
+from aequa_lightning.callbacks.payout.measurement import Measurement
 from aequa_lightning.data import FromFile, NpzData
+from aequa_lightning.engine.checkpoint import load_checkpoint, load_last
 from aequa_lightning.errors import InputError
-from aequa_lightning.events import latest_rounds, read_events
 from aequa_lightning.report import read_run
-from aequa_lightning.rewards.audit import Earned, audit_reward
-from aequa_lightning.rewards.checkpoint import reward_content, serialize
-from aequa_lightning.rewards.configuration import describe_configuration
-from aequa_lightning.rewards.downloads import compare_download
-from aequa_lightning.rewards.manifest import manifest_faults, read_manifest, row_faults, verify_reward, write_manifest
+from aequa_lightning.rewards.files.audit import Earned, audit_reward
+from aequa_lightning.rewards.files.checkpoint import reward_content, serialize
+from aequa_lightning.rewards.files.configuration import describe_configuration
+from aequa_lightning.rewards.files.downloads import compare_download
+from aequa_lightning.rewards.files.manifest import (
+    manifest_faults,
+    read_manifest,
+    row_faults,
+    verify_reward,
+    write_manifest,
+)
+from aequa_lightning.run_folder.damaged_files import read_json, reading
+from aequa_lightning.run_folder.events import latest_rounds, read_events
 from aequa_lightning.slimmable import SlicePlan
 from tests.helpers.fake_run import write_fake_run
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from aequa_lightning.csv_files import csv_text
+from aequa_lightning.run_folder.csv_files import csv_text
 
 GRID = (0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)
 PHASES = {"training": 0.78, "reduction": 0.03, "evaluation": 0.15, "callbacks": 0.01, "other": 0.03}

@@ -19,14 +19,14 @@ from unittest.mock import patch
 import torch
 
 from aequa_lightning.__main__ import main
-from aequa_lightning.collaboration import forking
-from aequa_lightning.collaboration.aggregators import FedAvgM
-from aequa_lightning.collaboration.corrections import Scaffold
-from aequa_lightning.collaboration.whereabouts import SIZE, Whereabouts
 from aequa_lightning.data import DigitsData, Dirichlet
+from aequa_lightning.engine.local.corrections import Scaffold
+from aequa_lightning.engine.processes import launcher
+from aequa_lightning.engine.processes.status import SIZE, Whereabouts
+from aequa_lightning.engine.server.aggregators import FedAvgM
 from aequa_lightning.mechanisms import Aequa
-from aequa_lightning.trainer import CollaborativeTrainer
-from aequa_lightning.training import SlimmableClassifier
+from aequa_lightning.modules.classifier import SlimmableClassifier
+from aequa_lightning.trainer.trainer import CollaborativeTrainer
 
 Action = Callable[[], object]
 
@@ -181,7 +181,7 @@ def run_tasks(fault: Fault | None, work: Callable[[], None]) -> list[tuple[int, 
 
 def _pretend(work: Callable[[], None]) -> int:
     """Do some work in the place of `aequa fit`."""
-    with patch("aequa_lightning.cli.AequaCLI", side_effect=lambda words: work()):
+    with patch("aequa_lightning.cli.lightning_cli.AequaCLI", side_effect=lambda words: work()):
         return main(["fit"])
 
 
@@ -190,7 +190,7 @@ class _Forked:
 
     def __init__(self, fault: Fault | None, command: Callable[[], int], environment: dict[str, str]) -> None:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  closed by `wait`
-        forking.end_idle_threads()  # of OpenMP, for which a forked process would wait for ever
+        launcher.end_idle_threads()  # of OpenMP, for which a forked process would wait for ever
         self._pid = os.fork()
         if self._pid == 0:
             status = 99
@@ -198,7 +198,7 @@ class _Forked:
                 os.setsid()
                 os.environ |= environment
                 self._redirect()
-                with patch.object(forking, "GRACE", 0.3), _planted(fault):
+                with patch.object(launcher, "GRACE", 0.3), _planted(fault):
                     status = command()
             except SystemExit as exit_:
                 status = exit_.code if isinstance(exit_.code, int) else 98

@@ -109,7 +109,7 @@ def _aequa(words: list[str]) -> None:
     # Help and the like leave through SystemExit, as argparse does. The page that ends a run has tests of its own;
     # `aequa report` still builds one.
     errors = io.StringIO()
-    no_page = patch("aequa_lightning.trainer.build_report", return_value=Path("report.html"))
+    no_page = patch("aequa_lightning.trainer.trainer.build_report", return_value=Path("report.html"))
     with contextlib.redirect_stderr(errors), no_page:
         try:
             status: Any = aequa(*words, *SMALL.get(words[0], []), *_coarse(words))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from aequa_lightning.lock import holding
+from aequa_lightning.run_folder.lock import holding
 from tests.helpers.command import DIGITS, TOGETHER, aequa, fit, small
 
 
@@ -131,8 +131,8 @@ def test_a_folder_that_may_only_be_read(
     def refuse(path: Path, content: object) -> None:
         raise OSError(errno.EROFS, "Read-only file system", str(path))
 
-    monkeypatch.setattr("aequa_lightning.auditing.write_json", refuse)
-    monkeypatch.setattr("aequa_lightning.trainer.holding", lambda folder: refuse(folder / "lock", None))
+    monkeypatch.setattr("aequa_lightning.commands.audit.write_json", refuse)
+    monkeypatch.setattr("aequa_lightning.trainer.trainer.holding", lambda folder: refuse(folder / "lock", None))
     message = _refused(capsys, verb, "--run_dir", run_dir)
     assert "Read-only file system. Choose another place" in message
 

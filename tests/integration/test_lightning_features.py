@@ -13,7 +13,7 @@ import yaml
 from lightning.pytorch.loggers import CSVLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
 
-from aequa_lightning.cli import AequaCLI
+from aequa_lightning.cli.lightning_cli import AequaCLI
 from aequa_lightning.data import DigitsData
 from tests.helpers.command import DIGITS, REPOSITORY, TOGETHER, aequa, events, fit, parameters
 from tests.helpers.wandb_file import read_runs
@@ -21,7 +21,7 @@ from tests.helpers.wandb_file import read_runs
 CALLBACK = """
 from pathlib import Path
 
-from aequa_lightning.collaboration.hooks import CollaborationCallback
+from aequa_lightning.engine.callback import CollaborationCallback
 
 class Diary(CollaborationCallback):
     def __init__(self, title: str):

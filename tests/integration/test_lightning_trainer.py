@@ -7,7 +7,7 @@ import torch
 from lightning import Trainer
 
 from aequa_lightning.data import DigitsData
-from aequa_lightning.training import SlimmableClassifier
+from aequa_lightning.modules.classifier import SlimmableClassifier
 
 pytestmark = [
     # A hint about loading speed; the data are tensors in memory.

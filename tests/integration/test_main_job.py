@@ -15,7 +15,7 @@ import yaml
 from scipy import stats
 
 from aequa_lightning.data import DigitsData, Dirichlet
-from aequa_lightning.rewards.classifier import RewardClassifier
+from aequa_lightning.modules.reward import RewardClassifier
 from tests.helpers.command import aequa, events, fit, parameters
 
 PARTICIPANTS = [f"participant-{number:02d}" for number in range(4)]

@@ -9,19 +9,19 @@ import torch
 from lightning.fabric import Fabric
 
 from aequa_lightning.callbacks import Rewards
-from aequa_lightning.callbacks.measures import Assessment
-from aequa_lightning.collaboration.aggregators import FedAdam
-from aequa_lightning.collaboration.checkpoint import load_last
-from aequa_lightning.collaboration.corrections import Scaffold
-from aequa_lightning.collaboration.engine import Collaboration
-from aequa_lightning.collaboration.local_work import LocalWork
-from aequa_lightning.collaboration.plan import Plan
-from aequa_lightning.collaboration.stack_schedule import Job
-from aequa_lightning.collaboration.stacking import StackedTrainer
-from aequa_lightning.collaboration.state import restore
+from aequa_lightning.callbacks.assessment.measures import Assessment
 from aequa_lightning.data import DigitsData
+from aequa_lightning.engine.checkpoint import load_last
+from aequa_lightning.engine.config import Plan
+from aequa_lightning.engine.local.corrections import Scaffold
+from aequa_lightning.engine.local.work import LocalWork
+from aequa_lightning.engine.resume import restore
+from aequa_lightning.engine.run import Collaboration
+from aequa_lightning.engine.server.aggregators import FedAdam
+from aequa_lightning.engine.stacking.schedule import Job
+from aequa_lightning.engine.stacking.trainer import StackedTrainer
 from aequa_lightning.mechanisms import CGSV, AequaTraining, Mechanism
-from aequa_lightning.training import SlimmableClassifier
+from aequa_lightning.modules.classifier import SlimmableClassifier
 from tests.helpers.pretended_gpu import GPU, PretendedGPU
 
 MEASURES = Assessment(measures=("cosine", "class_cosine", "alignment", "loo", "cffl"), utility="accuracy")

@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
+from aequa_lightning.modules.classifier import SlimmableClassifier
 from aequa_lightning.slimmable import Distillation, SlimmableModel, sandwich_step
-from aequa_lightning.training import SlimmableClassifier
 
 pytestmark = [
     # A hint about loading speed; the data are tensors in memory.

@@ -15,7 +15,7 @@ from unittest import mock
 import pytest
 import yaml
 
-from aequa_lightning.lock import taking
+from aequa_lightning.run_folder.lock import taking
 from aequa_lightning.sweep.matrix import Cell
 from aequa_lightning.sweep.pool import Worker
 from tests.helpers.command import aequa, events
@@ -48,7 +48,7 @@ MATRIX: dict[str, Any] = {
 TROUBLE = """
 import os
 
-from aequa_lightning.collaboration.hooks import CollaborationCallback
+from aequa_lightning.engine.callback import CollaborationCallback
 
 class Raises(CollaborationCallback):
     def on_round_end(self, run, result):

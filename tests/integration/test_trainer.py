@@ -6,7 +6,7 @@ from unittest.mock import patch
 import pytest
 from lightning.pytorch.loggers import CSVLogger
 
-from aequa_lightning.cli import AequaCLI
+from aequa_lightning.cli.lightning_cli import AequaCLI
 from aequa_lightning.errors import InputError
 from aequa_lightning.mechanisms import Aequa
 from tests.helpers.command import TOGETHER, aequa, fit, small
@@ -22,8 +22,8 @@ PRIVATE = (
 def test_privacy_is_looked_at_before_any_round(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("aequa_lightning.checks.check_accountant", lambda: None)
-    monkeypatch.setattr("aequa_lightning.collaboration.privacy.spent_epsilon", lambda *_, **__: 1.0)
+    monkeypatch.setattr("aequa_lightning.trainer.compatibility.check_accountant", lambda: None)
+    monkeypatch.setattr("aequa_lightning.engine.server.privacy.spent_epsilon", lambda *_, **__: 1.0)
     assert aequa(*small(Path("run")), *PRIVATE, "--trainer.privacy.delta=0.5") == 2
     assert "trainer.privacy.delta=0.5 must be below" in capsys.readouterr().err
     assert not Path("run/events.jsonl").exists()

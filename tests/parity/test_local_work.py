@@ -9,16 +9,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from aequa_lightning.collaboration.aggregators import FedAvg
-from aequa_lightning.collaboration.corrections import FedProx, Scaffold
-from aequa_lightning.collaboration.local_work import LocalWork, batches
-from aequa_lightning.collaboration.participation import Participation
-from aequa_lightning.collaboration.privacy import Privacy, PrivateAverage
-from aequa_lightning.collaboration.seeding import derive_seed
 from aequa_lightning.data import DigitsData, QuantityImbalance
+from aequa_lightning.engine.local.corrections import FedProx, Scaffold
+from aequa_lightning.engine.local.work import LocalWork, batches
+from aequa_lightning.engine.participation import Participation
+from aequa_lightning.engine.processes.seeding import derive_seed
+from aequa_lightning.engine.server.aggregators import FedAvg
+from aequa_lightning.engine.server.privacy import Privacy, PrivateAverage
 from aequa_lightning.mechanisms import SharedModel
-from aequa_lightning.trainer import CollaborativeTrainer
-from aequa_lightning.training import SlimmableClassifier
+from aequa_lightning.modules.classifier import SlimmableClassifier
+from aequa_lightning.trainer.trainer import CollaborativeTrainer
 from tests.helpers.command import parameters
 
 ROUNDS, RATE, MU, PARTICIPANTS, PER_ROUND, SEED = 4, 0.1, 0.5, 3, 2, 5
@@ -126,8 +126,8 @@ def test_scaffold_is_option_two_of_its_source(tmp_path: Path) -> None:
 
 def test_private_averages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # What is averaged needs no accountant.
-    monkeypatch.setattr("aequa_lightning.checks.check_accountant", lambda: None)
-    monkeypatch.setattr("aequa_lightning.collaboration.privacy.spent_epsilon", lambda *_, **__: 1.0)
+    monkeypatch.setattr("aequa_lightning.trainer.compatibility.check_accountant", lambda: None)
+    monkeypatch.setattr("aequa_lightning.engine.server.privacy.spent_epsilon", lambda *_, **__: 1.0)
     privacy, participation = Privacy(clip=0.2, noise_multiplier=0.1), Participation("poisson", availability=0.3)
     drawn: dict[int, torch.Tensor] = {}
     noise = PrivateAverage.noise

@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch.nn import functional
 
-from aequa_lightning.collaboration.local_work import LocalWork, batches
-from aequa_lightning.collaboration.seeding import derive_seed
 from aequa_lightning.data import DigitsData, QuantityImbalance
-from aequa_lightning.events import read_events
+from aequa_lightning.engine.local.work import LocalWork, batches
+from aequa_lightning.engine.processes.seeding import derive_seed
 from aequa_lightning.mechanisms import Aequa, SharedModel
-from aequa_lightning.trainer import CollaborativeTrainer
-from aequa_lightning.training import SlimmableClassifier
+from aequa_lightning.modules.classifier import SlimmableClassifier
+from aequa_lightning.run_folder.events import read_events
+from aequa_lightning.trainer.trainer import CollaborativeTrainer
 from tests.helpers.command import parameters
 
 ROUNDS, RATE = 3, 0.1

@@ -2,9 +2,9 @@
 
 from torch import Tensor
 
-from aequa_lightning.collaboration.engine import Collaboration
-from aequa_lightning.collaboration.hooks import CollaborationCallback
-from aequa_lightning.rewards.downloads import save_download
+from aequa_lightning.engine.callback import CollaborationCallback
+from aequa_lightning.engine.run import Collaboration
+from aequa_lightning.rewards.files.downloads import save_download
 
 
 class Downloads(CollaborationCallback):

@@ -5,9 +5,9 @@ import sys
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from aequa_lightning.collaboration.engine import Collaboration
-from aequa_lightning.collaboration.hooks import CollaborationCallback, RoundResult
-from aequa_lightning.terminal import PlainConsole
+from aequa_lightning.engine.callback import CollaborationCallback, RoundResult
+from aequa_lightning.engine.run import Collaboration
+from aequa_lightning.runtime.terminal import PlainConsole
 
 
 class Progress(CollaborationCallback):

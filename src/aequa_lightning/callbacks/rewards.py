@@ -4,12 +4,12 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from aequa_lightning.callbacks.best_round import BestRound
-from aequa_lightning.callbacks.delivery import deliver
-from aequa_lightning.callbacks.exclusion import allocate_among
-from aequa_lightning.callbacks.measurement import Measurement, fill_gaps, measure_curve
-from aequa_lightning.callbacks.measures import Assessment, Measures
-from aequa_lightning.callbacks.payout import (
+from aequa_lightning.callbacks.assessment.measures import Assessment, Measures
+from aequa_lightning.callbacks.payout.best_round import BestRound
+from aequa_lightning.callbacks.payout.delivery import deliver
+from aequa_lightning.callbacks.payout.exclusion import allocate_among
+from aequa_lightning.callbacks.payout.measurement import Measurement, fill_gaps, measure_curve
+from aequa_lightning.callbacks.payout.payout import (
     describe_allocation,
     describe_frontier,
     describe_rewards,
@@ -17,15 +17,15 @@ from aequa_lightning.callbacks.payout import (
     write_contributions,
     write_rewards,
 )
-from aequa_lightning.collaboration.engine import Collaboration
-from aequa_lightning.collaboration.hooks import CollaborationCallback, RoundResult
-from aequa_lightning.collaboration.payable import Payable
-from aequa_lightning.files import write_json
+from aequa_lightning.engine.callback import CollaborationCallback, RoundResult
+from aequa_lightning.engine.reward_source import Payable
+from aequa_lightning.engine.run import Collaboration
 from aequa_lightning.mechanisms import Mechanism, PaidByWidth, PaidInRounds
 from aequa_lightning.mechanisms.mechanism import held_allocation
-from aequa_lightning.rewards.allocation import Allocation
-from aequa_lightning.rewards.downloads import digests
-from aequa_lightning.rewards.manifest import write_manifest
+from aequa_lightning.rewards.allocation.allocate import Allocation
+from aequa_lightning.rewards.files.downloads import digests
+from aequa_lightning.rewards.files.manifest import write_manifest
+from aequa_lightning.run_folder.files import write_json
 
 
 class Rewards(CollaborationCallback):

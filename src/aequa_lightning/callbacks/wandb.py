@@ -12,10 +12,10 @@ from typing import Any
 import wandb
 import yaml
 
-from aequa_lightning.collaboration.engine import Collaboration
-from aequa_lightning.collaboration.hooks import CollaborationCallback, RoundResult
-from aequa_lightning.csv_files import read_csv
+from aequa_lightning.engine.callback import CollaborationCallback, RoundResult
+from aequa_lightning.engine.run import Collaboration
 from aequa_lightning.errors import InputError
+from aequa_lightning.run_folder.csv_files import read_csv
 
 AXES = ("train", "validation", "participant", "time")
 # The columns of contributions.csv that are no numbers.

@@ -10,7 +10,7 @@ from aequa_lightning.data.groups import Natural
 from aequa_lightning.data.module import CollaborativeData, Split
 from aequa_lightning.data.partition import Partition
 from aequa_lightning.errors import InputError
-from aequa_lightning.paths import user_path
+from aequa_lightning.runtime.paths import user_path
 
 LAYOUT = (
     "expected are train/*.json and test/*.json as LEAF writes them (https://github.com/TalwalkarLab/leaf, data/femnist,"

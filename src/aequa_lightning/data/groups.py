@@ -12,7 +12,7 @@ from typing_extensions import override
 from aequa_lightning.data.partition import Partition, Samples
 from aequa_lightning.data.preparation import IntArray
 from aequa_lightning.errors import InputError
-from aequa_lightning.paths import user_path
+from aequa_lightning.runtime.paths import user_path
 
 
 def natural(groups: IntArray, participants: int, seed: int) -> list[IntArray]:

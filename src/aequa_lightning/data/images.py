@@ -13,7 +13,7 @@ from torchvision.transforms import v2
 
 from aequa_lightning.data.module import CollaborativeData, Split
 from aequa_lightning.errors import InputError
-from aequa_lightning.paths import user_path
+from aequa_lightning.runtime.paths import user_path
 
 # What lies beside images to tell of them, and what file managers leave behind.
 NOTES = (".txt", ".md", ".csv", ".json", ".xml", ".yaml", ".yml", ".html", ".ini", ".db")

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from aequa_lightning.data.module import CollaborativeData, Split
 from aequa_lightning.errors import InputError
-from aequa_lightning.paths import user_path
+from aequa_lightning.runtime.paths import user_path
 
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 

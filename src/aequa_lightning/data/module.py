@@ -18,7 +18,7 @@ from aequa_lightning.data.noise import add_gaussian_noise, corrupt_labels, noise
 from aequa_lightning.data.partition import Homogeneous, Partition
 from aequa_lightning.data.preparation import IntArray, channel_statistics, normalised, stratified_split
 from aequa_lightning.errors import InputError
-from aequa_lightning.surroundings import plain_computation
+from aequa_lightning.runtime.process_settings import plain_computation
 
 Batch = tuple[Tensor, Tensor]
 

@@ -17,7 +17,7 @@ import torch
 
 from aequa_lightning.data.module import CollaborativeData, Split
 from aequa_lightning.errors import InputError
-from aequa_lightning.paths import user_path
+from aequa_lightning.runtime.paths import user_path
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 LAYOUT = (

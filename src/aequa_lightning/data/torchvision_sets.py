@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from aequa_lightning.data.module import CollaborativeData, Split
 from aequa_lightning.errors import InputError
-from aequa_lightning.paths import user_path
+from aequa_lightning.runtime.paths import user_path
 
 
 class TorchvisionData(CollaborativeData):

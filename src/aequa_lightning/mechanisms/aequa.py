@@ -6,10 +6,10 @@ from typing import Literal
 
 from aequa_lightning.errors import InputError
 from aequa_lightning.mechanisms.mechanism import Measure, PaidByWidth
-from aequa_lightning.rewards.allocation import Allocation, allocate_widths, check_slope
-from aequa_lightning.rewards.frontier import Frontier, pareto_front
-from aequa_lightning.rewards.solve import OBJECTIVES
-from aequa_lightning.rewards.uncertainty import Resampled, bootstrap
+from aequa_lightning.rewards.allocation.allocate import Allocation, allocate_widths, check_slope
+from aequa_lightning.rewards.allocation.frontier import Frontier, pareto_front
+from aequa_lightning.rewards.allocation.solve import OBJECTIVES
+from aequa_lightning.rewards.allocation.uncertainty import Resampled, bootstrap
 
 # Any measure will do for these; the others compare a contribution with an accuracy.
 IN_ANY_UNIT = ("proportional", "pearson", "full")
@@ -26,7 +26,7 @@ class Aequa(PaidByWidth):
         contribution: The measure that is paid for. ``standalone`` is the accuracy alone, on the validation part; any
             other is no accuracy and goes with the objectives ``proportional`` (a negative contribution counts as 0;
             where none is positive, everybody receives the full width) and ``pearson``.
-        objective: What the allocation minimises; see :func:`~aequa_lightning.rewards.allocation.allocate_widths`.
+        objective: What the allocation minimises; see :func:`~aequa_lightning.rewards.allocate_widths`.
         slope: Accuracy that one more unit of contribution deserves, or ``auto`` for the largest up to 1 that fits.
         individually_rational: Whether nobody may receive less than it reaches alone, where the widths allow it. Whoever
             brought nothing by the measure, be it that the gates caught it, has no such claim.

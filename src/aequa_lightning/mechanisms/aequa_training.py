@@ -8,8 +8,8 @@ import numpy as np
 
 from aequa_lightning.errors import InputError
 from aequa_lightning.mechanisms.mechanism import Measure, PaidByWidth, held_allocation
-from aequa_lightning.rewards.allocation import Allocation, check_slope
-from aequa_lightning.rewards.curve import offered_widths
+from aequa_lightning.rewards.allocation.allocate import Allocation, check_slope
+from aequa_lightning.rewards.allocation.curve import offered_widths
 from aequa_lightning.slimmable import Distillation
 
 

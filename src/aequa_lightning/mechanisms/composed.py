@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from aequa_lightning.mechanisms.means import Means, ServerModel
 from aequa_lightning.mechanisms.mechanism import Measure, PaidByWidth, PaidInRounds, held_allocation
 from aequa_lightning.mechanisms.targets import Relative, Target
-from aequa_lightning.rewards.allocation import Allocation
+from aequa_lightning.rewards.allocation.allocate import Allocation
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ import numpy as np
 
 from aequa_lightning.mechanisms.means import Means
 from aequa_lightning.mechanisms.targets import Target
-from aequa_lightning.rewards import fairness
-from aequa_lightning.rewards.allocation import Allocation
-from aequa_lightning.rewards.curve import offered_widths
-from aequa_lightning.rewards.frontier import Frontier, pareto_front
-from aequa_lightning.rewards.uncertainty import Resampled
+from aequa_lightning.rewards.allocation import fairness
+from aequa_lightning.rewards.allocation.allocate import Allocation
+from aequa_lightning.rewards.allocation.curve import offered_widths
+from aequa_lightning.rewards.allocation.frontier import Frontier, pareto_front
+from aequa_lightning.rewards.allocation.uncertainty import Resampled
 from aequa_lightning.slimmable import Distillation
 
 Measure = Literal[

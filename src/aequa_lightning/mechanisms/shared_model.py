@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aequa_lightning.mechanisms.mechanism import Measure, PaidByWidth
-from aequa_lightning.rewards.allocation import Allocation, allocate_widths
+from aequa_lightning.rewards.allocation.allocate import Allocation, allocate_widths
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from aequa_lightning.report.style import POINTS
 from aequa_lightning.report.words import short_names
-from aequa_lightning.terminal import printable
+from aequa_lightning.runtime.terminal import printable
 
 _MARGIN = 0.75  # inches above and below rows: title, ticks and label
 _STEPS = (1, 2, 5, 10)  # ticks at round numbers

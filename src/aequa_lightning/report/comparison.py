@@ -9,7 +9,7 @@ from aequa_lightning.report.axes import in_integers, in_percent
 from aequa_lightning.report.run import Allocation, Run
 from aequa_lightning.report.style import CATEGORIES, LIGHT, MARKERS, Picture, new_figure
 from aequa_lightning.report.words import coefficient, percent, points
-from aequa_lightning.terminal import printable
+from aequa_lightning.runtime.terminal import printable
 
 _SHORT = 24  # characters of a run's name up to which two stand side by side in a legend
 _MARKS = 8  # markers along a curve

@@ -6,12 +6,12 @@ import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from aequa_lightning.files import write_atomically
 from aequa_lightning.report.reading import read_run
 from aequa_lightning.report.reward_figures import front
 from aequa_lightning.report.run import Front
 from aequa_lightning.report.style import drawn, house_style
 from aequa_lightning.report.words import points
+from aequa_lightning.run_folder.files import write_atomically
 
 ROWS = 8
 

@@ -13,7 +13,6 @@ from markupsafe import Markup
 from scipy.stats import pearsonr
 
 from aequa_lightning.errors import InputError
-from aequa_lightning.files import is_full_disk, refuse_links, write_atomically
 from aequa_lightning.report import glossary, words
 from aequa_lightning.report.comparison import COMPARISONS, run_names
 from aequa_lightning.report.reading import read_run
@@ -22,7 +21,8 @@ from aequa_lightning.report.run import Run
 from aequa_lightning.report.style import Picture, drawn, house_style
 from aequa_lightning.report.training_figures import partition, time, training
 from aequa_lightning.report.vector import css_variables, inline_svg
-from aequa_lightning.terminal import printable
+from aequa_lightning.run_folder.files import is_full_disk, refuse_links, write_atomically
+from aequa_lightning.runtime.terminal import printable
 
 FIGURES = (fairness, gains, accuracy_by_width, training, partition, contributions, front, time)
 

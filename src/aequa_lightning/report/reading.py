@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from aequa_lightning.csv_files import read_csv
-from aequa_lightning.damage import read_json, reading
 from aequa_lightning.errors import InputError
-from aequa_lightning.events import BEGINNINGS, Event, latest_rounds, read_events
 from aequa_lightning.report.run import Allocation, Front, Participant, Round, Run, first_known
+from aequa_lightning.run_folder.csv_files import read_csv
+from aequa_lightning.run_folder.damaged_files import read_json, reading
+from aequa_lightning.run_folder.events import BEGINNINGS, Event, latest_rounds, read_events
 
 
 def read_run(folder: Path) -> Run:

@@ -9,7 +9,7 @@ from rich.text import Text
 from aequa_lightning.report.reading import read_run
 from aequa_lightning.report.run import Run
 from aequa_lightning.report.words import coefficient, crowd, percent, plural, points, privacy, width_of
-from aequa_lightning.terminal import verbatim
+from aequa_lightning.runtime.terminal import verbatim
 
 
 def summary_table(run_dir: Path) -> Table:

@@ -8,7 +8,7 @@ from html import escape
 from markupsafe import Markup
 
 from aequa_lightning.report.style import DARK, LIGHT, POINTS, Picture, house_style
-from aequa_lightning.terminal import printable
+from aequa_lightning.runtime.terminal import printable
 
 _VARIABLES = {colour: f"var(--{role})" for role, colour in reversed(LIGHT.items())}
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from aequa_lightning.report.run import ENDS, Allocation, Participant, Run
-from aequa_lightning.terminal import printable
+from aequa_lightning.runtime.terminal import printable
 
 _NUMERALS = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten", "Eleven", "Twelve")
 _THIN = "\u202f"  # narrow no-break space, between a number and its unit

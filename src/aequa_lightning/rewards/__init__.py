@@ -1,11 +1,11 @@
 """Which width for whom: curves, exact allocation and its proof."""
 
-from aequa_lightning.rewards.allocation import Allocation, allocate_widths
-from aequa_lightning.rewards.certificate import check_certificate
-from aequa_lightning.rewards.curve import Curve, offered_widths, refine
-from aequa_lightning.rewards.frontier import Frontier, continuous_bound, pareto_front
-from aequa_lightning.rewards.solve import OBJECTIVES
-from aequa_lightning.rewards.uncertainty import Resampled, bootstrap
+from aequa_lightning.rewards.allocation.allocate import Allocation, allocate_widths
+from aequa_lightning.rewards.allocation.certificate import check_certificate
+from aequa_lightning.rewards.allocation.curve import Curve, offered_widths, refine
+from aequa_lightning.rewards.allocation.frontier import Frontier, continuous_bound, pareto_front
+from aequa_lightning.rewards.allocation.solve import OBJECTIVES
+from aequa_lightning.rewards.allocation.uncertainty import Resampled, bootstrap
 
 __all__ = [
     "OBJECTIVES",

@@ -13,7 +13,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from aequa_lightning.errors import InputError
-from aequa_lightning.files import write_atomically
+from aequa_lightning.run_folder.files import write_atomically
 
 
 def save_safetensors(path: Path, network: nn.Module, *, about: Mapping[str, str] | None = None) -> None:

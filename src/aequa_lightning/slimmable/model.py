@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from aequa_lightning.errors import InputError
 from aequa_lightning.slimmable import norm
-from aequa_lightning.slimmable.banks import Affines, Banks, unseen
+from aequa_lightning.slimmable.borrowed_slices import lend
 from aequa_lightning.slimmable.compiling import Compiler
 from aequa_lightning.slimmable.description import description
-from aequa_lightning.slimmable.lending import lend
 from aequa_lightning.slimmable.plan import SlicePlan
 from aequa_lightning.slimmable.subnetworks import SubNetwork, SubNetworks
 from aequa_lightning.slimmable.tracing.skeleton import filled_copy
+from aequa_lightning.slimmable.width_statistics import Affines, Banks, unseen
 from aequa_lightning.slimmable.widths import Width, grid
 
 

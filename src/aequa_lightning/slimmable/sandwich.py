@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from aequa_lightning.errors import InputError
-from aequa_lightning.slimmable.lending import accumulating
+from aequa_lightning.slimmable.borrowed_slices import accumulating
 
 
 def sandwich_widths(grid: Sequence[float], *, sampled: int, seed: int, step: int) -> tuple[float, ...]:

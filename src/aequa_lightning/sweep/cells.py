@@ -7,11 +7,11 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from aequa_lightning.cli import AequaCLI
+from aequa_lightning.cli.lightning_cli import AequaCLI
 from aequa_lightning.data import CollaborativeData
 from aequa_lightning.errors import InputError
-from aequa_lightning.files import write_json
-from aequa_lightning.lock import taking
+from aequa_lightning.run_folder.files import write_json
+from aequa_lightning.run_folder.lock import taking
 from aequa_lightning.sweep.matrix import Cell, Matrix
 from aequa_lightning.sweep.results import (
     forget_ending,

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import torch
 from jsonargparse import Namespace
 
-from aequa_lightning.checks import check_writable
-from aequa_lightning.collaboration.environments import outside_of_jobs
+from aequa_lightning.engine.processes.cluster_environment import outside_of_jobs
 from aequa_lightning.errors import InputError
+from aequa_lightning.runtime.terminal import PlainConsole
 from aequa_lightning.sweep.cells import CellRunner, check_cells, failures
 from aequa_lightning.sweep.files import write_tables
 from aequa_lightning.sweep.matrix import Cell, Matrix
@@ -18,7 +18,7 @@ from aequa_lightning.sweep.pool import VISIBLE, run_cells, visible_devices
 from aequa_lightning.sweep.results import Result, read_result, read_results
 from aequa_lightning.sweep.table import compare, overall, rank, summarise
 from aequa_lightning.sweep.terminal import LONGEST, CellProgress, ranks_table, settings_table
-from aequa_lightning.terminal import PlainConsole
+from aequa_lightning.trainer.compatibility import check_writable
 
 
 def sweep(options: Namespace) -> None:

@@ -5,8 +5,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from aequa_lightning.csv_files import csv_of
-from aequa_lightning.files import write_atomically
+from aequa_lightning.run_folder.csv_files import csv_of
+from aequa_lightning.run_folder.files import write_atomically
 from aequa_lightning.sweep.matrix import AXES, UNNAMED
 from aequa_lightning.sweep.results import METRICS, Metric, Result
 from aequa_lightning.sweep.table import Comparison, Entry, Row

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
 
 from aequa_lightning.errors import InputError
-from aequa_lightning.paths import user_path
+from aequa_lightning.runtime.paths import user_path
 from aequa_lightning.sweep.matrix import Cell, Matrix
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from aequa_lightning.files import write_atomically
 from aequa_lightning.report.axes import name_rows, rows_height
 from aequa_lightning.report.style import COLUMN, LIGHT, drawn, house_style
+from aequa_lightning.run_folder.files import write_atomically
 from aequa_lightning.sweep.results import METRICS, Result
 from aequa_lightning.sweep.statistics import bootstrap_interval
 

@@ -8,9 +8,9 @@ from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
-from aequa_lightning.collaboration.environments import outside_of_jobs
-from aequa_lightning.collaboration.forking import die_with, end_idle_threads
-from aequa_lightning.collaboration.signals import (
+from aequa_lightning.engine.processes.cluster_environment import outside_of_jobs
+from aequa_lightning.engine.processes.launcher import die_with, end_idle_threads
+from aequa_lightning.engine.processes.signals import (
     STOP_SIGNALS,
     holding_back_signals,
     let_in_signals,

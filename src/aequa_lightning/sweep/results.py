@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from aequa_lightning.damage import reading
 from aequa_lightning.errors import InputError, RunFailed
-from aequa_lightning.files import write_json
-from aequa_lightning.rewards.fairness import gain_spread, mean_gain, minimum_gain, pearson
+from aequa_lightning.rewards.allocation.fairness import gain_spread, mean_gain, minimum_gain, pearson
+from aequa_lightning.run_folder.damaged_files import reading
+from aequa_lightning.run_folder.files import write_json
 from aequa_lightning.sweep.matrix import Cell, Matrix
 
 REMEDY = "`aequa sweep` runs it again"

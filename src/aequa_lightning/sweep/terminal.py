@@ -7,11 +7,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from aequa_lightning.runtime.terminal import PlainConsole
 from aequa_lightning.sweep.files import figure
 from aequa_lightning.sweep.matrix import Cell
 from aequa_lightning.sweep.results import METRICS
 from aequa_lightning.sweep.table import Comparison, Row
-from aequa_lightning.terminal import PlainConsole
 
 # Up to here the whole table is printed; a larger one stays in its file.
 LONGEST = 40

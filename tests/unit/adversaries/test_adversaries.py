@@ -22,8 +22,8 @@ from aequa_lightning.adversaries import (
     View,
     check_adversaries,
 )
-from aequa_lightning.collaboration.cheating import Cheating, cheated_data
 from aequa_lightning.data import DigitsData
+from aequa_lightning.engine.cheating import Cheating, cheated_data
 from aequa_lightning.errors import InputError
 
 SIZE = 5000

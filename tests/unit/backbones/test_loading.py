@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from aequa_lightning.errors import InputError
-from aequa_lightning.rewards.checkpoint import save_reward
-from aequa_lightning.rewards.classifier import RewardClassifier
-from aequa_lightning.training import SlimmableClassifier
+from aequa_lightning.modules.classifier import SlimmableClassifier
+from aequa_lightning.modules.reward import RewardClassifier
+from aequa_lightning.rewards.files.checkpoint import save_reward
 
 OWN = """
 from pathlib import Path

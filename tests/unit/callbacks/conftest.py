@@ -6,13 +6,13 @@ import torch
 from lightning.fabric import Fabric
 from torch import Tensor
 
-from aequa_lightning.collaboration.aggregators import FedAvg
-from aequa_lightning.collaboration.engine import Collaboration
-from aequa_lightning.collaboration.hooks import RoundResult
-from aequa_lightning.collaboration.local_work import LocalWork
-from aequa_lightning.collaboration.plan import Plan
 from aequa_lightning.data import DigitsData
-from aequa_lightning.training import SlimmableClassifier
+from aequa_lightning.engine.callback import RoundResult
+from aequa_lightning.engine.config import Plan
+from aequa_lightning.engine.local.work import LocalWork
+from aequa_lightning.engine.run import Collaboration
+from aequa_lightning.engine.server.aggregators import FedAvg
+from aequa_lightning.modules.classifier import SlimmableClassifier
 
 NAMES = ("a", "b", "c", "d", "e")
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from aequa_lightning.callbacks.rewards import Rewards
-from aequa_lightning.collaboration.engine import Collaboration
-from aequa_lightning.collaboration.participation import Cast
+from aequa_lightning.engine.participation import Cast
+from aequa_lightning.engine.run import Collaboration
 from aequa_lightning.mechanisms import CGSV, Aequa, AequaTraining, Mechanism, Slimming
 
 

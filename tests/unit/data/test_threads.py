@@ -3,7 +3,7 @@
 import torch
 
 from aequa_lightning.data.module import CollaborativeData, Split
-from aequa_lightning.surroundings import thread_count
+from aequa_lightning.runtime.process_settings import thread_count
 
 
 class Noise(CollaborativeData):

@@ -9,8 +9,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from aequa_lightning.errors import InputError
-from aequa_lightning.rewards.checkpoint import export_program, save_reward
-from aequa_lightning.rewards.leaks import count_words, withheld_words
+from aequa_lightning.rewards.files.checkpoint import export_program, save_reward
+from aequa_lightning.rewards.files.leaks import count_words, withheld_words
 from aequa_lightning.slimmable import SlimmableModel
 from aequa_lightning.slimmable.export import save_onnx, save_safetensors
 

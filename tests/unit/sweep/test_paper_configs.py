@@ -7,7 +7,7 @@ import pytest
 import yaml
 from jsonargparse import ArgumentParser
 
-from aequa_lightning.cli import AequaCLI
+from aequa_lightning.cli.lightning_cli import AequaCLI
 from aequa_lightning.sweep.matrix import AXES, Cell, Matrix
 from aequa_lightning.sweep.options import add_options, read_matrix
 from tests.helpers.command import DIGITS

@@ -1,0 +1,288 @@
+"""Contribution measures that a run accumulates round by round, in every process alike."""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from aequa_lightning.callbacks.assessment.coalitions import COALITION_MEASURES, check_coalitions, coalition_scores
+from aequa_lightning.callbacks.assessment.conviction import Conviction
+from aequa_lightning.callbacks.assessment.scores import (
+    accuracy_scores,
+    alignment_scores,
+    class_cosine_scores,
+    cosine_scores,
+    head_positions,
+    update_products,
+)
+from aequa_lightning.callbacks.assessment.screening import let_pass, screen
+from aequa_lightning.callbacks.assessment.suspicion import Suspicion
+from aequa_lightning.callbacks.assessment.valuation import own_accuracies, validation_gradient
+from aequa_lightning.contributions import CosineReputation, MovingAverage, Reputation, RunningSum, data_shares
+from aequa_lightning.engine.callback import RoundResult
+from aequa_lightning.engine.run import Collaboration
+from aequa_lightning.engine.server.collectives import gram_matrices
+from aequa_lightning.errors import InputError
+from aequa_lightning.mechanisms.mechanism import OF_NO_ROUND, Measure
+
+ACCUMULATORS: dict[str, Callable[[int], CosineReputation | MovingAverage | Reputation | RunningSum]] = {
+    "cosine": CosineReputation,
+    "class_cosine": MovingAverage,
+    "alignment": RunningSum,
+    **dict.fromkeys(COALITION_MEASURES, RunningSum),
+    "cffl": partial(Reputation, decay=0.5, threshold=2 / 3, warm_up=0),
+    "rffl": partial(Reputation, decay=0.95, threshold=1 / 3, warm_up=10),
+}
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """How contributions are assessed while the run goes on.
+
+    Args:
+        measures: Measures besides ``data_share``, which is always there, and ``standalone``, which goes with
+            ``trainer.standalone``: ``cosine`` (CGSV) and ``class_cosine`` (ShapFed) cost nothing, nor does the
+            reputation ``rffl``; ``alignment`` (DIG-FL) takes one gradient of the validation loss a round; the
+            reputation ``cffl`` evaluates each participant's own model; ``loo`` evaluates the model without each;
+            ``fedsv`` (Shapley), ``banzhaf``, ``beta_shapley`` (4, 1) and ``gtg_shapley`` evaluate models of coalitions
+            of a round's participants. Whatever the mechanism pays by is measured in any case.
+        gates: Whether null, replayed, scaled and harmful updates and those with nothing new are worth nothing, and
+            clones are valued as one participant. Whoever is caught in most of its rounds is not paid, by any measure.
+        keep_out: Whether what the gates catch stays out of the average, too; of clones the first one stays in. Whoever
+            is kept out receives nothing in that round from a mechanism that sends everybody a model of its own. null:
+            yes, unless there are no gates, or ``trainer.privacy`` or ``Scaffold`` needs all updates.
+        utility: What a coalition's model is worth on the validation part.
+        budget: Coalitions that a measure evaluates in a round where values are sampled, which ``fedsv`` (by shapiq) and
+            ``banzhaf`` are above 12 participants; null: 75 per participant.
+
+    Raises:
+        InputError: A measure is named twice, or nothing can be kept out for want of gates.
+    """
+
+    measures: Sequence[Measure] = ("cosine",)
+    gates: bool = True
+    keep_out: bool | None = None
+    utility: Literal["accuracy", "balanced_accuracy", "negative_log_loss"] = "balanced_accuracy"
+    budget: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.keep_out and not self.gates:
+            raise InputError("trainer.assessment.keep_out=true keeps out what gates catch; set gates to true.")
+        if len(set(self.measures)) < len(self.measures):
+            raise InputError(f"trainer.assessment.measures={list(self.measures)} names a measure twice; name it once.")
+
+
+class Measures:
+    """Measures every round by all chosen measures and carries them along.
+
+    Args:
+        run: The run.
+        assessment: What to measure and how.
+        paid_by: The measure that the mechanism pays by.
+        narrow: Whether participants may hold less than the full width in the rounds.
+
+    Raises:
+        InputError: A measure cannot be taken in this run.
+    """
+
+    def __init__(self, run: Collaboration, assessment: Assessment, *, paid_by: Measure, narrow: bool = False) -> None:
+        chosen = dict.fromkeys([*assessment.measures, paid_by])
+        self.assessment = assessment
+        self.names: list[str] = [name for name in chosen if name not in OF_NO_ROUND]
+        self._totals = {name: ACCUMULATORS[name](run.data.participants) for name in self.names}
+        self._of_coalitions = [name for name in self.names if name in COALITION_MEASURES]
+        # Variances of the sums of sampled values.
+        self._variances = {name: RunningSum(run.data.participants) for name in self._of_coalitions}
+        self._screened = let_pass([])
+        self._left_out: list[int] = []
+        self._gram: Tensor | None = None
+        self._base: Tensor | None = None
+        self._gradient: Tensor | None = None
+        self._suspicion = Suspicion(run, widths=run.grid if narrow else (1.0,)) if assessment.gates else None
+        self.conviction = Conviction(run.data.participants)
+        chance = run.plan.participation.choice == "poisson"
+        players = run.data.participants if chance else run.plan.participants_per_round or run.data.participants
+        check_coalitions(self._of_coalitions, players=players, budget=assessment.budget)
+        if "class_cosine" in self.names:
+            head_positions(run.classifier.network.full, run.data.num_classes)
+
+    def start_round(self, run: Collaboration) -> None:
+        """Take what must be known of the server's model before the round; a collective operation."""
+        if self._suspicion is not None:
+            self._suspicion.start_round(run)
+        if "alignment" in self.names:
+            self._gradient = validation_gradient(run)
+        if self._of_coalitions or "cffl" in self.names:
+            self._base = run.parameters.clone()
+
+    def screen_round(self, run: Collaboration, accepted: Sequence[int], refused: Sequence[int]) -> Collection[int]:
+        """Let the gates look at the round's updates before they are averaged; a collective operation.
+
+        Args:
+            run: The run, whose server has taken in the updates of this group.
+            accepted: Indices of those whose update may enter the average, ascending.
+            refused: Indices of those whose update was not finite or exploded.
+
+        Returns:
+            Who is to stay out of the average.
+        """
+        if self._suspicion is None:
+            self._screened = let_pass(accepted)
+            return []
+        updates, names = run.server.updates, run.data.names
+        size, dtype = len(run.parameters), run.parameters.dtype
+        gram, squares = gram_matrices(updates, accepted, run.topology, size=size, dtype=dtype, powers=(1, 2))
+        suspects = self._suspicion.judge(run, accepted, gram, squares)
+        steps = [run.work(index).count(run.samples[index], run.data.batch_size) for index in accepted]
+        work = torch.tensor(steps, dtype=torch.float64)
+        held = torch.tensor([run.holdings.count(run.widths[index]) for index in accepted])
+        self._screened = screen(gram, suspects, accepted=accepted, refused=refused, work=work, held=held, names=names)
+        places = [accepted.index(index) for index in self._screened.participants]
+        self._gram = gram[places][:, places]
+        self._left_out = []
+        keep_out = self.assessment.keep_out
+        if not run.plan.averages_all if keep_out is None else keep_out:
+            firsts = self._screened.firsts()
+            self._left_out = [index for index in accepted if index not in firsts]
+        self._screened.sentences.extend(f"{names[index]} stayed out of the average" for index in self._left_out)
+        return self._left_out
+
+    def end_round(self, run: Collaboration, result: RoundResult) -> None:
+        """Value the round's updates and add to the round's record; a collective operation."""
+        screened, count = self._screened, run.data.participants
+        places = {name: index for index, name in enumerate(run.data.names)}
+        scores = self._score(run, result)
+        # Whoever the gates caught counts with 0; whoever was absent, or refused without gates, keeps its standing.
+        counted = sorted({*result.weights, *screened.reasons})
+        for name in self.names:
+            value, error = scores.get(name, (torch.zeros(0), None))
+            shared = screened.share(value, count)
+            self._totals[name].update(shared[counted], counted)
+            for row in result.record["participants"]:
+                row[name] = shared[places[row["name"]]].item()
+            if error is not None:
+                shared = screened.share(error, count)
+                self._variances[name].update(shared[counted] ** 2, counted)
+                for row in result.record["participants"]:
+                    row[f"{name}_error"] = shared[places[row["name"]]].item()
+        result.record["gates"] = screened.sentences
+        if self._suspicion is not None:
+            present = {*result.weights, *screened.reasons, *self._left_out}
+            self.conviction.note(present, screened.reasons, left_out=self._left_out)
+            self._suspicion.end_round(run)
+
+    def values(self, run: Collaboration) -> dict[str, list[float]]:
+        """Return every measure as it stands, (N,) each."""
+        fixed = {"data_share": data_shares(run.samples).tolist()}
+        if run.standalone is not None:
+            fixed = {"standalone": [result.validation_accuracy for result in run.standalone.all], **fixed}
+        return fixed | {name: total.values.nan_to_num().tolist() for name, total in self._totals.items()}
+
+    def paid(self, run: Collaboration, name: Measure) -> list[float]:
+        """Return a measure as it is paid for, (N,)."""
+        return self.conviction.paid(self.values(run)[name], needs_rounds=name not in OF_NO_ROUND)
+
+    @property
+    def unpaid(self) -> frozenset[int]:
+        """Those who were caught in most of the rounds that they took part in so far."""
+        return self.conviction.unpaid
+
+    def standard_errors(self) -> dict[str, list[float]]:
+        """Return the standard errors of measures that were sampled, (N,) each."""
+        errors = {name: total.values.sqrt().tolist() for name, total in self._variances.items()}
+        return {name: values for name, values in errors.items() if any(values)}
+
+    def remarks(self) -> list[str] | None:
+        """Return what the gates caught each participant at, in words, empty where nothing was; None without gates."""
+        if not self.assessment.gates:
+            return None
+        return self.conviction.remarks()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs."""
+        return {
+            "totals": {name: total.state_dict() for name, total in self._totals.items()},
+            "variances": {name: total.state_dict() for name, total in self._variances.items()},
+            "conviction": self.conviction.state_dict(),
+            "suspicion": self._suspicion and self._suspicion.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what :meth:`state_dict` returned.
+
+        Raises:
+            InputError: Something is to be measured that was not measured in the rounds so far.
+        """
+        missing = [name for name in self.names if name not in state["totals"]]
+        if missing:
+            raise InputError(
+                f"measure {missing[0]!r} was not taken in this run's rounds, only "
+                f"{', '.join([*OF_NO_ROUND, *state['totals']])}; choose among these, or begin a new run."
+            )
+        for name, total in self._totals.items():
+            total.load_state_dict(state["totals"][name])
+        for name, total in self._variances.items():
+            total.load_state_dict(state["variances"][name])
+        self.conviction.load_state_dict(state["conviction"])
+        if self._suspicion is not None:
+            if state["suspicion"] is None:
+                raise InputError(
+                    "trainer.assessment.gates=true, but this run's rounds so far had no gates to compare with; "
+                    "set it to false, or begin a new run."
+                )
+            self._suspicion.load_state_dict(state["suspicion"])
+
+    def _score(self, run: Collaboration, result: RoundResult) -> dict[str, tuple[Tensor, Tensor | None]]:
+        """Return value and standard error (None: exact) of each player by every measure; nothing without players."""
+        screened = self._screened
+        if not screened.participants:
+            return {}
+        products = update_products(run, result.updates, self._vectors(result))
+        # Clones that stayed out of the average have no weight in what is valued as one.
+        weights = torch.tensor([result.weights.get(index, 0.0) for index in screened.participants], dtype=torch.float64)
+        scores: dict[str, Tensor] = {}
+        if {"cosine", "rffl"} & set(self.names):
+            gram = products.squares[screened.participants].diag() if self._gram is None else self._gram
+            scores["cosine"] = scores["rffl"] = cosine_scores(screened, gram, products, weights)
+        if "class_cosine" in self.names:
+            scores["class_cosine"] = class_cosine_scores(run, result, screened, weights)
+        if "alignment" in self.names:
+            scores["alignment"] = alignment_scores(screened, products, weights)
+        if "cffl" in self.names:
+            assert self._base is not None
+            accuracies = own_accuracies(run, result.updates, self._base)
+            scores["cffl"] = accuracy_scores(screened, accuracies, weights, participants=run.data.participants)
+        exact: dict[str, tuple[Tensor, Tensor | None]] = {name: (score, None) for name, score in scores.items()}
+        return exact | self._score_coalitions(run, result)
+
+    def _score_coalitions(self, run: Collaboration, result: RoundResult) -> dict[str, tuple[Tensor, Tensor | None]]:
+        if not self._of_coalitions:
+            return {}
+        assert self._base is not None
+        found = coalition_scores(
+            run,
+            result,
+            self._screened,
+            base=self._base,
+            utility=self.assessment.utility,
+            measures=self._of_coalitions,
+            budget=self.assessment.budget,
+        )
+        return {
+            name: (
+                torch.from_numpy(values.values),
+                torch.from_numpy(values.standard_errors) if values.standard_errors.any() else None,
+            )
+            for name, values in found.items()
+        }
+
+    def _vectors(self, result: RoundResult) -> dict[str, Tensor]:
+        """Return the vectors that every update is multiplied with."""
+        vectors = {"aggregate": result.mean_update}
+        if self._gradient is not None:
+            # An update counts in the average by its weight over the coverage; the weight comes in later.
+            vectors["gradient"] = torch.where(result.coverage > 0, self._gradient / result.coverage, 0.0)
+        return vectors

@@ -1,0 +1,109 @@
+"""What the server knows of cheating: compares every round's updates with earlier rounds and with each other."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from aequa_lightning.callbacks.assessment.effects import claimed_effects
+from aequa_lightning.callbacks.assessment.screening import Suspects
+from aequa_lightning.contributions.evidence import Evidence
+from aequa_lightning.contributions.novelty import new_parts, novelty, random_sign_cosines
+from aequa_lightning.contributions.sketch import LENGTH, Sketch
+from aequa_lightning.engine.processes.seeding import derive_generator
+from aequa_lightning.engine.run import Collaboration
+
+# Past aggregates that are remembered; older ones have nothing in common with what is new in a round.
+REMEMBERED = 64
+# Known directions are at most this share of all, else any update would lie in their span.
+MOST_KNOWN = 0.25
+# Numbers of a round's sketches, 128 MiB, and the shortest sketch that is of use.
+TABLE, SHORTEST = 2**24, 251
+
+
+class Suspicion:
+    """Follows what everybody could know, and what each participant has sent beyond it.
+
+    Everything is kept as sketches of at most 16,381 numbers: the last 64 steps of the shared model, 4 MiB for each
+    width that participants may hold.
+
+    Args:
+        run: The run.
+        widths: Widths that participants may hold, with 1 among them.
+    """
+
+    def __init__(self, run: Collaboration, *, widths: Sequence[float]) -> None:
+        players = run.plan.participants_per_round or run.data.participants
+        length = max(SHORTEST, min(LENGTH, TABLE // players))
+        generator = derive_generator(run.plan.seed, "sketch")
+        self._sketch = Sketch(run.parameters.numel(), generator, run.topology.device, length=length)
+        self._widths = sorted(widths)
+        self._steps: dict[float, list[Tensor]] = {width: [] for width in self._widths}
+        self._initial, self._start = self._of_server(run), self._of_server(run)
+        self._evidence = Evidence(run.data.participants)
+
+    def start_round(self, run: Collaboration) -> None:
+        """Take in what everybody receives."""
+        self._start = self._of_server(run)
+
+    def judge(self, run: Collaboration, accepted: Sequence[int], gram: Tensor, square_gram: Tensor) -> Suspects:
+        """Compare a round's updates; a collective operation.
+
+        Args:
+            run: The run, whose server has taken in the updates of this group, and has not moved.
+            accepted: Indices of those whose update may enter the average, K of them.
+            gram: Inner products of all pairs of their updates, (K, K).
+            square_gram: Those of the updates squared entry by entry, (K, K).
+        """
+        sketches = torch.zeros(len(accepted), self._sketch.length, dtype=torch.float64)
+        for place, index in enumerate(accepted):
+            if index in run.server.updates:
+                sketches[place] = self._sketch(run.server.updates[index])
+        sketches = run.topology.merge(sketches)
+        effects = claimed_effects(run, run.server.updates)[list(accepted)]
+        new = torch.zeros_like(sketches)
+        held = [self._known_as(run.widths[index]) for index in accepted]
+        for width in sorted(set(held)):
+            places = [place for place, one in enumerate(held) if one == width]
+            new[places] = new_parts(sketches[places], self._known(width))
+        squares = sketches.square().sum(dim=1)
+        shares = torch.where(squares > 0, new.square().sum(dim=1) / squares, 0.0)
+        chance = random_sign_cosines(gram, square_gram, error=self._sketch.error)
+        self._evidence.add(novelty(sketches, new, chance), effects, accepted)
+        return Suspects(shares, self._evidence.riders(accepted), self._evidence.harmful(accepted))
+
+    def end_round(self, run: Collaboration) -> None:
+        """Take in how the server has moved."""
+        most = int(min(REMEMBERED, max(1, MOST_KNOWN * self._sketch.length - 2)))
+        for width, sketch in self._of_server(run).items():
+            # Kept in single precision, so that a resumed run compares with the same numbers.
+            step = (sketch - self._start[width]).float()
+            self._steps[width] = [*self._steps[width], step][-most:]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs."""
+        steps = {width: torch.stack(steps) for width, steps in self._steps.items() if steps}
+        return {"steps": steps, "initial": self._initial, "evidence": self._evidence.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take back what :meth:`state_dict` returned."""
+        self._steps = {width: [] for width in self._widths} | {w: list(steps) for w, steps in state["steps"].items()}
+        self._initial = state["initial"]
+        self._evidence.load_state_dict(state["evidence"])
+
+    def _known_as(self, width: float) -> float:
+        """Return the narrowest of the followed widths that holds a width."""
+        return next(known for known in self._widths if known >= width)
+
+    def _known(self, width: float) -> Tensor:
+        """Return what everybody knows at a width: the parameters, their drift, and the latest steps, (T, m)."""
+        start = self._start[width]
+        return torch.stack([start, start - self._initial[width], *(step.double() for step in self._steps[width])])
+
+    def _of_server(self, run: Collaboration) -> dict[float, Tensor]:
+        """Return sketches of the part of the server's parameters that each width holds, on the CPU."""
+        return {
+            width: self._sketch(run.parameters if width == 1 else run.parameters * run.holdings.mask(width)).cpu()
+            for width in self._widths
+        }

@@ -1,0 +1,119 @@
+"""What a round is worth on the server's validation part, with the work spread over the processes."""
+
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from aequa_lightning.contributions.coalition_models import model_evaluator, round_game
+from aequa_lightning.contributions.values import Coalitions, Utility
+from aequa_lightning.engine.evaluation import AtWidth, count_correct, evaluation_batches
+from aequa_lightning.engine.run import Collaboration
+from aequa_lightning.engine.server.exact_sum import ExactSum
+from aequa_lightning.slimmable.modes import evaluating
+from aequa_lightning.slimmable.norm import cumulative
+
+# Models of coalitions that exist at the same time: 64, or as many as fit into 64 MiB.
+MODELS = 64
+MODEL_NUMBERS = 2**24
+
+
+def validation_gradient(run: Collaboration) -> Tensor:
+    """Return the gradient of the full width's validation loss at the server's parameters; a collective operation.
+
+    Args:
+        run: The run, between two rounds.
+
+    Returns:
+        float64 of shape (P,), on the device; the same bits in every process, for any number of them.
+    """
+    run.load_server_parameters()
+    run.evaluator.calibrate(1.0)
+    network, topology = run.classifier.network, run.topology
+    inputs, targets = run.data.validation().tensors
+    parameters = [parameter for parameter in run.classifier.parameters() if parameter.requires_grad]
+    total = ExactSum(run.parameters.numel(), topology.device)
+    batches = list(zip(evaluation_batches(inputs), evaluation_batches(targets), strict=True))
+    # cuDNN gives recurrent layers no gradient in evaluation; torch's own kernels do.
+    recurrent = any(isinstance(part, nn.RNNBase) for part in network.modules())
+    kernels = torch.backends.cudnn.flags(enabled=False) if recurrent else nullcontext()
+    with evaluating(network), torch.enable_grad(), kernels:
+        for batch, classes in batches[topology.rank :: topology.processes]:
+            logits = network(batch.to(topology.device))
+            loss = nn.functional.cross_entropy(logits, classes.to(topology.device))
+            gradients = torch.autograd.grad(loss, parameters)
+            total.add(torch.cat([gradient.reshape(-1) for gradient in gradients]), len(classes) / len(targets))
+    return topology.merge_over_processes(total.total).to(topology.device)
+
+
+def coalition_utility(
+    run: Collaboration, base: Tensor, steps: Tensor, utility: Callable[[Tensor, Tensor], Tensor]
+) -> Utility:
+    """Return the game of a round: what the server's model would be worth had only a coalition taken its steps.
+
+    An absent step is simply missing and the others keep their weights, so that a step of zero is worth nothing.
+
+    Args:
+        run: The run, at the end of a round.
+        base: Parameters at the start of the round, of shape (P,).
+        steps: How far each player moved the server, of shape (N, P); the same in every process.
+        utility: (logits, classes) -> worth.
+
+    Returns:
+        Worth of coalitions; asking is a collective operation, and the answer is the same in every process.
+    """
+    topology, network = run.topology, run.classifier.network.full
+    inputs, targets = (tensor.to(topology.device) for tensor in run.data.validation().tensors)
+    evaluate = model_evaluator(_InBatches(network), inputs, targets, utility)
+    batch_size = max(1, min(MODELS, MODEL_NUMBERS // len(base)))
+    game = round_game(base, steps, torch.ones(len(steps)), evaluate, batch_size=batch_size)
+
+    def worth_of(coalitions: Coalitions) -> NDArray[np.float64]:
+        worth = torch.zeros(len(coalitions), dtype=torch.float64)
+        # Norm layers take the statistics of the batch: a coalition's own, at no extra pass over the data.
+        with cumulative(network):
+            for start in range(topology.rank * batch_size, len(coalitions), topology.processes * batch_size):
+                batch = slice(start, start + batch_size)
+                worth[batch] = torch.from_numpy(game(coalitions[batch]))
+        return topology.merge_over_processes(worth).numpy()
+
+    return worth_of
+
+
+def own_accuracies(run: Collaboration, updates: Mapping[int, Tensor], base: Tensor) -> Tensor:
+    """Return the validation accuracy that everybody's own model has after its training; a collective operation.
+
+    Args:
+        run: The run, at the end of a round.
+        updates: Updates of the participants that this group hosted, by index; of shape (P,).
+        base: The server's parameters at the start of the round, of shape (P,).
+
+    Returns:
+        float64 of shape (N,), in [0, 1]; 0 without an update.
+    """
+    accuracies = torch.zeros(run.data.participants, dtype=torch.float64)
+    validation, network = run.data.validation(), run.classifier.network
+    for index, update in updates.items():
+        received, width = base if run.models is None else run.models[index], run.widths[index]
+        if width < 1:
+            received = received * run.holdings.mask(width)
+        run.local.parameters.copy_(received + update)
+        run.evaluator.calibrate(width)
+        correct = count_correct(AtWidth(network, width), validation, device=run.topology.device)
+        accuracies[index] = correct / len(validation)
+    run.load_server_parameters()
+    return run.topology.merge(accuracies)
+
+
+class _InBatches(nn.Module):
+    """A network that takes its input in evaluation batches, whatever the number of samples."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return torch.cat([self.network(batch) for batch in evaluation_batches(inputs)])

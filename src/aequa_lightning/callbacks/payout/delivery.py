@@ -1,0 +1,115 @@
+"""Payment in rounds: every participant receives the model from which it starts the next round."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from aequa_lightning.engine.callback import RoundResult
+from aequa_lightning.engine.local.work import LocalWork
+from aequa_lightning.engine.processes.assignment import assign
+from aequa_lightning.engine.processes.seeding import derive_seed
+from aequa_lightning.engine.reward_source import Payable
+from aequa_lightning.engine.run import Collaboration
+from aequa_lightning.engine.server.collectives import gather
+from aequa_lightning.mechanisms.means import Layer, Means, Standing
+from aequa_lightning.mechanisms.targets import Target
+
+
+def deliver(
+    run: Collaboration, result: RoundResult, target: Target, means: Means, *, contributions: Sequence[float]
+) -> None:
+    """Replace ``run.models``, of those whose update was accepted; a collective operation.
+
+    The updates travel parameter by parameter, so that no process ever holds all of them.
+
+    Args:
+        run: The run, at the end of a round.
+        result: The round.
+        target: What share of the reward a contribution deserves.
+        means: How the share becomes a model.
+        contributions: By the mechanism's measure, as they stand after the round, of all participants of the run.
+    """
+    assert run.models is not None
+    accepted = list(result.weights)
+    if accepted:
+        standing = _standing(run, result, target, contributions)
+        for name, place, shape, start, end in parameters_in_order(run.classifier):
+            layer = Layer(
+                name,
+                place,
+                shape,
+                models=run.models[accepted, start:end],
+                updates=gather(
+                    result.updates, accepted, run.topology, start=start, end=end, dtype=run.parameters.dtype
+                ),
+                server=run.parameters[start:end],
+            )
+            run.models[accepted, start:end] = means.deliver(layer, standing)
+    if means.final_epochs and result.round == run.plan.max_rounds:
+        run.payable = Payable(models=_adapted(run, means.final_epochs))
+
+
+def _standing(run: Collaboration, result: RoundResult, target: Target, contributions: Sequence[float]) -> Standing:
+    accepted = list(result.weights)
+    shares = target.shares(contributions, round=result.round, class_counts=run.data.class_counts().tolist())
+    norms = torch.zeros(len(contributions), dtype=torch.float64)
+    for index, update in result.updates.items():
+        norms[index] = update.double().norm().cpu()
+    norms = run.topology.merge(norms)
+    weights = torch.tensor([result.weights[index] for index in accepted], dtype=torch.float64)
+    return Standing(
+        round=result.round,
+        seeds=[derive_seed(run.plan.seed, "delivery", result.round, index) for index in accepted],
+        weights=weights / weights.sum(),
+        contributions=torch.tensor([max(0.0, contributions[index]) for index in accepted], dtype=torch.float64),
+        shares=torch.from_numpy(shares[accepted]),
+        norms=norms[accepted],
+    )
+
+
+def _adapted(run: Collaboration, epochs: int) -> Tensor:
+    """Return everybody's model trained on its own data; part of the last round, so that the checkpoint holds it.
+
+    It trains at that round's rates: a schedule may end at zero, or not go on.
+    """
+    assert run.models is not None
+    adapted = torch.zeros_like(run.models)
+    for index in assign(run.samples, run.topology.groups)[run.topology.group]:
+        with run.local.with_options(run.schedule[-1]):
+            run.local.train(
+                run.models[index],
+                run.participant(index),
+                work=LocalWork(epochs),
+                keys=("adaptation", index),
+                grid=run.grid,
+            )
+        adapted[index] = run.local.parameters
+    # Every row is zero in all groups but one: the sum only carries it there.
+    run.topology.sum_over_groups(adapted)
+    run.load_server_parameters()
+    return adapted
+
+
+def parameters_in_order(module: nn.Module) -> Iterator[tuple[str, int, tuple[int, ...], int, int]]:
+    """Yield every trainable parameter as it lies in the flat vector.
+
+    Args:
+        module: The model.
+
+    Yields:
+        Name, place of its layer counted from the output, shape, first and one past the last entry.
+
+    Example:
+        >>> net = nn.Sequential(nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 1, bias=False))
+        >>> list(parameters_in_order(net))
+        [('0.weight', 1, (2, 3), 0, 6), ('0.bias', 1, (2,), 6, 8), ('2.weight', 0, (1, 2), 8, 10)]
+    """
+    trainable = [(name, tuple(value.shape)) for name, value in module.named_parameters() if value.requires_grad]
+    layers = list(dict.fromkeys(name.rpartition(".")[0] for name, _ in trainable))
+    start = 0
+    for name, shape in trainable:
+        end = start + int(np.prod(shape))
+        yield name, len(layers) - 1 - layers.index(name.rpartition(".")[0]), shape, start, end
+        start = end

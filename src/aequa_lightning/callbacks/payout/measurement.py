@@ -1,0 +1,94 @@
+"""Which width reaches which accuracy: measured until the curve is as fine as was asked for."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+from torch import Tensor
+
+from aequa_lightning.engine.run import Collaboration
+from aequa_lightning.rewards.allocation.curve import fills_a_gap, offered_widths, refine
+from aequa_lightning.rewards.files.checkpoint import check_width
+from aequa_lightning.slimmable import Width
+
+
+@dataclass
+class Measurement:
+    """What widths of the shared model reach on the validation part.
+
+    Attributes:
+        accuracy: Accuracy in [0, 1] of each width, by its number in (0, 1].
+        layers: The shares of each layer behind those numbers that are no share of all layers.
+    """
+
+    accuracy: dict[float, float] = field(default_factory=dict)
+    layers: dict[float, dict[str, float]] = field(default_factory=dict)
+    _correct: dict[float, Tensor] = field(default_factory=dict, init=False, repr=False)
+
+    @classmethod
+    def of_allocation(cls, content: Mapping[str, Any]) -> "Measurement":
+        """Return what ``allocation.json`` holds of it.
+
+        Raises:
+            KeyError: Something is missing; TypeError, ValueError or AttributeError: something is of another kind.
+        """
+        accuracy, layers = content["accuracy_by_width"], content["layers"]
+        for key, value in accuracy.items():
+            check_width(float(key), layers.get(key))
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+                raise TypeError(f"the accuracy of width {key} is {value!r:.40}")
+        return cls({float(key): value for key, value in accuracy.items()}, {float(key): layers[key] for key in layers})
+
+    def width(self, number: float) -> Width:
+        """Return the width behind a number."""
+        return self.layers.get(number, number)
+
+    def correct(self, run: Collaboration, numbers: Sequence[float]) -> list[Tensor]:
+        """Tell which validation samples each width gets right, bool (samples,); a collective operation."""
+        unknown = [number for number in numbers if number not in self._correct]
+        marks = run.evaluator.correct([self.width(number) for number in unknown], run.data.validation())
+        self._correct |= dict(zip(unknown, marks, strict=True))
+        return [self._correct[number] for number in numbers]
+
+
+def measure_curve(run: Collaboration, *, resolution: float) -> Measurement:
+    """Measure the grid and what is held, then widths between where the curve is steep; a collective operation.
+
+    Args:
+        run: A run whose model holds the server's parameters.
+        resolution: Largest difference in accuracy that may stay between neighbours, in [0, 1].
+    """
+    network, measured = run.classifier.network, Measurement()
+    wanted, candidates = sorted({*run.grid, *run.widths}), set(network.distinct_widths())
+    while wanted:
+        measured.accuracy |= _accuracies(run, measured, wanted)
+        wanted = refine(measured.accuracy, sorted(candidates), resolution)
+        candidates -= set(wanted)
+    return measured
+
+
+def fill_gaps(run: Collaboration, measured: Measurement, *, resolution: float) -> None:
+    """Add widths of single layers where those of all layers leave a gap; a collective operation.
+
+    Args:
+        run: A run whose model holds the server's parameters.
+        measured: The refined curve; changed in place. What was on offer stays on offer.
+        resolution: Largest difference in accuracy that may stay between neighbours, in [0, 1].
+    """
+    network = run.classifier.network
+    candidates: dict[float, dict[str, float]] = {}
+    for narrow, wide in pairwise(sorted(measured.accuracy)):
+        candidates |= network.widths_between(narrow, wide)
+    while wanted := refine(offered_widths(measured.accuracy).by_width(), sorted(candidates), resolution):
+        measured.layers |= {number: candidates.pop(number) for number in wanted}
+        for number, accuracy in _accuracies(run, measured, wanted).items():
+            if fills_a_gap(measured.accuracy, number, accuracy):
+                measured.accuracy[number] = accuracy
+
+
+def _accuracies(run: Collaboration, measured: Measurement, numbers: Sequence[float]) -> dict[float, float]:
+    """Return the accuracies of those widths that the network can have."""
+    legal = [number for number in numbers if run.classifier.network.has(measured.width(number))]
+    marks = measured.correct(run, legal)
+    return {number: int(right.sum()) / len(right) for number, right in zip(legal, marks, strict=True)}

@@ -1,0 +1,274 @@
+"""The files of a payout: contributions, allocation, and each participant's network with its manifest."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from aequa_lightning.callbacks.payout.measurement import Measurement
+from aequa_lightning.engine.evaluation import AtWidth, count_correct
+from aequa_lightning.engine.run import Collaboration
+from aequa_lightning.rewards.allocation.allocate import Allocation
+from aequa_lightning.rewards.allocation.fairness import gain_spread, mean_gain, minimum_gain, pearson
+from aequa_lightning.rewards.allocation.frontier import Frontier
+from aequa_lightning.rewards.allocation.uncertainty import Resampled
+from aequa_lightning.rewards.files.checkpoint import export_program, save_reward
+from aequa_lightning.rewards.files.manifest import remove_manifest
+from aequa_lightning.run_folder.csv_files import csv_text
+from aequa_lightning.run_folder.files import sha256, write_atomically
+
+# Level of the intervals of resampled figures.
+LEVEL = 0.9
+
+Layers = Mapping[float, dict[str, float]]
+
+
+def write_rewards(
+    run: Collaboration, widths: Sequence[float], *, layers: Layers, programs: bool
+) -> tuple[list[float], list[float]]:
+    """Measure and write everybody's network, each process its part; a collective operation.
+
+    Args:
+        run: The run; in the end its model holds the server's parameters.
+        widths: Width of each participant, (N,).
+        layers: The shares of each layer behind those widths that are no share of all layers.
+        programs: Whether each network is written as a program besides the checkpoint.
+
+    Returns:
+        Validation and test accuracy of each participant's network, (N,) each, the same on all processes.
+    """
+    if run.is_global_zero:
+        remove_manifest(run.plan.run_dir / "rewards")
+        for name in run.data.names:
+            # A program of an earlier payout may hold more than is earned now.
+            (run.plan.run_dir / "rewards" / f"{name}.pt2").unlink(missing_ok=True)
+    # Nobody overwrites a file that a manifest still describes: whoever is killed leaves none.
+    run.fabric.barrier()
+    network, parts = run.classifier.network, (run.data.validation(), run.data.test())
+    correct = torch.zeros(len(parts), len(widths), dtype=torch.int64)
+    packages = _packages(run, widths)
+    for parameters, number, owners in packages[run.topology.rank :: run.topology.processes]:
+        width = layers.get(number, number)
+        run.local.parameters.copy_(parameters)
+        run.evaluator.calibrate(width)
+        for row, part in enumerate(parts):
+            correct[row, owners] = count_correct(AtWidth(network, width), part, device=run.topology.device)
+        hyper_parameters = run.classifier.reward_hparams(number, layers.get(number))
+        _write_network(run, network.extract(width).cpu(), hyper_parameters, owners, programs=programs)
+    # Whoever has everybody's counts knows that everybody's files are there.
+    correct = run.topology.merge_over_processes(correct)
+    run.load_server_parameters()
+    validation, test = (
+        [int(count) / len(part) for count in counts] for part, counts in zip(parts, correct, strict=True)
+    )
+    return validation, test
+
+
+def _packages(run: Collaboration, widths: Sequence[float]) -> list[tuple[Tensor, float, list[int]]]:
+    """Return the different networks that are handed out: parameters, width and who receives them."""
+    if run.models is not None:
+        return [(run.models[index], width, [index]) for index, width in enumerate(widths)]
+    return [
+        (run.parameters, width, [index for index, given in enumerate(widths) if given == width])
+        for width in sorted(set(widths))
+    ]
+
+
+def _write_network(
+    run: Collaboration,
+    network: nn.Module,
+    hyper_parameters: Mapping[str, Any],
+    owners: Sequence[int],
+    *,
+    programs: bool,
+) -> None:
+    folder, data = run.plan.run_dir / "rewards", run.data
+    program = export_program(network, run.classifier.network.example_input) if programs else None
+    for name in (data.names[index] for index in owners):
+        save_reward(
+            folder / f"{name}.ckpt",
+            network,
+            hyper_parameters=hyper_parameters,
+            about={"participant": name, "mean": data.mean, "std": data.std},
+        )
+        if program is not None:
+            write_atomically(folder / f"{name}.pt2", program)
+
+
+def describe_rewards(
+    run: Collaboration,
+    widths: Sequence[float],
+    *,
+    layers: Layers,
+    validation: Sequence[float],
+    test: Sequence[float],
+    programs: bool,
+) -> list[dict[str, Any]]:
+    """Return the rows of ``rewards/manifest.json``, in order of participants.
+
+    Args:
+        run: The run, whose rewards all processes have written.
+        widths: Width of each participant, (N,).
+        layers: The shares of each layer behind those widths that are no share of all layers.
+        validation: Validation accuracy of each participant's network, (N,).
+        test: Test accuracy of each participant's network, (N,).
+        programs: Whether each network was written as a program besides the checkpoint.
+    """
+    folder = run.plan.run_dir / "rewards"
+    rows = [
+        {
+            "file": f"{name}.ckpt",
+            "participant": name,
+            **_width(width, layers),
+            "validation_accuracy": validation_accuracy,
+            "test_accuracy": test_accuracy,
+            "bytes": (folder / f"{name}.ckpt").stat().st_size,
+            "sha256": sha256(folder / f"{name}.ckpt"),
+        }
+        for name, width, validation_accuracy, test_accuracy in zip(
+            run.data.names, widths, validation, test, strict=True
+        )
+    ]
+    if programs:
+        for name, row in zip(run.data.names, rows, strict=True):
+            row |= {"program": f"{name}.pt2", "program_sha256": sha256(folder / f"{name}.pt2")}
+    return rows
+
+
+def describe_allocation(
+    number: int,
+    names: Sequence[str],
+    contributions: Sequence[float],
+    allocation: Allocation,
+    measured: Measurement,
+    *,
+    standalone: Sequence[float] | None,
+    standalone_test: Sequence[float] | None,
+    received_test: Sequence[float],
+) -> dict[str, Any]:
+    """Return the content of ``allocation.json``; gains are over what each participant reaches alone.
+
+    Args:
+        number: The round after which was paid.
+        names: The participants, N of them.
+        contributions: What they were paid for, (N,).
+        allocation: What they receive.
+        measured: Validation accuracy of every measured width.
+        standalone: Validation accuracy of each participant alone, (N,); None: not known, and nor are gains.
+        standalone_test: Test accuracy of each participant alone, (N,); None: not known.
+        received_test: Test accuracy of each reward, (N,).
+    """
+    unknown = [None] * len(names)
+    rows = zip(
+        names,
+        contributions,
+        allocation.widths.tolist(),
+        allocation.accuracies.tolist(),
+        standalone or unknown,
+        received_test,
+        standalone_test or unknown,
+        strict=True,
+    )
+    gains: dict[str, float | None] = dict.fromkeys(("mcg", "cgs", "minimum_gain"))
+    if standalone is not None:
+        gains["mcg"] = mean_gain(standalone, allocation.accuracies)
+        gains["cgs"] = gain_spread(standalone, allocation.accuracies)
+        gains["minimum_gain"] = minimum_gain(standalone, allocation.accuracies)
+    return {
+        "round": number,
+        "objective": allocation.objective,
+        "slope": allocation.slope,
+        "widths": allocation.curve.widths.tolist(),
+        "accuracy_by_width": {repr(width): accuracy for width, accuracy in sorted(measured.accuracy.items())},
+        "layers": {repr(width): measured.layers[width] for width in sorted(measured.accuracy.keys() & measured.layers)},
+        "inversions": [
+            {"width": width, "accuracy": accuracy, "reason": reason}
+            for width, accuracy, reason in allocation.curve.inversions
+        ],
+        "participants": [
+            {
+                "name": name,
+                "contribution": contribution,
+                **_width(width, measured.layers),
+                "accuracy": accuracy,
+                "gain": None if alone is None else accuracy - alone,
+                "standalone_test": alone_test,
+                "test_accuracy": received,
+            }
+            for name, contribution, width, accuracy, alone, received, alone_test in rows
+        ],
+        **gains,
+        "pearson": allocation.pearson,
+        "pearson_test": None if standalone_test is None else pearson(standalone_test, received_test),
+        "certificate": allocation.certificate,
+    }
+
+
+def _width(width: float, layers: Layers) -> dict[str, Any]:
+    return {"width": width, "layers": layers[width]} if width in layers else {"width": width}
+
+
+def describe_uncertainty(drawn: Resampled | None, names: Sequence[str]) -> dict[str, Any] | None:
+    """Return how far the figures depend on which samples the validation part holds, for ``allocation.json``.
+
+    Args:
+        drawn: Allocations of resampled validation parts; None where there are none.
+        names: The participants, N of them.
+
+    Returns:
+        Intervals of MCG, CGS and Pearson (None where undefined), and of each width with the share of every width.
+    """
+    if drawn is None:
+        return None
+    low, high = (1 - LEVEL) / 2, (1 + LEVEL) / 2
+    return {
+        "level": LEVEL,
+        "repeats": len(drawn.mcg),
+        **{figure: _interval(drawn, figure) for figure in ("mcg", "cgs", "pearson")},
+        "participants": [
+            {
+                "name": name,
+                # A width that was drawn, not one between two of them.
+                "width": np.quantile(drawn.widths[:, index], [low, high], method="nearest").tolist(),
+                "shares": {repr(width): share for width, share in drawn.width_shares(index).items()},
+            }
+            for index, name in enumerate(names)
+        ],
+    }
+
+
+def _interval(drawn: Resampled, figure: str) -> list[float] | None:
+    bounds = drawn.interval(figure, level=LEVEL)
+    return None if np.isnan(bounds).any() else list(bounds)
+
+
+def describe_frontier(front: Frontier, allocation: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content of ``frontier.json``: what could have been chosen, and what was.
+
+    Args:
+        front: Allocations of which none has both a higher mean gain and a lower spread.
+        allocation: Content of ``allocation.json``.
+    """
+    rows = zip(front.mean_gains.tolist(), front.spreads.tolist(), front.widths.tolist(), strict=True)
+    return {
+        "chosen": {"mcg": allocation["mcg"], "cgs": allocation["cgs"]},
+        "front": [{"mcg": mean, "cgs": spread, "widths": widths} for mean, spread, widths in rows],
+    }
+
+
+def write_contributions(
+    run: Collaboration, measures: Mapping[str, Sequence[float]], gates: Sequence[str] | None
+) -> None:
+    """Write ``contributions.csv``: a row a participant, a column per measure, and what the gates caught it at.
+
+    The column of accuracies alone stays empty where nobody trained alone; without gates theirs is left out.
+    """
+    columns: dict[str, Sequence[Any]] = {"participant": run.data.names, "samples": run.samples}
+    columns["standalone_accuracy"] = measures.get("standalone", [None] * len(run.samples))
+    columns |= {name: values for name, values in measures.items() if name != "standalone"}
+    if gates is not None:
+        columns["gates"] = gates
+    text = csv_text(list(columns), zip(*columns.values(), strict=True))
+    write_atomically(run.plan.run_dir / "contributions.csv", text.encode())

@@ -1,0 +1,215 @@
+"""What ended a run: one message that says who, where, why and what to do, whichever process it happened in."""
+
+import sys
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from signal import Signals
+
+import torch
+import torch.distributed as dist
+
+from aequa_lightning.engine.processes.signals import ignore_stop_signals
+from aequa_lightning.engine.processes.status import Place, Whereabouts, claim_word, read_places
+from aequa_lightning.errors import InputError, RunFailed, RunInterrupted
+from aequa_lightning.run_folder.files import is_full_disk
+from aequa_lightning.runtime.terminal import printable
+
+GO_ON = "What was saved is sound: go on with --ckpt_path last."
+BEGIN_AGAIN = "No round was saved: begin again with --ckpt_path last."
+# Seconds that a process waits for the word of the one that it has lost.
+PATIENCE = 1.0
+# Who is known to send a signal.
+HINTS = {
+    "SIGKILL": "a machine that is out of memory does that",
+    "SIGABRT": "NCCL does that to a process that has waited for another one longer than trainer.timeout_minutes",
+}
+# Characters of an error's own words; a note has little room, and so has a terminal.
+LONGEST = 500
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a process ended.
+
+    Attributes:
+        kind: ``input``: the user can mend it; ``contact``: another process is gone or hangs; ``interrupt``: a second
+            Ctrl-C; ``fault``: anything else.
+        message: For the user.
+        time: In seconds since the epoch.
+    """
+
+    kind: str
+    message: str
+    time: float
+
+    @property
+    def status(self) -> int:
+        """Exit status of a process that ends for this reason."""
+        return {"input": 2, "interrupt": 130}.get(self.kind, 1)
+
+
+def remedy(run_dir: Path) -> str:
+    """Say how a run that has failed goes on: ``last`` is the beginning where no checkpoint was written."""
+    return GO_ON if any((run_dir / "checkpoints").glob("round-*.ckpt")) else BEGIN_AGAIN
+
+
+def note_failure(error: BaseException, run_dir: Path, rank: int) -> Failure:
+    """Leave the reason for a process's end in its note, and its traceback in ``failure.log``.
+
+    Args:
+        error: What was raised.
+        run_dir: The run folder.
+        rank: The process's global rank.
+
+    Returns:
+        The reason.
+    """
+    whereabouts = Whereabouts(run_dir, rank)
+    failure = describe(error, whereabouts.place, remedy(run_dir))
+    # With a full disk there is no room for a traceback, and the file that is named says it all.
+    if failure.kind == "fault" and not is_full_disk(error):
+        log, text = run_dir / "failure.log", "".join(traceback.format_exception(error))
+        try:
+            with log.open("a", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(f"{time.ctime(failure.time)}  {failure.message}\n{text}\n")
+            failure = Failure(failure.kind, f"{failure.message} Traceback: {log}", failure.time)
+        except OSError:
+            print(printable(text), file=sys.stderr)
+    if not whereabouts.note(failure=asdict(failure)):
+        print(f"aequa: error: {printable(failure.message)}", file=sys.stderr)
+    return failure
+
+
+@contextmanager
+def speaking_for_all(run_dir: Path, rank: int, *, several: bool) -> Iterator[None]:
+    """Turn what ends this process into one message for all of them, where nobody waits for them together.
+
+    Args:
+        run_dir: The run folder.
+        rank: The process's global rank.
+        several: Whether there are other processes.
+
+    Raises:
+        InputError: Such an error was raised.
+        RunFailed: This process speaks for all.
+        SystemExit: Another process has spoken.
+    """
+    try:
+        yield
+    except RunInterrupted:
+        raise
+    except (Exception, SystemExit) as error:
+        if several:
+            # torchrun and SLURM end all processes once one has ended, even before one of them has spoken. (A single
+            # process may be a notebook, which lives on.)
+            ignore_stop_signals()
+        failure = note_failure(error, run_dir, rank)
+        if failure.kind == "contact":
+            # The one that is the cause of it may have something to say.
+            time.sleep(PATIENCE)
+        if not claim_word(run_dir):
+            raise SystemExit(failure.status) from None
+        if failure.kind == "input":
+            raise
+        raise (judge(run_dir, {}) if failure.kind == "contact" else RunFailed(failure.message)) from error
+
+
+def describe(error: BaseException, place: Place, how_to_go_on: str) -> Failure:
+    """Say what an error means.
+
+    Args:
+        error: What was raised.
+        place: Where the process stood.
+        how_to_go_on: A sentence; see :func:`remedy`.
+
+    Example:
+        >>> describe(ValueError("no"), Place(1, "training", round=2, participant="hospital"), GO_ON).message
+        'rank 1, round 2, training of hospital: ValueError: no. What was saved is sound: go on with --ckpt_path last.'
+    """
+    where, kind = f"rank {place.rank}, {place}", "fault"
+    if isinstance(error, InputError):
+        kind, message = "input", str(error)
+    elif isinstance(error, KeyboardInterrupt):
+        kind, message = "interrupt", f"{where}: interrupted. {how_to_go_on}"
+    elif is_lost_contact(error):
+        kind, message = "contact", _first_line(error)
+    elif _is_out_of_memory(error):
+        batch = "" if place.batch_size is None else f" with data.batch_size={place.batch_size}"
+        message = (
+            f"{where}: out of memory{batch} ({_first_line(error)}). Lower data.batch_size, let processes share a "
+            f"participant with trainer.replicas, or start fewer of them on a machine. {how_to_go_on}"
+        )
+    elif is_full_disk(error):
+        message = f"{where}: {error.filename} cannot be written: {error.strerror}. Make room. {how_to_go_on}"
+    else:
+        message = f"{where}: {type(error).__name__}: {_first_line(error)}. {how_to_go_on}"
+    return Failure(kind, message, time.time())
+
+
+def judge(run_dir: Path, statuses: Mapping[int, int | None]) -> BaseException:
+    """Find out from all processes' notes and exit statuses what ended a run.
+
+    Args:
+        run_dir: The run folder.
+        statuses: Exit status by rank where it is known; negative: the signal that killed it; None: it did not end by
+            itself.
+
+    Returns:
+        The error to raise.
+    """
+    places = read_places(run_dir)
+    failures = {rank: Failure(**place.failure) for rank, place in places.items() if place.failure is not None}
+    for rank, status in statuses.items():
+        if status and (status < 0 or rank not in failures):
+            return RunFailed(f"rank {rank} {_ended(status)} in {places.get(rank, Place(rank))}. {remedy(run_dir)}")
+    if not failures:
+        return RunFailed(f"The reason was not noted. {remedy(run_dir)}")
+    first = min(failures.values(), key=lambda failure: (failure.kind == "contact", failure.time))
+    if first.kind == "input":
+        return InputError(first.message)
+    if first.kind == "interrupt":
+        return KeyboardInterrupt(first.message)
+    if first.kind == "contact":
+        (waiting,) = (rank for rank, failure in failures.items() if failure is first)
+        lost = _lost(first, places[waiting], [p for r, p in places.items() if r not in failures])
+        return RunFailed(f"{lost}. {remedy(run_dir)}")
+    return RunFailed(first.message)
+
+
+def _ended(status: int) -> str:
+    if status >= 0:
+        return f"ended with status {status}"
+    name = Signals(-status).name
+    hint = HINTS.get(name)
+    return f"was killed by {name}{f' ({hint})' if hint else ''}"
+
+
+def _lost(failure: Failure, waiting: Place, others: list[Place]) -> str:
+    """Say whom a process has waited for in vain: the others that were not where it was."""
+    elsewhere = [p for p in others if (p.phase, p.round) != (waiting.phase, waiting.round)] or others
+    whom = ", ".join(f"rank {place.rank}" for place in elsewhere) or "another process"
+    last = "; ".join(f"rank {p.rank} was last seen in {p}, {time.time() - p.since:.0f} s ago" for p in elsewhere)
+    if "timed out" in failure.message.lower():
+        what = f"waited for {whom} longer than trainer.timeout_minutes, in {waiting}"
+    else:
+        what = f"lost contact with {whom} in {waiting}"
+    return f"rank {waiting.rank} {what}{f' ({last})' if last else ''}"
+
+
+def is_lost_contact(error: BaseException) -> bool:
+    """Tell whether an error says that another process is gone or hangs."""
+    # gloo raises plain RuntimeErrors that name its source file.
+    return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo/transport" in str(error))
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    # The allocator for the CPU raises plain RuntimeErrors.
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [""])[0].rstrip(".")[:LONGEST]

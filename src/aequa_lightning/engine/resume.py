@@ -1,0 +1,145 @@
+"""What a checkpoint of a run holds, and how a run goes on from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import lightning
+from torch.optim import RMSprop
+from torch.optim.lr_scheduler import LRScheduler
+
+from aequa_lightning.engine.callback import CollaborationCallback
+from aequa_lightning.engine.local.buffers import buffers
+from aequa_lightning.engine.local.optimizers import options_of, set_options
+from aequa_lightning.engine.reward_source import Payable
+from aequa_lightning.engine.stacking.sizing import Stacking
+from aequa_lightning.errors import InputError
+
+if TYPE_CHECKING:
+    from aequa_lightning.engine.run import Collaboration
+
+
+def state_of(run: Collaboration) -> dict[str, Any]:
+    """Return everything a resumed run needs, as tensors and plain values."""
+    run.load_server_parameters()
+    scheduler = run.local.scheduler
+    return {
+        "kind": "collaboration",
+        "round": run.round,
+        "seed": run.plan.seed,
+        "samples": run.samples,
+        "seconds": run.seconds,
+        "server": run.server.state_dict(),
+        "hosting": run.hosting.state_dict(),
+        "remembering": _remembering(run),
+        "cheating": run.cheating.state_dict(),
+        "privacy": run.plan.spending,
+        "course": run.private and run.private.course,
+        "widths": run.widths,
+        "models": run.models,
+        "payable": vars(run.payable),
+        "stacking": vars(run.stacking),
+        # Statistics are left out: they are taken anew for whatever width is evaluated.
+        "state_dict": {name: value.detach().clone() for name, value in run.classifier.named_parameters()},
+        "buffers": {name: value.detach().clone() for name, value in buffers(run.classifier).items()},
+        "lr_scheduler": None if scheduler is None else _scheduled(scheduler),
+        "callbacks": {name: callback.state_dict() for name, callback in _by_name(run.callbacks).items()},
+        "pytorch-lightning_version": lightning.__version__,
+    }
+
+
+def restore(run: Collaboration, state: Mapping[str, Any]) -> None:
+    """Let a run go on where :func:`state_of` was taken.
+
+    Raises:
+        InputError: It is the state of a run with another seed, scheduler, server optimizer or kind of payment, or its
+            tensors do not fit the run.
+    """
+    try:
+        _restore(run, state)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"ckpt_path does not fit the run ({type(error).__name__}: {str(error).splitlines()[0][:200]}); use the "
+            "run's own config.yaml, or an older checkpoint."
+        ) from error
+
+
+def _restore(run: Collaboration, state: Mapping[str, Any]) -> None:
+    _check_same(run, state)
+    run.classifier.load_state_dict(state["state_dict"], strict=False)
+    run.local.load_buffers(state["buffers"])
+    run.parameters.copy_(run.local.parameters)
+    run.server.load_state_dict(state["server"])
+    run.hosting.load_state_dict(state["hosting"])
+    run.cheating.load_state_dict(state["cheating"], run.parameters)
+    run.round = state["round"]
+    run.widths = state["widths"]
+    run.stacking = Stacking(**state["stacking"])
+    if run.models is not None:
+        run.models.copy_(state["models"])
+    run.payable = Payable(**state["payable"])
+    if run.private is not None:
+        run.private.course = state["course"]
+    run.began -= state["seconds"]
+    scheduler = run.local.scheduler
+    if scheduler is not None:
+        scheduler.load_state_dict(state["lr_scheduler"]["state"])
+        set_options(scheduler.optimizer, state["lr_scheduler"]["options"])
+    for name, callback in _by_name(run.callbacks).items():
+        callback.load_state_dict(state["callbacks"].get(name, {}))
+
+
+def _scheduled(scheduler: LRScheduler) -> dict[str, Any]:
+    """Return a scheduler's state, and what it may have set in the optimizer: rates, and with some momentum too."""
+    options = options_of(scheduler.optimizer)
+    return {"kind": type(scheduler).__name__, "state": scheduler.state_dict(), "options": options}
+
+
+def _by_name(callbacks: Sequence[CollaborationCallback]) -> dict[str, CollaborationCallback]:
+    """Return callbacks by the name of their class; of several of one class the others have a number."""
+    named: dict[str, CollaborationCallback] = {}
+    for callback in callbacks:
+        name = type(callback).__name__
+        count = sum(key.partition("/")[0] == name for key in named)
+        named[f"{name}/{count}" if count else name] = callback
+    return named
+
+
+def _remembering(run: Collaboration) -> str | None:
+    """Return what participants remember from round to round, in words; None: nothing."""
+    if not run.plan.participants_remember:
+        return None
+    correction, optimizer = type(run.plan.correction).__name__, run.local.optimizer.optimizer
+    if run.plan.participant_state == "reset":
+        return f"what {correction} needs"
+    # Options by which it has more to remember, and would miss that; SGD does without its momentum's.
+    more = ("amsgrad", "centered", "momentum") if isinstance(optimizer, RMSprop) else ("amsgrad", "centered")
+    switches = [name for name in more if optimizer.defaults.get(name)]
+    return f"what {correction} and {type(optimizer).__name__}({', '.join(switches)}) need"
+
+
+def _check_same(run: Collaboration, state: Mapping[str, Any]) -> None:
+    """Prove that the rounds to come belong to those that were."""
+    scheduler, saved = run.local.scheduler, state["lr_scheduler"]
+    paid = ["parts of the shared model" if models is None else "models" for models in (state["models"], run.models)]
+    comparisons = {
+        "seed_everything": (state["seed"], run.plan.seed),
+        "lr_scheduler": (saved and saved["kind"], scheduler and type(scheduler).__name__),
+        "participants that remember": (state["remembering"], _remembering(run)),
+        "data that have participants' samples": (state["samples"], run.samples),
+        "a trainer.mechanism that pays with": paid,
+    }
+    if state["round"] > run.plan.max_rounds:
+        raise InputError(
+            f"ckpt_path was saved after round {state['round']}, but trainer.max_rounds={run.plan.max_rounds}; give "
+            "more rounds, or an earlier checkpoint."
+        )
+    for key, (then, now) in comparisons.items():
+        if then != now:
+            raise InputError(
+                f"ckpt_path was saved with {key} {then}, now it is {now}; use the run's own config.yaml, or begin a "
+                "new run."
+            )

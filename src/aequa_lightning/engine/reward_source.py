@@ -1,0 +1,83 @@
+"""What rewards are cut from, where that is not what the next round would start from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+from torch.nn.utils import vector_to_parameters
+
+from aequa_lightning.engine.local.buffers import load_buffers
+from aequa_lightning.errors import InputError
+
+if TYPE_CHECKING:
+    from aequa_lightning.modules.classifier import SlimmableClassifier
+
+
+@dataclass(frozen=True)
+class Payable:
+    """What a run pays with in the place of what its rounds have made; a run that goes on never trains from it.
+
+    Attributes:
+        parameters: In the place of the server's, of shape (P,); None: the server's.
+        models: In the place of the models that everybody has of its own, of shape (N, P); None: those.
+    """
+
+    parameters: Tensor | None = None
+    models: Tensor | None = None
+
+
+def check_paid(run_dir: Path, number: int, state: Mapping[str, Any]) -> None:
+    """Prove that a run has paid for its last round: one that was prolonged may not have done so yet.
+
+    Args:
+        run_dir: The run folder.
+        number: The round after which it paid.
+        state: Its last checkpoint.
+
+    Raises:
+        InputError: It has paid after another one.
+
+    Example:
+        >>> check_paid(Path("demo"), 6, {"round": 6})
+    """
+    if number != state["round"]:
+        raise InputError(
+            f"run_dir={str(run_dir)!r} was paid after round {number}, but its last checkpoint is of round "
+            f"{state['round']}; finish it with --ckpt_path last."
+        )
+
+
+def load_payable(model: SlimmableClassifier, state: Mapping[str, Any]) -> None:
+    """Put into a model the shared parameters that rewards are cut from.
+
+    Args:
+        model: The run's model.
+        state: A checkpoint of the run, or of Lightning's Trainer.
+    """
+    model.load_state_dict(state["state_dict"], strict=False)
+    load_buffers(model, state.get("buffers", {}))
+    parameters = state.get("payable", {}).get("parameters")
+    if parameters is not None:
+        load_vector(model, parameters)
+
+
+def load_vector(model: nn.Module, vector: Tensor) -> None:
+    """Copy a flat vector into a model's trainable parameters.
+
+    Args:
+        model: The model.
+        vector: Shape (P,).
+
+    Example:
+        >>> import torch
+        >>> layer = nn.Linear(1, 1)
+        >>> load_vector(layer, torch.tensor([2.0, 3.0]))
+        >>> layer.weight.item(), layer.bias.item()
+        (2.0, 3.0)
+    """
+    # Torch makes the parameters views of what it is given, and whatever is loaded next would be written into it.
+    vector_to_parameters(vector.clone(), [value for value in model.parameters() if value.requires_grad])

@@ -1,0 +1,240 @@
+"""Training several participants at once: every step moves a whole stack of networks.
+
+A step of a small network is spent on starting small operations, not on arithmetic. Participants with such networks are
+stacked: their parameters get a leading dimension, and ``torch.func.vmap`` makes one operation of what would have been
+one for each of them. Everybody sees the batches, widths and random numbers that it would see alone, so that the result
+is the same but for rounding.
+"""
+
+import copy
+import itertools
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import vmap
+from torch.nn import functional
+from torch.optim import Optimizer
+
+from aequa_lightning.engine.local.trainer import LocalTrainer
+from aequa_lightning.engine.processes.seeding import position_of_other_generators
+from aequa_lightning.engine.stacking.operations import StackableOperations
+from aequa_lightning.engine.stacking.schedule import Job, StackBatch, StackSchedule, index_of
+from aequa_lightning.errors import InputError
+from aequa_lightning.slimmable import Distillation, loss_weights
+
+Network = Callable[[Mapping[str, Tensor], Any], Any]
+
+# Order in memory of the dimensions of stacked weights, by their number: that of their gradients, for what lies alike is
+# added up fastest. Convolutions of channels that come last write theirs with the input channels last, products of
+# matrices with the outputs last.
+ORDER_IN_MEMORY = {3: (0, 2, 1), 5: (0, 1, 3, 4, 2)}
+
+
+def form_stacks(
+    participants: Sequence[int], widths: Sequence[float], samples: Sequence[int], size: int
+) -> list[list[int]]:
+    """Divide a round's participants into stacks: of one width each, and of like numbers of samples.
+
+    Rounding may depend on who is stacked with whom, so the stacks depend on nothing but the participants.
+
+    Args:
+        participants: Those of the round, ascending.
+        widths: What each of them holds.
+        samples: Number of training samples of each.
+        size: Most participants of a stack, >= 1.
+
+    Returns:
+        The stacks, of nearly equal size where they are of one width; in each the most samples come first. Where there
+        are several of one width their number is even, so that two processes have as much to do.
+
+    Example:
+        >>> form_stacks([4, 5, 6, 7, 8], [1.0, 1.0, 0.5, 1.0, 1.0], [30, 10, 10, 20, 40], 3)
+        [[8, 4], [7, 5], [6]]
+        >>> form_stacks([4, 5, 6], [1.0, 1.0, 0.5], [30, 10, 40], 1)
+        [[4], [5], [6]]
+        >>> form_stacks(list(range(10)), [1.0] * 10, [5] * 10, 2)
+        [[0], [1, 2], [3, 4], [5], [6, 7], [8, 9]]
+    """
+    order = sorted(zip(widths, (-count for count in samples), participants, strict=True))
+    stacks = []
+    for _, group in itertools.groupby(order, key=lambda entry: entry[0]):
+        members = [participant for *_, participant in group]
+        count = -(-len(members) // size)
+        count = min(count + count % 2, len(members)) if count > 1 else 1
+        cuts = [len(members) * number // count for number in range(count + 1)]
+        stacks += [members[start:end] for start, end in itertools.pairwise(cuts)]
+    return sorted(stacks, key=min)
+
+
+class StackedTrainer:
+    """Trains a stack of participants as :class:`LocalTrainer` trains them one by one.
+
+    Args:
+        local: Its model says how to compute and its optimizer how to step; the values of neither change.
+    """
+
+    def __init__(self, local: LocalTrainer) -> None:
+        self.local, self.network = local, local.classifier.network
+        self._parameters = {
+            name: parameter for name, parameter in self.network.full.named_parameters() if parameter.requires_grad
+        }
+        self._sizes = [parameter.numel() for parameter in self._parameters.values()]
+
+    def train(
+        self,
+        start: Tensor,
+        jobs: Sequence[Job],
+        *,
+        grid: Sequence[float],
+        distillation: Distillation | None = None,
+    ) -> tuple[list[float], Tensor]:
+        """Train participants with fresh optimizers.
+
+        Args:
+            start: Where each of them starts, of shape (participants, P).
+            jobs: What they do.
+            grid: Widths that the steps draw from.
+            distillation: Which of them learn from another one too, in the place of the model's own.
+
+        Returns:
+            The mean loss over steps and widths of each, and its update: how far it gets from where it starts, of
+            shape (participants, P).
+
+        Raises:
+            InputError: The network draws random numbers that the participants would share.
+        """
+        self.local.set_training_mode()
+        # Whatever a network draws from these, the whole stack would draw once; torch's, vmap itself refuses.
+        before = position_of_other_generators()
+        schedule = StackSchedule(self.local, jobs, grid)
+        begin = self._by_name(_rearranged(start, schedule.order))
+        values = {name: _laid_out(value) for name, value in begin.items()}
+        optimizer = self._twin(values)
+        distillation = distillation or self.local.classifier.distillation
+        teachers = () if distillation is None or distillation.teacher is None else (distillation.teacher,)
+        networks = {width: self._stack_of(width) for width in (*grid, *teachers)}
+        updates, losses = start.new_empty(start.shape), start.new_zeros(len(jobs))
+        moved = self._by_name(updates)
+        for step in range(len(schedule.active) - 1):
+            optimizer.zero_grad()
+            for batch in schedule.batches(step):
+                self._accumulate(networks, values, losses, batch, distillation)
+            optimizer.step()
+            # Whoever has done its last step still moves with the others, so what it has reached is put away.
+            ended = slice(schedule.active[step + 1], schedule.active[step])
+            if ended.start < ended.stop:
+                for name, value in values.items():
+                    torch.sub(value[ended], begin[name][ended], out=moved[name][ended])
+        if position_of_other_generators() != before:
+            raise InputError(
+                "trainer.stacking: the network draws random numbers from NumPy's or Python's generator, and a stack "
+                "would give all its participants the same ones; set it to off."
+            )
+        means = losses / torch.tensor(schedule.steps, device=losses.device)
+        return means[schedule.places].tolist(), _rearranged(updates, schedule.places)
+
+    def _by_name(self, table: Tensor) -> dict[str, Tensor]:
+        """Return a table of flat parameters, (participants, P), as views in the parameters' own shapes."""
+        parts = zip(self._parameters.items(), table.split(self._sizes, dim=1), strict=True)
+        return {name: part.unflatten(1, parameter.shape) for (name, parameter), part in parts}
+
+    def _stack_of(self, width: float) -> Network:
+        """Return the networks of a width as one function of stacked parameters and inputs."""
+        stacked, precision = vmap(self.network.functional(width)), self.local.fabric.strategy.precision
+
+        def compute(values: Mapping[str, Tensor], inputs: Tensor) -> Any:
+            inputs = precision.convert_input(inputs)
+            # Nothing else is computed within: every operation would be looked at.
+            with StackableOperations(), precision.forward_context():
+                outputs = stacked(values, inputs)
+            return precision.convert_output(outputs)
+
+        return compute
+
+    def _accumulate(
+        self,
+        networks: Mapping[float, Network],
+        values: Mapping[str, Tensor],
+        losses: Tensor,
+        batch: StackBatch,
+        distillation: Distillation | None,
+    ) -> None:
+        """Add the gradients of one sandwich step to those of the stacked values, and to the stack's losses.
+
+        For every row by itself it is what ``sandwich_step`` does; rows that drew a width are computed together.
+        """
+        classifier, count = self.local.classifier, len(batch.widths[0])
+        drawn = sorted({width for widths in batch.widths for width in widths}, reverse=True)
+        weights = loss_weights(
+            count,
+            reduction=classifier.reduction,
+            widest_share=classifier.widest_share,
+            narrowest_share=classifier.narrowest_share,
+        )
+        teacher: Tensor | None = None
+        pupils = () if distillation is None else distillation.pupils(drawn)
+        if distillation is not None and distillation.teacher is not None and pupils:
+            rows = index_of(batch.rows, losses.device)
+            with torch.no_grad():
+                taken = {name: value[rows] for name, value in values.items()}
+                teacher = networks[distillation.teacher](taken, batch.inputs)
+        for width in drawn:
+            places = [place for place, widths in enumerate(batch.widths) if width in widths]
+            rows = index_of([batch.rows[place] for place in places], losses.device)
+            some = index_of(places, losses.device)
+            taken = {name: value[rows].detach().requires_grad_() for name, value in values.items()}
+            outputs = networks[width](taken, batch.inputs[some])
+            of_each = _cross_entropies(outputs, batch.targets[some])
+            if distillation is not None and teacher is not None and width in pupils:
+                of_each = vmap(distillation)(outputs, teacher[some], of_each)
+            if pupils and teacher is None:
+                # The widest, which all rows compute.
+                teacher = outputs.detach()
+            # The widest and the narrowest are drawn by all rows; those between count alike.
+            weight = weights[0 if width == drawn[0] else -1 if width == drawn[-1] else 1]
+            gradients = torch.autograd.grad(of_each.sum() * weight, list(taken.values()))
+            for value, gradient in zip(values.values(), gradients, strict=True):
+                _add_gradient(value, rows, gradient)
+            losses[rows] += of_each.detach().to(losses.dtype) / count
+
+    def _twin(self, values: dict[str, Tensor]) -> Optimizer:
+        """Return a fresh optimizer of the stacked values with the present options of the process's own."""
+        names = {id(parameter): name for name, parameter in self._parameters.items()}
+        twin = copy.copy(self.local.optimizer.optimizer)
+        twin.state = defaultdict(dict)
+        twin.param_groups = [
+            {**group, "params": [values[names[id(parameter)]] for parameter in group["params"]]}
+            for group in twin.param_groups
+        ]
+        return twin
+
+
+def _laid_out(values: Tensor) -> Tensor:
+    """Return a copy of stacked parameters that lies in memory as their gradients will."""
+    order = ORDER_IN_MEMORY.get(values.ndim, range(values.ndim))
+    places = [order.index(dimension) for dimension in range(values.ndim)]
+    return values.permute(*order).clone(memory_format=torch.contiguous_format).permute(places)
+
+
+def _rearranged(table: Tensor, rows: list[int]) -> Tensor:
+    """Return the rows of a table in another order: the table itself where that is its own."""
+    return table if rows == list(range(len(rows))) else table[rows]
+
+
+def _cross_entropies(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean cross-entropy of each row: of logits (rows, batch, classes, ...), shape (rows,)."""
+    losses = functional.cross_entropy(outputs.flatten(0, 1), targets.flatten(0, 1), reduction="none")
+    return losses.view(len(targets), -1).mean(1)
+
+
+def _add_gradient(value: Tensor, rows: slice | Tensor, gradient: Tensor) -> None:
+    """Add the gradient of some rows of a stacked parameter to its own."""
+    if value.grad is None and len(gradient) == len(value):
+        value.grad = gradient
+        return
+    if value.grad is None:
+        value.grad = torch.zeros_like(value)
+    value.grad[rows] += gradient

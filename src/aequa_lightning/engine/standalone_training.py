@@ -1,0 +1,96 @@
+"""Training every participant alone, before the rounds: on its own data, at full width, for as long as the run lasts."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import torch
+
+from aequa_lightning.engine.evaluation import AtWidth, count_correct, evaluation_batches
+from aequa_lightning.engine.processes.assignment import assign
+from aequa_lightning.engine.standalone import Standalone, StandaloneRecords, Unfinished
+from aequa_lightning.run_folder.events import read_events
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from aequa_lightning.engine.run import Collaboration
+
+
+def train_alone(run: Collaboration, initial: Tensor) -> bool:
+    """Train every participant alone that has no result yet, each process its share; a collective operation.
+
+    Args:
+        run: The run.
+        initial: Parameters to start from, of shape (P,).
+
+    Returns:
+        False when asked to stop.
+    """
+    if run.standalone is None:
+        return True
+    missing: list[int] = run.fabric.broadcast(run.standalone.missing())
+    hosted = assign([run.samples[index] for index in missing], run.topology.groups)
+    # Everybody takes part in the question whether to stop, so all go through as many turns as the busiest.
+    for turn in range(max(map(len, hosted))):
+        mine = hosted[run.topology.group]
+        if turn < len(mine):
+            index = missing[mine[turn]]
+            with run.whereabouts.at("training alone", **run.serving(index)):
+                result = _train_one(run, run.standalone, index, initial)
+                if result is not None:
+                    if run.topology.replica == 0:
+                        run.standalone.save(result)
+                    run.call("on_standalone_end", index)
+        if run.is_stopping():
+            return False
+    if run.is_global_zero:
+        events = read_events(run.plan.run_dir / "events.jsonl")
+        recorded = {event["participant"]: event for event in events if event["event"] == "standalone"}
+        for result in run.standalone.all:
+            if not vars(result).items() <= recorded.get(result.participant, {}).items():
+                run.record("standalone", **vars(result))
+    return True
+
+
+def _train_one(run: Collaboration, records: StandaloneRecords, index: int, initial: Tensor) -> Standalone | None:
+    """Let a participant do all rounds alone, each at the rates that the schedule has in it.
+
+    Returns:
+        None when asked to stop after one of them, with what it reached saved.
+    """
+    start, nothing = time.perf_counter(), Unfinished(0, initial, {}, 0.0)
+    done = records.load_unfinished(index) or nothing
+    # Another run that shares the folder may have come between the replicas' reading.
+    if run.topology.mean_over_replicas(torch.tensor(float(done.rounds), device=run.topology.device)) != done.rounds:
+        done = nothing
+    # As if it had never been interrupted.
+    start -= done.seconds
+    parameters, state = done.parameters, done.optimizer_state
+    for number in range(done.rounds, run.plan.max_rounds):
+        with run.local.with_options(run.schedule[number]):
+            run.local.train(
+                parameters,
+                run.participant(index),
+                work=run.plan.work,
+                keys=("standalone", index, "round", number + 1),
+                grid=(1.0,),
+                optimizer_state=state,
+            )
+        parameters, state = run.local.parameters, run.local.optimizer_state()
+        if number + 1 < run.plan.max_rounds and run.topology.any_replica(run.stop.received is not None):
+            if run.topology.replica == 0:
+                seconds = time.perf_counter() - start
+                records.save_unfinished(index, Unfinished(number + 1, parameters, state, seconds))
+            return None
+    network = run.classifier.network
+    if network.has_statistics:
+        # Alone there is no server: the statistics come from the participant's own data.
+        inputs, _ = run.participant(index)
+        network.recalibrate(evaluation_batches(inputs), [1.0])
+    validation, test = (
+        count_correct(AtWidth(network, 1.0), part, device=run.topology.device) / len(part)
+        for part in (run.data.validation(), run.data.test())
+    )
+    return Standalone(run.data.names[index], run.samples[index], validation, test, seconds=time.perf_counter() - start)

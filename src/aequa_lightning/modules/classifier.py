@@ -1,0 +1,251 @@
+"""The LightningModule: a slimmable classifier trained by the sandwich rule, for Trainer and engine alike."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torchmetrics.classification import MulticlassAccuracy
+from typing_extensions import override
+
+from aequa_lightning.backbones.full_network import Norm, Options, full_network
+from aequa_lightning.backbones.loading import LoadsOnlyData
+from aequa_lightning.errors import InputError
+from aequa_lightning.runtime.process_settings import plain_computation
+from aequa_lightning.slimmable import Distillation, SlimmableModel, sandwich_step, sandwich_widths
+from aequa_lightning.slimmable.norm import smallest_batch
+
+Reduction = Literal["mean", "sum"]
+
+
+class SlimmableClassifier(LoadsOnlyData):
+    """A classifier whose narrower prefixes are classifiers too.
+
+    All arguments are plain values, so that a checkpoint holds them and can be read with ``weights_only=True``.
+
+    Args:
+        num_classes: Number of classes, >= 2. The command line takes it from the data.
+        input_shape: Shape of one input without the batch, such as (1, 28, 28). The command line takes it from the data.
+        vocabulary_size: Number of different tokens, where an input is a row of token numbers; None where it is not. The
+            command line takes it from the data.
+        backbone: A name known to :func:`~aequa_lightning.backbones.build_backbone`, or ``package.module:function``.
+        backbone_options: Keyword arguments of the backbone.
+        widths: The grid that training draws widths from, in (0, 1]; its smallest is the narrowest sub-network.
+        sampled_widths: Random widths of a step between the full and the smallest (sandwich rule).
+        reduction: Whether a step follows the ``mean`` of the widths' losses or their ``sum``, as in the paper.
+        widest_share: Share of the widest width in a step's loss, in (0, 1); None: that of a width between.
+        narrowest_share: Share of the narrowest, likewise; both together less than 1. The others divide the rest.
+        distillation: Share of the narrow widths' loss that is taught by the full width's output, in [0, 1].
+        temperature: Softens what is taught, > 0; 1 leaves it as it is.
+        norm: What the backbone's batch norms have of each width. ``shared``: statistics, taken anew for whatever width
+            is evaluated; ``private``: weights and biases too, for the widths of the grid only (the engine refuses it);
+            ``static``: nothing, they normalise by the batch in evaluation too; ``group``: nothing, they become group
+            norms.
+        channels_per_group: Channels of a group where ``norm`` is ``group``, a divisor of every layer's, >= 1; widths
+            keep whole groups.
+        seed: Seed of the random widths.
+
+    Raises:
+        InputError: An option is out of range, or a layer cannot follow a width.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        input_shape: Sequence[int],
+        *,
+        vocabulary_size: int | None = None,
+        backbone: str = "cnn",
+        backbone_options: Options | None = None,
+        widths: Sequence[float] = (1.0, 0.75, 0.5, 0.25),
+        sampled_widths: int = 2,
+        reduction: Reduction = "mean",
+        widest_share: float | None = None,
+        narrowest_share: float | None = None,
+        distillation: float = 0.0,
+        temperature: float = 1.0,
+        norm: Norm = "shared",
+        channels_per_group: int = 16,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        if not 0 <= distillation <= 1:
+            raise InputError(f"model.distillation={distillation} is outside [0, 1]; 0 turns it off.")
+        if sampled_widths < 0:
+            raise InputError(f"model.sampled_widths={sampled_widths} is negative; 0 trains the full and the smallest.")
+        if reduction not in get_args(Reduction):
+            raise InputError(f"model.reduction={reduction!r} is unknown; choose 'mean' or 'sum'.")
+        for end, share in (("widest", widest_share), ("narrowest", narrowest_share)):
+            if share is not None and not 0 < share < 1:
+                raise InputError(f"model.{end}_share={share} is not between 0 and 1; null treats it as the others.")
+        if not (widest_share or 0) + (narrowest_share or 0) < 1:
+            raise InputError(
+                f"model.widest_share={widest_share} and model.narrowest_share={narrowest_share} leave nothing for the "
+                "others; their sum must be below 1."
+            )
+        if not temperature > 0:
+            raise InputError(f"model.temperature={temperature} must be above 0; 1 leaves the outputs as they are.")
+        # Whatever the caller's defaults are, data are float32, and the trainer moves the model to its device.
+        with plain_computation():
+            full, example = full_network(
+                num_classes,
+                input_shape,
+                vocabulary_size=vocabulary_size,
+                backbone=backbone,
+                backbone_options=backbone_options,
+                norm=norm,
+                channels_per_group=channels_per_group,
+            )
+            self.network = SlimmableModel(full, widths, example, affine="private" if norm == "private" else "shared")
+            self.accuracy = nn.ModuleDict(
+                {_key(width): MulticlassAccuracy(num_classes, average="micro") for width in self.network.widths}
+            )
+        self.sampled_widths, self.seed, self.norm = sampled_widths, seed, norm
+        self.reduction, self.widest_share, self.narrowest_share = reduction, widest_share, narrowest_share
+        self.distillation = Distillation(temperature, hard_weight=1 - distillation) if distillation else None
+        # Samples that a batch of training must have.
+        self._least_samples = 1
+        # One backward per width needs the memory of one width only; automatic optimisation would hold all graphs.
+        self.automatic_optimization = False
+
+    @override
+    def forward(self, inputs: Tensor, width: float = 1.0) -> Tensor:
+        """Return logits of shape (batch, num_classes) at a width in [smallest width, 1]."""
+        logits: Tensor = self.network(inputs, width)
+        return logits
+
+    @override
+    def compile(self, *args: Any, **options: Any) -> None:
+        """Let the widths of the grid train compiled; see :meth:`SlimmableModel.compile`. The arguments are its."""
+        self.network.compile(*args, **options)
+
+    def sandwich(
+        self,
+        inputs: Tensor,
+        targets: Tensor,
+        *,
+        step: int,
+        grid: Sequence[float] | None = None,
+        distillation: Distillation | None = None,
+        scale: float = 1.0,
+        forward: Callable[..., Tensor],
+        backward: Callable[[Tensor], None],
+        no_sync: Callable[[], AbstractContextManager[Any]],
+    ) -> dict[float, Tensor]:
+        """Accumulate the gradients of one sandwich step (Yu and Huang 2019); zeroing and stepping are the caller's.
+
+        Args:
+            inputs: Shape (batch, *input_shape).
+            targets: Classes, int64 of shape (batch,).
+            step: Number of the step; with the seed it decides the random widths.
+            grid: Widths to draw from instead of the model's own.
+            distillation: In the place of the model's own.
+            scale: Factor of every loss, for replicas with unequal shares of a batch.
+            forward: Called as ``forward(inputs, width=...)``; the wrapped module when there is one.
+            backward: Called once per width.
+            no_sync: Context that keeps gradients local; around all widths but the last.
+
+        Returns:
+            The detached loss of each width.
+        """
+        grid = grid or self.network.widths
+        widths = sandwich_widths(grid, sampled=self.sampled_widths, seed=self.seed, step=step)
+        return sandwich_step(
+            forward,
+            inputs,
+            targets,
+            widths,
+            backward=backward if scale == 1 else lambda loss: backward(loss * scale),
+            no_sync=no_sync,
+            distillation=distillation or self.distillation,
+            reduction=self.reduction,
+            widest_share=self.widest_share,
+            narrowest_share=self.narrowest_share,
+        )
+
+    @override
+    def on_train_start(self) -> None:
+        self._least_samples = smallest_batch(self.network.full, self.network.example_input)
+
+    @override
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        if len(batch[1]) < self._least_samples:
+            # Cannot be normalised; under DDP the last batch has the same size everywhere.
+            return
+        optimizer = self.optimizers()
+        assert not isinstance(optimizer, list)
+        optimizer.zero_grad()
+        losses = self.sandwich(
+            *batch,
+            step=self.global_step,
+            forward=self.__call__,
+            backward=self.manual_backward,
+            no_sync=getattr(self.trainer.strategy, "block_backward_sync", nullcontext),
+        )
+        optimizer.step()
+        self.log("train/loss", losses[1.0], prog_bar=True)
+
+    @override
+    def on_train_epoch_end(self) -> None:
+        schedulers = self.lr_schedulers()
+        for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
+            if scheduler is not None:
+                scheduler.step()
+
+    @override
+    def on_validation_start(self) -> None:
+        # Statistics are private to a width and stale after training; labels are not looked at.
+        if self.network.has_statistics:
+            loader = self.trainer.val_dataloaders
+            assert loader is not None
+            batches = (batch[0].to(self.device) for batch in loader)
+            self.network.recalibrate(batches, self.network.widths)
+            for statistic in self.network.buffers():
+                if statistic.is_floating_point():
+                    statistic.copy_(self.trainer.strategy.reduce(statistic, reduce_op="mean"))
+
+    @override
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self._evaluate("validation", batch)
+
+    @override
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self._evaluate("test", batch)
+
+    @override
+    def predict_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> Tensor:
+        logits: Tensor = self(batch[0])
+        return logits.softmax(-1)
+
+    @override
+    def configure_optimizers(self) -> Any:
+        """Adam at 1e-3; ``--optimizer`` and ``--lr_scheduler`` on the command line replace it."""
+        return torch.optim.Adam(self.parameters(), lr=1e-3)
+
+    def reward_hparams(self, width: float, layers: dict[str, float] | None) -> dict[str, Any]:
+        """Return what a reward of one width is rebuilt from, plain values.
+
+        They are the arguments of :class:`~aequa_lightning.modules.reward.RewardClassifier`.
+
+        Args:
+            width: The width.
+            layers: The share of each layer, where they differ; None: the width's.
+        """
+        kept = ("num_classes", "vocabulary_size", "backbone", "backbone_options", "norm", "channels_per_group")
+        return {"width": width, "layers": layers, "input_shape": list(self.hparams["input_shape"])} | {
+            key: self.hparams[key] for key in kept
+        }
+
+    def _evaluate(self, stage: str, batch: tuple[Tensor, Tensor]) -> None:
+        inputs, targets = batch
+        for width in self.network.widths:
+            metric = self.accuracy[_key(width)]
+            metric(self(inputs, width=width), targets)
+            self.log(f"{stage}/accuracy/{width:g}", metric, on_step=False, on_epoch=True)  # type: ignore[arg-type]
+
+
+def _key(width: float) -> str:
+    # Names of submodules may not contain a dot.
+    return f"width_{width:g}".replace(".", "_")

@@ -1,0 +1,147 @@
+"""Check an allocation's optimality from the input alone, without trusting the search that found it.
+
+* ``cuts`` are values of tau (see ``objectives``). At each of them the least distance of any admissible allocation to
+the
+  targets is computed directly; between and beyond them it is bounded by its concavity. Whatever the cuts are, this
+  gives a lower bound of the objective; an allocation that attains it is optimal.
+* ``triangles``: the plane of ``correlation`` is covered again, from values that are computed participant by
+participant. * ``separable`` and ``full`` objectives are best when each participant's part is.
+"""
+
+from collections.abc import Callable, Mapping
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from aequa_lightning.rewards.allocation.allocate import Allocation
+from aequa_lightning.rewards.allocation.correlation import Plane, cover
+from aequa_lightning.rewards.allocation.fairness import pearson
+from aequa_lightning.rewards.allocation.feasibility import Permitted, permit, rule_faults
+from aequa_lightning.rewards.allocation.objectives import spread_objective
+from aequa_lightning.rewards.allocation.solve import proportional_objective, rule_targets
+
+Array = NDArray[np.float64]
+# Whether the allocation is as good as its bound, its value, and the bound.
+Verdict = tuple[bool, float, float]
+
+
+def check_certificate(
+    allocation: Allocation,
+    contributions: ArrayLike,
+    accuracy_by_width: Mapping[float, float],
+    *,
+    floors: ArrayLike | None = None,
+    pin_top: bool = True,
+    capacity: Mapping[float, int] | None = None,
+    tolerance: float = 1e-7,
+) -> list[str]:
+    """Return what is wrong with an allocation; an empty list proves that it is admissible and optimal.
+
+    Args:
+        allocation: What ``allocate_widths`` returned.
+        contributions: The contributions it was given, (N,).
+        accuracy_by_width: The curve it was given.
+        floors: The floors it was given.
+        pin_top: As it was given.
+        capacity: As it was given.
+        tolerance: Largest distance from the proven bound that counts as rounding (of a standard deviation near 0, say).
+
+    Example:
+        >>> from dataclasses import replace
+        >>> from aequa_lightning.rewards.allocation.allocate import allocate_widths
+        >>> brought, curve = [0.3, 0.5, 0.6], {0.25: 0.6, 0.5: 0.8, 1.0: 0.9}
+        >>> best = allocate_widths(brought, curve)
+        >>> check_certificate(best, brought, curve)
+        []
+        >>> worse = replace(best, widths=np.array([0.5, 0.5, 1.0]), accuracies=np.array([0.8, 0.8, 0.9]))
+        >>> check_certificate(worse, brought, curve)
+        ['the objective is 0.25713, but the proven bound is 0']
+    """
+    brought = np.asarray(contributions, dtype=np.float64)
+    permitted = permit(brought, accuracy_by_width, floors=floors, pin_top=pin_top, capacity=capacity)
+    faults = rule_faults(allocation.widths, allocation.accuracies, permitted)
+    attained, value, bound = _PROOFS[allocation.certificate["kind"]](allocation, brought, permitted, tolerance)
+    if not attained:
+        faults.append(f"the objective is {value:.6g}, but the proven bound is {bound:.6g}")
+    return faults
+
+
+def _by_cuts(allocation: Allocation, brought: Array, permitted: Permitted, tolerance: float) -> Verdict:
+    proof = allocation.certificate
+    everybody = np.ones(len(brought), dtype=np.int64)
+    if allocation.objective == "proportional":
+        objective = proportional_objective(brought, everybody)
+    else:
+        objective = spread_objective(
+            allocation.objective, brought, len(brought), slope=allocation.slope, lam=proof["lam"]
+        )
+    value = objective.of_accuracies(allocation.accuracies, everybody)
+    gains = permitted.levels - objective.offsets[:, None]
+    scales = objective.scales[:, None]
+    least, largest = permitted.least_sum(scales * gains), -permitted.least_sum(-scales * gains)
+    taus = np.unique(proof["cuts"] or [0.0])
+    distances = np.array([permitted.least_sum((gains - tau * scales) ** 2) for tau in taus])
+    between = objective.least_between(taus[:-1], taus[1:], distances[:-1], distances[1:])
+    below = objective.least_beyond(taus[0], distances[0], least, upwards=False)
+    above = objective.least_beyond(taus[-1], distances[-1], largest, upwards=True)
+    bound = min(float(between.min(initial=np.inf)), below, above)
+    if np.isinf(value):
+        # Nobody can gain more than that. If even this is no positive mean gain, nothing else has one.
+        received = float(objective.scales @ (allocation.accuracies - objective.offsets))
+        return received >= largest - tolerance and largest <= len(brought) * tolerance, value, bound
+    return value <= bound + tolerance * max(1.0, abs(value)), value, bound
+
+
+def _separable(allocation: Allocation, brought: Array, permitted: Permitted, tolerance: float) -> Verdict:
+    targets = rule_targets(brought, float(permitted.levels[-1]), allocation.certificate["rho"])
+    value = float(np.sqrt(((allocation.accuracies - targets) ** 2).mean()))
+    bound = float(np.sqrt(permitted.least_sum((permitted.levels - targets[:, None]) ** 2) / len(brought)))
+    return value <= bound + tolerance, value, bound
+
+
+def _by_triangles(allocation: Allocation, brought: Array, permitted: Permitted, tolerance: float) -> Verdict:
+    """Cover the plane of ``correlation`` again, with h computed participant by participant."""
+    levels = permitted.levels - permitted.levels.mean()
+    centred = brought - brought.mean()
+    plane = Plane(centred, np.ones(len(brought), dtype=np.int64), (levels[1:] + levels[:-1]) / 2)
+    value = pearson(brought, allocation.accuracies) or 0.0
+
+    def support(corners: Array, origins: Array) -> Array:
+        found = []
+        for triangle, origin in zip(corners, origins, strict=True):
+            shifted = levels - origin
+            for alpha, beta in zip(*plane.lines(triangle, origin), strict=True):
+                found.append(permitted.least_sum(beta * shifted**2 - 2 * np.outer(centred - alpha, shifted)))
+        return np.array(found).reshape(len(corners), 3)
+
+    # With at most one threshold among the contributions, there are two neighbouring levels, raised to the rules.
+    least = np.inf
+    lowest = np.where(permitted.allowed, permitted.levels, np.inf).min(axis=1)
+    for cut in np.append(np.unique(brought), np.inf):
+        for lower, upper in pairwise(permitted.levels):
+            received = np.maximum(lowest, np.where(brought >= cut, upper, lower))
+            least = min(least, 1 - (pearson(brought, received) or 0.0) ** 2)
+    target = min(least, 1 - value**2)
+    if len(levels) > 2:
+        target, _ = cover(plane, support, lambda: min(least, 1 - value**2 - tolerance))
+    bound = float(np.sqrt(1 - target))
+    return value >= bound - tolerance, value, bound
+
+
+def _trivial(allocation: Allocation, brought: Array, permitted: Permitted, tolerance: float) -> Verdict:
+    """Everybody at full width has the largest gains; where no correlation exists, it is what was promised."""
+    value = float(allocation.accuracies.min())
+    undefined_as_claimed = allocation.certificate["kind"] == "full" or (
+        np.ptp(brought) == 0 or not permitted.allowed[:, :-1].any()
+    )
+    return bool(undefined_as_claimed and value == permitted.levels[-1]), value, float(permitted.levels[-1])
+
+
+_PROOFS: dict[str, Callable[[Allocation, Array, Permitted, float], Verdict]] = {
+    "cuts": _by_cuts,
+    "separable": _separable,
+    "triangles": _by_triangles,
+    "full": _trivial,
+    "undefined": _trivial,
+}

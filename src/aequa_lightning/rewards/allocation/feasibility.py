@@ -1,0 +1,112 @@
+"""The rules of an allocation, participant by participant: written down a second time, for checking."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from aequa_lightning.rewards.allocation.curve import offered_widths
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Permitted:
+    """What each participant may receive.
+
+    Attributes:
+        contributions: Contributions, (N,).
+        widths: Widths on offer, ascending, (M,).
+        levels: Their accuracies, ascending, (M,).
+        allowed: Which of them each participant may hold, (N, M).
+        capacity: How many participants may hold each, (M,); infinite where unlimited.
+    """
+
+    contributions: Array
+    widths: Array
+    levels: Array
+    allowed: NDArray[np.bool_]
+    capacity: Array
+
+    def least_sum(self, costs: Array) -> float:
+        """Return the least sum of costs of any admissible allocation.
+
+        The costs must be such that higher contributions never prefer lower levels more than others do (squared
+        distances to rising targets, say): then the order costs nothing without limits, and each participant counts
+        alone.
+
+        Args:
+            costs: Cost of each level for each participant, (N, M).
+        """
+        permitted = np.where(self.allowed, costs, np.inf)
+        if np.isinf(self.capacity).all():
+            return float(permitted.min(axis=1).sum())
+        # With limits, each level is held by neighbours in the order of contribution; equals are not parted.
+        order = np.argsort(self.contributions, kind="stable")
+        ends = np.append(np.flatnonzero(np.diff(self.contributions[order])) + 1, len(order))
+        heads = np.concatenate(([0], ends))
+        least = np.where(heads == 0, 0.0, np.inf)
+        for level, limit in enumerate(self.capacity):
+            sums = [np.cumsum(permitted[order[start:], level]) for start in heads[:-1]]
+            best = least.copy()
+            for first, start in enumerate(heads[:-1]):
+                fitting = np.flatnonzero((heads > start) & (heads - start <= limit))
+                best[fitting] = np.minimum(best[fitting], least[first] + sums[first][heads[fitting] - start - 1])
+            least = best
+        return float(least[-1])
+
+
+def permit(
+    contributions: Array,
+    accuracy_by_width: Mapping[float, float],
+    *,
+    floors: ArrayLike | None,
+    pin_top: bool,
+    capacity: Mapping[float, int] | None,
+) -> Permitted:
+    """Say what each participant may hold: order and symmetry pass floors on to whoever contributed at least as much.
+
+    Example:
+        >>> curve = {0.5: 0.6, 1.0: 0.9}
+        >>> permitted = permit(np.array([0.3, 0.2]), curve, floors=[0, 0.7], pin_top=False, capacity=None)
+        >>> permitted.allowed.tolist()
+        [[False, True], [False, True]]
+    """
+    curve = offered_widths(accuracy_by_width)
+    full = curve.accuracies[-1]
+    required = np.full(contributions.shape, -np.inf) if floors is None else np.asarray(floors, dtype=np.float64)
+    order = np.argsort(contributions, kind="stable")
+    closed = np.maximum.accumulate(required[order])
+    last_equal = np.searchsorted(contributions[order], contributions, side="right") - 1
+    required = np.minimum(closed[last_equal], full)
+    if pin_top:
+        required = np.where(contributions == contributions.max(), full, required)
+    limits = [np.inf if capacity is None else capacity.get(width, np.inf) for width in curve.widths.tolist()]
+    allowed = curve.accuracies >= required[:, None]
+    return Permitted(contributions, curve.widths, curve.accuracies, allowed, np.array(limits, dtype=np.float64))
+
+
+def rule_faults(widths: Array, accuracies: Array, permitted: Permitted) -> list[str]:
+    """Return which rules an allocation breaks, in words.
+
+    Example:
+        >>> permitted = permit(np.array([0.3, 0.2]), {0.5: 0.6, 1.0: 0.9}, floors=None, pin_top=True, capacity=None)
+        >>> rule_faults(np.array([0.5, 1.0]), np.array([0.6, 0.9]), permitted)
+        ['somebody receives less than the rules grant', 'somebody receives less than another who contributed less']
+    """
+    faults = []
+    contributions = permitted.contributions
+    level = np.searchsorted(permitted.levels, accuracies).clip(max=len(permitted.levels) - 1)
+    if (permitted.levels[level] != accuracies).any() or (permitted.widths[level] != widths).any():
+        faults.append("somebody holds a width that is not on offer, or an accuracy that is not that width's")
+    elif not permitted.allowed[np.arange(len(level)), level].all():
+        faults.append("somebody receives less than the rules grant")
+    order = np.lexsort((accuracies, contributions))
+    if (np.diff(accuracies[order]) < 0).any():
+        faults.append("somebody receives less than another who contributed less")
+    if any(np.ptp(accuracies[contributions == contribution]) > 0 for contribution in np.unique(contributions)):
+        faults.append("equal contributions receive different widths")
+    if (np.bincount(level, minlength=len(permitted.levels)) > permitted.capacity).any():
+        faults.append("a width is handed out more often than its capacity")
+    return faults

@@ -1,0 +1,99 @@
+"""The figures beside the rewards, told again from what they follow from."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from aequa_lightning.rewards.allocation.fairness import gain_spread, mean_gain, minimum_gain, pearson
+
+# Another machine rounds otherwise, and now and then a sample falls into another class.
+SAMPLES, SHARE = 1, 0.002
+
+
+def accuracy_deviates(told: float, reached: float, samples: float) -> bool:
+    """Tell whether an accuracy is another one than a network reaches.
+
+    Args:
+        told: What a file says, in [0, 1].
+        reached: What the network reaches, in [0, 1].
+        samples: Number of samples that it was measured on.
+
+    Example:
+        >>> accuracy_deviates(0.80, 0.81, 100), accuracy_deviates(0.80, 0.83, 100)
+        (False, True)
+    """
+    return abs(told - reached) > SAMPLES / samples + SHARE
+
+
+def allocation_faults(
+    allocation: Mapping[str, Any],
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    contributions: Sequence[float] | None,
+    standalone: Sequence[float] | None,
+    samples: float = math.inf,
+) -> Iterator[str]:
+    """Yield what ``allocation.json`` says otherwise than the manifest and the run's record.
+
+    Args:
+        allocation: Its content.
+        rows: Those of the manifest, N of them.
+        contributions: What was paid for, (N,); None: not known.
+        standalone: Accuracy of each participant alone, (N,); None: not known, and nor are gains.
+        samples: Number of samples that accuracies were measured on, where that is known.
+
+    Raises:
+        KeyError: The allocation lacks something; TypeError, ValueError and AttributeError likewise.
+
+    Example:
+        >>> rows = [{"participant": "a", "width": 1.0, "validation_accuracy": 0.9, "test_accuracy": 0.8}]
+        >>> person = {
+        ...     "name": "a",
+        ...     "width": 0.5,
+        ...     "accuracy": 0.9,
+        ...     "test_accuracy": 0.8,
+        ...     "gain": 0.3,
+        ...     "contribution": 0.5,
+        ... }
+        >>> told = {"participants": [person], "mcg": 0.3, "cgs": 0.0, "minimum_gain": 0.3, "pearson": None}
+        >>> for fault in allocation_faults(told, rows, contributions=[0.5], standalone=[0.5]):
+        ...     print(fault)
+        a: width is 0.5, not 1
+        a: gain is 0.3, not 0.4
+        mcg is 0.3, not 0.4
+        minimum_gain is 0.3, not 0.4
+    """
+    people = allocation["participants"]
+    if [person["name"] for person in people] != [row["participant"] for row in rows]:
+        yield "names other participants than the manifest"
+        return
+    accuracies = [person["accuracy"] for person in people]
+    for index, (person, row) in enumerate(zip(people, rows, strict=True)):
+        true: dict[str, float | None] = {"width": row["width"], "test_accuracy": row["test_accuracy"]}
+        true["gain"] = None if standalone is None else accuracies[index] - standalone[index]
+        if contributions is not None:
+            true["contribution"] = contributions[index]
+        for key, value in true.items():
+            if _differ(person[key], value):
+                yield f"{row['participant']}: {key} is {person[key]!r:.40}, not {_short(value)}"
+        if accuracy_deviates(person["accuracy"], row["validation_accuracy"], samples):
+            yield f"{row['participant']}: accuracy is {person['accuracy']!r:.40}, not {row['validation_accuracy']}"
+    whole: dict[str, float | None] = dict.fromkeys(("mcg", "cgs", "minimum_gain"))
+    if standalone is not None:
+        whole["mcg"], whole["cgs"] = mean_gain(standalone, accuracies), gain_spread(standalone, accuracies)
+        whole["minimum_gain"] = minimum_gain(standalone, accuracies)
+    if contributions is not None:
+        whole["pearson"] = pearson(contributions, accuracies)
+    for key, value in whole.items():
+        if _differ(allocation[key], value):
+            yield f"{key} is {allocation[key]!r:.40}, not {_short(value)}"
+
+
+def _differ(told: Any, true: float | None) -> bool:
+    if told is None or true is None:
+        return told is not true
+    return bool(abs(told - true) > 1e-9)
+
+
+def _short(value: float | None) -> str:
+    return "null" if value is None else f"{value:.6g}"

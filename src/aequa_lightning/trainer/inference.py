@@ -1,0 +1,147 @@
+"""Evaluating and predicting with what a run left behind: the shared model, or one participant's reward."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from aequa_lightning.data import CollaborativeData
+from aequa_lightning.engine.checkpoint import load_checkpoint, load_last
+from aequa_lightning.engine.evaluation import AtWidth, count_correct, input_batches
+from aequa_lightning.engine.reward_source import load_payable
+from aequa_lightning.errors import InputError
+from aequa_lightning.modules.classifier import SlimmableClassifier
+from aequa_lightning.modules.reward import RewardClassifier
+from aequa_lightning.rewards.files.checkpoint import check_width, is_reward
+from aequa_lightning.rewards.files.manifest import verify_reward
+from aequa_lightning.run_folder.csv_files import csv_text
+from aequa_lightning.run_folder.damaged_files import reading
+from aequa_lightning.run_folder.files import write_atomically
+from aequa_lightning.runtime.paths import user_path
+from aequa_lightning.slimmable.modes import evaluating
+from aequa_lightning.trainer.compatibility import check_parameters
+
+CPU = torch.device("cpu")
+
+
+def load_network(
+    ckpt_path: str | None,
+    model: SlimmableClassifier,
+    data: CollaborativeData,
+    *,
+    run_dir: Path,
+    public_key: str | None = None,
+) -> SlimmableClassifier | RewardClassifier:
+    """Load the shared model into ``model``, or a reward into a network of its width.
+
+    Args:
+        ckpt_path: A checkpoint of a run, of Lightning's Trainer, or of a reward; ``last``: the newest sound one.
+        model: The configured model.
+        data: Its validation part calibrates the shared model's normalisation statistics, for every width of the grid.
+        run_dir: Where ``last`` is looked for.
+        public_key: PEM file of the Ed25519 key that must have signed the manifest of a reward; None: any may have.
+
+    Raises:
+        InputError: The file is missing, damaged, changed, or does not fit.
+    """
+    if ckpt_path is None:
+        raise InputError("ckpt_path is missing; give rewards/NAME.ckpt, a checkpoint of the run, or 'last'.")
+    path = user_path(ckpt_path, "ckpt_path")
+    state = load_last(run_dir / "checkpoints") if ckpt_path == "last" else load_checkpoint(path)
+    if state is None:
+        raise InputError(f"ckpt_path='last': there is no checkpoint in {run_dir / 'checkpoints'}.")
+    if is_reward(state):
+        verify_reward(path, public_key=None if public_key is None else user_path(public_key, "public_key"))
+        return load_reward(ckpt_path, state, model, data)
+    if public_key is not None:
+        raise InputError(f"public_key verifies rewards, but ckpt_path={ckpt_path!r} is none; leave the key out.")
+    check_parameters(model, state)
+    load_payable(model, state)
+    if model.network.has_statistics:
+        model.network.recalibrate(input_batches(data.validation(), CPU), model.network.widths)
+    return model
+
+
+def load_reward(
+    ckpt_path: str, state: Mapping[str, Any], model: SlimmableClassifier, data: CollaborativeData
+) -> RewardClassifier:
+    """Build the narrow network that the configuration describes, and fill it from a reward file.
+
+    Only width and shares of layers are taken from the file. All else that it says of its network must be what is
+    configured: a file names no code to run.
+
+    Args:
+        ckpt_path: The file, for messages.
+        state: Its content.
+        model: The configured model.
+        data: The configured data.
+
+    Raises:
+        InputError: The file is malformed, or describes another network than the configuration.
+    """
+    with reading(Path(ckpt_path), "ask for it again"):
+        saved = state["hyper_parameters"]
+        width, layers = saved["width"], saved["layers"]
+        check_width(width, layers)
+        tensors = state["state_dict"]
+        if not all(isinstance(value, torch.Tensor) for value in tensors.values()):
+            raise TypeError("its state_dict holds more than tensors")
+    expected = model.reward_hparams(width, layers)
+    if saved.get("input_shape") != expected["input_shape"]:
+        raise InputError(
+            f"ckpt_path={ckpt_path!r} takes inputs of shape {saved.get('input_shape')!r}, but data gives "
+            f"{list(data.input_shape)}; use the data it was trained on."
+        )
+    for key in sorted(saved.keys() | expected.keys()):
+        if key not in expected or key not in saved or saved[key] != expected[key]:
+            raise InputError(
+                f"ckpt_path={ckpt_path!r} was made with {key}={saved.get(key)!r:.80}, but the configuration gives "
+                f"{key}={expected.get(key)!r:.80}; use the configuration of its run."
+            )
+    reward = RewardClassifier(**expected)
+    try:
+        reward.load_state_dict(tensors)
+    except RuntimeError as error:
+        first = str(error).strip().splitlines()[-1].strip()
+        raise InputError(f"ckpt_path={ckpt_path!r} does not fit its own width: {first}") from error
+    return reward
+
+
+def measure(network: SlimmableClassifier | RewardClassifier, stage: str, data: CollaborativeData) -> dict[str, float]:
+    """Measure the accuracy on the validation or test part: of every width of the grid, or of the one reward.
+
+    Args:
+        network: From :func:`load_network`.
+        stage: ``validation`` or ``test``.
+        data: The run's data.
+
+    Returns:
+        Accuracies in [0, 1] by the names of metrics.
+    """
+    part = data.test() if stage == "test" else data.validation()
+    if isinstance(network, RewardClassifier):
+        return {f"{stage}/accuracy": count_correct(network, part, device=CPU) / len(part)}
+    return {
+        f"{stage}/accuracy/{width:g}": count_correct(AtWidth(network.network, width), part, device=CPU) / len(part)
+        for width in network.network.widths
+    }
+
+
+@torch.no_grad()
+def write_predictions(path: Path, network: SlimmableClassifier | RewardClassifier, data: CollaborativeData) -> int:
+    """Write class and probability of every sample of the test part as CSV; return their number.
+
+    Args:
+        path: The file.
+        network: From :func:`load_network`; the shared model predicts at full width.
+        data: The run's data.
+    """
+    rows: list[tuple[int, int, float]] = []
+    with evaluating(network):
+        for batch in input_batches(data.test(), CPU):
+            probabilities, classes = network(batch).softmax(-1).max(-1)
+            for probability, predicted in zip(probabilities.tolist(), classes.tolist(), strict=True):
+                rows.append((len(rows), predicted, probability))
+    write_atomically(path, csv_text(["sample", "prediction", "probability"], rows).encode())
+    return len(rows)

@@ -1,0 +1,59 @@
+from functools import partialmethod
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.fabric import Fabric
+from torch._dynamo.testing import CompileCounterWithBackend
+
+from aequa_lightning.data import DigitsData
+from aequa_lightning.engine.config import Plan
+from aequa_lightning.engine.local.work import LocalWork
+from aequa_lightning.engine.run import Collaboration
+from aequa_lightning.engine.server.aggregators import FedAvg
+from aequa_lightning.errors import InputError
+from aequa_lightning.modules.classifier import SlimmableClassifier
+from aequa_lightning.slimmable import SlimmableModel
+
+
+def run(folder: Path, *, compiled: bool) -> Collaboration:
+    data = DigitsData(participants=3, train_samples=100)
+    torch.manual_seed(0)
+    options = {"hidden": (8,)}
+    model = SlimmableClassifier(10, data.input_shape, backbone="mlp", backbone_options=options, widths=[1.0, 0.5])
+    plan = Plan(
+        compile=compiled,
+        max_rounds=1,
+        work=LocalWork(),
+        participants_per_round=None,
+        aggregator=FedAvg(),
+        checkpoint_every=1,
+        seed=0,
+        run_dir=folder,
+        mechanism="",
+    )
+    return Collaboration(Fabric(accelerator="cpu", devices=1), model, data, plan=plan, callbacks=[])
+
+
+# The compiler looks at this attribute of every input, and hides the warning unless warnings are errors.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+def test_a_compiled_run_learns_the_same_from_a_graph_for_each_width(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counter = CompileCounterWithBackend("aot_eager")
+    monkeypatch.setattr(SlimmableModel, "compile", partialmethod(SlimmableModel.compile, backend=counter))
+    plain, compiled = (run(tmp_path / str(compiled), compiled=compiled) for compiled in (False, True))
+    assert plain.fit()
+    assert counter.frame_count == 0
+    assert compiled.fit()
+    assert counter.frame_count == 1 + len(compiled.grid)  # one to see whether anything can be compiled
+    torch.testing.assert_close(compiled.parameters, plain.parameters)
+
+
+def test_without_a_compiler_nothing_is_trained(tmp_path: Path) -> None:
+    with (
+        torch._inductor.config.patch({"cpp.cxx": (None, "/nowhere/g++")}),
+        pytest.raises(InputError, match="compile: "),
+    ):
+        run(tmp_path, compiled=True).fit()
+    assert not (tmp_path / "events.jsonl").exists()

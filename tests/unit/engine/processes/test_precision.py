@@ -1,0 +1,27 @@
+import warnings
+
+import pytest
+from lightning.fabric import Fabric
+
+from aequa_lightning.engine.processes import precision
+from aequa_lightning.engine.processes.precision import cost_of_bfloat16, warn_of_slow_precision
+
+
+def test_a_processor_that_is_slow_at_bfloat16_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "cost_of_bfloat16", lambda: 10.5)
+    with pytest.warns(UserWarning, match=r"trainer\.precision=bf16-mixed: .* takes 10\.5 times as long"):
+        warn_of_slow_precision(Fabric(accelerator="cpu", devices=1, precision="bf16-mixed"))
+
+
+@pytest.mark.parametrize(("chosen", "cost"), [("bf16-mixed", 1.1), ("32-true", 10.5)])
+def test_a_fast_one_and_float32_are_not(monkeypatch: pytest.MonkeyPatch, chosen: str, cost: float) -> None:
+    monkeypatch.setattr(precision, "cost_of_bfloat16", lambda: cost)
+    fabric = Fabric(accelerator="cpu", devices=1, precision=chosen)  # type: ignore[arg-type]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_of_slow_precision(fabric)
+
+
+def test_the_cost_is_a_ratio_of_the_same_work() -> None:
+    # On no processor known is it 50 times as fast or slow.
+    assert 0.02 < cost_of_bfloat16() < 50

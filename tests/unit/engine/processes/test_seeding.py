@@ -1,0 +1,27 @@
+import random
+
+import numpy as np
+import torch
+
+from aequa_lightning.engine.processes.seeding import seed_global_generators
+
+
+def test_draws_what_manual_seed_draws_and_leaves_no_trace() -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(5)
+    # Where torch could use CUDA and does not, torch.manual_seed puts a call down for later: never to be freed.
+    before = len(torch.cuda._queued_calls)
+    seed_global_generators(3, torch.device("cpu"))
+    assert torch.equal(torch.rand(5), expected)
+    assert len(torch.cuda._queued_calls) == before
+
+
+def test_seeds_the_generators_of_numpy_and_python_too() -> None:
+    for seed in (3, 2**63 - 1):
+        draws = []
+        for _ in range(2):
+            seed_global_generators(seed, torch.device("cpu"))
+            draws.append((random.random(), np.random.rand(), torch.rand(1).item()))
+        assert draws[0] == draws[1]
+    seed_global_generators(4, torch.device("cpu"))
+    assert random.random() != draws[0][0]

@@ -1,0 +1,532 @@
+"""What a run does between and around its rounds, in one process and in a fraction of a second."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor
+from torch.utils.data import TensorDataset
+
+from aequa_lightning.data import DigitsData, QuantityImbalance
+from aequa_lightning.engine.callback import CollaborationCallback, RoundResult
+from aequa_lightning.engine.checkpoint import load_last, load_round
+from aequa_lightning.engine.config import Plan
+from aequa_lightning.engine.local.corrections import FedProx, Scaffold
+from aequa_lightning.engine.local.trainer import LocalTrainer
+from aequa_lightning.engine.local.work import LocalWork
+from aequa_lightning.engine.participation import Participation
+from aequa_lightning.engine.processes.signals import STOP_SIGNALS
+from aequa_lightning.engine.records import describe_round
+from aequa_lightning.engine.resume import restore, state_of
+from aequa_lightning.engine.rounds import Average, Report
+from aequa_lightning.engine.run import Collaboration
+from aequa_lightning.engine.server.aggregators import Aggregator, FedAvg, FedAvgM
+from aequa_lightning.engine.server.privacy import Privacy
+from aequa_lightning.engine.stacking.sizing import Stacking, decide_stacking
+from aequa_lightning.errors import InputError
+from aequa_lightning.modules.classifier import SlimmableClassifier
+from aequa_lightning.run_folder.events import read_events
+
+
+class WithSchedule(SlimmableClassifier):
+    """Has a momentum to remember, and a rate that halves from round to round."""
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.SGD(self.parameters(), lr=0.1, momentum=0.9)
+        return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.5)]
+
+
+def build(run_dir: Path, *callbacks: CollaborationCallback, **options: Any) -> Collaboration:
+    data = DigitsData(participants=4, train_samples=120, batch_size=8, partition=QuantityImbalance(0.4, 1))
+    torch.manual_seed(0)
+    hidden = {"hidden": (8,)}
+    model = options.pop("kind", WithSchedule)(
+        10, data.input_shape, backbone="mlp", backbone_options=hidden, widths=[1.0, 0.5]
+    )
+    defaults: dict[str, Any] = {
+        **{"max_rounds": 3, "work": LocalWork(), "participants_per_round": None, "aggregator": FedAvg()},
+        **{"checkpoint_every": 1, "seed": 0, "run_dir": run_dir, "mechanism": "", "standalone": False},
+    }
+    plan = Plan(**(defaults | options))
+    return Collaboration(Fabric(accelerator="cpu", devices=1), model, data, plan=plan, callbacks=list(callbacks))
+
+
+def saved(run: Collaboration) -> list[str]:
+    return sorted(path.stem for path in (run.plan.run_dir / "checkpoints").glob("round-*.ckpt"))
+
+
+class StopIn(CollaborationCallback):
+    """Is told to stop in one of the rounds."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def on_round_end(self, run: Collaboration, result: RoundResult) -> None:
+        if result.round == self.number:
+            run.stop.received = STOP_SIGNALS[0]
+
+
+# --- what is saved ---------------------------------------------------------------------------------------------------
+
+
+def test_the_last_round_is_saved_whatever_the_interval(tmp_path: Path) -> None:
+    run = build(tmp_path, checkpoint_every=2, keep_checkpoints=9)
+    assert run.fit()
+    assert saved(run) == ["round-0002", "round-0003"]
+
+
+def test_a_stop_is_saved_at_once_and_after_the_last_round_comes_before_the_payout(tmp_path: Path) -> None:
+    stopped, late = (build(tmp_path / str(number), StopIn(number), checkpoint_every=9) for number in (2, 3))
+    assert not stopped.fit()
+    assert saved(stopped) == ["round-0002"]
+    assert not late.fit()
+    assert saved(late) == ["round-0003"]
+
+
+def test_what_participants_remember_is_on_disk_everywhere_before_a_checkpoint_needs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, order = build(tmp_path, participant_state="keep", max_rounds=1), []
+    sync, barrier, save = run.hosting._memory.sync, run.fabric.barrier, engine.save_checkpoint
+
+    def noted(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *arguments, **options: (order.append(name), work(*arguments, **options))[1]
+
+    monkeypatch.setattr(run.hosting._memory, "sync", noted("sync", sync))
+    monkeypatch.setattr(run.fabric, "barrier", noted("barrier", barrier))
+    monkeypatch.setattr(engine, "save_checkpoint", noted("save", save))
+    assert run.fit()
+    assert order[-4:] == ["sync", "barrier", "save", "barrier"]  # the last one ends the run
+
+
+def test_what_participants_kept_goes_with_the_last_checkpoint_that_needs_it(tmp_path: Path) -> None:
+    run = build(tmp_path, participant_state="keep", keep_checkpoints=1)
+    assert run.fit()
+    assert [path.name for path in (tmp_path / "participants").iterdir()] == ["round-0003"]
+
+
+def test_a_run_does_not_go_on_without_what_participants_kept(tmp_path: Path) -> None:
+    first = build(tmp_path / "one", participant_state="keep", max_rounds=1)
+    assert first.fit()
+    state = load_last(tmp_path / "one" / "checkpoints")
+    assert state is not None
+    other = build(tmp_path / "other", participant_state="keep")
+    restore(other, state)
+    with pytest.raises(InputError, match="what 4 participants have kept"):
+        other.fit()
+    assert not read_events(tmp_path / "other" / "events.jsonl")
+
+
+def test_a_checkpoint_holds_the_server_whatever_a_callback_leaves_in_the_model(tmp_path: Path) -> None:
+    run = build(tmp_path)
+    run.local.parameters.fill_(7)
+    state = state_of(run)["state_dict"]
+    assert torch.equal(torch.cat([value.reshape(-1) for value in state.values()]), run.parameters)
+
+
+def test_everybody_holds_after_a_resume_what_it_held(tmp_path: Path) -> None:
+    run, other = build(tmp_path), build(tmp_path)
+    run.widths = [1.0, 0.5, 1.0, 0.5]
+    restore(other, state_of(run))
+    assert other.widths == run.widths
+
+
+def test_time_goes_on_where_a_run_was_interrupted(tmp_path: Path) -> None:
+    run = build(tmp_path)
+    restore(run, state_of(run) | {"seconds": 1000.0})
+    assert 1000 < run.seconds < 1100
+
+
+def test_the_table_of_rounds_has_each_of_them_once_whatever_was_left_by_going_on_from_an_earlier_one(
+    tmp_path: Path,
+) -> None:
+    assert build(tmp_path, keep_checkpoints=3).fit()
+    state = load_round(tmp_path / "checkpoints", 2)
+    assert state is not None
+    run = build(tmp_path, keep_checkpoints=3)
+    restore(run, state)
+    assert run.fit()
+    rounds = [line.split(",")[0] for line in (tmp_path / "metrics.csv").read_text().splitlines()]
+    assert rounds == ["round", "1", "2", "3"]
+    told = [event["event"] for event in read_events(tmp_path / "events.jsonl")]
+    assert told == ["start", *["round"] * 3, "finish", "resume", "round", "finish"]
+
+
+def test_what_everybody_reaches_alone_is_told_once(tmp_path: Path) -> None:
+    def told() -> list[str]:
+        events = read_events(tmp_path / "events.jsonl")
+        return [event["participant"] for event in events if event["event"] == "standalone"]
+
+    for _ in range(2):
+        run = build(tmp_path, max_rounds=1, standalone=True)
+        assert run.fit()
+    assert told() == list(run.data.names)
+    first = run.standalone.all
+    # A run that lasts longer is measured against longer training alone.
+    longer = build(tmp_path, max_rounds=6, standalone=True)
+    assert longer.fit()
+    assert set(told()) == set(run.data.names)
+    assert [result.validation_accuracy for result in longer.standalone.all] != [
+        result.validation_accuracy for result in first
+    ]
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_training_alone_stops_after_a_round_and_goes_on_from_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damaged: bool
+) -> None:
+    done: list[tuple[int | str, ...]] = []
+    train = LocalTrainer.train
+
+    def counted(local: LocalTrainer, *arguments: Any, keys: tuple[int | str, ...], **options: Any) -> float:
+        done.append(keys)
+        if len(done) == 6:  # the second round of the second participant
+            run.stop.received = STOP_SIGNALS[0]
+        return train(local, *arguments, keys=keys, **options)
+
+    monkeypatch.setattr(LocalTrainer, "train", counted)
+    run = build(tmp_path / "run", max_rounds=4, standalone=True)
+    assert not run.fit()
+    assert done[-1][1:] == (1, "round", 2)
+    (unfinished,) = (tmp_path / "run" / "standalone").glob("*.unfinished")
+    if damaged:
+        content = bytearray(unfinished.read_bytes())
+        content[len(content) // 2] ^= 1
+        unfinished.write_bytes(content)
+    resumed = build(tmp_path / "run", max_rounds=4, standalone=True)
+    assert resumed.fit()
+    assert done[6][1:] == (1, "round", 1 if damaged else 3)
+    assert not unfinished.exists()
+    whole = build(tmp_path / "whole", max_rounds=4, standalone=True)
+    assert whole.fit()
+    assert [replace(result, seconds=0.0) for result in resumed.standalone.all] == [
+        replace(result, seconds=0.0) for result in whole.standalone.all
+    ]
+
+
+def test_all_that_a_schedule_moves_goes_on_as_if_never_interrupted(tmp_path: Path) -> None:
+    class WithCycle(WithSchedule):
+        def configure_optimizers(self) -> Any:
+            optimizer = torch.optim.Adam(self.parameters())
+            return [optimizer], [torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.01, total_steps=9)]
+
+    whole, half = build(tmp_path / "whole", kind=WithCycle), build(tmp_path / "half", kind=WithCycle, max_rounds=2)
+    assert whole.fit()
+    assert half.fit()
+    resumed = build(tmp_path / "half", kind=WithCycle)
+    restore(resumed, load_last(tmp_path / "half" / "checkpoints") or {})
+    assert resumed.fit()
+    assert torch.equal(resumed.parameters, whole.parameters)
+
+
+class WithWarmUp(SlimmableClassifier):
+    """Has a rate that grows from round to round, and a momentum that falls meanwhile."""
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.SGD(self.parameters(), lr=0.1, momentum=0.9)
+        return [optimizer], [torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.2, total_steps=4, pct_start=0.75)]
+
+
+def test_whoever_trains_alone_follows_the_schedule_of_the_rounds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, rates = build(tmp_path, kind=WithWarmUp, standalone=True, max_rounds=4), {}
+    train, group = run.local.train, run.local.optimizer.optimizer.param_groups[0]
+
+    def noted(*arguments: Any, keys: tuple[Any, ...], **options: Any) -> float:
+        kind, place = ("alone", keys[3]) if keys[0] == "standalone" else ("together", keys[1])
+        rates.setdefault(kind, {}).setdefault(place, set()).add((group["lr"], group["momentum"]))
+        return train(*arguments, keys=keys, **options)
+
+    monkeypatch.setattr(run.local, "train", noted)
+    assert run.fit()
+    assert rates["alone"] == rates["together"]
+    assert len({rate for (rate,) in rates["alone"].values()}) == 4
+
+
+def test_training_alone_that_was_stopped_goes_on_in_the_schedule(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"kind": WithWarmUp, "standalone": True, "max_rounds": 4}
+    whole, stopped = build(tmp_path / "whole", **options), build(tmp_path / "stopped", **options)
+    assert whole.fit()
+    train = stopped.local.train
+
+    def stop_in_the_second(*arguments: Any, keys: tuple[Any, ...], **others: Any) -> float:
+        if keys == ("standalone", 1, "round", 2):
+            stopped.stop.received = STOP_SIGNALS[0]
+        return train(*arguments, keys=keys, **others)
+
+    monkeypatch.setattr(stopped.local, "train", stop_in_the_second)
+    assert not stopped.fit()
+    assert len(list((tmp_path / "stopped" / "standalone").glob("*.unfinished"))) == 1
+    resumed = build(tmp_path / "stopped", **options)
+    assert resumed.fit()
+    results = [[{**vars(one), "seconds": 0} for one in run.standalone.all] for run in (whole, resumed)]
+    assert results[0] == results[1]
+
+
+def test_two_callbacks_of_a_class_have_a_state_each(tmp_path: Path) -> None:
+    class Count(CollaborationCallback):
+        def __init__(self, step: int) -> None:
+            self.step, self.total = step, 0
+
+        def on_round_end(self, run: Collaboration, result: RoundResult) -> None:
+            self.total += self.step
+
+        def state_dict(self) -> dict[str, Any]:
+            return {"total": self.total}
+
+        def load_state_dict(self, state: dict[str, Any]) -> None:
+            self.total = state["total"]
+
+    assert build(tmp_path, Count(1), Count(100), max_rounds=2).fit()
+    counts = Count(1), Count(100)
+    restore(build(tmp_path, *counts), load_last(tmp_path / "checkpoints") or {})
+    assert [count.total for count in counts] == [2, 200]
+
+
+def test_a_stack_that_cannot_be_any_more_is_none_after_a_resume(tmp_path: Path) -> None:
+    run = build(tmp_path, stacking="auto", participant_state="keep")
+    restore(run, state_of(run) | {"round": 1, "stacking": {"size": 2, "reason": "faster"}})
+    assert decide_stacking(run, []) == Stacking(1, "participants keep their state")
+
+
+def test_a_refused_update_has_no_loss_on_record(tmp_path: Path) -> None:
+    run = build(tmp_path)
+    average = Average({0: 1.0}, [], torch.zeros(1), torch.ones(()))
+    record = describe_round(run, {0: Report(0.5), 1: Report(refused=True)}, average)
+    assert [row["loss"] for row in record["participants"]] == [0.5, None]
+
+
+def test_rounds_that_were_are_not_undone(tmp_path: Path) -> None:
+    state = state_of(build(tmp_path)) | {"round": 4}
+    with pytest.raises(InputError, match=r"after round 4, but trainer\.max_rounds=3"):
+        restore(build(tmp_path), state)
+
+
+def test_a_run_that_is_refused_has_changed_nothing(tmp_path: Path) -> None:
+    run = build(tmp_path, configuration="as it was", keep_checkpoints=3)
+    assert run.fit()
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.parent.name != "processes"}
+    refused = build(tmp_path, configuration="as it is not to be", stacking=3, correction=FedProx())
+    restore(refused, load_round(tmp_path / "checkpoints", 2) or {})
+    with pytest.raises(InputError, match=r"trainer\.stacking=3 is not possible here"):
+        refused.fit()
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.parent.name != "processes"} == before
+    assert (tmp_path / "config.yaml").read_text() == "as it was"
+
+
+class WithAnother(SlimmableClassifier):
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.Adam(self.parameters(), amsgrad=True)
+        return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, 1)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"participant_state": "keep", "kind": WithAnother}, r"SGD\(\) need, now .*NoCorrection and Adam\(amsgrad\)"),
+        ({"participant_state": "keep", "correction": Scaffold()}, "NoCorrection and .* now .*Scaffold and"),
+        ({}, r"NoCorrection and SGD\(\) need, now it is None"),
+    ],
+)
+def test_participants_that_remember_go_on_with_what_their_memory_is_of(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    state = state_of(build(tmp_path, participant_state="keep"))
+    with pytest.raises(InputError, match=message):
+        restore(build(tmp_path, **changes), state)
+
+
+class WithoutMemory(SlimmableClassifier):
+    def configure_optimizers(self) -> Any:
+        return torch.optim.RMSprop(self.parameters(), foreach=False)
+
+
+class WithMemory(SlimmableClassifier):
+    def configure_optimizers(self) -> Any:
+        return torch.optim.RMSprop(self.parameters(), foreach=True, momentum=0.9)
+
+
+def test_how_an_optimizer_computes_may_change_but_not_what_it_misses_then(tmp_path: Path) -> None:
+    keep = {"participant_state": "keep"}
+    state = state_of(build(tmp_path, kind=WithMemory, **keep))
+    restore(build(tmp_path, kind=WithMemory, **keep), state)
+    with pytest.raises(InputError, match=r"RMSprop\(momentum\) need, now .*RMSprop\(\) need"):
+        restore(build(tmp_path, kind=WithoutMemory, **keep), state)
+    described = state_of(build(tmp_path, kind=WithoutMemory, **keep))["remembering"]
+    assert described == "what NoCorrection and RMSprop() need"
+
+
+class OneOfMyOwn(Aggregator):
+    def optimizer(self, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
+        return torch.optim.SGD(parameters, lr=1.0)
+
+
+def test_parts_that_are_known_by_their_address_have_the_same_noise_in_every_process(tmp_path: Path) -> None:
+    one, other = (build(tmp_path, privacy=Privacy(), aggregator=OneOfMyOwn()) for _ in range(2))
+    rates = [{"lr": 0.1}]
+    assert one.private is not None
+    assert other.private is not None
+    assert torch.equal(one.private.noise(9, round=1, rates=rates), other.private.noise(9, round=1, rates=rates))
+
+
+def test_somebody_without_samples_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(DigitsData, "participant", lambda data, number: TensorDataset(torch.empty(0), torch.empty(0)))
+    with pytest.raises(InputError, match="participant-00 has no samples"):
+        build(tmp_path)
+
+
+def test_another_aggregator_cannot_use_what_the_server_remembers(tmp_path: Path) -> None:
+    state = state_of(build(tmp_path, aggregator=FedAvgM()))
+    with pytest.raises(InputError, match=r"saved with trainer\.aggregator=FedAvgM; .* of no use to FedAvg\."):
+        restore(build(tmp_path), state)
+
+
+# --- what a round is made of -----------------------------------------------------------------------------------------
+
+
+def test_the_rate_follows_its_schedule_from_round_to_round(tmp_path: Path) -> None:
+    rates = []
+
+    class Note(CollaborationCallback):
+        def on_round_start(self, run: Collaboration) -> None:
+            rates.append(run.local.optimizer.optimizer.param_groups[0]["lr"])
+
+    assert build(tmp_path, Note()).fit()
+    assert rates == [0.1, 0.05, 0.025]
+
+
+def test_a_round_has_the_updates_of_those_who_take_part_in_it_alone(tmp_path: Path) -> None:
+    seen: dict[int, tuple[set[int], set[int]]] = {}
+
+    class Note(CollaborationCallback):
+        def on_round_end(self, run: Collaboration, result: RoundResult) -> None:
+            seen[result.round] = set(run.cast.reporting), set(result.updates)
+
+    assert build(tmp_path, Note(), participants_per_round=2).fit()
+    assert len({tuple(sorted(present)) for present, _ in seen.values()}) > 1
+    assert all(present == sent for present, sent in seen.values())
+
+
+def test_whom_a_callback_leaves_out_does_not_move_the_server(tmp_path: Path) -> None:
+    class LeaveOut(CollaborationCallback):
+        def on_updates(self, run: Collaboration, accepted: Sequence[int], refused: Sequence[int]) -> list[int]:
+            self.before, self.sent = run.parameters.clone(), dict(run.server.updates)
+            return [1]
+
+        def on_round_end(self, run: Collaboration, result: RoundResult) -> None:
+            self.weights, self.after = result.weights, run.parameters.clone()
+
+    seen = LeaveOut()
+    assert build(tmp_path, seen, aggregator=FedAvg("uniform"), max_rounds=1).fit()
+    mean = torch.stack([seen.sent[index] for index in (0, 2, 3)]).mean(dim=0)
+    torch.testing.assert_close(seen.after - seen.before, mean, atol=1e-6, rtol=0)
+    assert list(seen.weights) == [0, 2, 3]
+    (event,) = (event for event in read_events(tmp_path / "events.jsonl") if event["event"] == "round")
+    assert event["left_out"] == ["participant-01"]
+
+
+def test_what_is_evaluated_is_the_average(tmp_path: Path) -> None:
+    class Note(CollaborationCallback):
+        def on_round_end(self, run: Collaboration, result: RoundResult) -> None:
+            assert torch.equal(run.local.parameters, run.parameters)
+            inputs, targets = run.data.validation().tensors
+            for width, accuracy in result.accuracy_by_width.items():
+                with torch.no_grad():
+                    found = run.classifier.network(inputs, width).argmax(1) == targets
+                assert accuracy == pytest.approx(found.double().mean().item())
+
+    run = build(tmp_path, Note())
+    assert run.fit()
+    assert run.round == 3
+
+
+def test_the_record_of_a_round_counts_by_weight_and_by_what_is_held(tmp_path: Path) -> None:
+    run = build(tmp_path, max_rounds=1)
+    run.widths = [1.0, 0.5, 0.5, 0.5]
+    assert run.fit()
+    (event,) = (event for event in read_events(tmp_path / "events.jsonl") if event["event"] == "round")
+    losses, samples = zip(*((row["loss"], row["samples"]) for row in event["participants"]), strict=True)
+    mean = sum(loss * count for loss, count in zip(losses, samples, strict=True)) / sum(samples)
+    assert event["train_loss"] == pytest.approx(mean)
+    assert len(set(samples)) > 1
+    # Four bytes a parameter, down and up.
+    held = len(run.parameters) + 3 * sum(p.numel() for p in run.classifier.network.extract(0.5).parameters())
+    assert event["bytes_sent"] == 4 * 2 * held
+
+
+def test_everybody_does_as_much_as_its_own_speed_allows(tmp_path: Path) -> None:
+    participation = Participation(steps_in_time=2, speed=[1.0, 0.5, 9.0, 1.0])
+    run = build(tmp_path, participation=participation, work=LocalWork(steps=3))
+    assert [run.work(index).steps for index in range(4)] == [2, 1, 3, 2]
+
+
+# --- what a process hosts --------------------------------------------------------------------------------------------
+
+
+def test_nobody_is_handed_what_it_does_not_hold(tmp_path: Path) -> None:
+    received: dict[int, Tensor] = {}
+
+    class Note(CollaborationCallback):
+        def on_participant_start(self, run: Collaboration, participant: int, parameters: Tensor) -> None:
+            received[participant] = parameters.clone()
+
+    run = build(tmp_path, Note())
+    run.widths = [1.0, 0.5, 0.5, 0.5]
+    for stack in ([0], [1], [2, 3]):
+        run.hosting.train(1, stack)
+    assert torch.equal(received.pop(0), run.parameters)
+    held = run.holdings.mask(0.5)
+    for parameters in received.values():
+        assert torch.equal(parameters[held], run.parameters[held])
+        assert not parameters[~held].any()
+
+
+def test_an_update_lies_in_what_its_participant_holds_whatever_the_optimizer_remembers(tmp_path: Path) -> None:
+    run = build(tmp_path, participant_state="keep")
+    assert run.hosting.train(1, [0]) != [None]
+    assert (run.server.updates[0] != 0).all()
+    run.hosting.end_round(1, {}, taken=[0])
+    run.widths[0] = 0.5
+    run.hosting.train(2, [0])
+    held = run.holdings.mask(0.5)
+    assert (run.server.updates[0][held] != 0).any()
+    assert not run.server.updates[0][~held].any()
+
+
+def test_a_loss_or_a_variate_that_is_no_number_keeps_the_update_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = build(tmp_path, correction=Scaffold())
+    train, end = run.local.train, run.hosting._corrector.end
+    monkeypatch.setattr(run.local, "train", lambda *a, **b: train(*a, **b) * float("nan"))
+    assert run.hosting.train(1, [0]) == [None]
+    monkeypatch.setattr(run.local, "train", train)
+    monkeypatch.setattr(run.hosting._corrector, "end", lambda: end() * float("inf"))
+    assert run.hosting.train(1, [1]) == [None]
+    monkeypatch.setattr(run.hosting._corrector, "end", end)
+    assert run.hosting.train(1, [2]) != [None]
+    assert set(run.server.updates) == {2}
+    assert [path.stem for path in (tmp_path / "participants").rglob("*.pt")] == [run.data.names[2]]
+
+
+def test_of_replicas_the_first_alone_writes_what_a_participant_keeps(tmp_path: Path) -> None:
+    run = build(tmp_path, participant_state="keep")
+    run.topology.replica = 1
+    run.hosting.train(1, [0])
+    assert not list(tmp_path.rglob("*.pt"))
+
+
+def test_a_variate_is_kept_without_the_momentum_that_nobody_asked_for(tmp_path: Path) -> None:
+    run = build(tmp_path, correction=Scaffold())
+    run.hosting.train(1, [0])
+    run.hosting.end_round(1, {}, taken=[0])
+    kept = run.hosting._memory.load(0)
+    assert kept["optimizer"] is None
+    assert kept["variate"].any()

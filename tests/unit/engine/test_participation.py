@@ -1,0 +1,123 @@
+"""Frequencies of who takes part against the exact probabilities."""
+
+import itertools
+from math import comb, prod
+
+import numpy as np
+import pytest
+
+from aequa_lightning.engine.participation import Participation
+from aequa_lightning.errors import InputError
+
+ROUNDS = 1500
+SAMPLES = [10, 20, 30, 40]
+
+
+def frequencies(participation: Participation, count: int | None, *, lost: bool = False) -> np.ndarray:
+    taken = np.zeros(len(SAMPLES))
+    for number in range(1, ROUNDS + 1):
+        cast = participation.cast(SAMPLES, count, seed=3, round=number)
+        taken[cast.lost if lost else cast.reporting] += 1
+    return taken / ROUNDS
+
+
+def near(probabilities: list[float]) -> object:
+    # Four standard deviations of a frequency at most: .5 / sqrt(ROUNDS) each.
+    return pytest.approx(probabilities, abs=4 * 0.5 / ROUNDS**0.5)
+
+
+def test_uniform_choice() -> None:
+    assert frequencies(Participation(), 2) == near([0.5] * 4)
+
+
+def test_choice_by_samples_is_drawing_one_after_another() -> None:
+    exact = np.zeros(4)
+    for first, second in itertools.permutations(range(4), 2):
+        probability = SAMPLES[first] / 100 * SAMPLES[second] / (100 - SAMPLES[first])
+        exact[[first, second]] += probability
+    assert frequencies(Participation("samples"), 2) == near(exact.tolist())
+
+
+def test_the_poisson_choice_is_one_coin_each() -> None:
+    participation = Participation("poisson")
+    assert frequencies(participation, 1) == near([0.25] * 4)
+    assert frequencies(Participation("poisson", availability=0.5), 1) == near([0.125] * 4)
+    rounds = [participation.cast(SAMPLES, 1, seed=3, round=number).reporting for number in range(ROUNDS)]
+    numbers = np.bincount([len(present) for present in rounds], minlength=5) / ROUNDS
+    assert numbers == near([comb(4, k) * 0.25**k * 0.75 ** (4 - k) for k in range(5)])
+
+
+def test_availability_without_a_number_is_one_coin_each() -> None:
+    odds = [0.1, 0.5, 0.9, 1.0]
+    assert frequencies(Participation(availability=odds), None) == near(odds)
+
+
+def test_the_choice_is_made_among_those_who_can_be_reached() -> None:
+    odds = [0.1, 0.5, 0.9, 1.0]
+    exact = np.zeros(4)
+    for reached in itertools.product([False, True], repeat=4):
+        probability = prod(p if up else 1 - p for p, up in zip(odds, reached, strict=True))
+        exact[list(reached)] += probability * min(1, 2 / sum(reached)) if any(reached) else 0
+    assert frequencies(Participation(availability=odds), 2) == near(exact.tolist())
+
+
+def test_dropouts_are_chosen_but_do_not_report() -> None:
+    participation = Participation(dropout=0.25)
+    assert frequencies(participation, 2) == near([0.375] * 4)
+    assert frequencies(participation, 2, lost=True) == near([0.125] * 4)
+
+
+def test_who_drops_out_has_nothing_to_do_with_who_can_be_reached() -> None:
+    assert frequencies(Participation(availability=0.5, dropout=0.5), None) == near([0.25] * 4)
+
+
+def test_a_cast_is_ascending() -> None:
+    for choice in ("uniform", "samples", "poisson"):
+        participation = Participation(choice, dropout=0.3)
+        for number in range(1, 20):
+            cast = participation.cast([1] * 30, 15, seed=0, round=number)
+            assert cast.reporting == sorted(cast.reporting)
+            assert cast.lost == sorted(cast.lost)
+
+
+def test_whoever_is_too_slow_for_a_step_is_lost() -> None:
+    participation = Participation(steps_in_time=4, speed=[1.0, 0.5, 0.2, 3.0])
+    assert [participation.steps(index) for index in range(4)] == [4, 2, 0, 12]
+    cast = participation.cast(SAMPLES, None, seed=0, round=1)
+    assert (cast.reporting, cast.lost) == ([0, 1, 3], [2])
+
+
+def test_a_round_depends_on_seed_and_number_alone() -> None:
+    participation = Participation(availability=0.5, dropout=0.5)
+    draws = [participation.cast([1] * 50, 20, seed=seed, round=number) for seed, number in ((1, 1), (1, 1), (1, 2))]
+    assert draws[0] == draws[1] != draws[2]
+
+
+def test_nobody_may_be_there() -> None:
+    reporting = [
+        Participation(availability=0.1).cast(SAMPLES, 2, seed=0, round=number).reporting for number in range(1, 20)
+    ]
+    assert [] in reporting
+
+
+@pytest.mark.parametrize(
+    ("options", "key"),
+    [
+        ({"availability": 0.0}, "availability"),
+        ({"availability": [0.5, 1.5]}, "availability"),
+        ({"dropout": 1.0}, "dropout"),
+        ({"steps_in_time": 0}, "steps_in_time"),
+        ({"speed": -1.0}, "speed"),
+        ({"speed": [1.0, 0.0]}, "speed"),
+    ],
+)
+def test_what_is_out_of_range_is_refused(options: dict[str, object], key: str) -> None:
+    with pytest.raises(InputError, match=key):
+        Participation(**options)  # type: ignore[arg-type]
+
+
+def test_a_list_needs_one_value_each() -> None:
+    with pytest.raises(InputError, match=r"availability has 2 values for data\.participants=3"):
+        Participation(availability=[0.5, 0.5]).check(3, None)
+    with pytest.raises(InputError, match="participants_per_round=4"):
+        Participation().check(3, 4)

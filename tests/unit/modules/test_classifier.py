@@ -1,0 +1,79 @@
+from contextlib import nullcontext
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from aequa_lightning.errors import InputError
+from aequa_lightning.modules.classifier import SlimmableClassifier
+from aequa_lightning.modules.reward import RewardClassifier
+from aequa_lightning.slimmable import Distillation
+
+INPUTS, TARGETS = torch.randn(6, 1, 8, 8, generator=torch.Generator().manual_seed(1)), torch.arange(6) % 3
+
+
+def classifier(**options: Any) -> SlimmableClassifier:
+    torch.manual_seed(0)
+    return SlimmableClassifier(3, (1, 8, 8), **{"backbone": "cnn3", "widths": (1.0, 0.5, 0.25), **options})
+
+
+def gradients(model: SlimmableClassifier) -> list[Tensor]:
+    model.sandwich(INPUTS, TARGETS, step=0, forward=model, backward=Tensor.backward, no_sync=nullcontext)
+    return [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+
+
+def test_the_sum_of_three_widths_is_three_times_their_mean() -> None:
+    for one, other in zip(gradients(classifier()), gradients(classifier(reduction="sum")), strict=True):
+        torch.testing.assert_close(other, 3 * one)
+
+
+@pytest.mark.parametrize(("option", "width"), [("widest_share", 1.0), ("narrowest_share", 0.25)])
+def test_the_share_of_an_end_is_that_of_its_width(option: str, width: float) -> None:
+    small, large = [classifier(**{option: share}) for share in (0.001, 0.999)]
+    alone = classifier()
+    functional.cross_entropy(alone(INPUTS, width=width), TARGETS).backward()
+    own = torch.cat([parameter.grad.flatten() for parameter in alone.parameters() if parameter.grad is not None])
+    far, near = [torch.dist(torch.cat([g.flatten() for g in gradients(model)]), own) for model in (small, large)]
+    assert near < 0.01 * own.norm() < far
+
+
+def test_the_temperature_is_that_of_the_distillation() -> None:
+    assert classifier(distillation=0.25, temperature=2.0).distillation == Distillation(2.0, hard_weight=0.75)
+
+
+@pytest.mark.parametrize(
+    ("norm", "kind"),
+    [("shared", nn.BatchNorm2d), ("private", nn.BatchNorm2d), ("static", nn.BatchNorm2d), ("group", nn.GroupNorm)],
+)
+def test_a_reward_of_every_norm_is_rebuilt_from_its_own_description(norm: str, kind: type[nn.Module]) -> None:
+    model = classifier(norm=norm, channels_per_group=4)
+    gradients(model)
+    torch.optim.SGD(model.parameters(), lr=0.1).step()
+    model.network.recalibrate([INPUTS])
+    reward = RewardClassifier(**model.reward_hparams(0.5, None))
+    reward.network.load_state_dict(model.network.extract(0.5).state_dict())
+    with torch.no_grad():
+        assert torch.equal(reward.eval()(INPUTS), model.eval()(INPUTS, width=0.5))
+    kinds = {type(part) for part in reward.modules() if "Norm" in type(part).__name__}
+    assert kinds == {kind}
+    assert model.network.has_statistics == (norm in ("shared", "private"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"widest_share": 1.5}, "model.widest_share=1.5 is not between 0 and 1"),
+        ({"narrowest_share": 0.0}, "model.narrowest_share=0.0 is not between 0 and 1"),
+        ({"widest_share": 0.5, "narrowest_share": 0.5}, "model.widest_share=0.5 and model.narrowest_share=0.5 leave"),
+        ({"reduction": "max"}, "model.reduction='max'.*'mean' or 'sum'"),
+        ({"distillation": 0.5, "temperature": 0.0}, "model.temperature=0.0"),
+        ({"norm": "layer"}, "model.norm='layer'.*shared, private, static, group"),
+        ({"norm": "group", "backbone_options": {"norm": "none"}}, "model.norm='group'.*has none"),
+        ({"norm": "group", "channels_per_group": 5}, "channels_per_group.*16 channels"),
+    ],
+)
+def test_impossible_options_are_refused_by_name(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        classifier(**options)
