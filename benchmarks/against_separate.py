@@ -1,7 +1,7 @@
 """One slimmable network against separately trained networks of the same widths, for equal epochs.
 
 Usage: python -m benchmarks.against_separate [--npz FILE] [--train_samples N] [--epochs E] [--seeds S] [--lr L]
-    [--network cnn|cnn3] [--cosine] [--widest_share W] [--narrowest_share N] [--distillation D]
+    [--network cnn|cnn3] [--cosine] [--full_width_loss_weight W] [--smallest_width_loss_weight N] [--distillation D]
 
 Trains a network by the sandwich rule over widths 1, .75, .5 and .25, and each of those widths alone with the same
 optimizer, learning rates, batches and number of epochs; prints the test accuracy of both per width, mean and standard
@@ -43,8 +43,8 @@ class Recipe:
         epochs: Passes over the data.
         lr: First learning rate of Adam.
         cosine: Whether it falls to zero along a cosine; else it stays.
-        widest_share: The widest width's share of a step's loss; None: that of the others.
-        narrowest_share: The narrowest width's.
+        full_width_loss_weight: The widest width's share of a step's loss; None: that of the others.
+        smallest_width_loss_weight: The narrowest width's.
         distillation: Share of the narrow widths' loss that is taught by the widest's outputs.
     """
 
@@ -52,8 +52,8 @@ class Recipe:
     epochs: int
     lr: float
     cosine: bool
-    widest_share: float | None
-    narrowest_share: float | None
+    full_width_loss_weight: float | None
+    smallest_width_loss_weight: float | None
     distillation: float
 
 
@@ -74,8 +74,8 @@ def train(
             targets[batch],
             widths,
             distillation=distillation,
-            widest_share=recipe.widest_share,
-            narrowest_share=recipe.narrowest_share,
+            full_width_loss_weight=recipe.full_width_loss_weight,
+            smallest_width_loss_weight=recipe.smallest_width_loss_weight,
         )
         optimizer.step()
         if scheduler is not None:
@@ -127,8 +127,8 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=1e-3, help="learning rate of Adam, for both sides")
     parser.add_argument("--network", choices=NETWORKS, default="cnn")
     parser.add_argument("--cosine", action="store_true", help="let the learning rate fall to zero, on both sides")
-    parser.add_argument("--widest_share", type=float, help="its share of the shared network's loss, in (0, 1)")
-    parser.add_argument("--narrowest_share", type=float, help="its share of the shared network's loss, in (0, 1)")
+    parser.add_argument("--full_width_loss_weight", type=float, help="in (0, 1)")
+    parser.add_argument("--smallest_width_loss_weight", type=float, help="in (0, 1)")
     parser.add_argument("--distillation", type=float, default=0.0, help="share of the others' loss that it teaches")
     options = parser.parse_args()
     sizes = {"participants": 1, "train_samples": options.train_samples}

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from time import perf_counter
 
 from aequa_lightning.rewards import allocate_widths, check_certificate
-from aequa_lightning.rewards.allocation.problem import pose
+from aequa_lightning.rewards.allocation.problem import build_problem
 from benchmarks.annealing import anneal, random_instance
 
 LIMITS = {("cv", 1_000): 5.0, ("cv", 100_000): 2_000.0, ("pearson", 1_000): 100.0}
@@ -36,7 +36,7 @@ def compare(objective: str, participants: int, widths: int, moves: list[int]) ->
     limit = LIMITS.get((objective, participants)) if widths == 10 else None
     within = "" if limit is None else f"  (limit {limit:.0f} ms: {'met' if milliseconds <= limit else 'MISSED'})"
     row = f"{objective:8} {participants:7} {widths:3}  {exact:.9f}  {milliseconds:9.2f} ms  {proven:3}"
-    problem = pose(contributions, curve)
+    problem = build_problem(contributions, curve)
     for count in moves:
         start = perf_counter()
         found = anneal(problem, objective, moves=count)

@@ -15,14 +15,14 @@ from aequa_lightning.contributions import (
     sampled_shapley,
     shapley_values,
 )
-from aequa_lightning.contributions.sampling import Memo
+from aequa_lightning.contributions.sampling import CachedUtility
 from benchmarks.digits_game import digits_game
 
 OWNERS = 10
 
 
 def main() -> None:
-    game = Memo(digits_game())
+    game = CachedUtility(digits_game())
     nothing = game(np.zeros((1, OWNERS), dtype=bool))[0]
     start = perf_counter()
     exact = {"SV": np.asarray(shapley_values(game, OWNERS)), "BV": np.asarray(banzhaf_values(game, OWNERS))}

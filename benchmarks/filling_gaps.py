@@ -42,8 +42,8 @@ def both(folder: Path, seed: int, channels: int) -> tuple[list[float], list[floa
     """Return the figures of one run without filling and with it."""
     seeds = ("--seed_everything", str(seed), "--data.partition_seed", str(seed))
     network = ("--model.backbone_options", f"{{channels: {channels}}}")
-    lean = ("--trainer.report", "false", "--trainer.programs", "false", "--trainer.run_dir", str(folder))
-    mechanism = ("--trainer.mechanism", "Aequa", "--trainer.mechanism.fill_gaps", "true")
+    lean = ("--trainer.report", "false", "--trainer.export_programs", "false", "--trainer.run_dir", str(folder))
+    mechanism = ("--trainer.mechanism", "Aequa", "--trainer.mechanism.per_layer_widths", "true")
     run("fit", "--config", str(CONFIG), *seeds, *network, *lean, *mechanism)
     filled = figures(folder)
     content = json.loads((folder / "allocation.json").read_text())

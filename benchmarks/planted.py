@@ -39,7 +39,7 @@ from aequa_lightning.contributions.values import Coalitions
 from aequa_lightning.data import CollaborativeData, DigitsData, FashionMNISTData
 from aequa_lightning.data.partition import Partition, Samples
 from aequa_lightning.engine.callback import CollaborationCallback, RoundResult
-from aequa_lightning.engine.cohort import Hosting
+from aequa_lightning.engine.cohort import CohortTrainer
 from aequa_lightning.engine.config import Plan
 from aequa_lightning.engine.local.work import LocalWork
 from aequa_lightning.engine.run import Collaboration
@@ -58,8 +58,8 @@ MEASURES = (
 )
 GATES = {
     "off": Assessment(MEASURES, gates=False),
-    "on": Assessment(MEASURES, keep_out=False),
-    "average": Assessment(MEASURES, keep_out=True),
+    "on": Assessment(MEASURES, exclude_flagged=False),
+    "average": Assessment(MEASURES, exclude_flagged=True),
 }
 
 
@@ -104,7 +104,7 @@ class PlantedFashion(Labels, FashionMNISTData):
 DATA = {"digits": PlantedDigits, "fashion": PlantedFashion}
 
 
-class PlantedHosting(Hosting):
+class PlantedHosting(CohortTrainer):
     """Participants that do not send what they trained.
 
     Args:
@@ -160,8 +160,8 @@ class Assessments(CollaborationCallback):
     def on_round_end(self, run: Collaboration, result: RoundResult) -> None:
         for measures in self.measures.values():
             measures.end_round(run, result)
-        assert isinstance(run.hosting, PlantedHosting)
-        run.hosting.last_aggregate = result.mean_update
+        assert isinstance(run.cohort_trainer, PlantedHosting)
+        run.cohort_trainer.last_aggregate = result.mean_update
 
 
 def retrained_shapley(data: CollaborativeData, *, seed: int) -> np.ndarray:
@@ -208,7 +208,7 @@ def run_once(
         backbone="mlp",
         backbone_options={"hidden": (HIDDEN,)},
         widths=[1.0, 0.75, 0.5, 0.25, 0.125],
-        sampled_widths=1,
+        num_random_widths=1,
         seed=seed,
     )
     model.configure_optimizers = lambda: torch.optim.Adam(model.parameters(), lr=RATE)
@@ -228,7 +228,7 @@ def run_once(
         )
         fabric = Fabric(accelerator="cpu", devices=1)
         run = Collaboration(fabric, model, data, plan=plan, callbacks=[assessments])
-        run.hosting = PlantedHosting(run, scale)
+        run.cohort_trainer = PlantedHosting(run, scale)
         run.fit()
         (curve,) = run.evaluator.accuracies(model.network.distinct_widths(), [data.validation()])
         for kind, measures in assessments.measures.items():

@@ -104,7 +104,7 @@ def measure(people: int, rounds: int, keep: bool) -> tuple[float, float, float]:
             timeout=timedelta(minutes=1),
             run_dir=plan.run_dir,
         )
-        rewards, meter = Rewards(mechanism, programs=False), Meter()
+        rewards, meter = Rewards(mechanism, export_programs=False), Meter()
 
         def work(fabric: Fabric) -> None:
             Collaboration(fabric, model, data, plan=plan, callbacks=[rewards, meter]).fit()

@@ -136,7 +136,7 @@ def run_once(cell: Cell, alone: Path) -> list[dict[str, Any]]:
         backbone="mlp",
         backbone_options={"hidden": (HIDDEN,)},
         widths=[1.0, 0.5],
-        sampled_widths=0,
+        num_random_widths=0,
         seed=seed,
     )
     model.configure_optimizers = lambda: torch.optim.Adam(model.parameters(), lr=RATE)

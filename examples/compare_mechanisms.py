@@ -39,7 +39,7 @@ def main(folder: Path = Path("runs/mechanisms"), rounds: int = 10, participants:
             run_dir=str(folder / name),
             standalone_dir=str(folder / "standalone"),
             report=False,  # one page compares them all
-            programs=False,
+            export_programs=False,
         )
         data = DigitsData(participants=participants, partition=Dirichlet(alpha=0.5), batch_size=32)
         model = SlimmableClassifier(data.num_classes, data.input_shape, backbone="cnn3", widths=[1.0, 0.5, 0.25, 0.125])

@@ -16,7 +16,7 @@ from aequa_lightning.engine.callback import CollaborationCallback
 from aequa_lightning.engine.config import Plan
 from aequa_lightning.engine.local import trainer
 from aequa_lightning.engine.local.work import LocalWork
-from aequa_lightning.engine.participation import Cast, Participation
+from aequa_lightning.engine.participation import Cohort, Participation
 from aequa_lightning.engine.processes.topology import build_fabric, launch
 from aequa_lightning.engine.run import Collaboration
 from aequa_lightning.engine.server.aggregators import FedAvg
@@ -49,8 +49,8 @@ class Classifier(SlimmableClassifier):
 
 
 class FixedCohorts(Participation):
-    def cast(self, samples, count, *, seed, round):
-        return Cast(cohort(self.work, round - 1))
+    def draw(self, samples, count, *, seed, round):
+        return Cohort(cohort(self.work, round - 1))
 
 
 class Laps(CollaborationCallback):

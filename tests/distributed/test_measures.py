@@ -13,7 +13,7 @@ pytestmark = pytest.mark.distributed
 MEASURES = (
     *("cosine", "class_cosine", "alignment", "fedsv", "banzhaf", "beta_shapley", "loo", "gtg_shapley", "cffl", "rffl"),
 )
-EVERYTHING = (f"--trainer.assessment.measures=[{','.join(MEASURES)}]", "--trainer.assessment.keep_out=true")
+EVERYTHING = (f"--trainer.assessment.measures=[{','.join(MEASURES)}]", "--trainer.assessment.exclude_flagged=true")
 
 
 @pytest.fixture(scope="module")

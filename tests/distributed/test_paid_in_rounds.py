@@ -53,7 +53,7 @@ def test_fine_tuning_gives_what_one_more_epoch_makes_of_the_average(tmp_path: Pa
     shared = fit(tmp_path / "plain", "--trainer.mechanism=Composed", devices=1, rounds=1)
     # Composed pays with the server's model unless it is told otherwise.
     assert all(torch.equal(row, models(shared)[0]) for row in models(shared))
-    paid = torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)["payable"]["models"]
+    paid = torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)["reward_source"]["models"]
     moved = (paid - models(shared)).norm(dim=1)
     assert (moved > 0).all()
     assert len(set(moved.tolist())) == len(moved)
@@ -70,4 +70,4 @@ def test_a_prolonged_run_does_not_train_on_from_what_was_adapted_in_the_end(tmp_
     fit(prolonged, *words, "--ckpt_path=last", rounds=2)
     paid, again = (torch.load(run / "checkpoints" / "last.ckpt", weights_only=True) for run in (whole, prolonged))
     assert torch.equal(again["models"], paid["models"])
-    assert torch.equal(again["payable"]["models"], paid["payable"]["models"])
+    assert torch.equal(again["reward_source"]["models"], paid["reward_source"]["models"])

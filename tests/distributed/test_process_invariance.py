@@ -103,7 +103,7 @@ def test_processes_agree_on_what_each_of_them_measured(tmp_path: Path) -> None:
 
 def test_two_replicas_give_the_result_of_one(tmp_path: Path) -> None:
     # Without batch normalisation: with it each replica normalises over its own half of the batch.
-    plain = [*TOGETHER, "--model.sampled_widths=1"]
+    plain = [*TOGETHER, "--model.num_random_widths=1"]
     plain += ["--trainer.correction=Scaffold", "--trainer.participant_state=keep"]
     alone = fit(tmp_path / "alone", *plain, devices=1)
     for devices in (2, 4):
@@ -126,10 +126,10 @@ def test_a_robust_average_does_not_depend_on_who_hosts_whom(tmp_path: Path) -> N
 EVERYTHING = (
     "--trainer.aggregator=FedYogi",
     "--trainer.participants_per_round=3",
-    "--trainer.participation.choice=samples",
+    "--trainer.participation.sampling=samples",
     "--trainer.participation.availability=0.45",
     "--trainer.participation.dropout=0.3",
-    "--trainer.participation.steps_in_time=5",
+    "--trainer.participation.step_budget=5",
     "--trainer.participation.speed=[1.0,0.6,0.3,2.0]",
     "--trainer.correction=Scaffold",
     "--trainer.participant_state=keep",
@@ -157,7 +157,7 @@ PRIVATE = (
     "--trainer.aggregator=FedAvgM",
     "--trainer.aggregator.weighting=uniform",
     "--trainer.participants_per_round=2",
-    "--trainer.participation.choice=poisson",
+    "--trainer.participation.sampling=poisson",
     *TOGETHER,
 )
 

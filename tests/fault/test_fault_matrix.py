@@ -16,10 +16,10 @@ import pytest
 import torch
 
 from aequa_lightning.data import DigitsData
-from aequa_lightning.engine.processes.status import Whereabouts, read_places
+from aequa_lightning.engine.processes.status import ProcessStatus, read_statuses
 from aequa_lightning.errors import InputError
 from aequa_lightning.run_folder.events import read_events
-from aequa_lightning.run_folder.lock import holding
+from aequa_lightning.run_folder.lock import locked
 from tests.helpers.command import events, largest_difference
 from tests.helpers.faults import (
     Fault,
@@ -207,14 +207,14 @@ def test_a_second_run_in_the_folder(tmp_path: Path, uninterrupted: Path) -> None
 
 
 def test_tasks_in_the_folder_of_another_run(tmp_path: Path) -> None:
-    Whereabouts(tmp_path, 0)
-    with holding(tmp_path):
+    ProcessStatus(tmp_path, 0)
+    with locked(tmp_path):
         first, second = run_tasks(None, functools.partial(run_small, tmp_path, minutes=0.025))
     assert first[0] == 2
     assert "is in use by process" in first[1]
     assert second[0] == 1
     # The notes of the run that holds the folder are still there.
-    assert 0 in read_places(tmp_path)
+    assert 0 in read_statuses(tmp_path)
 
 
 # --- signals ---------------------------------------------------------------------------------------------------------

@@ -51,8 +51,8 @@ PartitionName=all Nodes=one,two Default=YES State=UP
 # Sends the signal to the whole job when a phase begins on the first task.
 COMMAND = """
 import os, subprocess, sys, time
-from aequa_lightning.engine.processes.status import Whereabouts
-note, phase = Whereabouts.note, sys.argv.pop(1)
+from aequa_lightning.engine.processes.status import ProcessStatus
+note, phase = ProcessStatus.note, sys.argv.pop(1)
 
 def noted(self, **changes):
     told = note(self, **changes)
@@ -61,7 +61,7 @@ def noted(self, **changes):
         time.sleep(0.5)
     return told
 
-Whereabouts.note = noted
+ProcessStatus.note = noted
 from aequa_lightning.__main__ import main
 sys.exit(main())
 """

@@ -34,7 +34,7 @@ from aequa_lightning.rewards.files.manifest import (
     verify_reward,
     write_manifest,
 )
-from aequa_lightning.run_folder.damaged_files import read_json, reading
+from aequa_lightning.run_folder.damaged_files import possibly_damaged, read_json
 from aequa_lightning.run_folder.events import latest_rounds, read_events
 from aequa_lightning.slimmable import SlicePlan
 from tests.helpers.fake_run import write_fake_run
@@ -186,7 +186,7 @@ def test_a_curve_is_read_from_an_allocation(run_dir: Path, tmp_path: Path, data:
     path.write_bytes(data.draw(mutated(json.dumps(content).encode())))
 
     def read() -> None:
-        with reading(path):
+        with possibly_damaged(path):
             Measurement.of_allocation(read_json(path))
 
     ends_well(read)

@@ -38,9 +38,9 @@ def small(run_dir: Path, *, devices: int = 1, rounds: int = 2, participants: int
         "--model.widths=[1.0,0.5,0.25]",
         "--trainer.mechanism=Aequa",
         "--trainer.mechanism.resolution=0.2",
-        "--trainer.mechanism.resamples=50",
+        "--trainer.mechanism.bootstrap_samples=50",
         "--trainer.report=false",
-        "--trainer.programs=false",
+        "--trainer.export_programs=false",
     ]
 
 

@@ -22,7 +22,7 @@ from aequa_lightning.__main__ import main
 from aequa_lightning.data import DigitsData, Dirichlet
 from aequa_lightning.engine.local.corrections import Scaffold
 from aequa_lightning.engine.processes import launcher
-from aequa_lightning.engine.processes.status import SIZE, Whereabouts
+from aequa_lightning.engine.processes.status import SIZE, ProcessStatus
 from aequa_lightning.engine.server.aggregators import FedAvgM
 from aequa_lightning.mechanisms import Aequa
 from aequa_lightning.modules.classifier import SlimmableClassifier
@@ -127,11 +127,11 @@ def run_small(
         aggregator=FedAvgM(momentum=0.5),
         correction=Scaffold(),
         participant_state="keep",
-        # More resamples would take as long as all the rest.
-        mechanism=Aequa(resolution=0.2, resamples=20),
+        # More bootstrap_samples would take as long as all the rest.
+        mechanism=Aequa(resolution=0.2, bootstrap_samples=20),
         run_dir=str(run_dir),
         report=False,
-        programs=False,
+        export_programs=False,
         timeout_minutes=minutes,
     )
     trainer.configuration = "seed_everything: 0\n"
@@ -256,9 +256,9 @@ def _planted(fault: Fault | None) -> AbstractContextManager[object]:
             return replace(self, target)
 
         return patch.object(Path, "replace", replaced)
-    note = Whereabouts.note
+    note = ProcessStatus.note
 
-    def noted(self: Whereabouts, **changes: object) -> bool:
+    def noted(self: ProcessStatus, **changes: object) -> bool:
         told = note(self, **changes)
         here = self.place
         is_there = here.phase == fault.phase and fault.rank in (None, here.rank) and fault.round in (None, here.round)
@@ -266,4 +266,4 @@ def _planted(fault: Fault | None) -> AbstractContextManager[object]:
             left.pop()()
         return told
 
-    return patch.object(Whereabouts, "note", noted)
+    return patch.object(ProcessStatus, "note", noted)

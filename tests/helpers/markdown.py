@@ -23,7 +23,7 @@ SMALL = {
     "sweep": ["--only={seed: 0}"],
 }
 # Unless a page chooses the mechanism.
-COARSE = ["--trainer.mechanism=Aequa", "--trainer.mechanism.resolution=0.2", "--trainer.mechanism.resamples=50"]
+COARSE = ["--trainer.mechanism=Aequa", "--trainer.mechanism.resolution=0.2", "--trainer.mechanism.bootstrap_samples=50"]
 
 _BLOCK = re.compile(
     r"(?:^<!-- not run: (?P<reason>.+?) -->\n+)?^(?P<indent> *)```(?P<language>\w+)(?P<options>[^\n]*)\n"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from aequa_lightning.run_folder.lock import holding
+from aequa_lightning.run_folder.lock import locked
 from tests.helpers.command import DIGITS, TOGETHER, aequa, fit, small
 
 
@@ -36,7 +36,7 @@ def _refused(capsys: pytest.CaptureFixture[str], *words: object) -> str:
         ("--trainer.replicas=2", ("trainer.replicas=2", "trainer.devices")),
         ("--trainer.accelerator=cuda", ("trainer.accelerator='cuda'",)),
         ("--trainer.mechanism.resolution=-1", ("resolution",)),
-        ("--trainer.correction=Scaffold --trainer.assessment.keep_out=true", ("Scaffold", "keep_out")),
+        ("--trainer.correction=Scaffold --trainer.assessment.exclude_flagged=true", ("Scaffold", "exclude_flagged")),
         ("--trainer.standalone=false", ("trainer.standalone=false", "Aequa", "data_share")),
         (
             "--trainer.standalone=false --trainer.mechanism.contribution=cosine "
@@ -132,7 +132,7 @@ def test_a_folder_that_may_only_be_read(
         raise OSError(errno.EROFS, "Read-only file system", str(path))
 
     monkeypatch.setattr("aequa_lightning.commands.audit.write_json", refuse)
-    monkeypatch.setattr("aequa_lightning.trainer.trainer.holding", lambda folder: refuse(folder / "lock", None))
+    monkeypatch.setattr("aequa_lightning.trainer.trainer.locked", lambda folder: refuse(folder / "lock", None))
     message = _refused(capsys, verb, "--run_dir", run_dir)
     assert "Read-only file system. Choose another place" in message
 
@@ -169,7 +169,7 @@ def test_a_finished_run_is_not_overwritten_and_a_torn_checkpoint_is_no_start(
 def test_a_folder_that_another_command_is_using(capsys: pytest.CaptureFixture[str]) -> None:
     run_dir = fit(Path("run"), *TOGETHER, rounds=1)
     content = {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file() and path.name != ".lock"}
-    with holding(run_dir):
+    with locked(run_dir):
         for words in (
             [*small(run_dir, rounds=2), *TOGETHER, "--ckpt_path=last"],
             ["allocate", f"--run_dir={run_dir}"],

@@ -23,7 +23,7 @@ PARTICIPANTS = [f"participant-{number:02d}" for number in range(4)]
 
 @pytest.fixture(scope="module")
 def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    options = ("--trainer.mechanism.resolution=0.02", "--trainer.report=true", "--trainer.programs=true")
+    options = ("--trainer.mechanism.resolution=0.02", "--trainer.report=true", "--trainer.export_programs=true")
     return fit(tmp_path_factory.mktemp("main") / "run", *options, devices=2, rounds=6)
 
 
@@ -211,7 +211,7 @@ def copied(run_dir: Path, name: str, **options: object) -> Path:
     """Copy a run, whose page and programs are not to be made again, and change options of its trainer."""
     folder = Path(shutil.copytree(run_dir, name))
     config = yaml.safe_load((folder / "config.yaml").read_text())
-    config["trainer"] |= {"report": False, "programs": False} | options
+    config["trainer"] |= {"report": False, "export_programs": False} | options
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     return folder
 
@@ -246,7 +246,7 @@ def test_torn_files_are_named_with_the_remedy(run_dir: Path, capsys: pytest.Capt
 def test_the_saved_configuration_repeats_the_run(run_dir: Path) -> None:
     config = yaml.safe_load((run_dir / "config.yaml").read_text())
     assert config["ckpt_path"] is None
-    bare = ("--trainer.report=false", "--trainer.programs=false")
+    bare = ("--trainer.report=false", "--trainer.export_programs=false")
     assert aequa("fit", "--config", run_dir / "config.yaml", "--trainer.run_dir", "repeated", *bare) == 0
     assert (Path("repeated/allocation.json")).read_text() == (run_dir / "allocation.json").read_text()
 

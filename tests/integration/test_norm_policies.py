@@ -12,7 +12,7 @@ from tests.helpers.command import aequa, fit, small
 
 @pytest.mark.parametrize("norm", ["static", "group"])
 def test_rewards_of_other_norms_are_audited_and_loaded(tmp_path: Path, norm: str) -> None:
-    words = (f"--model.norm={norm}", "--model.channels_per_group=4", "--trainer.programs=true")
+    words = (f"--model.norm={norm}", "--model.channels_per_group=4", "--trainer.export_programs=true")
     run_dir = fit(tmp_path / "run", *words, rounds=1, participants=2)
     assert aequa("audit", "--run_dir", run_dir) == 0
     for row in json.loads((run_dir / "rewards" / "manifest.json").read_text())["rewards"]:

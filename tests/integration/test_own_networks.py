@@ -89,8 +89,8 @@ def test_options_may_have_any_name_but_those_of_the_data(capsys: pytest.CaptureF
 
 
 def test_a_network_that_cannot_be_exported_is_paid_without_programs() -> None:
-    with pytest.warns(UserWarning, match=r"torch\.export cannot follow.*without programs.*trainer\.programs=false"):
-        assert aequa(*_words("own_networks:packed", "--trainer.programs=true", rounds=1, participants=2)) == 0
+    with pytest.warns(UserWarning, match=r"torch\.export cannot follow.*trainer\.export_programs=false"):
+        assert aequa(*_words("own_networks:packed", "--trainer.export_programs=true", rounds=1, participants=2)) == 0
     assert len(list(Path("run/rewards").glob("*.ckpt"))) == 2
     assert not list(Path("run/rewards").glob("*.pt2"))
     assert aequa("audit", "--run_dir", "run") == 0

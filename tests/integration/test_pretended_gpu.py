@@ -48,11 +48,11 @@ def _run(plan: Plan, mechanism: Mechanism) -> Collaboration:
         backbone_options={"hidden": [8]},
         widths=(1.0, 0.5),
         distillation=0.5,
-        sampled_widths=1,
+        num_random_widths=1,
     )
     fabric = Fabric(accelerator="cpu", devices=1)
     fabric._strategy._root_device = GPU  # type: ignore[attr-defined]
-    callbacks = [Rewards(mechanism, MEASURES, programs=False)]
+    callbacks = [Rewards(mechanism, MEASURES, export_programs=False)]
     return Collaboration(fabric, model, data, plan=plan, callbacks=callbacks)  # type: ignore[arg-type]
 
 

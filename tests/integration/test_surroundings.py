@@ -23,7 +23,7 @@ from tests.helpers.fake_run import write_fake_run
 
 CONFIGURATION = """
 seed_everything: 0
-trainer: {accelerator: cpu, devices: 1, max_rounds: 1, report: false, programs: false}
+trainer: {accelerator: cpu, devices: 1, max_rounds: 1, report: false, export_programs: false}
 model: {class_path: SlimmableClassifier, init_args: {backbone: cnn3, widths: [1.0, 0.5]}}
 data: {class_path: NpzData, init_args: {path: images.npz, participants: 4, batch_size: 32}}
 optimizer: {class_path: torch.optim.Adam, init_args: {lr: 0.01}}
@@ -75,7 +75,7 @@ def fit(run_dir: str, *, devices: int = 1) -> list[str]:
     data = DigitsData(participants=3, train_samples=200, batch_size=32)
     model = SlimmableClassifier(data.num_classes, data.input_shape, backbone="cnn3", widths=[1.0, 0.5])
     trainer = CollaborativeTrainer(
-        accelerator="cpu", devices=devices, max_rounds=1, run_dir=run_dir, report=False, programs=False
+        accelerator="cpu", devices=devices, max_rounds=1, run_dir=run_dir, report=False, export_programs=False
     )
     trainer.fit(model, data)
     return digests(Path(run_dir))
@@ -209,7 +209,7 @@ from aequa_lightning.__main__ import main
 from tests.helpers.command import TOGETHER, small
 for devices in (1, 1, 2):
     words = small(f"run-{len(sys.argv)}", devices=devices, rounds=1)
-    assert main([*words, *TOGETHER, "--trainer.programs=true"]) == 0
+    assert main([*words, *TOGETHER, "--trainer.export_programs=true"]) == 0
     sys.argv.append("")
 """
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}

@@ -24,7 +24,7 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tmp_path_factory.mktemp("layers") / "run",
         "--model.backbone_options={channels: 4}",
         "--trainer.mechanism.resolution=0.005",
-        "--trainer.mechanism.fill_gaps=true",
+        "--trainer.mechanism.per_layer_widths=true",
         "--optimizer.init_args.lr=0.02",
         rounds=3,
     )

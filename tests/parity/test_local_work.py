@@ -48,7 +48,7 @@ def by_the_engine(run_dir: Path, momentum: float, **options: Any) -> tuple[torch
         mechanism=SharedModel(),
         seed=SEED,
         report=False,
-        programs=False,
+        export_programs=False,
         **options,
     ).fit(model, data)
     return before, data, torch.cat([value.reshape(-1) for value in parameters(run_dir).values()])

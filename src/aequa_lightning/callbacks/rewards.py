@@ -8,7 +8,7 @@ from aequa_lightning.callbacks.assessment.measures import Assessment, Measures
 from aequa_lightning.callbacks.payout.best_round import BestRound
 from aequa_lightning.callbacks.payout.delivery import deliver
 from aequa_lightning.callbacks.payout.exclusion import allocate_among
-from aequa_lightning.callbacks.payout.measurement import Measurement, fill_gaps, measure_curve
+from aequa_lightning.callbacks.payout.measurement import Measurement, measure_curve, per_layer_widths
 from aequa_lightning.callbacks.payout.payout import (
     describe_allocation,
     describe_frontier,
@@ -18,7 +18,7 @@ from aequa_lightning.callbacks.payout.payout import (
     write_rewards,
 )
 from aequa_lightning.engine.callback import CollaborationCallback, RoundResult
-from aequa_lightning.engine.reward_source import Payable
+from aequa_lightning.engine.reward_source import RewardSource
 from aequa_lightning.engine.run import Collaboration
 from aequa_lightning.mechanisms import Mechanism, PaidByWidth, PaidInRounds
 from aequa_lightning.mechanisms.mechanism import held_allocation
@@ -34,7 +34,7 @@ class Rewards(CollaborationCallback):
     Args:
         mechanism: How participants are paid.
         assessment: What is measured in every round; None: cosine, behind the gates.
-        programs: Whether each network is written as a program besides the checkpoint.
+        export_programs: Whether each network is written as a program besides the checkpoint.
         signing_key: PEM file of the Ed25519 key that signs the manifest; None: it is not signed.
     """
 
@@ -43,11 +43,11 @@ class Rewards(CollaborationCallback):
         mechanism: Mechanism,
         assessment: Assessment | None = None,
         *,
-        programs: bool = True,
+        export_programs: bool = True,
         signing_key: Path | None = None,
     ) -> None:
         self.mechanism, self.assessment = mechanism, assessment or Assessment()
-        self.programs, self.signing_key = programs, signing_key
+        self.export_programs, self.signing_key = export_programs, signing_key
 
     def setup(self, run: Collaboration) -> None:
         """Make room for what is measured."""
@@ -77,20 +77,20 @@ class Rewards(CollaborationCallback):
         self._curve = dict(result.accuracy_by_width)
         if not self.mechanism.pays_best_round:
             # What a checkpoint of another mechanism says has no say any more.
-            run.payable = Payable()
+            run.reward_source = RewardSource()
         elif self._best.note(result.round, self._curve[1.0]):
-            run.payable = Payable(parameters=run.parameters.clone())
+            run.reward_source = RewardSource(parameters=run.parameters.clone())
         if isinstance(self.mechanism, PaidInRounds):
-            target, means = self.mechanism.parts()
-            deliver(run, result, target, means, contributions=self.measures.paid(run, self.mechanism.contribution))
+            target, payment = self.mechanism.parts()
+            deliver(run, result, target, payment, contributions=self.measures.paid(run, self.mechanism.contribution))
 
     def on_fit_end(self, run: Collaboration) -> None:
         """Measure the curve, allocate, write the rewards."""
         if self.mechanism.pays_best_round and self._best.number:
             run.record("best_round", round=self._best.number, validation_accuracy=self._best.accuracy)
         measured = measure_curve(run, resolution=self.mechanism.resolution)
-        if self.mechanism.fill_gaps:
-            fill_gaps(run, measured, resolution=self.mechanism.resolution)
+        if self.mechanism.per_layer_widths:
+            per_layer_widths(run, measured, resolution=self.mechanism.resolution)
         self.pay(run, measured)
 
     def pay(self, run: Collaboration, measured: Measurement) -> Allocation:
@@ -116,16 +116,21 @@ class Rewards(CollaborationCallback):
                 unpaid=unpaid,
             )
             given = allocation.widths.tolist()
-            validation, test = write_rewards(run, given, layers=measured.layers, programs=self.programs)
+            validation, test = write_rewards(run, given, layers=measured.layers, export_programs=self.export_programs)
         else:
             given = run.widths
-            validation, test = write_rewards(run, given, layers=measured.layers, programs=self.programs)
+            validation, test = write_rewards(run, given, layers=measured.layers, export_programs=self.export_programs)
             allocation = held_allocation(contributions, given, validation, accuracy_by_width=measured.accuracy)
         widths = allocation.curve.widths.tolist()
         correct = measured.correct(run, widths)
         if run.is_global_zero:
             manifest = describe_rewards(
-                run, given, layers=measured.layers, validation=validation, test=test, programs=self.programs
+                run,
+                given,
+                layers=measured.layers,
+                validation=validation,
+                test=test,
+                export_programs=self.export_programs,
             )
             write_contributions(run, measures, self.measures.remarks())
             drawn = None
@@ -181,7 +186,7 @@ class Rewards(CollaborationCallback):
         )
         if held is None:
             return
-        present = {*run.cast.reporting, *run.cast.lost}
+        present = {*run.cohort.completed, *run.cohort.dropped}
         # What everybody holds is said before the first round; later only who takes part receives anything.
         run.widths = [
             new if index in present or not self._curve else old

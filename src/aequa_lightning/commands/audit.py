@@ -16,7 +16,7 @@ from aequa_lightning.callbacks.assessment.restored import paid_in_state
 from aequa_lightning.data import CollaborativeData
 from aequa_lightning.engine.checkpoint import load_last, load_round
 from aequa_lightning.engine.evaluation import count_correct, input_batches
-from aequa_lightning.engine.reward_source import check_paid, load_payable, load_vector
+from aequa_lightning.engine.reward_source import check_paid, load_reward_source, load_vector
 from aequa_lightning.errors import InputError
 from aequa_lightning.modules.classifier import SlimmableClassifier
 from aequa_lightning.rewards.files.audit import (
@@ -31,7 +31,7 @@ from aequa_lightning.rewards.files.audit import (
 from aequa_lightning.rewards.files.downloads import FOLDER, audit_downloads, file_of
 from aequa_lightning.rewards.files.figures import accuracy_deviates, allocation_faults
 from aequa_lightning.rewards.files.manifest import NAME, REMEDY, manifest_faults, read_manifest, row_faults
-from aequa_lightning.run_folder.damaged_files import read_json, reading
+from aequa_lightning.run_folder.damaged_files import possibly_damaged, read_json
 from aequa_lightning.run_folder.events import Event, latest_rounds, read_events
 from aequa_lightning.run_folder.files import write_json
 from aequa_lightning.runtime.terminal import PlainConsole
@@ -197,7 +197,7 @@ def _allocation_faults(
 ) -> list[str]:
     """Compare ``allocation.json`` with the manifest, the checkpoint and the record."""
     path = run_dir / "allocation.json"
-    with reading(path, REMEDY):
+    with possibly_damaged(path, REMEDY):
         results = [event for event in events if event["event"] == "standalone"]
         alone = {result["participant"]: float(result["validation_accuracy"]) for result in results}
         told = read_json(path)
@@ -221,8 +221,8 @@ def _load(model: SlimmableClassifier, state: Mapping[str, Any], index: int, *, p
     """
     models = state["models"]
     if paid:
-        load_payable(model, state)
-        models = models if state["payable"]["models"] is None else state["payable"]["models"]
+        load_reward_source(model, state)
+        models = models if state["reward_source"]["models"] is None else state["reward_source"]["models"]
     else:
         model.load_state_dict(state["state_dict"], strict=False)
     if models is not None:

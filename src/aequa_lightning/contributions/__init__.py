@@ -12,7 +12,7 @@ from aequa_lightning.contributions.games import (
     shapley_values,
 )
 from aequa_lightning.contributions.gates import Gates, examine, merge_clones, share_within
-from aequa_lightning.contributions.guided import guided_shapley
+from aequa_lightning.contributions.gtg_shapley import guided_shapley
 from aequa_lightning.contributions.reputation import Reputation, validation_reputation
 from aequa_lightning.contributions.sampling import sampled_banzhaf, sampled_shapley
 from aequa_lightning.contributions.size import data_shares

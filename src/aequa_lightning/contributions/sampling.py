@@ -9,14 +9,14 @@ from aequa_lightning.contributions.values import Coalitions, Utility, Values, ev
 from aequa_lightning.errors import InputError
 
 
-class Memo:
+class CachedUtility:
     """A utility that is never asked twice for the same coalition.
 
     Args:
         utility: See ``Utility``.
 
     Example:
-        >>> asked = Memo(lambda coalitions: coalitions.sum(axis=1))
+        >>> asked = CachedUtility(lambda coalitions: coalitions.sum(axis=1))
         >>> asked(np.array([[True, False], [True, False]])).tolist(), asked(np.array([[True, False]])).tolist()
         ([1.0, 1.0], [1.0])
         >>> asked.evaluations
@@ -64,7 +64,7 @@ def sampled_shapley(utility: Utility, n: int, *, budget: int, repeats: int = 5, 
         raise InputError(
             f"budget={budget}, repeats={repeats}: {n} players need a budget of {n + 2} and 2 repeats at least."
         )
-    game = Memo(utility)
+    game = CachedUtility(utility)
     nothing = float(game(np.zeros((1, n), dtype=bool))[0])
     estimates = np.array(
         [
@@ -95,7 +95,7 @@ def sampled_banzhaf(utility: Utility, n: int, *, budget: int, seed: int = 0) -> 
         >>> bool((abs(values.values - [1, 3]) < 4 * values.standard_errors).all())
         True
     """
-    game = Memo(utility)
+    game = CachedUtility(utility)
     present = np.random.default_rng(seed).random((budget, n)) < 0.5
     worth = game(present)
     with_player, without = present.sum(axis=0), (~present).sum(axis=0)

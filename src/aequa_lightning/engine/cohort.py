@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from aequa_lightning.engine.local.state import ParticipantMemory
-from aequa_lightning.engine.processes.assignment import Placement
-from aequa_lightning.engine.rounds import Report
+from aequa_lightning.engine.local.state import ParticipantStates
+from aequa_lightning.engine.processes.assignment import LoadBalancer
+from aequa_lightning.engine.rounds import ParticipantReport
 from aequa_lightning.engine.server.exact_sum import acceptable
 from aequa_lightning.engine.stacking.schedule import Job
 from aequa_lightning.engine.stacking.trainer import StackedTrainer, form_stacks
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from aequa_lightning.engine.run import Collaboration
 
 
-class Hosting:
+class CohortTrainer:
     """Trains participants one by one or in stacks, and passes on to the server what may be averaged.
 
     Args:
@@ -30,10 +30,10 @@ class Hosting:
 
     def __init__(self, run: Collaboration) -> None:
         self._run = run
-        self._placement = Placement(run.samples)
+        self._placement = LoadBalancer(run.samples)
         self._stacked = StackedTrainer(run.local)
         self._corrector = run.plan.correction.build(run.parameters, run.data.participants)
-        self._memory = ParticipantMemory(run.plan.run_dir / "participants", run.data.names, deletes=run.is_global_zero)
+        self._memory = ParticipantStates(run.plan.run_dir / "participants", run.data.names, deletes=run.is_global_zero)
 
     def check(self) -> None:
         """Prove that what participants remember is there.
@@ -44,7 +44,7 @@ class Hosting:
         if self._run.plan.participants_remember:
             self._memory.check(self._run.topology.rank, self._run.topology.processes)
 
-    def train_all(self, number: int) -> dict[int, Report]:
+    def train_all(self, number: int) -> dict[int, ParticipantReport]:
         """Train everybody whom this process's group hosts in a round.
 
         Args:
@@ -53,21 +53,21 @@ class Hosting:
         Returns:
             A report on each of them.
         """
-        run, present = self._run, self._run.cast.reporting
+        run, present = self._run, self._run.cohort.completed
         stacks = form_stacks(
             present,
             [run.widths[index] for index in present],
             [run.samples[index] for index in present],
             run.stacking.size,
         )
-        reports: dict[int, Report] = {}
+        reports: dict[int, ParticipantReport] = {}
         for stack in self._placement.assign(stacks, run.topology.groups)[run.topology.group]:
-            run.whereabouts.note(**run.serving(*stack))
+            run.status.note(**run.serving(*stack))
             began = time.perf_counter()
             losses = self.train(number, stack)
             seconds = (time.perf_counter() - began) / len(stack)
             for index, loss in zip(stack, losses, strict=True):
-                reports[index] = Report(loss or 0.0, loss is None, seconds)
+                reports[index] = ParticipantReport(loss or 0.0, loss is None, seconds)
                 run.call("on_participant_end", index)
         return reports
 
@@ -117,9 +117,9 @@ class Hosting:
         update = run.cheating.send(index, trained, received=received, round=number)
         # A kept momentum may stem from a round in which the participant held more.
         width = run.widths[index]
-        return loss, update if width == 1 else update * run.holdings.mask(width)
+        return loss, update if width == 1 else update * run.masks.mask(width)
 
-    def end_round(self, number: int, reports: Mapping[int, Report], *, taken: Iterable[int]) -> None:
+    def end_round(self, number: int, reports: Mapping[int, ParticipantReport], *, taken: Iterable[int]) -> None:
         """Let what the participants have sent besides their updates count; a collective operation.
 
         Args:
@@ -160,7 +160,7 @@ class Hosting:
         for index, update, start in zip(stack, updates, received, strict=True):
             if run.cheating.involves(index):
                 sent = run.cheating.send(index, update, received=start, round=number)
-                update.copy_(sent if width == 1 else sent * run.holdings.mask(width))
+                update.copy_(sent if width == 1 else sent * run.masks.mask(width))
         return losses, updates
 
     def _keys(self, number: int, index: int) -> tuple[int | str, ...]:
@@ -196,7 +196,7 @@ class Hosting:
         width, grid = run.widths[stack[0]], run.grid
         received = run.parameters.expand(len(stack), -1) if run.models is None else run.models[list(stack)]
         if width < 1:
-            received = received * run.holdings.mask(width)
+            received = received * run.masks.mask(width)
             grid = (width, *(other for other in grid if other < width))
         for index, parameters in zip(stack, received, strict=True):
             run.call("on_participant_start", index, parameters)

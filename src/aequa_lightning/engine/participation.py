@@ -11,33 +11,33 @@ from aequa_lightning.errors import InputError
 
 
 @dataclass(frozen=True)
-class Cast:
+class Cohort:
     """The participants of one round, the same in every process.
 
     Attributes:
-        reporting: Those who train and send an update, ascending.
-        lost: Those who were chosen too, but drop out or have no time for a single step, ascending.
+        completed: Those who train and send an update, ascending.
+        dropped: Those who were chosen too, but drop out or have no time for a single step, ascending.
     """
 
-    reporting: list[int]
-    lost: list[int] = field(default_factory=list)
+    completed: list[int]
+    dropped: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Participation:
     """How a round's participants are chosen, and what may go wrong with them.
 
-    Time is counted in steps, not in seconds, so that a run can be repeated: in a round of ``steps_in_time`` a
+    Time is counted in steps, not in seconds, so that a run can be repeated: in a round of ``step_budget`` a
     participant of speed 0.5 manages half as many.
 
     Args:
-        choice: ``uniform``: all are equally likely; ``samples``: in proportion to their numbers of samples, those
+        sampling: ``uniform``: all are equally likely; ``samples``: in proportion to their numbers of samples, those
             chosen one after another without going back; ``poisson``: each independently of the others with the
             probability participants_per_round / participants, so that their number varies.
         availability: Probability that a participant can be reached in a round, in (0, 1]; one for all, or one each.
             Without ``participants_per_round`` whoever can be reached takes part.
         dropout: Probability that a chosen participant fails to report, in [0, 1).
-        steps_in_time: Steps that a participant of speed 1 manages before the round closes, >= 1; the others are cut
+        step_budget: Steps that a participant of speed 1 manages before the round closes, >= 1; the others are cut
             short, and report what they have reached. null: there is no hurry.
         speed: Relative speed, > 0; one for all, or one each.
 
@@ -45,10 +45,10 @@ class Participation:
         InputError: A value is out of range.
     """
 
-    choice: Literal["uniform", "samples", "poisson"] = "uniform"
+    sampling: Literal["uniform", "samples", "poisson"] = "uniform"
     availability: float | Sequence[float] = 1.0
     dropout: float = 0.0
-    steps_in_time: int | None = None
+    step_budget: int | None = None
     speed: float | Sequence[float] = 1.0
 
     def __post_init__(self) -> None:
@@ -56,8 +56,8 @@ class Participation:
             raise InputError(f"trainer.participation.availability={self.availability} must lie in (0, 1].")
         if not 0 <= self.dropout < 1:
             raise InputError(f"trainer.participation.dropout={self.dropout} must lie in [0, 1).")
-        if self.steps_in_time is not None and self.steps_in_time < 1:
-            raise InputError(f"trainer.participation.steps_in_time={self.steps_in_time} must be at least 1.")
+        if self.step_budget is not None and self.step_budget < 1:
+            raise InputError(f"trainer.participation.step_budget={self.step_budget} must be at least 1.")
         if not all(0 < value < float("inf") for value in _listed(self.speed)):
             raise InputError(f"trainer.participation.speed={self.speed} must be above 0.")
 
@@ -85,31 +85,31 @@ class Participation:
         """Return how many steps a participant manages in time; None: as many as it likes.
 
         Example:
-            >>> Participation(steps_in_time=10, speed=[1.0, 0.25]).steps(1)
+            >>> Participation(step_budget=10, speed=[1.0, 0.25]).steps(1)
             2
-            >>> Participation(steps_in_time=100, speed=0.29).steps(0)
+            >>> Participation(step_budget=100, speed=0.29).steps(0)
             29
         """
-        if self.steps_in_time is None:
+        if self.step_budget is None:
             return None
         speed = self.speed if isinstance(self.speed, float | int) else self.speed[index]
         # A hair more, for .29 of 100 is a hair less than 29.
-        return int(self.steps_in_time * speed + 1e-9)
+        return int(self.step_budget * speed + 1e-9)
 
-    def cast(self, samples: Sequence[int], count: int | None, *, seed: int, round: int) -> Cast:
+    def draw(self, samples: Sequence[int], count: int | None, *, seed: int, round: int) -> Cohort:
         """Choose a round's participants: the same in every process, and after a resume.
 
         Args:
             samples: Number of samples of every participant.
             count: How many to choose; where fewer can be reached, these. None: all who can be reached. For the
-                choice ``poisson`` it is the mean over rounds in which all can be reached.
+                sampling ``poisson`` it is the mean over rounds in which all can be reached.
             seed: The run's seed.
             round: Number of the round.
 
         Example:
-            >>> Participation().cast([5, 5, 5], None, seed=0, round=1).reporting
+            >>> Participation().draw([5, 5, 5], None, seed=0, round=1).completed
             [0, 1, 2]
-            >>> len(Participation().cast([5] * 9, 4, seed=0, round=1).reporting)
+            >>> len(Participation().draw([5] * 9, 4, seed=0, round=1).completed)
             4
         """
         lots = {
@@ -117,15 +117,15 @@ class Participation:
             for key in ("availability", "selection", "dropout")
         }
         chosen = np.flatnonzero(lots["availability"].random(len(samples)) < np.asarray(self.availability))
-        if count is not None and self.choice == "poisson":
+        if count is not None and self.sampling == "poisson":
             chosen = chosen[lots["selection"].random(len(samples))[chosen] < count / len(samples)]
         elif count is not None and count < len(chosen):
             sizes = np.asarray(samples)[chosen]
-            odds = None if self.choice == "uniform" else sizes / sizes.sum()
+            odds = None if self.sampling == "uniform" else sizes / sizes.sum()
             chosen = np.sort(lots["selection"].choice(chosen, count, replace=False, p=odds))
         reports = lots["dropout"].random(len(samples))[chosen] >= self.dropout
         reports &= np.array([self.steps(index) != 0 for index in chosen.tolist()], dtype=bool)
-        return Cast(chosen[reports].tolist(), chosen[~reports].tolist())
+        return Cohort(chosen[reports].tolist(), chosen[~reports].tolist())
 
 
 def _listed(values: float | Sequence[float]) -> Sequence[float]:

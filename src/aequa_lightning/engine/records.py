@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from aequa_lightning.engine.processes.machine import describe_machine
-from aequa_lightning.engine.rounds import Average, Report
+from aequa_lightning.engine.rounds import Aggregate, ParticipantReport
 from aequa_lightning.run_folder.events import append_metrics
 from aequa_lightning.version import __version__
 
@@ -47,7 +47,7 @@ def describe_run(run: Collaboration) -> dict[str, Any]:
     }
 
 
-def describe_round(run: Collaboration, reports: Mapping[int, Report], average: Average) -> dict[str, Any]:
+def describe_round(run: Collaboration, reports: Mapping[int, ParticipantReport], average: Aggregate) -> dict[str, Any]:
     """Return the event of a round, before its evaluation.
 
     Args:
@@ -74,12 +74,12 @@ def describe_round(run: Collaboration, reports: Mapping[int, Report], average: A
         ],
         "rejected": [names[index] for index, report in reports.items() if report.refused],
         "left_out": [names[index] for index in average.left_out],
-        "lost": [names[index] for index in run.cast.lost],
+        "lost": [names[index] for index in run.cohort.dropped],
         "cut": [names[index] for index in reports if run.work(index) != run.plan.work],
         # Each participant receives what it holds and sends an update of the same size.
         "bytes_sent": 2
         * run.parameters.element_size()
-        * sum(count * run.holdings.count(width) for width, count in held.items()),
+        * sum(count * run.masks.count(width) for width, count in held.items()),
     }
 
 

@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from aequa_lightning.engine.callback import CollaborationCallback
 from aequa_lightning.engine.local.buffers import buffers
 from aequa_lightning.engine.local.optimizers import options_of, set_options
-from aequa_lightning.engine.reward_source import Payable
+from aequa_lightning.engine.reward_source import RewardSource
 from aequa_lightning.engine.stacking.sizing import Stacking
 from aequa_lightning.errors import InputError
 
@@ -31,14 +31,14 @@ def state_of(run: Collaboration) -> dict[str, Any]:
         "samples": run.samples,
         "seconds": run.seconds,
         "server": run.server.state_dict(),
-        "hosting": run.hosting.state_dict(),
+        "cohort_trainer": run.cohort_trainer.state_dict(),
         "remembering": _remembering(run),
         "cheating": run.cheating.state_dict(),
         "privacy": run.plan.spending,
         "course": run.private and run.private.course,
         "widths": run.widths,
         "models": run.models,
-        "payable": vars(run.payable),
+        "reward_source": vars(run.reward_source),
         "stacking": vars(run.stacking),
         # Statistics are left out: they are taken anew for whatever width is evaluated.
         "state_dict": {name: value.detach().clone() for name, value in run.classifier.named_parameters()},
@@ -73,14 +73,14 @@ def _restore(run: Collaboration, state: Mapping[str, Any]) -> None:
     run.local.load_buffers(state["buffers"])
     run.parameters.copy_(run.local.parameters)
     run.server.load_state_dict(state["server"])
-    run.hosting.load_state_dict(state["hosting"])
+    run.cohort_trainer.load_state_dict(state["cohort_trainer"])
     run.cheating.load_state_dict(state["cheating"], run.parameters)
     run.round = state["round"]
     run.widths = state["widths"]
     run.stacking = Stacking(**state["stacking"])
     if run.models is not None:
         run.models.copy_(state["models"])
-    run.payable = Payable(**state["payable"])
+    run.reward_source = RewardSource(**state["reward_source"])
     if run.private is not None:
         run.private.course = state["course"]
     run.began -= state["seconds"]

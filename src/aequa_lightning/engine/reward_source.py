@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Payable:
+class RewardSource:
     """What a run pays with in the place of what its rounds have made; a run that goes on never trains from it.
 
     Attributes:
@@ -51,7 +51,7 @@ def check_paid(run_dir: Path, number: int, state: Mapping[str, Any]) -> None:
         )
 
 
-def load_payable(model: SlimmableClassifier, state: Mapping[str, Any]) -> None:
+def load_reward_source(model: SlimmableClassifier, state: Mapping[str, Any]) -> None:
     """Put into a model the shared parameters that rewards are cut from.
 
     Args:
@@ -60,7 +60,7 @@ def load_payable(model: SlimmableClassifier, state: Mapping[str, Any]) -> None:
     """
     model.load_state_dict(state["state_dict"], strict=False)
     load_buffers(model, state.get("buffers", {}))
-    parameters = state.get("payable", {}).get("parameters")
+    parameters = state.get("reward_source", {}).get("parameters")
     if parameters is not None:
         load_vector(model, parameters)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from aequa_lightning.engine.processes.topology import Topology
 
 
-class Report(NamedTuple):
+class ParticipantReport(NamedTuple):
     """What a participant's training in a round came to.
 
     Attributes:
@@ -24,7 +24,9 @@ class Report(NamedTuple):
     seconds: float = 0.0
 
 
-def merge_reports(own: Mapping[int, Report], present: Sequence[int], topology: Topology) -> dict[int, Report]:
+def merge_reports(
+    own: Mapping[int, ParticipantReport], present: Sequence[int], topology: Topology
+) -> dict[int, ParticipantReport]:
     """Return the reports of all groups; a collective operation.
 
     Args:
@@ -35,16 +37,16 @@ def merge_reports(own: Mapping[int, Report], present: Sequence[int], topology: T
     Returns:
         A report on each of ``present``, in their order, the same on all processes.
     """
-    table = torch.tensor([own.get(index, Report()) for index in present], dtype=torch.float64)
+    table = torch.tensor([own.get(index, ParticipantReport()) for index in present], dtype=torch.float64)
     rows = topology.merge(table).tolist()
     return {
-        index: Report(loss, bool(refused), seconds)
+        index: ParticipantReport(loss, bool(refused), seconds)
         for index, (loss, refused, seconds) in zip(present, rows, strict=True)
     }
 
 
 @dataclass(frozen=True)
-class Average:
+class Aggregate:
     """What the updates of a round came to, the same on all processes.
 
     Attributes:

@@ -14,25 +14,25 @@ from aequa_lightning.data import CollaborativeData
 from aequa_lightning.engine.callback import CollaborationCallback, RoundResult
 from aequa_lightning.engine.cheating import Cheating, cheated_data
 from aequa_lightning.engine.checkpoint import go_on_from, oldest_round, save_checkpoint
-from aequa_lightning.engine.cohort import Hosting
+from aequa_lightning.engine.cohort import CohortTrainer
 from aequa_lightning.engine.config import Plan
 from aequa_lightning.engine.evaluation import Evaluator
 from aequa_lightning.engine.local.buffers import check_state
-from aequa_lightning.engine.local.cache import Resident
+from aequa_lightning.engine.local.cache import SampleCache
 from aequa_lightning.engine.local.cache_key import training_key
 from aequa_lightning.engine.local.optimizers import options_by_round, options_of
 from aequa_lightning.engine.local.trainer import LocalTrainer
 from aequa_lightning.engine.local.work import LocalWork
-from aequa_lightning.engine.participation import Cast
+from aequa_lightning.engine.participation import Cohort
 from aequa_lightning.engine.processes.failure import is_lost_contact
 from aequa_lightning.engine.processes.signals import StopRequest
-from aequa_lightning.engine.processes.status import Whereabouts
+from aequa_lightning.engine.processes.status import ProcessStatus
 from aequa_lightning.engine.processes.topology import Topology
 from aequa_lightning.engine.records import describe_round, describe_run, write_round
 from aequa_lightning.engine.resume import state_of
-from aequa_lightning.engine.reward_source import Payable
-from aequa_lightning.engine.rounds import Average, Report, merge_reports
-from aequa_lightning.engine.server.masks import Holdings
+from aequa_lightning.engine.reward_source import RewardSource
+from aequa_lightning.engine.rounds import Aggregate, ParticipantReport, merge_reports
+from aequa_lightning.engine.server.masks import WidthMasks
 from aequa_lightning.engine.server.privacy import PrivateAverage
 from aequa_lightning.engine.server.server import Server
 from aequa_lightning.engine.stacking.sizing import Stacking, decide_stacking
@@ -92,8 +92,8 @@ class Collaboration:
         self.local = LocalTrainer(
             fabric, classifier, batch_size=data.batch_size, seed=plan.seed, augmentation=data.augmentation
         )
-        self.holdings = Holdings(classifier.network, self.topology.device)
-        self.server = Server(self.local.parameters.clone(), plan.aggregator, self.holdings, self.topology)
+        self.masks = WidthMasks(classifier.network, self.topology.device)
+        self.server = Server(self.local.parameters.clone(), plan.aggregator, self.masks, self.topology)
         # The optimizer's options in each round, for those who train alone.
         self.schedule = options_by_round(self.local.optimizer.optimizer, self.local.scheduler, plan.max_rounds)
         # Training alone starts where the first round started, also after a resume.
@@ -104,19 +104,19 @@ class Collaboration:
         # As if the run had never been interrupted.
         self.began = time.perf_counter()
         self.stop = StopRequest()
-        self.whereabouts = Whereabouts(plan.run_dir, self.topology.rank)
+        self.status = ProcessStatus(plan.run_dir, self.topology.rank)
         # What everybody reaches alone; None where nobody trains alone.
         self.standalone = standalone_records(plan, self.local, data, self.schedule) if plan.standalone else None
         self._checkpoints = plan.run_dir / "checkpoints"
         self._events = EventLog(plan.run_dir / "events.jsonl")
         # Who takes part in the round.
-        self.cast = Cast([])
+        self.cohort = Cohort([])
         self.widths = [1.0] * data.participants
         self.grid: tuple[float, ...] = classifier.network.widths
         self.distillation: Distillation | None = None
         self.models: Tensor | None = None
-        self.payable = Payable()
-        self._resident = Resident(data, self.topology.device)
+        self.reward_source = RewardSource()
+        self._samples_on_device = SampleCache(data, self.topology.device)
         self.private: PrivateAverage | None = None
         if plan.privacy is not None:
             key = training_key(self.local, data, work=plan.work, schedule=self.schedule[:1], compiled=plan.compile)
@@ -129,7 +129,7 @@ class Collaboration:
                 settings=fabric.broadcast(ADDRESS.sub("", f"{key} {classifier.hparams} {plan.settings}")),
             )
         self.stacking = Stacking(1, "not decided yet")
-        self.hosting = Hosting(self)
+        self.cohort_trainer = CohortTrainer(self)
         self.call("setup")
 
     @property
@@ -163,7 +163,7 @@ class Collaboration:
             self.classifier.compile()
         with self.stop.listening():
             try:
-                self.hosting.check()
+                self.cohort_trainer.check()
                 events = read_events(self._events.path)
                 self.stacking = decide_stacking(self, events)
                 # No process refuses anything any more, and what is there may be overwritten.
@@ -189,7 +189,7 @@ class Collaboration:
             finally:
                 self.call("on_fit_exit")
             # Here, where a signal is only remembered: the others may still be writing.
-            with self.whereabouts.at("waiting for the end"):
+            with self.status.at("waiting for the end"):
                 self.fabric.barrier()
         return finished
 
@@ -213,7 +213,7 @@ class Collaboration:
             RunInterrupted: A signal came meanwhile. Nothing has to be saved: the payout begins again from the last
                 checkpoint.
         """
-        with self.whereabouts.at("payout"), self.stop.leaving():
+        with self.status.at("payout"), self.stop.leaving():
             if self.is_stopping():
                 return False
             try:
@@ -228,10 +228,10 @@ class Collaboration:
 
     def begin_payout(self) -> None:
         """Hold what rewards are cut from, in the model too; no round may follow, for it would start from there."""
-        if self.payable.parameters is not None:
-            self.parameters.copy_(self.payable.parameters)
-        if self.payable.models is not None:
-            self.models = self.payable.models
+        if self.reward_source.parameters is not None:
+            self.parameters.copy_(self.reward_source.parameters)
+        if self.reward_source.models is not None:
+            self.models = self.reward_source.models
         self.load_server_parameters()
 
     # --- the rounds ------------------------------------------------------------------------------------------------
@@ -240,35 +240,35 @@ class Collaboration:
         """Do the rounds that are left; return False when asked to stop."""
         while self.round < self.plan.max_rounds:
             self._train_round(self.round + 1)
-            with self.whereabouts.at("agreeing whether to stop", round=self.round):
+            with self.status.at("agreeing whether to stop", round=self.round):
                 stopping = self.is_stopping()
             if stopping or self.round % self.plan.checkpoint_every == 0 or self.round == self.plan.max_rounds:
-                with self.whereabouts.at("checkpoint", round=self.round):
-                    self.hosting.sync()
+                with self.status.at("checkpoint", round=self.round):
+                    self.cohort_trainer.sync()
                     state = state_of(self)
                     if self.is_global_zero:
                         save_checkpoint(self._checkpoints, state, keep=self.plan.keep_checkpoints)
-                        self.hosting.prune(oldest_round(self._checkpoints))
+                        self.cohort_trainer.prune(oldest_round(self._checkpoints))
             if stopping:
                 return False
         return True
 
     def _train_round(self, number: int) -> None:
         """One round: everybody trains, one reduction, evaluation. The server moves only when all of it went well."""
-        watch, at = Stopwatch(), partial(self.whereabouts.at, round=number)
+        watch, at = Stopwatch(), partial(self.status.at, round=number)
         with at("round start"):
-            self.cast = self.plan.participation.cast(
+            self.cohort = self.plan.participation.draw(
                 self.samples, self.plan.participants_per_round, seed=self.plan.seed, round=number
             )
             self.call("on_round_start")
         with watch.phase("training"), at("training"):
-            own = self.hosting.train_all(number)
+            own = self.cohort_trainer.train_all(number)
         with watch.phase("reduction"), at("reduction"):
-            reports = merge_reports(own, self.cast.reporting, self.topology)
+            reports = merge_reports(own, self.cohort.completed, self.topology)
             average = self._average(number, reports)
             self.server.step(average.mean_update, average.coverage)
             self.cheating.end_round(self.parameters)
-            self.hosting.end_round(number, reports, taken=average.weights)
+            self.cohort_trainer.end_round(number, reports, taken=average.weights)
         self._step_scheduler()
         self.round = number
         with watch.phase("evaluation"), at("evaluation"):
@@ -285,8 +285,8 @@ class Collaboration:
         with at("record"):
             write_round(self, record)
 
-    def _average(self, number: int, reports: Mapping[int, Report]) -> Average:
-        """Average the updates that may be and are to be averaged; a collective operation."""
+    def _average(self, number: int, reports: Mapping[int, ParticipantReport]) -> Aggregate:
+        """Aggregate the updates that may be and are to be averaged; a collective operation."""
         refused = [index for index, report in reports.items() if report.refused]
         weights = {index: weight for index, weight in self._weights(list(reports)).items() if index not in refused}
         left_out = sorted({index for found in self.call("on_updates", list(weights), refused) for index in found})
@@ -297,7 +297,7 @@ class Collaboration:
             rates = options_of(self.local.optimizer.optimizer)
             noise = self.private.noise(len(self.parameters), round=number, rates=rates)
         mean_update, coverage = self.server.combine(weights, self.widths, noise=noise)
-        return Average(weights, left_out, mean_update, coverage)
+        return Aggregate(weights, left_out, mean_update, coverage)
 
     def _weights(self, present: Sequence[int]) -> dict[int, float]:
         """Return how much each participant of a round counts."""
@@ -313,7 +313,7 @@ class Collaboration:
 
     def participant(self, index: int) -> tuple[Tensor, Tensor]:
         """Return a participant's inputs and targets on the device."""
-        return self._resident[index]
+        return self._samples_on_device[index]
 
     def serving(self, *indices: int) -> dict[str, Any]:
         """Return what to note while participants train here."""

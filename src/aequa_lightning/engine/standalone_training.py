@@ -37,7 +37,7 @@ def train_alone(run: Collaboration, initial: Tensor) -> bool:
         mine = hosted[run.topology.group]
         if turn < len(mine):
             index = missing[mine[turn]]
-            with run.whereabouts.at("training alone", **run.serving(index)):
+            with run.status.at("training alone", **run.serving(index)):
                 result = _train_one(run, run.standalone, index, initial)
                 if result is not None:
                     if run.topology.replica == 0:

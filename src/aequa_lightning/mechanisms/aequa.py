@@ -30,32 +30,33 @@ class Aequa(PaidByWidth):
         slope: Accuracy that one more unit of contribution deserves, or ``auto`` for the largest up to 1 that fits.
         individually_rational: Whether nobody may receive less than it reaches alone, where the widths allow it. Whoever
             brought nothing by the measure, be it that the gates caught it, has no such claim.
-        pin_top: Whether the top contributor receives the full width.
+        full_width_for_top: Whether the top contributor receives the full width.
         resolution: The accuracy curve is refined until neighbouring widths differ by no more, in [0, 1].
-        fill_gaps: Whether larger steps than that, between widths that have no other between them, are filled with
-            widths whose layers differ.
-        resamples: How often the validation part is drawn anew for the intervals of fairness figures and widths, >= 0;
-            300 are enough for intervals at 90 %.
+        per_layer_widths: Whether steps larger than that are filled with widths whose layers differ.
+        bootstrap_samples: How often the validation part is drawn anew for the intervals of fairness figures and
+            widths, >= 0; 300 are enough for intervals at 90 %.
 
     Raises:
-        InputError: The slope, the resolution or the number of resamples is out of range, or the objective is unknown or
-            does not fit the contribution measure.
+        InputError: The slope, the resolution or the number of bootstrap samples is out of range, or the objective is
+            unknown or does not fit the contribution measure.
     """
 
     contribution: Measure = "standalone"
     objective: str = "cv"
     slope: float | Literal["auto"] = "auto"
     individually_rational: bool = True
-    pin_top: bool = True
+    full_width_for_top: bool = True
     resolution: float = 0.005
-    fill_gaps: bool = False
-    resamples: int = 300
+    per_layer_widths: bool = False
+    bootstrap_samples: int = 300
 
     def __post_init__(self) -> None:
         if not 0 <= self.resolution <= 1:
             raise InputError(f"trainer.mechanism.resolution={self.resolution} is outside [0, 1].")
-        if self.resamples < 0:
-            raise InputError(f"trainer.mechanism.resamples={self.resamples} is negative; 0 makes no intervals.")
+        if self.bootstrap_samples < 0:
+            raise InputError(
+                f"trainer.mechanism.bootstrap_samples={self.bootstrap_samples} is negative; 0 makes no intervals."
+            )
         if self.objective not in OBJECTIVES:
             raise InputError(
                 f"trainer.mechanism.objective={self.objective!r} is unknown; choose one of {', '.join(OBJECTIVES)}."
@@ -86,19 +87,19 @@ class Aequa(PaidByWidth):
             self.objective,
             slope=self.slope,
             floors=claims,
-            pin_top=self.pin_top,
+            pin_top=self.full_width_for_top,
         )
 
     def frontier(self, standalone: Sequence[float], accuracy_by_width: Mapping[float, float]) -> Frontier:
         """Return the Pareto front under the same rules."""
         floors = standalone if self.individually_rational else None
-        return pareto_front(standalone, accuracy_by_width, floors=floors, pin_top=self.pin_top)
+        return pareto_front(standalone, accuracy_by_width, floors=floors, pin_top=self.full_width_for_top)
 
     def resample(
         self, contributions: Sequence[float], correct: Sequence[Sequence[bool]], widths: Sequence[float], *, seed: int
     ) -> Resampled | None:
         """Choose again under the same rules; gains mean something only where contributions are accuracies."""
-        if self.contribution != "standalone" or not self.resamples:
+        if self.contribution != "standalone" or not self.bootstrap_samples:
             return None
         return bootstrap(
             correct,
@@ -107,7 +108,7 @@ class Aequa(PaidByWidth):
             objective=self.objective,
             slope=self.slope,
             floors_at_contribution=self.individually_rational,
-            pin_top=self.pin_top,
-            repeats=self.resamples,
+            pin_top=self.full_width_for_top,
+            repeats=self.bootstrap_samples,
             seed=seed,
         )

@@ -41,8 +41,8 @@ class AequaTraining(PaidByWidth):
         distillation: Share of the wider widths' loss that the narrowest teaches, in [0, 1], in the place of the
             model's own distillation; 0: none, as in the paper.
         resolution: The last curve is refined until neighbouring widths differ by no more, in [0, 1].
-        fill_gaps: Whether larger steps than that, between widths that have no other between them, are filled with
-            widths whose layers differ: below a gap a reward stays short of what is deserved by as much.
+        per_layer_widths: Whether steps larger than that are filled with widths whose layers differ: below a gap a
+            reward stays short of what is deserved by as much.
 
     Raises:
         InputError: A value is out of range.
@@ -55,7 +55,7 @@ class AequaTraining(PaidByWidth):
     slope: float | Literal["auto"] = "auto"
     distillation: float = 0.5
     resolution: float = 0.005
-    fill_gaps: bool = True
+    per_layer_widths: bool = True
 
     def __post_init__(self) -> None:
         for key in ("distillation", "resolution"):

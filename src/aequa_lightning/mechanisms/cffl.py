@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from aequa_lightning.mechanisms.means import Masking, Means
 from aequa_lightning.mechanisms.mechanism import Measure, PaidInRounds
+from aequa_lightning.mechanisms.payment import Masking, Payment
 from aequa_lightning.mechanisms.targets import Surviving, Target
 
 
@@ -27,6 +27,6 @@ class CFFL(PaidInRounds):
     def __post_init__(self) -> None:
         self.parts()
 
-    def parts(self) -> tuple[Target, Means]:
+    def parts(self) -> tuple[Target, Payment]:
         """Return ratios of those who stay, and masks of the mean update."""
         return Surviving(self.threshold, after=0), Masking()

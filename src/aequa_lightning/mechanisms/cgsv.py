@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from aequa_lightning.errors import InputError
-from aequa_lightning.mechanisms.means import Masking, Means
 from aequa_lightning.mechanisms.mechanism import Measure, PaidInRounds
+from aequa_lightning.mechanisms.payment import Masking, Payment
 from aequa_lightning.mechanisms.targets import Tanh, Target
 
 
@@ -33,6 +33,6 @@ class CGSV(PaidInRounds):
         if not (self.beta > 0 and self.length > 0):
             raise InputError(f"trainer.mechanism: beta={self.beta} and length={self.length} must be above 0.")
 
-    def parts(self) -> tuple[Target, Means]:
+    def parts(self) -> tuple[Target, Payment]:
         """Return squashed ratios of reputations, and masks of the aggregate."""
         return Tanh(self.beta), Masking(self.length)

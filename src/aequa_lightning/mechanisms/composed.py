@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from aequa_lightning.mechanisms.means import Means, ServerModel
 from aequa_lightning.mechanisms.mechanism import Measure, PaidByWidth, PaidInRounds, held_allocation
+from aequa_lightning.mechanisms.payment import Payment, ServerModel
 from aequa_lightning.mechanisms.targets import Relative, Target
 from aequa_lightning.rewards.allocation.allocate import Allocation
 
@@ -16,16 +16,16 @@ class Composed(PaidInRounds):
     Args:
         contribution: The measure that is paid for, as it stands in each round.
         target: What share of the reward a contribution deserves.
-        means: How the share becomes a model.
+        payment: How the share becomes a model.
     """
 
     contribution: Measure = "standalone"
     target: Target = field(default_factory=Relative)
-    means: Means = field(default_factory=ServerModel)
+    payment: Payment = field(default_factory=ServerModel)
 
-    def parts(self) -> tuple[Target, Means]:
+    def parts(self) -> tuple[Target, Payment]:
         """Return the parts as they were given."""
-        return self.target, self.means
+        return self.target, self.payment
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from aequa_lightning.mechanisms.means import Masking, Means
 from aequa_lightning.mechanisms.mechanism import Measure, PaidInRounds
+from aequa_lightning.mechanisms.payment import Masking, Payment
 from aequa_lightning.mechanisms.targets import Tanh, Target
 
 
@@ -26,6 +26,6 @@ class FedAVE(PaidInRounds):
     def __post_init__(self) -> None:
         self.parts()
 
-    def parts(self) -> tuple[Target, Means]:
+    def parts(self) -> tuple[Target, Payment]:
         """Return squashed ratios of scores, and masks of the mean update."""
         return Tanh(self.beta, imbalance=True), Masking()

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from aequa_lightning.mechanisms.means import Means, Neurons
 from aequa_lightning.mechanisms.mechanism import Measure, PaidInRounds
+from aequa_lightning.mechanisms.payment import Neurons, Payment
 from aequa_lightning.mechanisms.targets import Relative, Target
 
 
@@ -20,6 +20,6 @@ class FedRAC(PaidInRounds):
 
     contribution: Measure = "standalone"
 
-    def parts(self) -> tuple[Target, Means]:
+    def parts(self) -> tuple[Target, Payment]:
         """Return ratios, and windows of neurons."""
         return Relative(), Neurons(rolling=True)

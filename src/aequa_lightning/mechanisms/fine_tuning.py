@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from aequa_lightning.errors import InputError
-from aequa_lightning.mechanisms.means import Means, ServerModel
 from aequa_lightning.mechanisms.mechanism import PaidInRounds
+from aequa_lightning.mechanisms.payment import Payment, ServerModel
 from aequa_lightning.mechanisms.targets import Everything, Target
 
 
@@ -25,6 +25,6 @@ class FineTuning(PaidInRounds):
         if self.epochs < 1:
             raise InputError(f"trainer.mechanism.epochs={self.epochs} must be at least 1; FedAvg is SharedModel.")
 
-    def parts(self) -> tuple[Target, Means]:
+    def parts(self) -> tuple[Target, Payment]:
         """Return the same share for all: the server's model, adapted."""
         return Everything(), ServerModel(final_epochs=self.epochs)

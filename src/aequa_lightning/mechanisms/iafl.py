@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from aequa_lightning.errors import InputError
-from aequa_lightning.mechanisms.means import Means, SubsetAveraging
 from aequa_lightning.mechanisms.mechanism import Measure, PaidInRounds
+from aequa_lightning.mechanisms.payment import Payment, SubsetAveraging
 from aequa_lightning.mechanisms.targets import Relative, Target
 
 
@@ -35,6 +35,6 @@ class IAFL(PaidInRounds):
                 f"trainer.mechanism: kappa={self.kappa} must lie in [0, 1) and reset={self.reset} in [0, 1]."
             )
 
-    def parts(self) -> tuple[Target, Means]:
+    def parts(self) -> tuple[Target, Payment]:
         """Return ratios, and averages over subsets."""
         return Relative(), SubsetAveraging(self.kappa, self.reset)

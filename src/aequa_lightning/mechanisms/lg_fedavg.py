@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from aequa_lightning.errors import InputError
-from aequa_lightning.mechanisms.means import LastLayers, Means
 from aequa_lightning.mechanisms.mechanism import PaidInRounds
+from aequa_lightning.mechanisms.payment import LastLayers, Payment
 from aequa_lightning.mechanisms.targets import Everything, Target
 
 
@@ -28,6 +28,6 @@ class LGFedAvg(PaidInRounds):
         if self.layers < 1:
             raise InputError(f"trainer.mechanism.layers={self.layers} must be at least 1; 0 would be Standalone.")
 
-    def parts(self) -> tuple[Target, Means]:
+    def parts(self) -> tuple[Target, Payment]:
         """Return the same share for all: the last layers."""
         return Everything(), LastLayers(self.layers)

@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from aequa_lightning.mechanisms.means import Means
+from aequa_lightning.mechanisms.payment import Payment
 from aequa_lightning.mechanisms.targets import Target
 from aequa_lightning.rewards.allocation import fairness
 from aequa_lightning.rewards.allocation.allocate import Allocation
@@ -44,7 +44,7 @@ class Mechanism:
         holds_widths: Whether participants may hold less than the full width in training.
         trains_all_widths: Whether participants train the whole grid of widths, or the full width only.
         resolution: Largest step in accuracy that the curve may keep between neighbouring widths, in [0, 1].
-        fill_gaps: Whether widths whose layers differ are offered where the curve still has larger steps.
+        per_layer_widths: Whether widths whose layers differ are offered where the curve still has larger steps.
         pays_best_round: Whether rewards are cut from the model of the round whose full width was best, not the last.
     """
 
@@ -53,7 +53,7 @@ class Mechanism:
     trains_all_widths: bool = True
     holds_widths: bool = False
     resolution: float = 0.005
-    fill_gaps: bool = False
+    per_layer_widths: bool = False
     pays_best_round: bool = False
 
     def frontier(self, standalone: Sequence[float], accuracy_by_width: Mapping[float, float]) -> Frontier:
@@ -137,7 +137,7 @@ class PaidInRounds(Mechanism, ABC):
     trains_all_widths = False
 
     @abstractmethod
-    def parts(self) -> tuple[Target, Means]:
+    def parts(self) -> tuple[Target, Payment]:
         """Return what share of the reward a contribution deserves, and how the share becomes a model."""
 
 

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from aequa_lightning.mechanisms.means import Means, Ranked
 from aequa_lightning.mechanisms.mechanism import Measure, PaidInRounds
+from aequa_lightning.mechanisms.payment import Payment, Ranked
 from aequa_lightning.mechanisms.targets import Relative, Target
 
 
@@ -17,6 +17,6 @@ class Rank(PaidInRounds):
 
     contribution: Measure = "standalone"
 
-    def parts(self) -> tuple[Target, Means]:
+    def parts(self) -> tuple[Target, Payment]:
         """Return ratios, which the means does not need, and the mean by rank."""
         return Relative(), Ranked()

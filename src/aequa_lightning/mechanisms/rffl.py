@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from aequa_lightning.errors import InputError
-from aequa_lightning.mechanisms.means import Masking, Means
 from aequa_lightning.mechanisms.mechanism import Measure, PaidInRounds
+from aequa_lightning.mechanisms.payment import Masking, Payment
 from aequa_lightning.mechanisms.targets import Surviving, Target
 
 
@@ -36,6 +36,6 @@ class RFFL(PaidInRounds):
         if not self.length > 0:
             raise InputError(f"trainer.mechanism.length={self.length} must be above 0.")
 
-    def parts(self) -> tuple[Target, Means]:
+    def parts(self) -> tuple[Target, Payment]:
         """Return ratios of those who stay, and masks of the aggregate."""
         return Surviving(self.threshold, self.after), Masking(self.length)

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from aequa_lightning.mechanisms.means import Means, Mixing
 from aequa_lightning.mechanisms.mechanism import Measure, PaidInRounds
+from aequa_lightning.mechanisms.payment import Mixing, Payment
 from aequa_lightning.mechanisms.targets import Relative, Target
 
 
@@ -18,6 +18,6 @@ class ShapFed(PaidInRounds):
 
     contribution: Measure = "class_cosine"
 
-    def parts(self) -> tuple[Target, Means]:
+    def parts(self) -> tuple[Target, Payment]:
         """Return ratios, and mixtures of own and average."""
         return Relative(), Mixing()

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from aequa_lightning.mechanisms.means import Means, OwnModel
 from aequa_lightning.mechanisms.mechanism import PaidInRounds
+from aequa_lightning.mechanisms.payment import OwnModel, Payment
 from aequa_lightning.mechanisms.targets import Everything, Target
 
 
@@ -15,6 +15,6 @@ class Standalone(PaidInRounds):
     little.
     """
 
-    def parts(self) -> tuple[Target, Means]:
+    def parts(self) -> tuple[Target, Payment]:
         """Return the same share for all, and nothing to share."""
         return Everything(), OwnModel()

@@ -32,10 +32,11 @@ class SlimmableClassifier(LoadsOnlyData):
         backbone: A name known to :func:`~aequa_lightning.backbones.build_backbone`, or ``package.module:function``.
         backbone_options: Keyword arguments of the backbone.
         widths: The grid that training draws widths from, in (0, 1]; its smallest is the narrowest sub-network.
-        sampled_widths: Random widths of a step between the full and the smallest (sandwich rule).
+        num_random_widths: Random widths of a step between the full and the smallest (sandwich rule).
         reduction: Whether a step follows the ``mean`` of the widths' losses or their ``sum``, as in the paper.
-        widest_share: Share of the widest width in a step's loss, in (0, 1); None: that of a width between.
-        narrowest_share: Share of the narrowest, likewise; both together less than 1. The others divide the rest.
+        full_width_loss_weight: Share of the widest width in a step's loss, in (0, 1); None: that of a width between.
+        smallest_width_loss_weight: Share of the narrowest, likewise; both together less than 1. The others divide
+            the rest.
         distillation: Share of the narrow widths' loss that is taught by the full width's output, in [0, 1].
         temperature: Softens what is taught, > 0; 1 leaves it as it is.
         norm: What the backbone's batch norms have of each width. ``shared``: statistics, taken anew for whatever width
@@ -59,10 +60,10 @@ class SlimmableClassifier(LoadsOnlyData):
         backbone: str = "cnn",
         backbone_options: Options | None = None,
         widths: Sequence[float] = (1.0, 0.75, 0.5, 0.25),
-        sampled_widths: int = 2,
+        num_random_widths: int = 2,
         reduction: Reduction = "mean",
-        widest_share: float | None = None,
-        narrowest_share: float | None = None,
+        full_width_loss_weight: float | None = None,
+        smallest_width_loss_weight: float | None = None,
         distillation: float = 0.0,
         temperature: float = 1.0,
         norm: Norm = "shared",
@@ -73,17 +74,20 @@ class SlimmableClassifier(LoadsOnlyData):
         self.save_hyperparameters()
         if not 0 <= distillation <= 1:
             raise InputError(f"model.distillation={distillation} is outside [0, 1]; 0 turns it off.")
-        if sampled_widths < 0:
-            raise InputError(f"model.sampled_widths={sampled_widths} is negative; 0 trains the full and the smallest.")
+        if num_random_widths < 0:
+            raise InputError(f"model.num_random_widths={num_random_widths} is negative; 0 trains the two ends.")
         if reduction not in get_args(Reduction):
             raise InputError(f"model.reduction={reduction!r} is unknown; choose 'mean' or 'sum'.")
-        for end, share in (("widest", widest_share), ("narrowest", narrowest_share)):
+        for end, share in (("full", full_width_loss_weight), ("smallest", smallest_width_loss_weight)):
             if share is not None and not 0 < share < 1:
-                raise InputError(f"model.{end}_share={share} is not between 0 and 1; null treats it as the others.")
-        if not (widest_share or 0) + (narrowest_share or 0) < 1:
+                raise InputError(
+                    f"model.{end}_width_loss_weight={share} is not between 0 and 1; null treats it as the others."
+                )
+        if not (full_width_loss_weight or 0) + (smallest_width_loss_weight or 0) < 1:
             raise InputError(
-                f"model.widest_share={widest_share} and model.narrowest_share={narrowest_share} leave nothing for the "
-                "others; their sum must be below 1."
+                f"model.full_width_loss_weight={full_width_loss_weight} and "
+                f"model.smallest_width_loss_weight={smallest_width_loss_weight} leave nothing for the others; "
+                "their sum must be below 1."
             )
         if not temperature > 0:
             raise InputError(f"model.temperature={temperature} must be above 0; 1 leaves the outputs as they are.")
@@ -102,8 +106,12 @@ class SlimmableClassifier(LoadsOnlyData):
             self.accuracy = nn.ModuleDict(
                 {_key(width): MulticlassAccuracy(num_classes, average="micro") for width in self.network.widths}
             )
-        self.sampled_widths, self.seed, self.norm = sampled_widths, seed, norm
-        self.reduction, self.widest_share, self.narrowest_share = reduction, widest_share, narrowest_share
+        self.num_random_widths, self.seed, self.norm = num_random_widths, seed, norm
+        self.reduction, self.full_width_loss_weight, self.smallest_width_loss_weight = (
+            reduction,
+            full_width_loss_weight,
+            smallest_width_loss_weight,
+        )
         self.distillation = Distillation(temperature, hard_weight=1 - distillation) if distillation else None
         # Samples that a batch of training must have.
         self._least_samples = 1
@@ -151,7 +159,7 @@ class SlimmableClassifier(LoadsOnlyData):
             The detached loss of each width.
         """
         grid = grid or self.network.widths
-        widths = sandwich_widths(grid, sampled=self.sampled_widths, seed=self.seed, step=step)
+        widths = sandwich_widths(grid, sampled=self.num_random_widths, seed=self.seed, step=step)
         return sandwich_step(
             forward,
             inputs,
@@ -161,8 +169,8 @@ class SlimmableClassifier(LoadsOnlyData):
             no_sync=no_sync,
             distillation=distillation or self.distillation,
             reduction=self.reduction,
-            widest_share=self.widest_share,
-            narrowest_share=self.narrowest_share,
+            full_width_loss_weight=self.full_width_loss_weight,
+            smallest_width_loss_weight=self.smallest_width_loss_weight,
         )
 
     @override

@@ -9,7 +9,7 @@ from typing import Any
 from aequa_lightning.errors import InputError
 from aequa_lightning.report.run import Allocation, Front, Participant, Round, Run, first_known
 from aequa_lightning.run_folder.csv_files import read_csv
-from aequa_lightning.run_folder.damaged_files import read_json, reading
+from aequa_lightning.run_folder.damaged_files import possibly_damaged, read_json
 from aequa_lightning.run_folder.events import BEGINNINGS, Event, latest_rounds, read_events
 
 
@@ -28,18 +28,18 @@ def read_run(folder: Path) -> Run:
     record = folder / "events.jsonl"
     if not record.is_file():
         raise InputError(f"{folder} is no run folder: it has no events.jsonl. Give the `run_dir` of an `aequa fit`.")
-    with reading(record):
+    with possibly_damaged(record):
         run = _from_events(folder, _latest_run(read_events(record), record))
-    with reading(folder / "contributions.csv"):
+    with possibly_damaged(folder / "contributions.csv"):
         run = _with_scores(run, folder / "contributions.csv")
-    with reading(folder / "allocation.json"):
+    with possibly_damaged(folder / "allocation.json"):
         run = _with_allocation(run, folder / "allocation.json")
-    with reading(folder / "frontier.json"):
+    with possibly_damaged(folder / "frontier.json"):
         run = _with_front(run, folder / "frontier.json")
-    with reading(folder / "rewards" / "manifest.json"):
+    with possibly_damaged(folder / "rewards" / "manifest.json"):
         run = _with_rewards(run, folder / "rewards" / "manifest.json")
     config = folder / "config.yaml"
-    with reading(config):
+    with possibly_damaged(config):
         return replace(run, config=config.read_text(encoding="utf-8")) if config.is_file() else run
 
 

@@ -14,7 +14,7 @@ REMEDY = "write it again with `aequa fit --ckpt_path last`"
 
 
 @contextmanager
-def reading(path: Path, remedy: str = REMEDY) -> Iterator[None]:
+def possibly_damaged(path: Path, remedy: str = REMEDY) -> Iterator[None]:
     """Tell of a file that is missing or malformed, where its content is read and taken apart.
 
     Args:
@@ -26,7 +26,7 @@ def reading(path: Path, remedy: str = REMEDY) -> Iterator[None]:
 
     Example:
         >>> import json
-        >>> with reading(Path("a.json"), "leave it out"):
+        >>> with possibly_damaged(Path("a.json"), "leave it out"):
         ...     json.loads("{}")["widths"]
         Traceback (most recent call last):
         ...

@@ -31,7 +31,7 @@ FOLDERS = ("checkpoints", "rewards")
 
 
 @contextmanager
-def holding(run_dir: Path) -> Iterator[None]:
+def locked(run_dir: Path) -> Iterator[None]:
     """Keep other commands out of a run folder within the block, and clear away what killed ones left half written.
 
     Processes that are forked in the block keep them out too, for as long as they live. Where nothing can be locked
@@ -45,7 +45,7 @@ def holding(run_dir: Path) -> Iterator[None]:
 
     Example:
         >>> from tempfile import TemporaryDirectory
-        >>> with TemporaryDirectory() as folder, holding(Path(folder)):
+        >>> with TemporaryDirectory() as folder, locked(Path(folder)):
         ...     print(*(path.name for path in Path(folder).iterdir()))
         .lock
     """

@@ -33,7 +33,7 @@ def accumulating() -> Iterator[None]:
         _accumulating.reset(token)
 
 
-def lend(plan: SlicePlan, full: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def borrow_slices(plan: SlicePlan, full: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return a width's part of every parameter, each computing to the bit as a parameter of its own would.
 
     Args:

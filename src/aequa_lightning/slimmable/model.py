@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from aequa_lightning.errors import InputError
 from aequa_lightning.slimmable import norm
-from aequa_lightning.slimmable.borrowed_slices import lend
+from aequa_lightning.slimmable.borrowed_slices import borrow_slices
 from aequa_lightning.slimmable.compiling import Compiler
 from aequa_lightning.slimmable.description import description
 from aequa_lightning.slimmable.plan import SlicePlan
 from aequa_lightning.slimmable.subnetworks import SubNetwork, SubNetworks
 from aequa_lightning.slimmable.tracing.skeleton import filled_copy
-from aequa_lightning.slimmable.width_statistics import Affines, Banks, unseen
+from aequa_lightning.slimmable.width_statistics import Affines, WidthStatistics, unseen
 from aequa_lightning.slimmable.widths import Width, grid
 
 
@@ -79,11 +79,11 @@ class SlimmableModel(nn.Module):
         if full.training:
             # A network that is in evaluation mode as a whole may be put into training mode later.
             norm.check_modes(full)
-        self.banks, self.affines = Banks(), Affines()
+        self.statistics, self.affines = WidthStatistics(), Affines()
         own = self._networks.tensors()
         for narrow in self._narrow():
             if self.has_statistics:
-                self.banks.of(narrow, own)
+                self.statistics.of(narrow, own)
             if self._private:
                 self.affines.add(narrow, own)
 
@@ -100,7 +100,7 @@ class SlimmableModel(nn.Module):
         if self._networks.is_full(width):
             return self._run(self.full, width)(x)
         narrow = self._networks.at(width)
-        own, banks = self._networks.tensors(), self.banks
+        own, banks = self._networks.tensors(), self.statistics
         statistics = banks.filling(narrow, own) if self.full.training else banks.filled(narrow, own, width)
         return narrow.skeleton(x, self._lend(narrow, own, statistics), self._run(narrow.skeleton.module, width))
 
@@ -192,7 +192,7 @@ class SlimmableModel(nn.Module):
         elif self._networks.is_full(width):
             owned |= narrow.statistics.extract(own)
         else:
-            owned |= {name: t.clone() for name, t in self.banks.filled(narrow, own, width).items()}
+            owned |= {name: t.clone() for name, t in self.statistics.filled(narrow, own, width).items()}
         module = filled_copy(narrow.skeleton.module, owned)
         for part, twin in zip(module.modules(), self.full.modules(), strict=True):
             part.training = twin.training
@@ -266,7 +266,7 @@ class SlimmableModel(nn.Module):
         full = [self.full for width in chosen.values() if self._networks.is_full(width)]
         narrow = [self._networks.at(width) for width in chosen.values() if not self._networks.is_full(width)]
         own = self._networks.tensors()
-        statistics = [self.banks.filling(part, own) for part in narrow]
+        statistics = [self.statistics.filling(part, own) for part in narrow]
         for tensors in [*map(norm.statistics, full), *statistics]:
             norm.reset(tensors)
         with ExitStack() as modes:
@@ -281,7 +281,7 @@ class SlimmableModel(nn.Module):
     @torch.no_grad()
     def forget(self) -> None:
         """Let all that is private to the narrow widths start anew, as after construction, from the full network."""
-        self.banks.forget()
+        self.statistics.forget()
         own = self._networks.tensors()
         for narrow in self._narrow():
             start = narrow.private.take(own)
@@ -302,7 +302,7 @@ class SlimmableModel(nn.Module):
         self, narrow: SubNetwork, own: Mapping[str, Tensor], statistics: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
         """Return the tensors that a skeleton computes with: parts of the full ones, and what is private to a width."""
-        tensors = lend(narrow.parameters, own)
+        tensors = borrow_slices(narrow.parameters, own)
         if narrow.buffers.indices:
             tensors.update(narrow.buffers.take(own))
         tensors.update(statistics)

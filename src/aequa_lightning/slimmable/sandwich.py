@@ -51,8 +51,8 @@ def loss_weights(
     count: int,
     *,
     reduction: Literal["mean", "sum"] = "mean",
-    widest_share: float | None = None,
-    narrowest_share: float | None = None,
+    full_width_loss_weight: float | None = None,
+    smallest_width_loss_weight: float | None = None,
 ) -> tuple[float, ...]:
     """Return the weight of each width's loss in a step.
 
@@ -60,9 +60,9 @@ def loss_weights(
         count: How many widths the step has, >= 1.
         reduction: ``"mean"``: the weights sum to 1, so that a learning rate serves any number of widths. ``"sum"``: to
             their number, as in the paper.
-        widest_share: Share of the widest in that, in (0, 1); None: that of a width between.
-        narrowest_share: Share of the narrowest, likewise; both together less than 1. The others divide the rest
-            evenly. A step without others is divided in proportion to the two shares.
+        full_width_loss_weight: Share of the widest in that, in (0, 1); None: that of a width between.
+        smallest_width_loss_weight: Share of the narrowest, likewise; both together less than 1. The others divide
+            the rest evenly. A step without others is divided in proportion to the two shares.
 
     Returns:
         The weights, that of the widest first.
@@ -73,24 +73,33 @@ def loss_weights(
     Example:
         >>> loss_weights(4), loss_weights(4, reduction="sum")
         ((0.25, 0.25, 0.25, 0.25), (1.0, 1.0, 1.0, 1.0))
-        >>> loss_weights(3, widest_share=0.75), loss_weights(4, widest_share=0.5, narrowest_share=0.25)
+        >>> (
+        ...     loss_weights(3, full_width_loss_weight=0.75),
+        ...     loss_weights(4, full_width_loss_weight=0.5, smallest_width_loss_weight=0.25),
+        ... )
         ((0.75, 0.125, 0.125), (0.5, 0.125, 0.125, 0.25))
-        >>> loss_weights(2, widest_share=0.5, narrowest_share=0.25), loss_weights(1, widest_share=0.75)
+        >>> (
+        ...     loss_weights(2, full_width_loss_weight=0.5, smallest_width_loss_weight=0.25),
+        ...     loss_weights(1, full_width_loss_weight=0.75),
+        ... )
         ((0.6666666666666666, 0.3333333333333333), (1.0,))
     """
     if reduction not in ("mean", "sum"):
         raise InputError(f"reduction: {reduction!r} is unknown; choose 'mean' or 'sum'")
-    given = {"widest_share": widest_share, "narrowest_share": narrowest_share}
+    given = {"full_width_loss_weight": full_width_loss_weight, "smallest_width_loss_weight": smallest_width_loss_weight}
     for name, share in given.items():
         if share is not None and not 0 < share < 1:
             raise InputError(f"{name}: {share} is not between 0 and 1; None treats it as the others")
     taken = sum(share for share in given.values() if share is not None)
     if not taken < 1:
-        raise InputError(f"widest_share + narrowest_share: {taken:g} leaves nothing for the others; give less than 1")
+        raise InputError(
+            f"full_width_loss_weight + smallest_width_loss_weight: {taken:g} leaves nothing for the others; "
+            "give less than 1"
+        )
     if count == 1:
         return (1.0,)
     total = count if reduction == "sum" else 1
-    shares = [widest_share, *(None,) * (count - 2), narrowest_share]
+    shares = [full_width_loss_weight, *(None,) * (count - 2), smallest_width_loss_weight]
     others = shares.count(None)
     if not others:
         # Two widths, and both were given a share.
@@ -118,11 +127,11 @@ class Distillation:
         if not 0 <= self.hard_weight <= 1:
             raise InputError(f"hard_weight: {self.hard_weight} is not a share in [0, 1]")
 
-    def pupils(self, widths: Sequence[float]) -> tuple[float, ...]:
+    def students(self, widths: Sequence[float]) -> tuple[float, ...]:
         """Return those of a step's widths that learn from the teacher.
 
         Example:
-            >>> Distillation().pupils([1.0, 0.5, 0.25]), Distillation(teacher=0.25).pupils([1.0, 0.5, 0.25])
+            >>> Distillation().students([1.0, 0.5, 0.25]), Distillation(teacher=0.25).students([1.0, 0.5, 0.25])
             ((0.5, 0.25), (1.0, 0.5))
         """
         if self.teacher is None:
@@ -160,8 +169,8 @@ def sandwich_step(
     loss: Callable[[Tensor, Tensor], Tensor] = functional.cross_entropy,
     distillation: Distillation | None = None,
     reduction: Literal["mean", "sum"] = "mean",
-    widest_share: float | None = None,
-    narrowest_share: float | None = None,
+    full_width_loss_weight: float | None = None,
+    smallest_width_loss_weight: float | None = None,
 ) -> dict[float, Tensor]:
     """Add the gradient of the widths' mean loss to the parameters' gradients.
 
@@ -179,8 +188,8 @@ def sandwich_step(
         loss: Loss of outputs against targets.
         distillation: Lets some widths learn from another one too; None: all learn from the targets alone.
         reduction: See :func:`loss_weights`.
-        widest_share: See :func:`loss_weights`.
-        narrowest_share: See :func:`loss_weights`.
+        full_width_loss_weight: See :func:`loss_weights`.
+        smallest_width_loss_weight: See :func:`loss_weights`.
 
     Returns:
         The loss of each width, detached, without its weight.
@@ -197,11 +206,16 @@ def sandwich_step(
         >>> weight.grad  # (2 * 1 + 2 * 0.25) / 2
         tensor([1.2500])
     """
-    weights = loss_weights(len(widths), reduction=reduction, widest_share=widest_share, narrowest_share=narrowest_share)
+    weights = loss_weights(
+        len(widths),
+        reduction=reduction,
+        full_width_loss_weight=full_width_loss_weight,
+        smallest_width_loss_weight=smallest_width_loss_weight,
+    )
     losses: dict[float, Tensor] = {}
     teacher: Tensor | None = None
-    pupils = () if distillation is None else distillation.pupils(widths)
-    if distillation is not None and distillation.teacher is not None and pupils:
+    students = () if distillation is None else distillation.students(widths)
+    if distillation is not None and distillation.teacher is not None and students:
         with torch.no_grad():
             teacher = forward(inputs, width=distillation.teacher)
     for number, (width, weight) in enumerate(zip(widths, weights, strict=True)):
@@ -210,10 +224,10 @@ def sandwich_step(
         with accumulating(), nullcontext() if last else no_sync():
             outputs = forward(inputs, width=width)
             value = loss(outputs, targets)
-            if distillation is not None and teacher is not None and width in pupils:
+            if distillation is not None and teacher is not None and width in students:
                 value = distillation(outputs, teacher, value)
             backward(value if weight == 1 else value * weight)
-        if pupils and teacher is None:
+        if students and teacher is None:
             teacher = outputs.detach()
         losses[width] = value.detach()
     return losses

@@ -17,7 +17,7 @@ from aequa_lightning.slimmable import norm
 from aequa_lightning.slimmable.plan import SlicePlan
 from aequa_lightning.slimmable.tracing.probe import blank_tensors, dry, precise, random_tensors
 from aequa_lightning.slimmable.tracing.search import find_structure
-from aequa_lightning.slimmable.tracing.skeleton import Borrower, check_plain, meta_copy, narrow_copy
+from aequa_lightning.slimmable.tracing.skeleton import SkeletonRunner, check_plain, meta_copy, narrow_copy
 from aequa_lightning.slimmable.tracing.structure import Structure
 from aequa_lightning.slimmable.tracing.verify import fault_of
 from aequa_lightning.slimmable.widths import Width
@@ -37,7 +37,7 @@ class SubNetwork:
     """
 
     sizes: tuple[int, ...]
-    skeleton: Borrower
+    skeleton: SkeletonRunner
     parameters: SlicePlan
     private: SlicePlan
     statistics: SlicePlan
@@ -241,7 +241,7 @@ class SubNetworks:
         )
         self._made.networks[sizes] = SubNetwork(
             sizes,
-            Borrower(skeleton, self._full),
+            SkeletonRunner(skeleton, self._full),
             self._parameters(sizes),
             self._plan(sizes, self._owned(sizes)),
             self._plan(sizes, self._statistics_names),

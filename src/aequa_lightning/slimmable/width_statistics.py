@@ -11,7 +11,7 @@ from aequa_lightning.slimmable.subnetworks import SubNetwork
 from aequa_lightning.slimmable.widths import Width
 
 
-class Bank(nn.Module):
+class StatisticsOfWidth(nn.Module):
     """The running statistics of one narrow sub-network, as buffers.
 
     Attributes:
@@ -30,13 +30,13 @@ class Bank(nn.Module):
         return {_dotted(name): tensor for name, tensor in self._buffers.items() if tensor is not None}
 
 
-class Banks(nn.Module):
+class WidthStatistics(nn.Module):
     """The banks of all narrow sub-networks that have one, by the channels that the sub-network keeps of each axis.
 
     Loading a checkpoint replaces them by those of the checkpoint, whatever the widths.
     """
 
-    def of(self, narrow: SubNetwork, full: Mapping[str, Tensor]) -> Bank:
+    def of(self, narrow: SubNetwork, full: Mapping[str, Tensor]) -> StatisticsOfWidth:
         """Return the bank of a sub-network, a fresh one if it has none yet.
 
         Args:
@@ -45,7 +45,7 @@ class Banks(nn.Module):
         """
         key = _key(narrow.sizes)
         if key not in self._modules:
-            self.add_module(key, Bank(unseen(narrow, full)))
+            self.add_module(key, StatisticsOfWidth(unseen(narrow, full)))
         return self._modules[key]  # type: ignore[return-value]
 
     def filling(self, narrow: SubNetwork, full: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -75,7 +75,7 @@ class Banks(nn.Module):
         if not narrow.statistics.shapes:
             return {}
         known = self._modules.get(_key(narrow.sizes))
-        if not isinstance(known, Bank) or not (known.seen or _is_fresh(narrow, full)):
+        if not isinstance(known, StatisticsOfWidth) or not (known.seen or _is_fresh(narrow, full)):
             raise InputError(
                 f"width: the norm statistics of width {width} have seen no data; call "
                 "recalibrate(batches, widths=[...]) before evaluating or handing out this width"
@@ -85,7 +85,7 @@ class Banks(nn.Module):
     def forget(self) -> None:
         """Let every bank have seen nothing."""
         for bank in self._modules.values():
-            assert isinstance(bank, Bank)
+            assert isinstance(bank, StatisticsOfWidth)
             norm.reset(bank.named)
             bank.seen = False
 
@@ -102,7 +102,9 @@ class Banks(nn.Module):
                 # Files of other libraries leave the counter out.
                 tensors.setdefault(name.removesuffix("running_mean") + "num_batches_tracked", torch.tensor(0))
             # The module's own loading visits the children next and finds everything in place.
-            self.add_module(key, Bank({name: tensor.to(device, copy=True) for name, tensor in tensors.items()}))
+            self.add_module(
+                key, StatisticsOfWidth({name: tensor.to(device, copy=True) for name, tensor in tensors.items()})
+            )
 
 
 class Affines(nn.Module):

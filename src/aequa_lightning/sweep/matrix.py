@@ -17,7 +17,7 @@ UNNAMED = "-"
 """The one value of an axis that a sweep does not have."""
 
 # A cell is a run among many: what nobody will look at is not made, unless the sweep's file asks for it.
-LEAN: Overrides = {"trainer": {"report": False, "programs": False}}
+LEAN: Overrides = {"trainer": {"report": False, "export_programs": False}}
 
 
 @dataclass(frozen=True, order=True)

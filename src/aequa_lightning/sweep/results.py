@@ -11,7 +11,7 @@ from typing import Any
 
 from aequa_lightning.errors import InputError, RunFailed
 from aequa_lightning.rewards.allocation.fairness import gain_spread, mean_gain, minimum_gain, pearson
-from aequa_lightning.run_folder.damaged_files import reading
+from aequa_lightning.run_folder.damaged_files import possibly_damaged
 from aequa_lightning.run_folder.files import write_json
 from aequa_lightning.sweep.matrix import Cell, Matrix
 
@@ -102,9 +102,9 @@ def read_result(folder: Path, cell: Cell) -> Result | None:
         return None
     try:
         read_configuration(folder)
-        with reading(path, REMEDY):
+        with possibly_damaged(path, REMEDY):
             seconds = float(json.loads(path.read_bytes())["seconds"])
-        with reading(allocation, REMEDY):
+        with possibly_damaged(allocation, REMEDY):
             metrics = metrics_of(json.loads(allocation.read_bytes()))
     except InputError as error:
         warn_of_damage(cell, error)
@@ -121,7 +121,7 @@ def read_configuration(folder: Path) -> Any | None:
     path = folder / "cell.json"
     if not path.is_file():
         return None
-    with reading(path, REMEDY):
+    with possibly_damaged(path, REMEDY):
         return json.loads(path.read_bytes())
 
 

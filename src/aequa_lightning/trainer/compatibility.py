@@ -36,7 +36,7 @@ PARTS_OF_STATE: dict[str, type | tuple[type, ...]] = {
     "samples": list,
     "state_dict": dict,
     "callbacks": dict,
-    "payable": dict,
+    "reward_source": dict,
     "models": (torch.Tensor, type(None)),
 }
 
@@ -68,13 +68,13 @@ def check_parts(mechanism: Mechanism, plan: Plan, assessment: Assessment) -> Non
             "trainer.adversaries change the updates that they send, but with trainer.correction=Scaffold something "
             "else is sent beside them, which would stay honest; choose FedProx."
         )
-    if isinstance(plan.correction, Scaffold) and assessment.keep_out:
+    if isinstance(plan.correction, Scaffold) and assessment.exclude_flagged:
         raise InputError(
-            "trainer.assessment.keep_out=true keeps updates out of the average, but with trainer.correction=Scaffold "
-            "what was sent beside them has been used; choose FedProx."
+            "trainer.assessment.exclude_flagged=true keeps updates out of the average, but with "
+            "trainer.correction=Scaffold what was sent beside them has been used; choose FedProx."
         )
     if plan.privacy is not None:
-        _check_private(mechanism, plan, paid, keep_out=bool(assessment.keep_out))
+        _check_private(mechanism, plan, paid, exclude_flagged=bool(assessment.exclude_flagged))
     if not plan.standalone:
         _check_without_references(mechanism, assessment)
 
@@ -97,7 +97,7 @@ def _check_without_references(mechanism: Mechanism, assessment: Assessment) -> N
         )
 
 
-def _check_private(mechanism: Mechanism, plan: Plan, paid: str, *, keep_out: bool) -> None:
+def _check_private(mechanism: Mechanism, plan: Plan, paid: str, *, exclude_flagged: bool) -> None:
     """Prove that everything the server gives away is made of noisy sums."""
     aggregator = type(plan.aggregator).__name__
     if isinstance(plan.aggregator, RobustAggregator):
@@ -115,15 +115,15 @@ def _check_private(mechanism: Mechanism, plan: Plan, paid: str, *, keep_out: boo
         raise InputError(
             "trainer.correction=Scaffold hands out a mean to which trainer.privacy adds no noise; choose FedProx."
         )
-    if keep_out:
+    if exclude_flagged:
         raise InputError(
-            "trainer.assessment.keep_out=true lets one update decide whether another one is averaged, which "
+            "trainer.assessment.exclude_flagged=true lets one update decide whether another one is averaged, which "
             "trainer.privacy cannot bound; leave it false."
         )
-    if plan.participants_per_round is not None and plan.participation.choice != "poisson":
+    if plan.participants_per_round is not None and plan.participation.sampling != "poisson":
         raise InputError(
             f"trainer.privacy is accounted for where participants are chosen independently, but "
-            f"trainer.participation.choice={plan.participation.choice}; choose poisson, or leave "
+            f"trainer.participation.sampling={plan.participation.sampling}; choose poisson, or leave "
             "trainer.participants_per_round out."
         )
     check_accountant()

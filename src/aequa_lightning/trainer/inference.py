@@ -9,14 +9,14 @@ import torch
 from aequa_lightning.data import CollaborativeData
 from aequa_lightning.engine.checkpoint import load_checkpoint, load_last
 from aequa_lightning.engine.evaluation import AtWidth, count_correct, input_batches
-from aequa_lightning.engine.reward_source import load_payable
+from aequa_lightning.engine.reward_source import load_reward_source
 from aequa_lightning.errors import InputError
 from aequa_lightning.modules.classifier import SlimmableClassifier
 from aequa_lightning.modules.reward import RewardClassifier
 from aequa_lightning.rewards.files.checkpoint import check_width, is_reward
 from aequa_lightning.rewards.files.manifest import verify_reward
 from aequa_lightning.run_folder.csv_files import csv_text
-from aequa_lightning.run_folder.damaged_files import reading
+from aequa_lightning.run_folder.damaged_files import possibly_damaged
 from aequa_lightning.run_folder.files import write_atomically
 from aequa_lightning.runtime.paths import user_path
 from aequa_lightning.slimmable.modes import evaluating
@@ -57,7 +57,7 @@ def load_network(
     if public_key is not None:
         raise InputError(f"public_key verifies rewards, but ckpt_path={ckpt_path!r} is none; leave the key out.")
     check_parameters(model, state)
-    load_payable(model, state)
+    load_reward_source(model, state)
     if model.network.has_statistics:
         model.network.recalibrate(input_batches(data.validation(), CPU), model.network.widths)
     return model
@@ -80,7 +80,7 @@ def load_reward(
     Raises:
         InputError: The file is malformed, or describes another network than the configuration.
     """
-    with reading(Path(ckpt_path), "ask for it again"):
+    with possibly_damaged(Path(ckpt_path), "ask for it again"):
         saved = state["hyper_parameters"]
         width, layers = saved["width"], saved["layers"]
         check_width(width, layers)

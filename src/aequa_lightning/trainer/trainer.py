@@ -41,9 +41,9 @@ from aequa_lightning.modules.classifier import SlimmableClassifier
 from aequa_lightning.report import build_report, front_table, read_run, summary_table, write_front_picture
 from aequa_lightning.rewards.files.checkpoint import export_program
 from aequa_lightning.rewards.files.signing import load_private_key
-from aequa_lightning.run_folder.damaged_files import read_json, reading
+from aequa_lightning.run_folder.damaged_files import possibly_damaged, read_json
 from aequa_lightning.run_folder.files import refuse_links
-from aequa_lightning.run_folder.lock import holding
+from aequa_lightning.run_folder.lock import locked
 from aequa_lightning.runtime.paths import user_path
 from aequa_lightning.runtime.process_settings import keeping_modes, own_settings
 from aequa_lightning.runtime.terminal import PlainConsole
@@ -118,7 +118,7 @@ class CollaborativeTrainer:
         standalone_dir: Folder in which runs share what participants reach alone: whoever trains the same network on the
             same data with the same seed finds the result there. null: the run's own folder.
         report: Whether the run ends with its page and figures.
-        programs: Whether each reward is written as a ``torch.export`` program besides the checkpoint.
+        export_programs: Whether each reward is written as a ``torch.export`` program besides the checkpoint.
         signing_key: PEM file of the Ed25519 key that signs ``rewards/manifest.json``; null: it is not signed.
         logger: Lightning loggers besides the run folder's own ``metrics.csv`` and ``events.jsonl``.
         callbacks: Further callbacks of the engine.
@@ -163,7 +163,7 @@ class CollaborativeTrainer:
         standalone: bool = True,
         standalone_dir: str | None = None,
         report: bool = True,
-        programs: bool = True,
+        export_programs: bool = True,
         signing_key: str | None = None,
         logger: Logger | list[Logger] | None = None,
         callbacks: list[CollaborationCallback] | None = None,
@@ -224,7 +224,7 @@ class CollaborativeTrainer:
         )
         check_parts(self.mechanism, self.plan, self.assessment)
         check_adversaries(self.plan.adversaries)
-        self.threads, self.report, self.programs = threads, report, programs
+        self.threads, self.report, self.export_programs = threads, report, export_programs
         self.signing_key = None if signing_key is None else user_path(signing_key, "trainer.signing_key")
         recorder = [Downloads()] if record_downloads else []
         self.callbacks = [self._rewards(self.mechanism), Progress(), *recorder, *(callbacks or [])]
@@ -369,7 +369,7 @@ class CollaborativeTrainer:
                     f"run_dir={str(self.plan.run_dir)!r} holds no finished run; finish it with --ckpt_path last."
                 )
             check_parts(mechanism, self.plan, self.assessment)
-            with reading(curve_file):
+            with possibly_damaged(curve_file):
                 content = read_json(curve_file)
                 paid_after, measured = content["round"], Measurement.of_allocation(content)
             check_complete(state)
@@ -404,22 +404,22 @@ class CollaborativeTrainer:
         # Whatever the run measures stays measured, also where something else is paid for afterwards.
         measures = tuple(dict.fromkeys([*self.assessment.measures, self.mechanism.contribution]))
         assessment = replace(self.assessment, measures=measures)
-        return Rewards(mechanism, assessment, programs=self.programs, signing_key=self.signing_key)
+        return Rewards(mechanism, assessment, export_programs=self.export_programs, signing_key=self.signing_key)
 
     def _settle_programs(self, model: SlimmableClassifier) -> None:
         """Pay without programs, and say so, where ``torch.export`` cannot follow the model."""
-        if not self.programs:
+        if not self.export_programs:
             return
         try:
             export_program(model.network.extract(model.network.widths[-1]), model.network.example_input)
         except InputError as error:
-            self.programs = False
+            self.export_programs = False
             self.callbacks[0] = self._rewards(self.mechanism)
             if self.fabric.is_global_zero:
                 reason = str(error).splitlines()[0]
                 warnings.warn(
                     f"{reason}. Rewards are written as checkpoints alone, without programs (.pt2); "
-                    "trainer.programs=false asks for that.",
+                    "trainer.export_programs=false asks for that.",
                     stacklevel=2,
                 )
 
@@ -429,7 +429,7 @@ class CollaborativeTrainer:
 
     def _holding(self) -> AbstractContextManager[None]:
         # Of processes that `torchrun` or `srun` has started, one holds the run folder for all.
-        return holding(self.plan.run_dir) if self.fabric.is_global_zero else nullcontext()
+        return locked(self.plan.run_dir) if self.fabric.is_global_zero else nullcontext()
 
     def _launch(self, work: Callable[[Fabric], Any]) -> Any:
         return launch(self.fabric, work, threads=self.threads, run_dir=self.plan.run_dir, timeout=self.timeout)

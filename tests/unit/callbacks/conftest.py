@@ -55,7 +55,7 @@ def finish(run: Collaboration) -> Callable[..., RoundResult]:
         present = [index for index in range(len(updates)) if index not in {*refused, *left_out}]
         shares = run.plan.aggregator.weights([run.samples[index] for index in range(len(updates))])
         weights = {index: shares[index] for index in present}
-        coverage = run.holdings.coverage(weights, run.widths)
+        coverage = run.masks.coverage(weights, run.widths)
         total = sum(weights[index] * updates[index].double() for index in present)
         mean_update = torch.where(coverage > 0, total / coverage, 0.0)
         run.server.step(mean_update, torch.tensor(1.0))

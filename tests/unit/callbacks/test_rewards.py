@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from aequa_lightning.callbacks.rewards import Rewards
-from aequa_lightning.engine.participation import Cast
+from aequa_lightning.engine.participation import Cohort
 from aequa_lightning.engine.run import Collaboration
 from aequa_lightning.mechanisms import CGSV, Aequa, AequaTraining, Mechanism, Slimming
 
@@ -36,7 +36,7 @@ def rewarding(run: Collaboration, mechanism: Mechanism, standalone: list[float])
 
 def test_who_is_lost_in_a_round_has_received_before(run: Collaboration) -> None:
     rewards = rewarding(run, AequaTraining(), [0.9, 0.5, 0.5, 0.5, 0.5])
-    run.cast = Cast(reporting=[0, 1], lost=[3])
+    run.cohort = Cohort(completed=[0, 1], dropped=[3])
     rewards.on_round_start(run)
     assert run.widths == [1.0, 0.5, 1.0, 0.5, 1.0]
 
@@ -45,7 +45,7 @@ def test_the_teacher_is_the_narrowest_of_those_who_take_part(run: Collaboration)
     rewards = rewarding(run, AequaTraining(), [0.9, 0.5, 0.5, 0.5, 0.5])
     run.widths = [1.0, 0.5, 0.5, 0.5, 0.5]
     for present, teacher in (([0], 1.0), ([0, 4], 0.5)):
-        run.cast = Cast(reporting=present)
+        run.cohort = Cohort(completed=present)
         rewards.on_round_start(run)
         assert run.distillation is not None
         assert run.distillation.teacher == teacher
@@ -53,6 +53,6 @@ def test_the_teacher_is_the_narrowest_of_those_who_take_part(run: Collaboration)
 
 def test_nobody_holds_less_than_the_narrowest_width(run: Collaboration) -> None:
     rewards = rewarding(run, Slimming(), [1.0, 0.1, 0.75, 0.5, 0.25])
-    run.cast = Cast(reporting=list(range(5)))
+    run.cohort = Cohort(completed=list(range(5)))
     rewards.on_round_start(run)
     assert run.widths == [1.0, 0.5, 0.75, 0.5, 0.5]

@@ -10,7 +10,7 @@ from aequa_lightning.contributions import (
     sampled_shapley,
     shapley_values,
 )
-from aequa_lightning.contributions.sampling import Memo
+from aequa_lightning.contributions.sampling import CachedUtility
 from aequa_lightning.contributions.semivalues import all_coalitions
 from aequa_lightning.errors import InputError
 
@@ -29,7 +29,7 @@ def test_memo_asks_once_for_each_coalition():
         asked.append(len(coalitions))
         return coalitions.sum(axis=1).astype(float)
 
-    memo = Memo(utility)
+    memo = CachedUtility(utility)
     rows = all_coalitions(3)
     assert memo(np.vstack([rows, rows])).tolist() == [*rows.sum(axis=1), *rows.sum(axis=1)]
     assert memo(rows[:4]).tolist() == rows[:4].sum(axis=1).tolist()

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from aequa_lightning.data import DigitsData, QuantityImbalance
+from aequa_lightning.engine import run as engine
 from aequa_lightning.engine.callback import CollaborationCallback, RoundResult
 from aequa_lightning.engine.checkpoint import load_last, load_round
 from aequa_lightning.engine.config import Plan
@@ -22,7 +23,7 @@ from aequa_lightning.engine.participation import Participation
 from aequa_lightning.engine.processes.signals import STOP_SIGNALS
 from aequa_lightning.engine.records import describe_round
 from aequa_lightning.engine.resume import restore, state_of
-from aequa_lightning.engine.rounds import Average, Report
+from aequa_lightning.engine.rounds import Aggregate, ParticipantReport
 from aequa_lightning.engine.run import Collaboration
 from aequa_lightning.engine.server.aggregators import Aggregator, FedAvg, FedAvgM
 from aequa_lightning.engine.server.privacy import Privacy
@@ -91,12 +92,12 @@ def test_what_participants_remember_is_on_disk_everywhere_before_a_checkpoint_ne
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, order = build(tmp_path, participant_state="keep", max_rounds=1), []
-    sync, barrier, save = run.hosting._memory.sync, run.fabric.barrier, engine.save_checkpoint
+    sync, barrier, save = run.cohort_trainer._memory.sync, run.fabric.barrier, engine.save_checkpoint
 
     def noted(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
         return lambda *arguments, **options: (order.append(name), work(*arguments, **options))[1]
 
-    monkeypatch.setattr(run.hosting._memory, "sync", noted("sync", sync))
+    monkeypatch.setattr(run.cohort_trainer._memory, "sync", noted("sync", sync))
     monkeypatch.setattr(run.fabric, "barrier", noted("barrier", barrier))
     monkeypatch.setattr(engine, "save_checkpoint", noted("save", save))
     assert run.fit()
@@ -298,8 +299,8 @@ def test_a_stack_that_cannot_be_any_more_is_none_after_a_resume(tmp_path: Path) 
 
 def test_a_refused_update_has_no_loss_on_record(tmp_path: Path) -> None:
     run = build(tmp_path)
-    average = Average({0: 1.0}, [], torch.zeros(1), torch.ones(()))
-    record = describe_round(run, {0: Report(0.5), 1: Report(refused=True)}, average)
+    average = Aggregate({0: 1.0}, [], torch.zeros(1), torch.ones(()))
+    record = describe_round(run, {0: ParticipantReport(0.5), 1: ParticipantReport(refused=True)}, average)
     assert [row["loss"] for row in record["participants"]] == [0.5, None]
 
 
@@ -407,7 +408,7 @@ def test_a_round_has_the_updates_of_those_who_take_part_in_it_alone(tmp_path: Pa
 
     class Note(CollaborationCallback):
         def on_round_end(self, run: Collaboration, result: RoundResult) -> None:
-            seen[result.round] = set(run.cast.reporting), set(result.updates)
+            seen[result.round] = set(run.cohort.completed), set(result.updates)
 
     assert build(tmp_path, Note(), participants_per_round=2).fit()
     assert len({tuple(sorted(present)) for present, _ in seen.values()}) > 1
@@ -462,7 +463,7 @@ def test_the_record_of_a_round_counts_by_weight_and_by_what_is_held(tmp_path: Pa
 
 
 def test_everybody_does_as_much_as_its_own_speed_allows(tmp_path: Path) -> None:
-    participation = Participation(steps_in_time=2, speed=[1.0, 0.5, 9.0, 1.0])
+    participation = Participation(step_budget=2, speed=[1.0, 0.5, 9.0, 1.0])
     run = build(tmp_path, participation=participation, work=LocalWork(steps=3))
     assert [run.work(index).steps for index in range(4)] == [2, 1, 3, 2]
 
@@ -480,9 +481,9 @@ def test_nobody_is_handed_what_it_does_not_hold(tmp_path: Path) -> None:
     run = build(tmp_path, Note())
     run.widths = [1.0, 0.5, 0.5, 0.5]
     for stack in ([0], [1], [2, 3]):
-        run.hosting.train(1, stack)
+        run.cohort_trainer.train(1, stack)
     assert torch.equal(received.pop(0), run.parameters)
-    held = run.holdings.mask(0.5)
+    held = run.masks.mask(0.5)
     for parameters in received.values():
         assert torch.equal(parameters[held], run.parameters[held])
         assert not parameters[~held].any()
@@ -490,12 +491,12 @@ def test_nobody_is_handed_what_it_does_not_hold(tmp_path: Path) -> None:
 
 def test_an_update_lies_in_what_its_participant_holds_whatever_the_optimizer_remembers(tmp_path: Path) -> None:
     run = build(tmp_path, participant_state="keep")
-    assert run.hosting.train(1, [0]) != [None]
+    assert run.cohort_trainer.train(1, [0]) != [None]
     assert (run.server.updates[0] != 0).all()
-    run.hosting.end_round(1, {}, taken=[0])
+    run.cohort_trainer.end_round(1, {}, taken=[0])
     run.widths[0] = 0.5
-    run.hosting.train(2, [0])
-    held = run.holdings.mask(0.5)
+    run.cohort_trainer.train(2, [0])
+    held = run.masks.mask(0.5)
     assert (run.server.updates[0][held] != 0).any()
     assert not run.server.updates[0][~held].any()
 
@@ -504,14 +505,14 @@ def test_a_loss_or_a_variate_that_is_no_number_keeps_the_update_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = build(tmp_path, correction=Scaffold())
-    train, end = run.local.train, run.hosting._corrector.end
+    train, end = run.local.train, run.cohort_trainer._corrector.end
     monkeypatch.setattr(run.local, "train", lambda *a, **b: train(*a, **b) * float("nan"))
-    assert run.hosting.train(1, [0]) == [None]
+    assert run.cohort_trainer.train(1, [0]) == [None]
     monkeypatch.setattr(run.local, "train", train)
-    monkeypatch.setattr(run.hosting._corrector, "end", lambda: end() * float("inf"))
-    assert run.hosting.train(1, [1]) == [None]
-    monkeypatch.setattr(run.hosting._corrector, "end", end)
-    assert run.hosting.train(1, [2]) != [None]
+    monkeypatch.setattr(run.cohort_trainer._corrector, "end", lambda: end() * float("inf"))
+    assert run.cohort_trainer.train(1, [1]) == [None]
+    monkeypatch.setattr(run.cohort_trainer._corrector, "end", end)
+    assert run.cohort_trainer.train(1, [2]) != [None]
     assert set(run.server.updates) == {2}
     assert [path.stem for path in (tmp_path / "participants").rglob("*.pt")] == [run.data.names[2]]
 
@@ -519,14 +520,14 @@ def test_a_loss_or_a_variate_that_is_no_number_keeps_the_update_out(
 def test_of_replicas_the_first_alone_writes_what_a_participant_keeps(tmp_path: Path) -> None:
     run = build(tmp_path, participant_state="keep")
     run.topology.replica = 1
-    run.hosting.train(1, [0])
+    run.cohort_trainer.train(1, [0])
     assert not list(tmp_path.rglob("*.pt"))
 
 
 def test_a_variate_is_kept_without_the_momentum_that_nobody_asked_for(tmp_path: Path) -> None:
     run = build(tmp_path, correction=Scaffold())
-    run.hosting.train(1, [0])
-    run.hosting.end_round(1, {}, taken=[0])
-    kept = run.hosting._memory.load(0)
+    run.cohort_trainer.train(1, [0])
+    run.cohort_trainer.end_round(1, {}, taken=[0])
+    kept = run.cohort_trainer._memory.load(0)
     assert kept["optimizer"] is None
     assert kept["variate"].any()

@@ -16,8 +16,8 @@ SAMPLES = [10, 20, 30, 40]
 def frequencies(participation: Participation, count: int | None, *, lost: bool = False) -> np.ndarray:
     taken = np.zeros(len(SAMPLES))
     for number in range(1, ROUNDS + 1):
-        cast = participation.cast(SAMPLES, count, seed=3, round=number)
-        taken[cast.lost if lost else cast.reporting] += 1
+        cohort = participation.draw(SAMPLES, count, seed=3, round=number)
+        taken[cohort.dropped if lost else cohort.completed] += 1
     return taken / ROUNDS
 
 
@@ -42,7 +42,7 @@ def test_the_poisson_choice_is_one_coin_each() -> None:
     participation = Participation("poisson")
     assert frequencies(participation, 1) == near([0.25] * 4)
     assert frequencies(Participation("poisson", availability=0.5), 1) == near([0.125] * 4)
-    rounds = [participation.cast(SAMPLES, 1, seed=3, round=number).reporting for number in range(ROUNDS)]
+    rounds = [participation.draw(SAMPLES, 1, seed=3, round=number).completed for number in range(ROUNDS)]
     numbers = np.bincount([len(present) for present in rounds], minlength=5) / ROUNDS
     assert numbers == near([comb(4, k) * 0.25**k * 0.75 ** (4 - k) for k in range(5)])
 
@@ -71,31 +71,31 @@ def test_who_drops_out_has_nothing_to_do_with_who_can_be_reached() -> None:
     assert frequencies(Participation(availability=0.5, dropout=0.5), None) == near([0.25] * 4)
 
 
-def test_a_cast_is_ascending() -> None:
-    for choice in ("uniform", "samples", "poisson"):
-        participation = Participation(choice, dropout=0.3)
+def test_a_cohort_is_ascending() -> None:
+    for sampling in ("uniform", "samples", "poisson"):
+        participation = Participation(sampling, dropout=0.3)
         for number in range(1, 20):
-            cast = participation.cast([1] * 30, 15, seed=0, round=number)
-            assert cast.reporting == sorted(cast.reporting)
-            assert cast.lost == sorted(cast.lost)
+            cohort = participation.draw([1] * 30, 15, seed=0, round=number)
+            assert cohort.completed == sorted(cohort.completed)
+            assert cohort.dropped == sorted(cohort.dropped)
 
 
 def test_whoever_is_too_slow_for_a_step_is_lost() -> None:
-    participation = Participation(steps_in_time=4, speed=[1.0, 0.5, 0.2, 3.0])
+    participation = Participation(step_budget=4, speed=[1.0, 0.5, 0.2, 3.0])
     assert [participation.steps(index) for index in range(4)] == [4, 2, 0, 12]
-    cast = participation.cast(SAMPLES, None, seed=0, round=1)
-    assert (cast.reporting, cast.lost) == ([0, 1, 3], [2])
+    cohort = participation.draw(SAMPLES, None, seed=0, round=1)
+    assert (cohort.completed, cohort.dropped) == ([0, 1, 3], [2])
 
 
 def test_a_round_depends_on_seed_and_number_alone() -> None:
     participation = Participation(availability=0.5, dropout=0.5)
-    draws = [participation.cast([1] * 50, 20, seed=seed, round=number) for seed, number in ((1, 1), (1, 1), (1, 2))]
+    draws = [participation.draw([1] * 50, 20, seed=seed, round=number) for seed, number in ((1, 1), (1, 1), (1, 2))]
     assert draws[0] == draws[1] != draws[2]
 
 
 def test_nobody_may_be_there() -> None:
     reporting = [
-        Participation(availability=0.1).cast(SAMPLES, 2, seed=0, round=number).reporting for number in range(1, 20)
+        Participation(availability=0.1).draw(SAMPLES, 2, seed=0, round=number).completed for number in range(1, 20)
     ]
     assert [] in reporting
 
@@ -106,7 +106,7 @@ def test_nobody_may_be_there() -> None:
         ({"availability": 0.0}, "availability"),
         ({"availability": [0.5, 1.5]}, "availability"),
         ({"dropout": 1.0}, "dropout"),
-        ({"steps_in_time": 0}, "steps_in_time"),
+        ({"step_budget": 0}, "step_budget"),
         ({"speed": -1.0}, "speed"),
         ({"speed": [1.0, 0.0]}, "speed"),
     ],

@@ -91,8 +91,8 @@ def test_what_does_not_fit_is_refused() -> None:
             Aequa(contribution="fedsv", objective=objective)
     with pytest.raises(InputError, match="resolution"):
         Aequa(resolution=2)
-    with pytest.raises(InputError, match="resamples"):
-        Aequa(resamples=-1)
+    with pytest.raises(InputError, match="bootstrap_samples"):
+        Aequa(bootstrap_samples=-1)
     with pytest.raises(InputError, match="slope"):
         AequaTraining(slope=-1)
     with pytest.raises(InputError, match="distillation"):
@@ -101,10 +101,10 @@ def test_what_does_not_fit_is_refused() -> None:
 
 def test_the_intervals_come_from_as_many_drawings_as_asked_for() -> None:
     correct = [[True, True, False, True], [True, True, True, True]]
-    drawn = Aequa(resamples=7).resample([0.5, 0.25], correct, [0.5, 1.0], seed=0)
+    drawn = Aequa(bootstrap_samples=7).resample([0.5, 0.25], correct, [0.5, 1.0], seed=0)
     assert drawn is not None
     assert len(drawn.mcg) == 7
-    assert Aequa(resamples=0).resample([0.5, 0.25], correct, [0.5, 1.0], seed=0) is None
+    assert Aequa(bootstrap_samples=0).resample([0.5, 0.25], correct, [0.5, 1.0], seed=0) is None
 
 
 @pytest.mark.parametrize("objective", ["proportional", "pearson"])
@@ -162,8 +162,8 @@ STEPS = {0.25: 0.7, 0.5: 0.8, 1.0: 0.99}
 @pytest.mark.parametrize(
     ("rules", "contributions", "expected"),
     [
-        ({"pin_top": True}, [0.5, 0.6], [0.5, 1.0]),
-        ({"pin_top": False}, [0.5, 0.6], [0.25, 0.5]),
+        ({"full_width_for_top": True}, [0.5, 0.6], [0.5, 1.0]),
+        ({"full_width_for_top": False}, [0.5, 0.6], [0.25, 0.5]),
         ({"slope": 0.0}, [0.5, 0.6], [1.0, 1.0]),
         ({"slope": 1.0}, [0.75, 0.98], [0.5, 1.0]),
         ({"individually_rational": True}, [0.82, 0.98], [1.0, 1.0]),
@@ -173,7 +173,9 @@ STEPS = {0.25: 0.7, 0.5: 0.8, 1.0: 0.99}
 def test_drawn_anew_the_widths_are_chosen_by_the_rules_of_the_mechanism(
     rules: dict[str, Any], contributions: list[float], expected: list[float]
 ) -> None:
-    mechanism = Aequa(**{"objective": "lexicographic", "resamples": 10, "individually_rational": False, **rules})
+    mechanism = Aequa(
+        **{"objective": "lexicographic", "bootstrap_samples": 10, "individually_rational": False, **rules}
+    )
     allocation = mechanism.allocate(contributions, STEPS, standalone=contributions, held=[1.0] * 2)
     assert allocation.widths.tolist() == expected
     # So many samples that nothing else is drawn.
@@ -187,7 +189,7 @@ def test_drawings_differ_by_their_seed_alone() -> None:
     correct = (np.random.default_rng(0).random((4, 200)) < np.array(list(CURVE.values()))[:, None]).tolist()
 
     def gains(seed: int) -> list[float]:
-        drawn = Aequa(resamples=5).resample([0.3, 0.5], correct, list(CURVE), seed=seed)
+        drawn = Aequa(bootstrap_samples=5).resample([0.3, 0.5], correct, list(CURVE), seed=seed)
         assert drawn is not None
         return drawn.mcg.tolist()
 
@@ -195,7 +197,7 @@ def test_drawings_differ_by_their_seed_alone() -> None:
 
 
 def test_the_front_of_a_mechanism_that_does_not_pin_the_top_has_more_to_choose_from() -> None:
-    pinned, free = (Aequa(pin_top=pin).frontier([0.5, 0.6], STEPS) for pin in (True, False))
+    pinned, free = (Aequa(full_width_for_top=pin).frontier([0.5, 0.6], STEPS) for pin in (True, False))
     assert (pinned.widths[:, 1] == 1.0).all()
     assert free.widths[free.spreads.argmin()].tolist() == [0.25, 0.5]
 

@@ -21,7 +21,7 @@ from aequa_lightning.mechanisms import (
     ShapFed,
     Standalone,
 )
-from aequa_lightning.mechanisms.means import (
+from aequa_lightning.mechanisms.payment import (
     LastLayers,
     Masking,
     Mixing,

@@ -29,7 +29,7 @@ def test_the_sum_of_three_widths_is_three_times_their_mean() -> None:
         torch.testing.assert_close(other, 3 * one)
 
 
-@pytest.mark.parametrize(("option", "width"), [("widest_share", 1.0), ("narrowest_share", 0.25)])
+@pytest.mark.parametrize(("option", "width"), [("full_width_loss_weight", 1.0), ("smallest_width_loss_weight", 0.25)])
 def test_the_share_of_an_end_is_that_of_its_width(option: str, width: float) -> None:
     small, large = [classifier(**{option: share}) for share in (0.001, 0.999)]
     alone = classifier()
@@ -64,9 +64,12 @@ def test_a_reward_of_every_norm_is_rebuilt_from_its_own_description(norm: str, k
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"widest_share": 1.5}, "model.widest_share=1.5 is not between 0 and 1"),
-        ({"narrowest_share": 0.0}, "model.narrowest_share=0.0 is not between 0 and 1"),
-        ({"widest_share": 0.5, "narrowest_share": 0.5}, "model.widest_share=0.5 and model.narrowest_share=0.5 leave"),
+        ({"full_width_loss_weight": 1.5}, "model.full_width_loss_weight=1.5 is not between 0 and 1"),
+        ({"smallest_width_loss_weight": 0.0}, "model.smallest_width_loss_weight=0.0 is not between 0 and 1"),
+        (
+            {"full_width_loss_weight": 0.5, "smallest_width_loss_weight": 0.5},
+            "model.full_width_loss_weight=0.5 and model.smallest_width_loss_weight=0.5 leave",
+        ),
         ({"reduction": "max"}, "model.reduction='max'.*'mean' or 'sum'"),
         ({"distillation": 0.5, "temperature": 0.0}, "model.temperature=0.0"),
         ({"norm": "layer"}, "model.norm='layer'.*shared, private, static, group"),

@@ -10,15 +10,15 @@ from unittest.mock import patch
 import pytest
 
 from aequa_lightning.errors import InputError
-from aequa_lightning.run_folder.lock import holding
+from aequa_lightning.run_folder.lock import locked
 
 fcntl = pytest.importorskip("fcntl", reason="Windows has no such locks")
 
 
 def test_a_folder_that_is_held_is_refused_and_one_that_was_is_not(tmp_path: Path) -> None:
     for _ in range(2):
-        with holding(tmp_path):
-            with pytest.raises(InputError) as refused, holding(tmp_path):
+        with locked(tmp_path):
+            with pytest.raises(InputError) as refused, locked(tmp_path):
                 pass
             for words in (repr(str(tmp_path)), f"process {os.getpid()} on {socket.gethostname()};"):
                 assert words in str(refused.value)
@@ -26,31 +26,31 @@ def test_a_folder_that_is_held_is_refused_and_one_that_was_is_not(tmp_path: Path
 
 
 def test_an_error_lets_the_folder_go(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), holding(tmp_path):
+    with pytest.raises(ZeroDivisionError), locked(tmp_path):
         raise ZeroDivisionError
-    with holding(tmp_path):
+    with locked(tmp_path):
         pass
 
 
 def test_a_process_that_was_forked_meanwhile_goes_on_holding_it(tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
     told = context.Event()
-    with holding(tmp_path):
+    with locked(tmp_path):
         child = context.Process(target=told.wait)
         child.start()
-    with pytest.raises(InputError, match="in use"), holding(tmp_path):
+    with pytest.raises(InputError, match="in use"), locked(tmp_path):
         pass
     told.set()
     child.join()
-    with holding(tmp_path):
+    with locked(tmp_path):
         pass
 
 
 def test_the_work_is_done_where_nothing_can_be_locked(tmp_path: Path) -> None:
     done = []
-    with holding(tmp_path / "missing"):
+    with locked(tmp_path / "missing"):
         done.append("no folder")
-    with patch.object(fcntl, "flock", side_effect=OSError(errno.ENOLCK, "No locks available")), holding(tmp_path):
+    with patch.object(fcntl, "flock", side_effect=OSError(errno.ENOLCK, "No locks available")), locked(tmp_path):
         done.append("no locks")
     assert done == ["no folder", "no locks"]
 
@@ -62,19 +62,19 @@ def test_what_killed_commands_left_half_written_is_removed(tmp_path: Path) -> No
     for path in [*left, *others]:
         path.parent.mkdir(exist_ok=True)
         path.touch()
-    with patch.object(fcntl, "flock", side_effect=OSError(errno.ENOLCK, "No locks available")), holding(tmp_path):
+    with patch.object(fcntl, "flock", side_effect=OSError(errno.ENOLCK, "No locks available")), locked(tmp_path):
         assert all(path.exists() for path in left), "another command may be writing them"
-    with holding(tmp_path):
+    with locked(tmp_path):
         pass
     assert not [path for path in left if path.exists()]
     assert [path for path in others if path.exists()] == others
 
 
 def test_nothing_is_removed_from_a_folder_that_is_held(tmp_path: Path) -> None:
-    with holding(tmp_path):
+    with locked(tmp_path):
         half = tmp_path / ".metrics.csv.5eed.tmp"
         half.touch()
-        with pytest.raises(InputError), holding(tmp_path):
+        with pytest.raises(InputError), locked(tmp_path):
             pass
         assert half.exists()
 
@@ -86,6 +86,6 @@ def test_what_killed_writers_left_is_cleared_away_in_every_folder_of_a_run(tmp_p
         (tmp_path / folder / "kept").touch()
         (tmp_path / folder / ".a.ckpt.5eed.tmp").touch()
     (tmp_path / "checkpoints" / ".last.ckpt.tmp").touch()
-    with holding(tmp_path):
+    with locked(tmp_path):
         assert not list(tmp_path.rglob("*.tmp"))
     assert all((tmp_path / folder / "kept").exists() for folder in folders)

@@ -30,7 +30,7 @@ def test_every_width_of_a_converted_network_does_without_statistics(build: type[
 
     model = SlimmableModel(converted, [1, 0.5], x[:1])
     assert not model.has_statistics
-    assert not list(model.banks.children())
+    assert not list(model.statistics.children())
     model(x)
     model.eval()
     for width in (1.0, 0.61, 0.5):

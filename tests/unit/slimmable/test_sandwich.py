@@ -90,9 +90,9 @@ def test_the_sum_is_the_mean_times_the_number_of_widths() -> None:
 @pytest.mark.parametrize(
     ("options", "shares"),
     [
-        ({"widest_share": 0.75}, (0.75, 0.125, 0.125)),
-        ({"narrowest_share": 0.5}, (0.25, 0.25, 0.5)),
-        ({"widest_share": 0.5, "narrowest_share": 0.3}, (0.5, 0.2, 0.3)),
+        ({"full_width_loss_weight": 0.75}, (0.75, 0.125, 0.125)),
+        ({"smallest_width_loss_weight": 0.5}, (0.25, 0.25, 0.5)),
+        ({"full_width_loss_weight": 0.5, "smallest_width_loss_weight": 0.3}, (0.5, 0.2, 0.3)),
     ],
 )
 def test_the_ends_may_have_larger_shares_of_the_gradient(
@@ -111,9 +111,12 @@ def test_the_ends_may_have_larger_shares_of_the_gradient(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"widest_share": 1}, "^widest_share: 1 is"),
-        ({"narrowest_share": 0}, "^narrowest_share: 0 is"),
-        ({"widest_share": 0.6, "narrowest_share": 0.4}, "widest_share.*narrowest_share: 1 leaves"),
+        ({"full_width_loss_weight": 1}, "^full_width_loss_weight: 1 is"),
+        ({"smallest_width_loss_weight": 0}, "^smallest_width_loss_weight: 0 is"),
+        (
+            {"full_width_loss_weight": 0.6, "smallest_width_loss_weight": 0.4},
+            "full_width_loss_weight.*smallest_width_loss_weight: 1 leaves",
+        ),
     ],
 )
 def test_impossible_shares_are_refused(options: dict[str, float], message: str) -> None:

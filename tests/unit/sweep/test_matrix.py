@@ -39,7 +39,7 @@ def test_a_configuration_is_the_base_with_what_each_axis_changes() -> None:
     matrix = make()
     plain = matrix.configuration(Cell("digits", "skew", "-", "aequa", 7))
     assert plain == {
-        "trainer": {"report": False, "programs": False, "max_rounds": 3},
+        "trainer": {"report": False, "export_programs": False, "max_rounds": 3},
         "seed_everything": 7,
         "data": {
             "class_path": "DigitsData",
@@ -86,6 +86,6 @@ def test_mistakes_are_named(changes: dict[str, Any], message: str) -> None:
 
 
 def test_what_is_left_out_of_cells_is_made_where_the_sweep_asks_for_it() -> None:
-    axes = {"mechanism": {"a": {"trainer": {"programs": True}}}}
+    axes = {"mechanism": {"a": {"trainer": {"export_programs": True}}}}
     matrix = make(base={"trainer": {"report": True}}, axes=axes, adjust=[])
-    assert matrix.configuration(Cell("-", "-", "-", "a", 0))["trainer"] == {"report": True, "programs": True}
+    assert matrix.configuration(Cell("-", "-", "-", "a", 0))["trainer"] == {"report": True, "export_programs": True}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from aequa_lightning.callbacks.assessment.screening import Screened
+from aequa_lightning.callbacks.assessment.screening import GateResult
 from aequa_lightning.callbacks.assessment.valuation import coalition_utility
 from aequa_lightning.contributions import utilities
 from aequa_lightning.contributions.games import (
@@ -17,8 +17,8 @@ from aequa_lightning.contributions.games import (
     leave_one_out,
     shapley_values,
 )
-from aequa_lightning.contributions.guided import guided_shapley
-from aequa_lightning.contributions.sampling import Memo
+from aequa_lightning.contributions.gtg_shapley import guided_shapley
+from aequa_lightning.contributions.sampling import CachedUtility
 from aequa_lightning.contributions.values import Utility, Values
 from aequa_lightning.engine.callback import RoundResult
 from aequa_lightning.engine.processes.seeding import derive_seed
@@ -92,7 +92,7 @@ def check_coalitions(measures: Collection[str], *, players: int, budget: int | N
 def coalition_scores(
     run: Collaboration,
     result: RoundResult,
-    screened: Screened,
+    screened: GateResult,
     *,
     base: Tensor,
     utility: str,
@@ -118,7 +118,7 @@ def coalition_scores(
     players = torch.zeros(len(set(screened.group)), len(base), dtype=base.dtype, device=base.device)
     for player, step in zip(screened.group, moved, strict=True):
         players[player] += step
-    game = Memo(coalition_utility(run, base, players, getattr(utilities, utility)))
+    game = CachedUtility(coalition_utility(run, base, players, getattr(utilities, utility)))
     how = Sampling(
         DEFAULT_BUDGET * len(players) if budget is None else budget,
         # Libraries take seeds of 32 bits, and count on from them.

@@ -36,7 +36,7 @@ def claimed_effects(run: Collaboration, updates: Mapping[int, Tensor]) -> Tensor
     for index, update in updates.items():
         received, width = run.parameters if run.models is None else run.models[index], run.widths[index]
         if width < 1:
-            received = received * run.holdings.mask(width)
+            received = received * run.masks.mask(width)
         after, opposite = (
             _loss(run, received + sign * update, width, subset=subset, classes=counts[index]) for sign in (1, -1)
         )

@@ -51,9 +51,9 @@ class Assessment:
             of a round's participants. Whatever the mechanism pays by is measured in any case.
         gates: Whether null, replayed, scaled and harmful updates and those with nothing new are worth nothing, and
             clones are valued as one participant. Whoever is caught in most of its rounds is not paid, by any measure.
-        keep_out: Whether what the gates catch stays out of the average, too; of clones the first one stays in. Whoever
-            is kept out receives nothing in that round from a mechanism that sends everybody a model of its own. null:
-            yes, unless there are no gates, or ``trainer.privacy`` or ``Scaffold`` needs all updates.
+        exclude_flagged: Whether what the gates catch stays out of the average, too; of clones the first one stays
+            in. Whoever is kept out receives nothing in that round from a mechanism that sends everybody a model of
+            its own. null: yes, unless there are no gates, or ``trainer.privacy`` or ``Scaffold`` needs all updates.
         utility: What a coalition's model is worth on the validation part.
         budget: Coalitions that a measure evaluates in a round where values are sampled, which ``fedsv`` (by shapiq) and
             ``banzhaf`` are above 12 participants; null: 75 per participant.
@@ -64,13 +64,13 @@ class Assessment:
 
     measures: Sequence[Measure] = ("cosine",)
     gates: bool = True
-    keep_out: bool | None = None
+    exclude_flagged: bool | None = None
     utility: Literal["accuracy", "balanced_accuracy", "negative_log_loss"] = "balanced_accuracy"
     budget: int | None = None
 
     def __post_init__(self) -> None:
-        if self.keep_out and not self.gates:
-            raise InputError("trainer.assessment.keep_out=true keeps out what gates catch; set gates to true.")
+        if self.exclude_flagged and not self.gates:
+            raise InputError("trainer.assessment.exclude_flagged=true keeps out what gates catch; set gates to true.")
         if len(set(self.measures)) < len(self.measures):
             raise InputError(f"trainer.assessment.measures={list(self.measures)} names a measure twice; name it once.")
 
@@ -103,7 +103,7 @@ class Measures:
         self._gradient: Tensor | None = None
         self._suspicion = Suspicion(run, widths=run.grid if narrow else (1.0,)) if assessment.gates else None
         self.conviction = Conviction(run.data.participants)
-        chance = run.plan.participation.choice == "poisson"
+        chance = run.plan.participation.sampling == "poisson"
         players = run.data.participants if chance else run.plan.participants_per_round or run.data.participants
         check_coalitions(self._of_coalitions, players=players, budget=assessment.budget)
         if "class_cosine" in self.names:
@@ -138,15 +138,15 @@ class Measures:
         suspects = self._suspicion.judge(run, accepted, gram, squares)
         steps = [run.work(index).count(run.samples[index], run.data.batch_size) for index in accepted]
         work = torch.tensor(steps, dtype=torch.float64)
-        held = torch.tensor([run.holdings.count(run.widths[index]) for index in accepted])
+        held = torch.tensor([run.masks.count(run.widths[index]) for index in accepted])
         self._screened = screen(gram, suspects, accepted=accepted, refused=refused, work=work, held=held, names=names)
         places = [accepted.index(index) for index in self._screened.participants]
         self._gram = gram[places][:, places]
         self._left_out = []
-        keep_out = self.assessment.keep_out
-        if not run.plan.averages_all if keep_out is None else keep_out:
-            firsts = self._screened.firsts()
-            self._left_out = [index for index in accepted if index not in firsts]
+        exclude_flagged = self.assessment.exclude_flagged
+        if not run.plan.averages_all if exclude_flagged is None else exclude_flagged:
+            representatives = self._screened.representatives()
+            self._left_out = [index for index in accepted if index not in representatives]
         self._screened.sentences.extend(f"{names[index]} stayed out of the average" for index in self._left_out)
         return self._left_out
 

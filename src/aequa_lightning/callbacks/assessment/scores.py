@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from aequa_lightning.callbacks.assessment.screening import Screened
+from aequa_lightning.callbacks.assessment.screening import GateResult
 from aequa_lightning.contributions.alignment import class_cosines, gradient_alignment
 from aequa_lightning.contributions.reputation import validation_reputation
 from aequa_lightning.engine.callback import RoundResult
@@ -66,7 +66,7 @@ def update_products(run: Collaboration, updates: Mapping[int, Tensor], vectors: 
         table[index, 0] = float(precise @ precise)
         for column, (name, vector) in enumerate(vectors.items()):
             if (name, width) not in squares:
-                part = vector if width == 1 else vector[run.holdings.mask(width)]
+                part = vector if width == 1 else vector[run.masks.mask(width)]
                 squares[name, width] = float(part @ part)
             table[index, 1 + 2 * column : 3 + 2 * column] = torch.tensor(
                 [float(precise @ vector), squares[name, width]], dtype=torch.float64
@@ -77,7 +77,7 @@ def update_products(run: Collaboration, updates: Mapping[int, Tensor], vectors: 
     )
 
 
-def cosine_scores(screened: Screened, gram: Tensor, products: Products, weights: Tensor) -> Tensor:
+def cosine_scores(screened: GateResult, gram: Tensor, products: Products, weights: Tensor) -> Tensor:
     """Return the cosine of each player's update with the aggregate (CGSV), over what the player holds.
 
     Args:
@@ -95,7 +95,7 @@ def cosine_scores(screened: Screened, gram: Tensor, products: Products, weights:
     return cosines(along, squares, held)
 
 
-def class_cosine_scores(run: Collaboration, result: RoundResult, screened: Screened, weights: Tensor) -> Tensor:
+def class_cosine_scores(run: Collaboration, result: RoundResult, screened: GateResult, weights: Tensor) -> Tensor:
     """Return the mean over classes of the cosine of each player's last-layer rows with the aggregate's (ShapFed).
 
     Args:
@@ -116,12 +116,12 @@ def class_cosine_scores(run: Collaboration, result: RoundResult, screened: Scree
     aggregate = result.mean_update[rows].cpu()
     # Clones share a width, so a player holds what its first participant holds.
     first = [screened.participants[screened.group.index(player)] for player in range(len(players))]
-    held = [run.holdings.mask(run.widths[index])[rows].cpu() for index in first]
+    held = [run.masks.mask(run.widths[index])[rows].cpu() for index in first]
     scores = [class_cosines(player[None], aggregate * part).mean() for player, part in zip(players, held, strict=True)]
     return torch.stack(scores)
 
 
-def alignment_scores(screened: Screened, products: Products, weights: Tensor) -> Tensor:
+def alignment_scores(screened: GateResult, products: Products, weights: Tensor) -> Tensor:
     """Return the first-order drop of the validation loss that each player's step brings (DIG-FL).
 
     Args:
@@ -136,7 +136,7 @@ def alignment_scores(screened: Screened, products: Products, weights: Tensor) ->
     return gradient_alignment(mixing @ products.along["gradient"][screened.participants], joint)
 
 
-def accuracy_scores(screened: Screened, accuracies: Tensor, weights: Tensor, *, participants: int) -> Tensor:
+def accuracy_scores(screened: GateResult, accuracies: Tensor, weights: Tensor, *, participants: int) -> Tensor:
     """Return the reputation of the round that each player's own model earns (CFFL).
 
     Args:

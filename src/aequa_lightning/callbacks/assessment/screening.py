@@ -37,7 +37,7 @@ class Suspects:
 
 
 @dataclass(frozen=True)
-class Screened:
+class GateResult:
     """What the gates leave for valuation.
 
     Attributes:
@@ -52,7 +52,7 @@ class Screened:
     reasons: dict[int, str]
     sentences: list[str]
 
-    def firsts(self) -> set[int]:
+    def representatives(self) -> set[int]:
         """Return one participant of each player, the one with the lowest index."""
         return {self.participants[self.group.index(player)] for player in set(self.group)}
 
@@ -75,7 +75,7 @@ class Screened:
             float64 of shape (count,).
 
         Example:
-            >>> Screened([0, 2, 3], (0, 1, 1), {}, []).share(torch.tensor([1.0, 4.0]), 4).tolist()
+            >>> GateResult([0, 2, 3], (0, 1, 1), {}, []).share(torch.tensor([1.0, 4.0]), 4).tolist()
             [1.0, 0.0, 2.0, 2.0]
         """
         shared = torch.zeros(count, dtype=torch.float64)
@@ -84,9 +84,9 @@ class Screened:
         return shared
 
 
-def let_pass(accepted: Sequence[int]) -> Screened:
+def let_pass(accepted: Sequence[int]) -> GateResult:
     """Return what is valued without gates: everybody whose update entered the average, each by itself."""
-    return Screened(list(accepted), tuple(range(len(accepted))), {}, [])
+    return GateResult(list(accepted), tuple(range(len(accepted))), {}, [])
 
 
 def screen(
@@ -98,7 +98,7 @@ def screen(
     work: Tensor,
     held: Tensor,
     names: Sequence[str],
-) -> Screened:
+) -> GateResult:
     """Let the gates decide on one round.
 
     Args:
@@ -149,4 +149,4 @@ def screen(
             )
             for index in clones:
                 reasons[index] = f"clone of {', '.join(names[other] for other in clones if other != index)}"
-    return Screened(valued, tuple(players.index(its) for its in identity), reasons, sentences)
+    return GateResult(valued, tuple(players.index(its) for its in identity), reasons, sentences)

@@ -104,6 +104,6 @@ class Suspicion:
     def _of_server(self, run: Collaboration) -> dict[float, Tensor]:
         """Return sketches of the part of the server's parameters that each width holds, on the CPU."""
         return {
-            width: self._sketch(run.parameters if width == 1 else run.parameters * run.holdings.mask(width)).cpu()
+            width: self._sketch(run.parameters if width == 1 else run.parameters * run.masks.mask(width)).cpu()
             for width in self._widths
         }

@@ -99,7 +99,7 @@ def own_accuracies(run: Collaboration, updates: Mapping[int, Tensor], base: Tens
     for index, update in updates.items():
         received, width = base if run.models is None else run.models[index], run.widths[index]
         if width < 1:
-            received = received * run.holdings.mask(width)
+            received = received * run.masks.mask(width)
         run.local.parameters.copy_(received + update)
         run.evaluator.calibrate(width)
         correct = count_correct(AtWidth(network, width), validation, device=run.topology.device)

@@ -10,15 +10,15 @@ from aequa_lightning.engine.callback import RoundResult
 from aequa_lightning.engine.local.work import LocalWork
 from aequa_lightning.engine.processes.assignment import assign
 from aequa_lightning.engine.processes.seeding import derive_seed
-from aequa_lightning.engine.reward_source import Payable
+from aequa_lightning.engine.reward_source import RewardSource
 from aequa_lightning.engine.run import Collaboration
 from aequa_lightning.engine.server.collectives import gather
-from aequa_lightning.mechanisms.means import Layer, Means, Standing
+from aequa_lightning.mechanisms.payment import Layer, Payment, RoundContext
 from aequa_lightning.mechanisms.targets import Target
 
 
 def deliver(
-    run: Collaboration, result: RoundResult, target: Target, means: Means, *, contributions: Sequence[float]
+    run: Collaboration, result: RoundResult, target: Target, payment: Payment, *, contributions: Sequence[float]
 ) -> None:
     """Replace ``run.models``, of those whose update was accepted; a collective operation.
 
@@ -28,7 +28,7 @@ def deliver(
         run: The run, at the end of a round.
         result: The round.
         target: What share of the reward a contribution deserves.
-        means: How the share becomes a model.
+        payment: How the share becomes a model.
         contributions: By the mechanism's measure, as they stand after the round, of all participants of the run.
     """
     assert run.models is not None
@@ -46,12 +46,12 @@ def deliver(
                 ),
                 server=run.parameters[start:end],
             )
-            run.models[accepted, start:end] = means.deliver(layer, standing)
-    if means.final_epochs and result.round == run.plan.max_rounds:
-        run.payable = Payable(models=_adapted(run, means.final_epochs))
+            run.models[accepted, start:end] = payment.deliver(layer, standing)
+    if payment.final_epochs and result.round == run.plan.max_rounds:
+        run.reward_source = RewardSource(models=_adapted(run, payment.final_epochs))
 
 
-def _standing(run: Collaboration, result: RoundResult, target: Target, contributions: Sequence[float]) -> Standing:
+def _standing(run: Collaboration, result: RoundResult, target: Target, contributions: Sequence[float]) -> RoundContext:
     accepted = list(result.weights)
     shares = target.shares(contributions, round=result.round, class_counts=run.data.class_counts().tolist())
     norms = torch.zeros(len(contributions), dtype=torch.float64)
@@ -59,7 +59,7 @@ def _standing(run: Collaboration, result: RoundResult, target: Target, contribut
         norms[index] = update.double().norm().cpu()
     norms = run.topology.merge(norms)
     weights = torch.tensor([result.weights[index] for index in accepted], dtype=torch.float64)
-    return Standing(
+    return RoundContext(
         round=result.round,
         seeds=[derive_seed(run.plan.seed, "delivery", result.round, index) for index in accepted],
         weights=weights / weights.sum(),

@@ -68,7 +68,7 @@ def measure_curve(run: Collaboration, *, resolution: float) -> Measurement:
     return measured
 
 
-def fill_gaps(run: Collaboration, measured: Measurement, *, resolution: float) -> None:
+def per_layer_widths(run: Collaboration, measured: Measurement, *, resolution: float) -> None:
     """Add widths of single layers where those of all layers leave a gap; a collective operation.
 
     Args:

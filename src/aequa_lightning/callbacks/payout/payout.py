@@ -26,7 +26,7 @@ Layers = Mapping[float, dict[str, float]]
 
 
 def write_rewards(
-    run: Collaboration, widths: Sequence[float], *, layers: Layers, programs: bool
+    run: Collaboration, widths: Sequence[float], *, layers: Layers, export_programs: bool
 ) -> tuple[list[float], list[float]]:
     """Measure and write everybody's network, each process its part; a collective operation.
 
@@ -34,7 +34,7 @@ def write_rewards(
         run: The run; in the end its model holds the server's parameters.
         widths: Width of each participant, (N,).
         layers: The shares of each layer behind those widths that are no share of all layers.
-        programs: Whether each network is written as a program besides the checkpoint.
+        export_programs: Whether each network is written as a program besides the checkpoint.
 
     Returns:
         Validation and test accuracy of each participant's network, (N,) each, the same on all processes.
@@ -56,7 +56,7 @@ def write_rewards(
         for row, part in enumerate(parts):
             correct[row, owners] = count_correct(AtWidth(network, width), part, device=run.topology.device)
         hyper_parameters = run.classifier.reward_hparams(number, layers.get(number))
-        _write_network(run, network.extract(width).cpu(), hyper_parameters, owners, programs=programs)
+        _write_network(run, network.extract(width).cpu(), hyper_parameters, owners, export_programs=export_programs)
     # Whoever has everybody's counts knows that everybody's files are there.
     correct = run.topology.merge_over_processes(correct)
     run.load_server_parameters()
@@ -82,10 +82,10 @@ def _write_network(
     hyper_parameters: Mapping[str, Any],
     owners: Sequence[int],
     *,
-    programs: bool,
+    export_programs: bool,
 ) -> None:
     folder, data = run.plan.run_dir / "rewards", run.data
-    program = export_program(network, run.classifier.network.example_input) if programs else None
+    program = export_program(network, run.classifier.network.example_input) if export_programs else None
     for name in (data.names[index] for index in owners):
         save_reward(
             folder / f"{name}.ckpt",
@@ -104,7 +104,7 @@ def describe_rewards(
     layers: Layers,
     validation: Sequence[float],
     test: Sequence[float],
-    programs: bool,
+    export_programs: bool,
 ) -> list[dict[str, Any]]:
     """Return the rows of ``rewards/manifest.json``, in order of participants.
 
@@ -114,7 +114,7 @@ def describe_rewards(
         layers: The shares of each layer behind those widths that are no share of all layers.
         validation: Validation accuracy of each participant's network, (N,).
         test: Test accuracy of each participant's network, (N,).
-        programs: Whether each network was written as a program besides the checkpoint.
+        export_programs: Whether each network was written as a program besides the checkpoint.
     """
     folder = run.plan.run_dir / "rewards"
     rows = [
@@ -131,7 +131,7 @@ def describe_rewards(
             run.data.names, widths, validation, test, strict=True
         )
     ]
-    if programs:
+    if export_programs:
         for name, row in zip(run.data.names, rows, strict=True):
             row |= {"program": f"{name}.pt2", "program_sha256": sha256(folder / f"{name}.pt2")}
     return rows

@@ -38,7 +38,7 @@ def buffers(classifier: SlimmableClassifier) -> dict[str, Tensor]:
     return {
         name: buffer
         for name, buffer in classifier.named_buffers()
-        if name not in statistics and not name.startswith("network.banks.")
+        if name not in statistics and not name.startswith("network.statistics.")
     }
 
 

@@ -11,7 +11,7 @@ from aequa_lightning.data import CollaborativeData
 SHARE = 0.5
 
 
-class Resident:
+class SampleCache:
     """Hands out participants' samples on the device and keeps those used last there.
 
     On the CPU they are where they belong, and nothing is kept.

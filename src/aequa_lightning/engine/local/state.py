@@ -19,7 +19,7 @@ from aequa_lightning.run_folder.files import naming, sync
 WAITING = 16
 
 
-class ParticipantMemory:
+class ParticipantStates:
     """One file for each participant and each round in which it changed: ``round-NNNN/NAME.pt``.
 
     A round that fails leaves files that nobody reads, because which round's file counts is part of the run's

@@ -31,7 +31,7 @@ def assign(work: Sequence[float], groups: int) -> list[list[int]]:
     return hosted
 
 
-class Placement:
+class LoadBalancer:
     """Assigns each round's stacks of participants by how long those took before; results never depend on it.
 
     Whoever has not been measured yet counts by its samples, at the pace of the others.
@@ -40,7 +40,7 @@ class Placement:
         samples: Number of samples of every participant.
 
     Example:
-        >>> placement = Placement([10, 10, 10, 10])
+        >>> placement = LoadBalancer([10, 10, 10, 10])
         >>> placement.note({0: 3.0, 1: 1.0, 2: 1.0})
         >>> placement.assign([[0], [1, 2], [3]], 2)  # participant 3 is expected to take 5 / 3 seconds
         [[[0]], [[1, 2], [3]]]

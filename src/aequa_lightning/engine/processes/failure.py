@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 
 from aequa_lightning.engine.processes.signals import ignore_stop_signals
-from aequa_lightning.engine.processes.status import Place, Whereabouts, claim_word, read_places
+from aequa_lightning.engine.processes.status import ProcessStatus, Status, claim_reporting, read_statuses
 from aequa_lightning.errors import InputError, RunFailed, RunInterrupted
 from aequa_lightning.run_folder.files import is_full_disk
 from aequa_lightning.runtime.terminal import printable
@@ -68,7 +68,7 @@ def note_failure(error: BaseException, run_dir: Path, rank: int) -> Failure:
     Returns:
         The reason.
     """
-    whereabouts = Whereabouts(run_dir, rank)
+    whereabouts = ProcessStatus(run_dir, rank)
     failure = describe(error, whereabouts.place, remedy(run_dir))
     # With a full disk there is no room for a traceback, and the file that is named says it all.
     if failure.kind == "fault" and not is_full_disk(error):
@@ -85,7 +85,7 @@ def note_failure(error: BaseException, run_dir: Path, rank: int) -> Failure:
 
 
 @contextmanager
-def speaking_for_all(run_dir: Path, rank: int, *, several: bool) -> Iterator[None]:
+def report_once(run_dir: Path, rank: int, *, several: bool) -> Iterator[None]:
     """Turn what ends this process into one message for all of them, where nobody waits for them together.
 
     Args:
@@ -111,14 +111,14 @@ def speaking_for_all(run_dir: Path, rank: int, *, several: bool) -> Iterator[Non
         if failure.kind == "contact":
             # The one that is the cause of it may have something to say.
             time.sleep(PATIENCE)
-        if not claim_word(run_dir):
+        if not claim_reporting(run_dir):
             raise SystemExit(failure.status) from None
         if failure.kind == "input":
             raise
-        raise (judge(run_dir, {}) if failure.kind == "contact" else RunFailed(failure.message)) from error
+        raise (diagnose(run_dir, {}) if failure.kind == "contact" else RunFailed(failure.message)) from error
 
 
-def describe(error: BaseException, place: Place, how_to_go_on: str) -> Failure:
+def describe(error: BaseException, place: Status, how_to_go_on: str) -> Failure:
     """Say what an error means.
 
     Args:
@@ -127,7 +127,7 @@ def describe(error: BaseException, place: Place, how_to_go_on: str) -> Failure:
         how_to_go_on: A sentence; see :func:`remedy`.
 
     Example:
-        >>> describe(ValueError("no"), Place(1, "training", round=2, participant="hospital"), GO_ON).message
+        >>> describe(ValueError("no"), Status(1, "training", round=2, participant="hospital"), GO_ON).message
         'rank 1, round 2, training of hospital: ValueError: no. What was saved is sound: go on with --ckpt_path last.'
     """
     where, kind = f"rank {place.rank}, {place}", "fault"
@@ -150,7 +150,7 @@ def describe(error: BaseException, place: Place, how_to_go_on: str) -> Failure:
     return Failure(kind, message, time.time())
 
 
-def judge(run_dir: Path, statuses: Mapping[int, int | None]) -> BaseException:
+def diagnose(run_dir: Path, statuses: Mapping[int, int | None]) -> BaseException:
     """Find out from all processes' notes and exit statuses what ended a run.
 
     Args:
@@ -161,11 +161,11 @@ def judge(run_dir: Path, statuses: Mapping[int, int | None]) -> BaseException:
     Returns:
         The error to raise.
     """
-    places = read_places(run_dir)
+    places = read_statuses(run_dir)
     failures = {rank: Failure(**place.failure) for rank, place in places.items() if place.failure is not None}
     for rank, status in statuses.items():
         if status and (status < 0 or rank not in failures):
-            return RunFailed(f"rank {rank} {_ended(status)} in {places.get(rank, Place(rank))}. {remedy(run_dir)}")
+            return RunFailed(f"rank {rank} {_ended(status)} in {places.get(rank, Status(rank))}. {remedy(run_dir)}")
     if not failures:
         return RunFailed(f"The reason was not noted. {remedy(run_dir)}")
     first = min(failures.values(), key=lambda failure: (failure.kind == "contact", failure.time))
@@ -188,7 +188,7 @@ def _ended(status: int) -> str:
     return f"was killed by {name}{f' ({hint})' if hint else ''}"
 
 
-def _lost(failure: Failure, waiting: Place, others: list[Place]) -> str:
+def _lost(failure: Failure, waiting: Status, others: list[Status]) -> str:
     """Say whom a process has waited for in vain: the others that were not where it was."""
     elsewhere = [p for p in others if (p.phase, p.round) != (waiting.phase, waiting.round)] or others
     whom = ", ".join(f"rank {place.rank}" for place in elsewhere) or "another process"

@@ -20,7 +20,7 @@ from lightning.fabric.strategies.launchers.launcher import _Launcher
 from typing_extensions import override
 
 from aequa_lightning.engine.processes.cluster_environment import OwnProcesses
-from aequa_lightning.engine.processes.failure import judge, note_failure
+from aequa_lightning.engine.processes.failure import diagnose, note_failure
 from aequa_lightning.engine.processes.machine import bind_to_cores
 from aequa_lightning.engine.processes.signals import passing_on_signals
 from aequa_lightning.errors import INTERRUPTED, InputError, RunInterrupted
@@ -90,7 +90,7 @@ class ForkLauncher(_Launcher):
             # A signal came before they listened, or after all was done.
             raise RunInterrupted
         if any(status != 0 for status in statuses):
-            raise judge(self.run_dir, {self._rank(place): status for place, status in enumerate(statuses)})
+            raise diagnose(self.run_dir, {self._rank(place): status for place, status in enumerate(statuses)})
         return results.get()
 
     def _child(

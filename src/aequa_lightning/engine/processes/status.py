@@ -16,7 +16,7 @@ SIZE = 2048
 
 
 @dataclass(frozen=True)
-class Place:
+class Status:
     """What a process is doing.
 
     Attributes:
@@ -41,14 +41,14 @@ class Place:
         """Return the place in words.
 
         Example:
-            >>> str(Place(1, "training", round=2, participant="hospital"))
+            >>> str(Status(1, "training", round=2, participant="hospital"))
             'round 2, training of hospital'
         """
         words = self.phase if self.participant is None else f"{self.phase} of {self.participant}"
         return words if self.round is None else f"round {self.round}, {words}"
 
 
-class Whereabouts:
+class ProcessStatus:
     """Notes where this process stands, in a small file of its own.
 
     A process that is killed or hangs tells nobody what it was doing; its last note does.
@@ -59,7 +59,7 @@ class Whereabouts:
     """
 
     def __init__(self, run_dir: Path, rank: int) -> None:
-        self.place = read_places(run_dir).get(rank, Place(rank))
+        self.place = read_statuses(run_dir).get(rank, Status(rank))
         self._file: int | None = None
         self._length = 0
         # Where notes cannot be written, the work goes on without them.
@@ -75,7 +75,7 @@ class Whereabouts:
         """Change the place.
 
         Args:
-            **changes: Attributes of :class:`Place`; the others stay.
+            **changes: Attributes of :class:`Status`; the others stay.
 
         Returns:
             Whether others can read it.
@@ -97,7 +97,7 @@ class Whereabouts:
 
         Args:
             phase: What is done in the block.
-            **changes: Other attributes of :class:`Place`.
+            **changes: Other attributes of :class:`Status`.
         """
         before = self.place
         self.note(phase=phase, **changes)
@@ -105,18 +105,18 @@ class Whereabouts:
         self.note(**{**vars(before), "since": time.time()})
 
 
-def read_places(run_dir: Path) -> dict[int, Place]:
+def read_statuses(run_dir: Path) -> dict[int, Status]:
     """Read the last note of every process of a run, by rank; who has left none is not among them."""
     places = {}
     for path in _folder(run_dir).glob("rank-*.json"):
         # A process may be writing just now.
         with suppress(OSError, ValueError, TypeError):
-            place = Place(**json.loads(path.read_bytes()))
+            place = Status(**json.loads(path.read_bytes()))
             places[place.rank] = place
     return places
 
 
-def claim_word(run_dir: Path) -> bool:
+def claim_reporting(run_dir: Path) -> bool:
     """Tell whether this process is the first one to ask, and may speak for all of a run that failed."""
     try:
         (_folder(run_dir) / "spoken").touch(exist_ok=False)

@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 from typing_extensions import override
 
 from aequa_lightning.engine.processes.cluster_environment import check_port, cluster_environment
-from aequa_lightning.engine.processes.failure import speaking_for_all
+from aequa_lightning.engine.processes.failure import report_once
 from aequa_lightning.engine.processes.launcher import ForkLauncher
 from aequa_lightning.engine.processes.machine import keep_freed_memory
 from aequa_lightning.engine.processes.signals import ending_while_blocked
@@ -281,7 +281,7 @@ def launch(
         if forked:
             result = fabric.launch(body)
         else:
-            with speaking_for_all(run_dir, fabric.global_rank, several=fabric.world_size > 1):
+            with report_once(run_dir, fabric.global_rank, several=fabric.world_size > 1):
                 result = fabric.launch(body)
     if fabric.is_global_zero:
         forget_places(run_dir)

@@ -14,7 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from aequa_lightning.engine.processes.failure import Failure, remedy
-from aequa_lightning.engine.processes.status import Whereabouts, claim_word
+from aequa_lightning.engine.processes.status import ProcessStatus, claim_reporting
 from aequa_lightning.runtime.terminal import printable
 
 # Looks within the timeout; counted, so that a process that was halted for a while is not taken for one that hangs.
@@ -55,7 +55,7 @@ def watching_itself(run_dir: Path, rank: int, timeout: timedelta, *, speaks: boo
 
 
 def _give_up(run_dir: Path, rank: int, speaks: bool) -> None:
-    whereabouts = Whereabouts(run_dir, rank)
+    whereabouts = ProcessStatus(run_dir, rank)
     place = whereabouts.place
     message = (
         f"rank {rank} hangs: it has not computed for longer than trainer.timeout_minutes, in {place}. {remedy(run_dir)}"
@@ -69,7 +69,7 @@ def _give_up(run_dir: Path, rank: int, speaks: bool) -> None:
             file.write(f"{time.ctime()}  {message}\n{aside.read()}\n")
         message = f"{message} Traceback: {log}"
     noted = whereabouts.note(failure=asdict(Failure("fault", message, time.time())))
-    if not noted or (speaks and claim_word(run_dir)):
+    if not noted or (speaks and claim_reporting(run_dir)):
         print(f"aequa: error: {printable(message)}", file=sys.stderr, flush=True)
     # The thread that hangs cannot be asked to raise anything.
     os._exit(1)

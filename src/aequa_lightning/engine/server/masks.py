@@ -8,7 +8,7 @@ from torch import Tensor
 from aequa_lightning.slimmable import SlimmableModel, Width
 
 
-class Holdings:
+class WidthMasks:
     """Masks of the flat parameter vector, one for each width in use.
 
     A participant of width p receives the vector with zeros outside its sub-network. Its forward and backward passes

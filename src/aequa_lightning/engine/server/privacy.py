@@ -23,7 +23,7 @@ class Privacy:
 
     After every round the run states the epsilon that it has spent, as ``dp-accounting`` computes it (the extra
     ``privacy``). It holds for whether a participant's data were there at all, and for each round's participants being
-    chosen independently of each other: ``participation.choice=poisson``, or all.
+    chosen independently of each other: ``participation.sampling=poisson``, or all.
 
     Args:
         clip: Largest Euclidean norm of a participant's update, > 0; longer ones are shortened to it.

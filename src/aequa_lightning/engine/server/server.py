@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from aequa_lightning.engine.processes.topology import Topology
 from aequa_lightning.engine.server.aggregators import Aggregator
 from aequa_lightning.engine.server.exact_sum import ExactSum
-from aequa_lightning.engine.server.masks import Holdings
+from aequa_lightning.engine.server.masks import WidthMasks
 from aequa_lightning.engine.server.robust import RobustAggregator
 from aequa_lightning.errors import InputError
 
@@ -20,13 +20,13 @@ class Server:
     Args:
         parameters: The first ones, flat, shape (P,); moved in place.
         aggregator: How updates become a step.
-        holdings: Which entries a width holds.
+        masks: Which entries a width holds.
         topology: Where this process stands.
     """
 
-    def __init__(self, parameters: Tensor, aggregator: Aggregator, holdings: Holdings, topology: Topology) -> None:
+    def __init__(self, parameters: Tensor, aggregator: Aggregator, masks: WidthMasks, topology: Topology) -> None:
         self.parameters, self.aggregator = parameters, aggregator
-        self._holdings, self._topology = holdings, topology
+        self._holdings, self._topology = masks, topology
         self._leaf = nn.Parameter(parameters)
         self._optimizer = aggregator.optimizer([self._leaf])
         self.updates: dict[int, Tensor] = {}

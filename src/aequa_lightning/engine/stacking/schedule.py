@@ -94,7 +94,7 @@ class StackSchedule:
     def _widths(self, row: int, step: int) -> tuple[float, ...]:
         classifier = self.local.classifier
         return sandwich_widths(
-            self.grid, sampled=classifier.sampled_widths, seed=classifier.seed, step=self._first_steps[row] + step
+            self.grid, sampled=classifier.num_random_widths, seed=classifier.seed, step=self._first_steps[row] + step
         )
 
     def _augmented(self, inputs: Tensor, rows: list[int]) -> Tensor:

@@ -94,7 +94,7 @@ def decide_stacking(run: Collaboration, events: Sequence[Event]) -> Stacking:
         hindrance = "a round has too few participants"
     alone, stacked = math.inf, [math.inf]
     if hindrance is None:
-        with run.whereabouts.at("trying stacks"):
+        with run.status.at("trying stacks"):
             alone, stacked, hindrance = _try(run, sizes)
     if asked != "auto":
         if hindrance is not None:

@@ -171,12 +171,12 @@ class StackedTrainer:
         weights = loss_weights(
             count,
             reduction=classifier.reduction,
-            widest_share=classifier.widest_share,
-            narrowest_share=classifier.narrowest_share,
+            full_width_loss_weight=classifier.full_width_loss_weight,
+            smallest_width_loss_weight=classifier.smallest_width_loss_weight,
         )
         teacher: Tensor | None = None
-        pupils = () if distillation is None else distillation.pupils(drawn)
-        if distillation is not None and distillation.teacher is not None and pupils:
+        students = () if distillation is None else distillation.students(drawn)
+        if distillation is not None and distillation.teacher is not None and students:
             rows = index_of(batch.rows, losses.device)
             with torch.no_grad():
                 taken = {name: value[rows] for name, value in values.items()}
@@ -188,9 +188,9 @@ class StackedTrainer:
             taken = {name: value[rows].detach().requires_grad_() for name, value in values.items()}
             outputs = networks[width](taken, batch.inputs[some])
             of_each = _cross_entropies(outputs, batch.targets[some])
-            if distillation is not None and teacher is not None and width in pupils:
+            if distillation is not None and teacher is not None and width in students:
                 of_each = vmap(distillation)(outputs, teacher[some], of_each)
-            if pupils and teacher is None:
+            if students and teacher is None:
                 # The widest, which all rows compute.
                 teacher = outputs.detach()
             # The widest and the narrowest are drawn by all rows; those between count alike.

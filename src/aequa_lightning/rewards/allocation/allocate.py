@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from aequa_lightning.errors import InputError
 from aequa_lightning.rewards.allocation import fairness
 from aequa_lightning.rewards.allocation.curve import Curve
-from aequa_lightning.rewards.allocation.problem import Problem, pose
+from aequa_lightning.rewards.allocation.problem import Problem, build_problem
 from aequa_lightning.rewards.allocation.solve import solve
 
 
@@ -108,7 +108,7 @@ def allocate_widths(
     """
     if not lam >= 0:
         raise InputError(f"lam is {lam}, but must be at least 0.")
-    problem = pose(contributions, accuracy_by_width, floors=floors, pin_top=pin_top)
+    problem = build_problem(contributions, accuracy_by_width, floors=floors, pin_top=pin_top)
     number = resolve_slope(slope, problem)
     limits = _limits(problem.curve, accuracy_by_width, capacity)
     solution = solve(problem, objective, slope=number, lam=lam, rho=rho, capacity=limits)
@@ -143,7 +143,7 @@ def resolve_slope(slope: float | str, problem: Problem) -> float:
     """Return the slope as a number; ``auto`` is min(1, (a_full - a_lowest) / (c_max - c_min)).
 
     Example:
-        >>> resolve_slope("auto", pose([0.0, 1.0], {0.5: 0.5, 1.0: 0.75}))
+        >>> resolve_slope("auto", build_problem([0.0, 1.0], {0.5: 0.5, 1.0: 0.75}))
         0.25
     """
     if slope == "auto":

@@ -35,8 +35,8 @@ def minimise_within(problem: Problem, objective: TargetObjective, capacity: Arra
 
     Example:
         >>> from aequa_lightning.rewards.allocation.objectives import spread_objective
-        >>> from aequa_lightning.rewards.allocation.problem import pose
-        >>> problem = pose([0.1, 0.2, 0.3], {0.5: 0.7, 1.0: 0.9})
+        >>> from aequa_lightning.rewards.allocation.problem import build_problem
+        >>> problem = build_problem([0.1, 0.2, 0.3], {0.5: 0.7, 1.0: 0.9})
         >>> objective = spread_objective("cv", problem.contributions, 3, slope=1.0, lam=0.0)
         >>> minimise_within(problem, objective, np.array([np.inf, 1.0]))[0].tolist()
         [0, 0, 1]

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from aequa_lightning.rewards.allocation.allocate import Allocation
 from aequa_lightning.rewards.allocation.correlation import Plane, cover
 from aequa_lightning.rewards.allocation.fairness import pearson
-from aequa_lightning.rewards.allocation.feasibility import Permitted, permit, rule_faults
+from aequa_lightning.rewards.allocation.feasibility import Feasible, feasible_choices, rule_faults
 from aequa_lightning.rewards.allocation.objectives import spread_objective
 from aequa_lightning.rewards.allocation.solve import proportional_objective, rule_targets
 
@@ -59,15 +59,15 @@ def check_certificate(
         ['the objective is 0.25713, but the proven bound is 0']
     """
     brought = np.asarray(contributions, dtype=np.float64)
-    permitted = permit(brought, accuracy_by_width, floors=floors, pin_top=pin_top, capacity=capacity)
-    faults = rule_faults(allocation.widths, allocation.accuracies, permitted)
-    attained, value, bound = _PROOFS[allocation.certificate["kind"]](allocation, brought, permitted, tolerance)
+    feasible = feasible_choices(brought, accuracy_by_width, floors=floors, pin_top=pin_top, capacity=capacity)
+    faults = rule_faults(allocation.widths, allocation.accuracies, feasible)
+    attained, value, bound = _PROOFS[allocation.certificate["kind"]](allocation, brought, feasible, tolerance)
     if not attained:
         faults.append(f"the objective is {value:.6g}, but the proven bound is {bound:.6g}")
     return faults
 
 
-def _by_cuts(allocation: Allocation, brought: Array, permitted: Permitted, tolerance: float) -> Verdict:
+def _by_cuts(allocation: Allocation, brought: Array, feasible: Feasible, tolerance: float) -> Verdict:
     proof = allocation.certificate
     everybody = np.ones(len(brought), dtype=np.int64)
     if allocation.objective == "proportional":
@@ -77,11 +77,11 @@ def _by_cuts(allocation: Allocation, brought: Array, permitted: Permitted, toler
             allocation.objective, brought, len(brought), slope=allocation.slope, lam=proof["lam"]
         )
     value = objective.of_accuracies(allocation.accuracies, everybody)
-    gains = permitted.levels - objective.offsets[:, None]
+    gains = feasible.levels - objective.offsets[:, None]
     scales = objective.scales[:, None]
-    least, largest = permitted.least_sum(scales * gains), -permitted.least_sum(-scales * gains)
+    least, largest = feasible.least_sum(scales * gains), -feasible.least_sum(-scales * gains)
     taus = np.unique(proof["cuts"] or [0.0])
-    distances = np.array([permitted.least_sum((gains - tau * scales) ** 2) for tau in taus])
+    distances = np.array([feasible.least_sum((gains - tau * scales) ** 2) for tau in taus])
     between = objective.least_between(taus[:-1], taus[1:], distances[:-1], distances[1:])
     below = objective.least_beyond(taus[0], distances[0], least, upwards=False)
     above = objective.least_beyond(taus[-1], distances[-1], largest, upwards=True)
@@ -93,16 +93,16 @@ def _by_cuts(allocation: Allocation, brought: Array, permitted: Permitted, toler
     return value <= bound + tolerance * max(1.0, abs(value)), value, bound
 
 
-def _separable(allocation: Allocation, brought: Array, permitted: Permitted, tolerance: float) -> Verdict:
-    targets = rule_targets(brought, float(permitted.levels[-1]), allocation.certificate["rho"])
+def _separable(allocation: Allocation, brought: Array, feasible: Feasible, tolerance: float) -> Verdict:
+    targets = rule_targets(brought, float(feasible.levels[-1]), allocation.certificate["rho"])
     value = float(np.sqrt(((allocation.accuracies - targets) ** 2).mean()))
-    bound = float(np.sqrt(permitted.least_sum((permitted.levels - targets[:, None]) ** 2) / len(brought)))
+    bound = float(np.sqrt(feasible.least_sum((feasible.levels - targets[:, None]) ** 2) / len(brought)))
     return value <= bound + tolerance, value, bound
 
 
-def _by_triangles(allocation: Allocation, brought: Array, permitted: Permitted, tolerance: float) -> Verdict:
+def _by_triangles(allocation: Allocation, brought: Array, feasible: Feasible, tolerance: float) -> Verdict:
     """Cover the plane of ``correlation`` again, with h computed participant by participant."""
-    levels = permitted.levels - permitted.levels.mean()
+    levels = feasible.levels - feasible.levels.mean()
     centred = brought - brought.mean()
     plane = Plane(centred, np.ones(len(brought), dtype=np.int64), (levels[1:] + levels[:-1]) / 2)
     value = pearson(brought, allocation.accuracies) or 0.0
@@ -112,14 +112,14 @@ def _by_triangles(allocation: Allocation, brought: Array, permitted: Permitted, 
         for triangle, origin in zip(corners, origins, strict=True):
             shifted = levels - origin
             for alpha, beta in zip(*plane.lines(triangle, origin), strict=True):
-                found.append(permitted.least_sum(beta * shifted**2 - 2 * np.outer(centred - alpha, shifted)))
+                found.append(feasible.least_sum(beta * shifted**2 - 2 * np.outer(centred - alpha, shifted)))
         return np.array(found).reshape(len(corners), 3)
 
     # With at most one threshold among the contributions, there are two neighbouring levels, raised to the rules.
     least = np.inf
-    lowest = np.where(permitted.allowed, permitted.levels, np.inf).min(axis=1)
+    lowest = np.where(feasible.allowed, feasible.levels, np.inf).min(axis=1)
     for cut in np.append(np.unique(brought), np.inf):
-        for lower, upper in pairwise(permitted.levels):
+        for lower, upper in pairwise(feasible.levels):
             received = np.maximum(lowest, np.where(brought >= cut, upper, lower))
             least = min(least, 1 - (pearson(brought, received) or 0.0) ** 2)
     target = min(least, 1 - value**2)
@@ -129,16 +129,16 @@ def _by_triangles(allocation: Allocation, brought: Array, permitted: Permitted, 
     return value >= bound - tolerance, value, bound
 
 
-def _trivial(allocation: Allocation, brought: Array, permitted: Permitted, tolerance: float) -> Verdict:
+def _trivial(allocation: Allocation, brought: Array, feasible: Feasible, tolerance: float) -> Verdict:
     """Everybody at full width has the largest gains; where no correlation exists, it is what was promised."""
     value = float(allocation.accuracies.min())
     undefined_as_claimed = allocation.certificate["kind"] == "full" or (
-        np.ptp(brought) == 0 or not permitted.allowed[:, :-1].any()
+        np.ptp(brought) == 0 or not feasible.allowed[:, :-1].any()
     )
-    return bool(undefined_as_claimed and value == permitted.levels[-1]), value, float(permitted.levels[-1])
+    return bool(undefined_as_claimed and value == feasible.levels[-1]), value, float(feasible.levels[-1])
 
 
-_PROOFS: dict[str, Callable[[Allocation, Array, Permitted, float], Verdict]] = {
+_PROOFS: dict[str, Callable[[Allocation, Array, Feasible, float], Verdict]] = {
     "cuts": _by_cuts,
     "separable": _separable,
     "triangles": _by_triangles,

@@ -184,8 +184,8 @@ def maximise(problem: Problem) -> tuple[Levels | None, dict[str, float | int]]:
         - rho^2 with the number of triangles that it took.
 
     Example:
-        >>> from aequa_lightning.rewards.allocation.problem import pose
-        >>> problem = pose([0.1, 0.2, 0.3, 0.4], {0.25: 0.3, 0.5: 0.5, 0.75: 0.6, 1.0: 0.9})
+        >>> from aequa_lightning.rewards.allocation.problem import build_problem
+        >>> problem = build_problem([0.1, 0.2, 0.3, 0.4], {0.25: 0.3, 0.5: 0.5, 0.75: 0.6, 1.0: 0.9})
         >>> maximise(problem)[0].tolist()
         [0, 1, 2, 3]
     """

@@ -12,7 +12,7 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class Permitted:
+class Feasible:
     """What each participant may receive.
 
     Attributes:
@@ -39,16 +39,16 @@ class Permitted:
         Args:
             costs: Cost of each level for each participant, (N, M).
         """
-        permitted = np.where(self.allowed, costs, np.inf)
+        feasible = np.where(self.allowed, costs, np.inf)
         if np.isinf(self.capacity).all():
-            return float(permitted.min(axis=1).sum())
+            return float(feasible.min(axis=1).sum())
         # With limits, each level is held by neighbours in the order of contribution; equals are not parted.
         order = np.argsort(self.contributions, kind="stable")
         ends = np.append(np.flatnonzero(np.diff(self.contributions[order])) + 1, len(order))
         heads = np.concatenate(([0], ends))
         least = np.where(heads == 0, 0.0, np.inf)
         for level, limit in enumerate(self.capacity):
-            sums = [np.cumsum(permitted[order[start:], level]) for start in heads[:-1]]
+            sums = [np.cumsum(feasible[order[start:], level]) for start in heads[:-1]]
             best = least.copy()
             for first, start in enumerate(heads[:-1]):
                 fitting = np.flatnonzero((heads > start) & (heads - start <= limit))
@@ -57,20 +57,20 @@ class Permitted:
         return float(least[-1])
 
 
-def permit(
+def feasible_choices(
     contributions: Array,
     accuracy_by_width: Mapping[float, float],
     *,
     floors: ArrayLike | None,
     pin_top: bool,
     capacity: Mapping[float, int] | None,
-) -> Permitted:
+) -> Feasible:
     """Say what each participant may hold: order and symmetry pass floors on to whoever contributed at least as much.
 
     Example:
         >>> curve = {0.5: 0.6, 1.0: 0.9}
-        >>> permitted = permit(np.array([0.3, 0.2]), curve, floors=[0, 0.7], pin_top=False, capacity=None)
-        >>> permitted.allowed.tolist()
+        >>> feasible = feasible_choices(np.array([0.3, 0.2]), curve, floors=[0, 0.7], pin_top=False, capacity=None)
+        >>> feasible.allowed.tolist()
         [[False, True], [False, True]]
     """
     curve = offered_widths(accuracy_by_width)
@@ -84,29 +84,31 @@ def permit(
         required = np.where(contributions == contributions.max(), full, required)
     limits = [np.inf if capacity is None else capacity.get(width, np.inf) for width in curve.widths.tolist()]
     allowed = curve.accuracies >= required[:, None]
-    return Permitted(contributions, curve.widths, curve.accuracies, allowed, np.array(limits, dtype=np.float64))
+    return Feasible(contributions, curve.widths, curve.accuracies, allowed, np.array(limits, dtype=np.float64))
 
 
-def rule_faults(widths: Array, accuracies: Array, permitted: Permitted) -> list[str]:
+def rule_faults(widths: Array, accuracies: Array, feasible: Feasible) -> list[str]:
     """Return which rules an allocation breaks, in words.
 
     Example:
-        >>> permitted = permit(np.array([0.3, 0.2]), {0.5: 0.6, 1.0: 0.9}, floors=None, pin_top=True, capacity=None)
-        >>> rule_faults(np.array([0.5, 1.0]), np.array([0.6, 0.9]), permitted)
+        >>> feasible = feasible_choices(
+        ...     np.array([0.3, 0.2]), {0.5: 0.6, 1.0: 0.9}, floors=None, pin_top=True, capacity=None
+        ... )
+        >>> rule_faults(np.array([0.5, 1.0]), np.array([0.6, 0.9]), feasible)
         ['somebody receives less than the rules grant', 'somebody receives less than another who contributed less']
     """
     faults = []
-    contributions = permitted.contributions
-    level = np.searchsorted(permitted.levels, accuracies).clip(max=len(permitted.levels) - 1)
-    if (permitted.levels[level] != accuracies).any() or (permitted.widths[level] != widths).any():
+    contributions = feasible.contributions
+    level = np.searchsorted(feasible.levels, accuracies).clip(max=len(feasible.levels) - 1)
+    if (feasible.levels[level] != accuracies).any() or (feasible.widths[level] != widths).any():
         faults.append("somebody holds a width that is not on offer, or an accuracy that is not that width's")
-    elif not permitted.allowed[np.arange(len(level)), level].all():
+    elif not feasible.allowed[np.arange(len(level)), level].all():
         faults.append("somebody receives less than the rules grant")
     order = np.lexsort((accuracies, contributions))
     if (np.diff(accuracies[order]) < 0).any():
         faults.append("somebody receives less than another who contributed less")
     if any(np.ptp(accuracies[contributions == contribution]) > 0 for contribution in np.unique(contributions)):
         faults.append("equal contributions receive different widths")
-    if (np.bincount(level, minlength=len(permitted.levels)) > permitted.capacity).any():
+    if (np.bincount(level, minlength=len(feasible.levels)) > feasible.capacity).any():
         faults.append("a width is handed out more often than its capacity")
     return faults

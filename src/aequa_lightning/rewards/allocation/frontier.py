@@ -10,7 +10,7 @@ from aequa_lightning.errors import InputError
 from aequa_lightning.rewards.allocation.allocate import resolve_slope
 from aequa_lightning.rewards.allocation.objectives import spread_objective
 from aequa_lightning.rewards.allocation.parametric import sweep
-from aequa_lightning.rewards.allocation.problem import pose
+from aequa_lightning.rewards.allocation.problem import build_problem
 
 Array = NDArray[np.float64]
 
@@ -63,7 +63,7 @@ def pareto_front(
     """
     if most_points < 2:
         raise InputError(f"most_points is {most_points}; a front has two ends.")
-    problem = pose(contributions, accuracy_by_width, floors=floors, pin_top=pin_top)
+    problem = build_problem(contributions, accuracy_by_width, floors=floors, pin_top=pin_top)
     count = len(problem.group)
     objective = spread_objective(
         "lexicographic", problem.contributions, count, slope=resolve_slope(slope, problem), lam=0.0
@@ -111,7 +111,7 @@ def continuous_bound(
         >>> round(continuous_bound([0.1, 0.5], {0.25: 0.6, 1.0: 0.9}), 6)
         0.111111
     """
-    problem = pose(contributions, accuracy_by_width, floors=floors, pin_top=pin_top)
+    problem = build_problem(contributions, accuracy_by_width, floors=floors, pin_top=pin_top)
     offsets, counts = resolve_slope(slope, problem) * problem.contributions, problem.counts
     low, high = np.full((2, len(counts)), problem.curve.accuracies[[0, -1], None])
     if floors is not None:

@@ -44,8 +44,8 @@ def sweep(problem: Problem, objective: TargetObjective) -> Sweep:
 
     Example:
         >>> from aequa_lightning.rewards.allocation.objectives import spread_objective
-        >>> from aequa_lightning.rewards.allocation.problem import pose
-        >>> problem = pose([0.25, 0.5], {0.5: 0.5, 1.0: 1.0})
+        >>> from aequa_lightning.rewards.allocation.problem import build_problem
+        >>> problem = build_problem([0.25, 0.5], {0.5: 0.5, 1.0: 1.0})
         >>> states = sweep(problem, spread_objective("cv", problem.contributions, 2, slope=1.0, lam=0.0))
         >>> states.breaks.tolist(), states.linear.tolist()
         ([0.5], [0.75, 1.25])
@@ -82,8 +82,8 @@ def minimise(problem: Problem, objective: TargetObjective) -> tuple[Levels, list
 
     Example:
         >>> from aequa_lightning.rewards.allocation.objectives import spread_objective
-        >>> from aequa_lightning.rewards.allocation.problem import pose
-        >>> problem = pose([0.25, 0.5], {0.5: 0.75, 1.0: 1.0})
+        >>> from aequa_lightning.rewards.allocation.problem import build_problem
+        >>> problem = build_problem([0.25, 0.5], {0.5: 0.75, 1.0: 1.0})
         >>> minimise(problem, spread_objective("cv", problem.contributions, 2, slope=1.0, lam=0.0))[0].tolist()
         [0, 1]
     """

@@ -39,7 +39,7 @@ class Problem:
         return len(self.curve.widths) - 1
 
 
-def pose(
+def build_problem(
     contributions: ArrayLike,
     accuracy_by_width: Mapping[float, float],
     *,
@@ -64,7 +64,7 @@ def pose(
         InputError: When a shape does not fit or a number is not finite.
 
     Example:
-        >>> problem = pose([0.3, 0.5, 0.3], {0.5: 0.6, 1.0: 0.9}, floors=[0.0, 0.0, 0.7])
+        >>> problem = build_problem([0.3, 0.5, 0.3], {0.5: 0.6, 1.0: 0.9}, floors=[0.0, 0.0, 0.7])
         >>> problem.contributions.tolist(), problem.counts.tolist(), problem.lowest.tolist()
         ([0.3, 0.5], [2, 1], [1, 1])
     """

@@ -46,8 +46,8 @@ def solve(
     """Find the best admissible allocation. See ``allocate_widths`` for the arguments.
 
     Example:
-        >>> from aequa_lightning.rewards.allocation.problem import pose
-        >>> problem = pose([0.2, 0.4], {0.5: 0.5, 1.0: 0.8})
+        >>> from aequa_lightning.rewards.allocation.problem import build_problem
+        >>> problem = build_problem([0.2, 0.4], {0.5: 0.5, 1.0: 0.8})
         >>> solve(problem, "full", slope=1.0, lam=0.5, rho=None, capacity=None).levels.tolist()
         [1, 1]
     """

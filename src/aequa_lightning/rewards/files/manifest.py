@@ -14,7 +14,7 @@ from aequa_lightning.errors import InputError
 from aequa_lightning.rewards.files.checkpoint import check_width
 from aequa_lightning.rewards.files.configuration import IMPORT_PATH, describe_configuration
 from aequa_lightning.rewards.files.signing import load_private_key, sign_file, signature_of, verify_file
-from aequa_lightning.run_folder.damaged_files import read_json, reading
+from aequa_lightning.run_folder.damaged_files import possibly_damaged, read_json
 from aequa_lightning.run_folder.files import sha256, write_json
 
 NAME = "manifest.json"
@@ -140,7 +140,7 @@ def read_manifest(folder: Path, *, public_key: Path | None = None) -> dict[str, 
         raise InputError(f"{folder} holds no {NAME}, so its payout is unfinished; {REMEDY}.")
     if public_key is not None:
         verify_file(path, public_key)
-    with reading(path, REMEDY):
+    with possibly_damaged(path, REMEDY):
         content = read_json(path)
         if not isinstance(content, dict):
             raise TypeError("it holds no keys")
@@ -216,7 +216,7 @@ def verify_reward(path: Path, *, public_key: Path | None = None) -> None:
     if public_key is None and not in_its_run and not path.with_name(NAME).is_file():
         return
     rows = read_manifest(path.parent, public_key=public_key)["rewards"]
-    with reading(path.with_name(NAME), REMEDY):
+    with possibly_damaged(path.with_name(NAME), REMEDY):
         digests = {row["file"]: row["sha256"] for row in rows}
     if path.name not in digests and public_key is not None:
         raise InputError(f"ckpt_path={str(path)!r} is none of the files that {path.with_name(NAME)} describes.")

@@ -132,7 +132,7 @@ def filled_copy(skeleton: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module
     return _deepcopy(skeleton, memo)
 
 
-class Borrower:
+class SkeletonRunner:
     """A skeleton that computes with tensors it borrows for the length of one forward.
 
     It does what ``torch.func.functional_call`` does, without that function's bookkeeping on every call.

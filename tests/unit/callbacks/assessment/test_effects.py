@@ -35,7 +35,7 @@ def test_effects_are_the_losses_of_opposite_and_update(run: Collaboration, hones
 
 def test_a_narrow_participant_is_looked_at_in_what_it_holds(run: Collaboration, honest: Tensor) -> None:
     run.widths = [0.5, 1.0, 1.0, 1.0, 1.0]
-    update = honest[0] * run.holdings.mask(0.5)
+    update = honest[0] * run.masks.mask(0.5)
     narrow = run.classifier.network
     inputs, targets = run.data.validation().tensors
     expected = []

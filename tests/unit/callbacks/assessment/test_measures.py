@@ -72,7 +72,7 @@ def test_a_narrow_participant_is_compared_over_what_it_holds(
     run: Collaboration, honest: Tensor, finish: Finish
 ) -> None:
     run.widths = [1.0, 0.5, 1.0, 1.0, 1.0]
-    held = run.holdings.mask(0.5)
+    held = run.masks.mask(0.5)
     honest[1] *= held
     result = _round(Measures(run, Assessment(("class_cosine",)), paid_by="cosine"), run, finish, honest)
     assert _scores(result, "cosine")[1] == pytest.approx(
@@ -218,7 +218,7 @@ def test_reputations_are_those_of_the_first_round(run: Collaboration, honest: Te
 
 
 def test_what_the_gates_catch_can_stay_out_of_the_average(run: Collaboration, honest: Tensor, finish: Finish) -> None:
-    measures = Measures(run, Assessment(MEASURES, keep_out=True), paid_by="standalone")
+    measures = Measures(run, Assessment(MEASURES, exclude_flagged=True), paid_by="standalone")
     first = _round(measures, run, finish, honest)
     assert list(first.weights) == [0, 1, 2, 3, 4]
     planted = honest.roll(1, dims=1)
@@ -252,7 +252,7 @@ def test_an_update_that_stays_out_leaves_no_trace_in_the_server(run: Collaborati
 
 def test_a_round_of_which_nothing_is_left_is_worth_nothing(run: Collaboration, honest: Tensor, finish: Finish) -> None:
     for refused in ((), (0, 1, 2, 3)):
-        measures = Measures(run, replace(EVERYTHING, keep_out=False), paid_by="standalone")
+        measures = Measures(run, replace(EVERYTHING, exclude_flagged=False), paid_by="standalone")
         result = _round(measures, run, finish, 0 * honest, refused=refused)
         assert len(result.record["gates"]) == 5
         assert all(_scores(result, name) == [0.0] * 5 for name in EVERYTHING.measures)
@@ -272,7 +272,7 @@ def test_without_gates_a_replay_is_paid_best(run: Collaboration, honest: Tensor,
 def test_clones_are_one_participant_and_share_its_value(run: Collaboration, honest: Tensor, finish: Finish) -> None:
     run.samples = [60, 40, 20, 50, 50]
     honest[1] = 0.5 * honest[0]
-    measures = Measures(run, replace(EVERYTHING, keep_out=False), paid_by="standalone")
+    measures = Measures(run, replace(EVERYTHING, exclude_flagged=False), paid_by="standalone")
     result = _round(measures, run, finish, honest)
     (sentence,) = result.record["gates"]
     assert sentence.startswith("a, b sent the same update")
@@ -319,7 +319,7 @@ def test_measures_that_cannot_be_taken_are_refused(run: Collaboration, monkeypat
     with pytest.raises(InputError, match="shapiq, which is not installed"):
         Measures(run, Assessment(("fedsv",)), paid_by="standalone")
     with pytest.raises(InputError, match="set gates to true"):
-        Assessment(gates=False, keep_out=True)
+        Assessment(gates=False, exclude_flagged=True)
 
 
 def test_nothing_of_the_model_is_changed_by_measuring(run: Collaboration, honest: Tensor, finish: Finish) -> None:
@@ -432,13 +432,13 @@ def test_steps_are_valued_as_far_as_they_moved_what_few_hold(
 ) -> None:
     """Of what only the first holds, its own update is the average; so is it where the others are refused."""
     run.widths = [1.0, 0.5, 0.5, 0.5, 0.5]
-    honest[1:] *= run.holdings.mask(0.5)
+    honest[1:] *= run.masks.mask(0.5)
     base = run.parameters.clone()
     measures = Measures(run, Assessment(("alignment", "loo"), utility="accuracy"), paid_by="standalone")
     gradient = validation_gradient(run)
     result = _round(measures, run, finish, honest, refused=(4,))
     weights = torch.tensor([result.weights[index] for index in range(4)], dtype=torch.float64)
-    held = torch.stack([run.holdings.mask(width) for width in run.widths[:4]]).double()
+    held = torch.stack([run.masks.mask(width) for width in run.widths[:4]]).double()
     steps = weights[:, None] * honest[:4].double() / (weights @ held)
     steps = steps * held
     assert _scores(result, "alignment")[:4] == pytest.approx((-steps @ gradient).tolist())

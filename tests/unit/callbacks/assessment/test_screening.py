@@ -37,7 +37,7 @@ def test_whoever_is_left_keeps_its_index() -> None:
         updates, nobody, accepted=[1, 3, 4], refused=[0], work=torch.ones(3), held=torch.ones(3), names=NAMES
     )
     assert found.reasons == {0: "non-finite"}
-    assert (found.participants, found.firsts()) == ([1, 3, 4], {1, 3, 4})
+    assert (found.participants, found.representatives()) == ([1, 3, 4], {1, 3, 4})
     assert found.share(torch.tensor([1.0, 2.0, 3.0]), 6).tolist() == [0, 1, 0, 2, 3, 0]
 
 

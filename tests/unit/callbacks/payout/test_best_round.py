@@ -7,7 +7,7 @@ import torch
 
 from aequa_lightning.callbacks.payout.best_round import BestRound
 from aequa_lightning.callbacks.rewards import Rewards
-from aequa_lightning.engine.reward_source import Payable
+from aequa_lightning.engine.reward_source import RewardSource
 from aequa_lightning.mechanisms import Aequa, AequaTraining, Mechanism
 
 # What the full width reaches after each round; the server's parameters are the round's number.
@@ -15,7 +15,7 @@ REACHED = [0.5, 0.9, 0.6, 0.7]
 
 
 def after_all_rounds(mechanism: Mechanism, *, resumed_after: int | None = None) -> Any:
-    run = MagicMock(parameters=torch.zeros(1), payable=Payable())
+    run = MagicMock(parameters=torch.zeros(1), payable=RewardSource())
     rewards = begin(mechanism)
     for number, accuracy in enumerate(REACHED, start=1):
         run.parameters.fill_(number)
@@ -38,17 +38,17 @@ def test_training_time_rewards_are_cut_from_the_best_round_and_training_goes_on_
     resumed_after: int | None,
 ) -> None:
     run = after_all_rounds(AequaTraining(), resumed_after=resumed_after)
-    assert run.payable.parameters == 2
+    assert run.reward_source.parameters == 2
     assert run.parameters == len(REACHED)
 
 
 def test_after_training_it_is_the_last_round_that_is_paid() -> None:
     run = after_all_rounds(Aequa())
-    assert run.payable == Payable()
+    assert run.reward_source == RewardSource()
     assert run.parameters == len(REACHED)
 
 
 def test_another_mechanism_does_not_pay_with_what_was_best_under_the_one_before() -> None:
     run = after_all_rounds(AequaTraining())
     begin(Aequa()).on_round_end(run, SimpleNamespace(round=5, accuracy_by_width={1.0: 0.1}))  # type: ignore[arg-type]
-    assert run.payable == Payable()
+    assert run.reward_source == RewardSource()

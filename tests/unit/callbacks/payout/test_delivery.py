@@ -12,19 +12,19 @@ from aequa_lightning.callbacks.payout.delivery import deliver
 from aequa_lightning.engine.callback import RoundResult
 from aequa_lightning.engine.local.work import LocalWork
 from aequa_lightning.engine.run import Collaboration
-from aequa_lightning.mechanisms.means import Layer, Masking, Means, Mixing, ServerModel, Standing
+from aequa_lightning.mechanisms.payment import Layer, Masking, Mixing, Payment, RoundContext, ServerModel
 from aequa_lightning.mechanisms.targets import Everything, Relative
 
 Finish = Callable[..., RoundResult]
 
 
 @dataclass(frozen=True)
-class Noting(Means):
+class Noting(Payment):
     """Sends what everybody has, and keeps what it was told."""
 
-    told: list[Standing] = field(default_factory=list)
+    told: list[RoundContext] = field(default_factory=list)
 
-    def deliver(self, layer: Layer, standing: Standing) -> Tensor:
+    def deliver(self, layer: Layer, standing: RoundContext) -> Tensor:
         self.told.append(standing)
         return layer.models
 
@@ -93,8 +93,8 @@ def test_in_the_end_everybody_adapts_its_model_for_as_long_as_is_said(
     for _ in range(3):
         result = finish(honest)
         deliver(run, result, Everything(), means, contributions=[1.0] * 5)
-        assert (run.payable.models is None) == (result.round < 3)
-    server, adapted = run.parameters.clone(), run.payable.models
+        assert (run.reward_source.models is None) == (result.round < 3)
+    server, adapted = run.parameters.clone(), run.reward_source.models
     assert adapted is not None
     for index in range(5):
         run.local.train(server, run.participant(index), work=LocalWork(2), keys=("adaptation", index), grid=run.grid)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from aequa_lightning.callbacks.payout.measurement import Measurement, fill_gaps, measure_curve
+from aequa_lightning.callbacks.payout.measurement import Measurement, measure_curve, per_layer_widths
 from aequa_lightning.rewards import offered_widths
 from aequa_lightning.slimmable import SlimmableModel, Width
 
@@ -48,7 +48,7 @@ def test_where_more_parameters_are_better_every_step_is_as_small_as_one_layer() 
     measured = measure_curve(run, resolution=0.0)
     assert measured.accuracy.keys() == set(slim.distinct_widths())
     uniform = offered_widths(measured.accuracy)
-    fill_gaps(run, measured, resolution=0.0)
+    per_layer_widths(run, measured, resolution=0.0)
     filled = offered_widths(measured.accuracy)
     expected = {
         **{width: accuracy(width) for width in slim.distinct_widths()},
@@ -75,7 +75,7 @@ def test_filling_takes_nothing_off_what_is_on_offer(seed: int) -> None:
     run = pretend(slim, accuracy)
     measured = measure_curve(run, resolution=0.01)
     before, uniform = offered_widths(measured.accuracy).by_width(), dict(measured.accuracy)
-    fill_gaps(run, measured, resolution=0.01)
+    per_layer_widths(run, measured, resolution=0.01)
     after = offered_widths(measured.accuracy).by_width()
     added = measured.accuracy.keys() - uniform.keys()
     assert after.keys() == before.keys() | added

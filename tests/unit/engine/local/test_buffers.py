@@ -19,7 +19,7 @@ from aequa_lightning.engine.local.buffers import buffers, check_state
 from aequa_lightning.engine.local.trainer import LocalTrainer
 from aequa_lightning.engine.local.work import LocalWork
 from aequa_lightning.engine.resume import restore
-from aequa_lightning.engine.reward_source import load_payable
+from aequa_lightning.engine.reward_source import load_reward_source
 from aequa_lightning.engine.run import Collaboration
 from aequa_lightning.engine.server.aggregators import FedAvg
 from aequa_lightning.errors import InputError
@@ -263,5 +263,5 @@ def test_a_checkpoint_holds_the_buffers(tmp_path: Path) -> None:
     assert torch.equal(resumed.parameters, whole.parameters)
     assert torch.equal(buffers(resumed.classifier)["network.full.2.table"], whole.classifier.network.full[2].table)
     other = run_with(tmp_path / "other", 2).classifier
-    load_payable(other, state)
+    load_reward_source(other, state)
     assert torch.equal(other.network.full[2].table, whole.classifier.network.full[2].table)

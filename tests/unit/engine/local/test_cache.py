@@ -3,7 +3,7 @@ import torch
 
 from aequa_lightning.data import DigitsData
 from aequa_lightning.data.partition import QuantityImbalance
-from aequa_lightning.engine.local.cache import Resident
+from aequa_lightning.engine.local.cache import SampleCache
 
 BYTES = 64 * 4 + 8  # of a digit with its class
 
@@ -23,7 +23,7 @@ def test_keeps_whom_it_served_last_as_far_as_there_is_room(room: int, asked: lis
     data = Counted()
     size = max(len(data.participant(index)) for index in range(4))
     data.asked.clear()
-    resident = Resident(data, torch.device("cpu"), limit=room * size * BYTES)
+    resident = SampleCache(data, torch.device("cpu"), limit=room * size * BYTES)
     for index in (0, 1, 0, 2, 0, 1):
         inputs, targets = resident[index]
         expected = DigitsData.participant(data, index).tensors
@@ -36,7 +36,7 @@ def test_one_that_does_not_fit_drives_nobody_out() -> None:
     data = Counted()
     large, small = 0, 1
     assert len(data.participant(large)) > len(data.participant(small))
-    resident = Resident(data, torch.device("cpu"), limit=len(data.participant(small)) * BYTES)
+    resident = SampleCache(data, torch.device("cpu"), limit=len(data.participant(small)) * BYTES)
     data.asked.clear()
     for index in (small, large, small):
         resident[index]

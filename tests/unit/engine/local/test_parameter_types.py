@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from aequa_lightning.contributions.cosine import update_cosines
 from aequa_lightning.engine.local.corrections import Corrector, FedProx, Scaffold
 from aequa_lightning.engine.local.parameter_types import check_types
-from aequa_lightning.engine.local.state import ParticipantMemory
+from aequa_lightning.engine.local.state import ParticipantStates
 from aequa_lightning.engine.processes.topology import Topology
 from aequa_lightning.engine.server.aggregators import Aggregator, FedAdagrad, FedAdam, FedAvg, FedAvgM, FedYogi
 from aequa_lightning.engine.server.collectives import gather, gram_matrix
 from aequa_lightning.engine.server.exact_sum import CHUNK, ExactSum, acceptable
-from aequa_lightning.engine.server.masks import Holdings
+from aequa_lightning.engine.server.masks import WidthMasks
 from aequa_lightning.engine.server.privacy import clip_to_norm
 from aequa_lightning.engine.server.robust import Median, MultiKrum, TrimmedMean
 from aequa_lightning.engine.server.server import Server
@@ -101,7 +101,7 @@ def test_the_server_moves_as_in_float64(dtype: torch.dtype, aggregator: Aggregat
     start = torch.cat([value.detach().reshape(-1) for value in some_network(dtype).full.parameters()])
     for kind in (dtype, torch.float64):
         model = some_network(kind)
-        server = Server(start.to(kind, copy=True), aggregator, Holdings(model, torch.device("cpu")), topology())
+        server = Server(start.to(kind, copy=True), aggregator, WidthMasks(model, torch.device("cpu")), topology())
         for _ in range(3):
             updates = some_updates(dtype, len(start)) / 8
             server.receive(range(5), updates.to(kind))
@@ -154,7 +154,7 @@ def test_corrections_add_what_they_are_to(dtype: torch.dtype) -> None:
 @every_type
 def test_what_a_participant_keeps_comes_back_to_the_bit(dtype: torch.dtype, tmp_path: Path) -> None:
     kept = {"variate": some_updates(dtype)[0], "optimizer": {0: {"step": torch.tensor(3.0), "square": torch.ones(2)}}}
-    memory = ParticipantMemory(tmp_path, ["a"], deletes=True)
+    memory = ParticipantStates(tmp_path, ["a"], deletes=True)
     memory.save(0, 1, kept)
     memory.note([0], 1)
     back = memory.load(0)

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 import torch
 
-from aequa_lightning.engine.local.state import ParticipantMemory
+from aequa_lightning.engine.local.state import ParticipantStates
 from aequa_lightning.errors import InputError
 
 NAMES = ("a", "b", "c")
@@ -14,14 +14,14 @@ def of(number: int, index: int) -> dict[str, Any]:
     return {"variate": torch.tensor([number, index]), "optimizer": {0: {"step": number}}}
 
 
-def work(memory: ParticipantMemory, number: int, participants: list[int]) -> None:
+def work(memory: ParticipantStates, number: int, participants: list[int]) -> None:
     for index in participants:
         memory.save(index, number, of(number, index))
     memory.note(participants, number)
 
 
 def test_what_was_saved_last_is_remembered(tmp_path: Path) -> None:
-    memory = ParticipantMemory(tmp_path, NAMES, deletes=True)
+    memory = ParticipantStates(tmp_path, NAMES, deletes=True)
     assert memory.load(1) == {}
     work(memory, 1, [0, 1])
     work(memory, 2, [1])
@@ -30,18 +30,18 @@ def test_what_was_saved_last_is_remembered(tmp_path: Path) -> None:
 
 
 def test_a_round_that_did_not_end_is_not_remembered(tmp_path: Path) -> None:
-    memory = ParticipantMemory(tmp_path, NAMES, deletes=True)
+    memory = ParticipantStates(tmp_path, NAMES, deletes=True)
     work(memory, 1, [0, 1])
     checkpoint = memory.state_dict()
     memory.save(0, 2, of(2, 0))
     # Killed here, with the second round's file of one participant written.
-    resumed = ParticipantMemory(tmp_path, NAMES, deletes=True)
+    resumed = ParticipantStates(tmp_path, NAMES, deletes=True)
     resumed.load_state_dict(checkpoint)
     assert [resumed.load(index)["variate"][0].item() for index in (0, 1)] == [1, 1]
 
 
 def test_a_file_lives_exactly_as_long_as_a_checkpoint_needs_it(tmp_path: Path) -> None:
-    memory = ParticipantMemory(tmp_path, NAMES, deletes=True)
+    memory = ParticipantStates(tmp_path, NAMES, deletes=True)
     presence = [[0, 1], [1, 2], [2], [0], [0, 1, 2], [2], [1]]
     newest: dict[int, int] = {}
     checkpoints: dict[int, tuple[dict[str, Any], dict[int, int]]] = {}
@@ -53,7 +53,7 @@ def test_a_file_lives_exactly_as_long_as_a_checkpoint_needs_it(tmp_path: Path) -
             checkpoints = dict(list(checkpoints.items())[-2:])
             memory.prune(min(checkpoints))
         for state, expected in checkpoints.values():
-            resumed = ParticipantMemory(tmp_path, NAMES, deletes=False)
+            resumed = ParticipantStates(tmp_path, NAMES, deletes=False)
             resumed.load_state_dict(state)
             resumed.check(0, 1)
             assert {index: resumed.load(index)["variate"][0].item() for index in expected} == expected
@@ -65,7 +65,7 @@ def test_a_file_lives_exactly_as_long_as_a_checkpoint_needs_it(tmp_path: Path) -
 
 
 def test_a_damaged_file_is_noticed(tmp_path: Path) -> None:
-    memory = ParticipantMemory(tmp_path, NAMES, deletes=True)
+    memory = ParticipantStates(tmp_path, NAMES, deletes=True)
     work(memory, 1, [0])
     path = tmp_path / "round-0001" / "a.pt"
     content = path.read_bytes()
@@ -80,9 +80,9 @@ def test_a_damaged_file_is_noticed(tmp_path: Path) -> None:
 
 
 def test_another_run_folder_lacks_what_participants_kept(tmp_path: Path) -> None:
-    memory = ParticipantMemory(tmp_path / "one", NAMES, deletes=True)
+    memory = ParticipantStates(tmp_path / "one", NAMES, deletes=True)
     work(memory, 1, [0, 2])
-    other = ParticipantMemory(tmp_path / "other", NAMES, deletes=True)
+    other = ParticipantStates(tmp_path / "other", NAMES, deletes=True)
     other.load_state_dict(memory.state_dict())
     with pytest.raises(InputError, match="what 2 participants have kept"):
         other.check(0, 1)
@@ -91,7 +91,7 @@ def test_another_run_folder_lacks_what_participants_kept(tmp_path: Path) -> None
 def test_only_what_a_checkpoint_needs_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[str] = []
     monkeypatch.setattr("aequa_lightning.engine.local.state.sync", lambda path: synced.append(path.name))
-    memory = ParticipantMemory(tmp_path / "all", NAMES, deletes=True)
+    memory = ParticipantStates(tmp_path / "all", NAMES, deletes=True)
     work(memory, 1, [0, 1])
     work(memory, 2, [1, 2])
     assert not synced
@@ -105,7 +105,7 @@ def test_tensors_of_all_kinds_come_back_to_the_bit(tmp_path: Path) -> None:
     momentum = torch.randn(2, 3, 4, 4).to(memory_format=torch.channels_last)
     state = {0: {"step": torch.tensor(7.0), "exp_avg": momentum}, 1: {"count": torch.tensor(3), "maximum": None}}
     kept = {"optimizer": state, "half": torch.tensor([0.1]).half(), "empty": torch.zeros(0), "variate": None}
-    memory = ParticipantMemory(tmp_path, NAMES, deletes=True)
+    memory = ParticipantStates(tmp_path, NAMES, deletes=True)
     memory.save(2, 1, kept)
     memory.note([2], 1)
     torch.testing.assert_close(memory.load(2), kept, rtol=0, atol=0)
@@ -115,7 +115,7 @@ def test_tensors_of_all_kinds_come_back_to_the_bit(tmp_path: Path) -> None:
 
 
 def test_what_was_kept_out_of_the_average_leaves_no_file(tmp_path: Path) -> None:
-    memory = ParticipantMemory(tmp_path, NAMES, deletes=True)
+    memory = ParticipantStates(tmp_path, NAMES, deletes=True)
     work(memory, 1, [0, 1])
     for index in (0, 1):
         memory.save(index, 2, of(2, index))
@@ -127,7 +127,7 @@ def test_what_was_kept_out_of_the_average_leaves_no_file(tmp_path: Path) -> None
 
 def test_who_deletes_nothing_does_not_remember_what_to_delete(tmp_path: Path) -> None:
     for deletes, superseded in ((True, [(2, 0, 1)]), (False, [])):
-        memory = ParticipantMemory(tmp_path, NAMES, deletes=deletes)
+        memory = ParticipantStates(tmp_path, NAMES, deletes=deletes)
         for number in (1, 2):
             work(memory, number, [0])
         assert memory.state_dict() == {"rounds": {0: 2}, "superseded": superseded}

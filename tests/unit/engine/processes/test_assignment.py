@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from aequa_lightning.engine.processes.assignment import Placement, assign
+from aequa_lightning.engine.processes.assignment import LoadBalancer, assign
 
 
 def _busiest(work: list[float], hosted: list[list[int]]) -> float:
@@ -30,11 +30,11 @@ def test_more_groups_than_participants_leave_some_idle() -> None:
 def test_without_a_measurement_samples_decide() -> None:
     samples = [50, 10, 30, 30]
     expected = assign([float(count) for count in samples], 2)
-    assert Placement(samples).assign([[0], [1], [2], [3]], 2) == [[[index] for index in group] for group in expected]
+    assert LoadBalancer(samples).assign([[0], [1], [2], [3]], 2) == [[[index] for index in group] for group in expected]
 
 
 def test_measured_seconds_take_the_place_of_samples() -> None:
-    placement = Placement([10, 10, 10, 10, 10])
+    placement = LoadBalancer([10, 10, 10, 10, 10])
     placement.note({0: 1.0, 1: 1.0, 2: 1.0, 4: 3.0})
     # Nearly all the work lies with participant 4, which samples do not tell.
     assert placement.assign([[0], [1, 2], [4]], 2) == [[[4]], [[1, 2], [0]]]
@@ -43,11 +43,11 @@ def test_measured_seconds_take_the_place_of_samples() -> None:
 
 
 def test_whoever_was_never_measured_counts_at_the_pace_of_the_others() -> None:
-    placement = Placement([10, 30, 100])
+    placement = LoadBalancer([10, 30, 100])
     placement.note({0: 2.0, 1: 2.0})
     # 4 seconds for 40 samples, so 10 seconds for 100.
     assert placement.assign([[0], [1], [2]], 2) == [[[2]], [[0], [1]]]
-    small = Placement([10, 30, 10])
+    small = LoadBalancer([10, 30, 10])
     small.note({0: 2.0, 1: 2.0})
     # And 1 second for 10.
     assert small.assign([[0], [1], [2]], 2) == [[[0], [2]], [[1]]]

@@ -12,11 +12,11 @@ import torch
 import torch.distributed as dist
 
 from aequa_lightning.engine.processes import failure
-from aequa_lightning.engine.processes.failure import GO_ON, describe, judge, note_failure, speaking_for_all
-from aequa_lightning.engine.processes.status import Place, Whereabouts, claim_word
+from aequa_lightning.engine.processes.failure import GO_ON, describe, diagnose, note_failure, report_once
+from aequa_lightning.engine.processes.status import ProcessStatus, Status, claim_reporting
 from aequa_lightning.errors import InputError, RunFailed
 
-TRAINING = Place(1, "training", round=2, participant="hospital", batch_size=32)
+TRAINING = Status(1, "training", round=2, participant="hospital", batch_size=32)
 TIMED_OUT = RuntimeError("[gloo/transport/tcp/unbound_buffer.cc:78] Timed out waiting 3000ms for recv operation")
 CLOSED = RuntimeError("[gloo/transport/tcp/pair.cc:561] Connection closed by peer [127.0.0.1]:42417")
 
@@ -31,7 +31,7 @@ def handlers() -> Iterator[None]:
 
 
 def _at(run_dir: Path, rank: int, phase: str, **changes: object) -> None:
-    Whereabouts(run_dir, rank).note(phase=phase, **changes)
+    ProcessStatus(run_dir, rank).note(phase=phase, **changes)
 
 
 def _allocate_too_much() -> None:
@@ -60,7 +60,7 @@ def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No space left") as caught:
         Path("/dev/full").write_text("more")
     error = OSError(caught.value.errno, caught.value.strerror, str(tmp_path / "last.ckpt"))
-    message = describe(error, Place(0, "checkpoint", round=2), GO_ON).message
+    message = describe(error, Status(0, "checkpoint", round=2), GO_ON).message
     assert f"{tmp_path}/last.ckpt cannot be written: No space left on device" in message
 
 
@@ -72,7 +72,7 @@ def test_a_fault_is_told_with_its_traceback_in_a_file(tmp_path: Path) -> None:
         raise ValueError("no\nmore")
     except ValueError as error:
         note_failure(error, tmp_path, 1)
-    error = judge(tmp_path, {0: 1, 1: 1})
+    error = diagnose(tmp_path, {0: 1, 1: 1})
     assert isinstance(error, RunFailed)
     assert str(error).startswith("rank 1, round 2, training of hospital: ValueError: no. ")
     assert "--ckpt_path last" in str(error)
@@ -85,13 +85,13 @@ def test_a_fault_is_told_with_its_traceback_in_a_file(tmp_path: Path) -> None:
 def test_whatever_an_error_says_is_told(tmp_path: Path, said: str) -> None:
     _at(tmp_path, 0, "training", round=2)
     note_failure(RuntimeError(said), tmp_path, 0)
-    assert str(judge(tmp_path, {0: 1})).startswith(f"rank 0, round 2, training: RuntimeError: {said}. ")
+    assert str(diagnose(tmp_path, {0: 1})).startswith(f"rank 0, round 2, training: RuntimeError: {said}. ")
     assert "RuntimeError" in (tmp_path / "failure.log").read_text()
 
 
 def test_bad_input_keeps_its_message(tmp_path: Path) -> None:
     note_failure(InputError("data.batch_size=0"), tmp_path, 0)
-    error = judge(tmp_path, {0: 2, 1: None})
+    error = diagnose(tmp_path, {0: 2, 1: None})
     assert (type(error), str(error)) == (InputError, "data.batch_size=0")
 
 
@@ -107,7 +107,7 @@ def test_who_died_is_named_whatever_the_others_saw(tmp_path: Path, status: int, 
     _at(tmp_path, 0, "reduction", round=2)
     _at(tmp_path, 1, "training", round=2, participant="hospital")
     note_failure(CLOSED, tmp_path, 0)
-    error = str(judge(tmp_path, {0: 1, 1: status}))
+    error = str(diagnose(tmp_path, {0: 1, 1: status}))
     assert error.startswith(f"rank 1 {words}")
     assert "round 2, training of hospital" in error
 
@@ -117,7 +117,7 @@ def test_who_hangs_is_named_by_who_waits(tmp_path: Path) -> None:
         _at(tmp_path, rank, "reduction", round=2)
     _at(tmp_path, 1, "training", round=2, participant="hospital")
     note_failure(TIMED_OUT, tmp_path, 0)
-    error = str(judge(tmp_path, {0: 1, 1: None, 2: None}))
+    error = str(diagnose(tmp_path, {0: 1, 1: None, 2: None}))
     assert error.startswith("rank 0 waited for rank 1 longer than trainer.timeout_minutes, in round 2, reduction")
     assert "rank 1 was last seen in round 2, training of hospital" in error
 
@@ -125,9 +125,9 @@ def test_who_hangs_is_named_by_who_waits(tmp_path: Path) -> None:
 def test_of_processes_without_a_parent_one_speaks(tmp_path: Path) -> None:
     _at(tmp_path, 1, "training", round=2, participant="hospital")
     told = "rank 1, round 2, training of hospital: ValueError: no"
-    with pytest.raises(RunFailed, match=told), speaking_for_all(tmp_path, 1, several=True):
+    with pytest.raises(RunFailed, match=told), report_once(tmp_path, 1, several=True):
         raise ValueError("no")
-    with pytest.raises(SystemExit) as caught, speaking_for_all(tmp_path, 0, several=True):
+    with pytest.raises(SystemExit) as caught, report_once(tmp_path, 0, several=True):
         raise dist.DistBackendError("connection closed")
     assert caught.value.code == 1
 
@@ -138,8 +138,8 @@ def test_who_has_lost_another_lets_it_speak_first(
 ) -> None:
     assert describe(error, TRAINING, GO_ON).kind == "contact"
     # The other one speaks in the meantime.
-    monkeypatch.setattr(failure.time, "sleep", lambda seconds: claim_word(tmp_path))
-    with pytest.raises(SystemExit), speaking_for_all(tmp_path, 0, several=True):
+    monkeypatch.setattr(failure.time, "sleep", lambda seconds: claim_reporting(tmp_path))
+    with pytest.raises(SystemExit), report_once(tmp_path, 0, several=True):
         raise error
 
 
@@ -153,19 +153,19 @@ def test_who_has_lost_another_is_not_silenced(
     signal.signal(number, silenced)
     # While it waits, what started the processes ends them.
     monkeypatch.setattr(failure.time, "sleep", lambda seconds: os.kill(os.getpid(), number))
-    with pytest.raises(RunFailed, match="rank 0 lost contact"), speaking_for_all(tmp_path, 0, several=True):
+    with pytest.raises(RunFailed, match="rank 0 lost contact"), report_once(tmp_path, 0, several=True):
         raise CLOSED
 
 
 def test_a_single_process_that_lives_on_can_be_stopped(tmp_path: Path) -> None:
     before = signal.getsignal(SIGTERM)
-    with pytest.raises(RunFailed), speaking_for_all(tmp_path, 0, several=False):
+    with pytest.raises(RunFailed), report_once(tmp_path, 0, several=False):
         raise ValueError("no")
     assert signal.getsignal(SIGTERM) == before
 
 
 def test_nothing_is_called_saved_before_anything_was(tmp_path: Path) -> None:
-    assert str(judge(tmp_path, {})).endswith("No round was saved: begin again with --ckpt_path last.")
+    assert str(diagnose(tmp_path, {})).endswith("No round was saved: begin again with --ckpt_path last.")
     assert "No round was saved" in note_failure(ValueError("no"), tmp_path, 0).message
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "round-0001.ckpt").touch()

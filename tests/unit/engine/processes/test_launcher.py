@@ -19,7 +19,7 @@ from lightning.fabric.strategies import DDPStrategy
 
 from aequa_lightning.engine.processes import launcher
 from aequa_lightning.engine.processes.machine import own_cores
-from aequa_lightning.engine.processes.status import Whereabouts, claim_word, read_places
+from aequa_lightning.engine.processes.status import ProcessStatus, claim_reporting, read_statuses
 from aequa_lightning.engine.processes.topology import build_fabric, launch
 from aequa_lightning.errors import InputError, RunFailed, RunInterrupted
 
@@ -66,9 +66,9 @@ def test_forked_processes_wait_for_no_threads_of_the_first_one(tmp_path: Path) -
 
 
 def test_what_a_session_before_has_noted_is_forgotten(tmp_path: Path) -> None:
-    Whereabouts(tmp_path, 1).note(phase="reduction", failure={"kind": "fault", "message": "old", "time": 0.0})
-    assert claim_word(tmp_path)
-    assert _launch(lambda fabric: sorted(read_places(tmp_path)), tmp_path) == []
+    ProcessStatus(tmp_path, 1).note(phase="reduction", failure={"kind": "fault", "message": "old", "time": 0.0})
+    assert claim_reporting(tmp_path)
+    assert _launch(lambda fabric: sorted(read_statuses(tmp_path)), tmp_path) == []
 
 
 def test_a_process_that_has_used_a_gpu_is_not_forked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

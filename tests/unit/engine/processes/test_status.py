@@ -4,59 +4,59 @@ import pytest
 
 from aequa_lightning.engine.processes.status import (
     SIZE,
-    Place,
-    Whereabouts,
-    claim_word,
+    ProcessStatus,
+    Status,
+    claim_reporting,
     forget_places,
-    read_places,
+    read_statuses,
 )
 
 
 def test_a_note_is_there_for_others_while_the_block_runs_and_after_an_error(tmp_path: Path) -> None:
-    here = Whereabouts(tmp_path, 3)
+    here = ProcessStatus(tmp_path, 3)
     with here.at("training", round=2):
         here.note(participant="hospital")
-        assert str(read_places(tmp_path)[3]) == "round 2, training of hospital"
-    assert str(read_places(tmp_path)[3]) == "set-up"
+        assert str(read_statuses(tmp_path)[3]) == "round 2, training of hospital"
+    assert str(read_statuses(tmp_path)[3]) == "set-up"
     with pytest.raises(ValueError, match="no"), here.at("reduction", round=2):
         raise ValueError("no")
-    assert str(read_places(tmp_path)[3]) == "round 2, reduction"
+    assert str(read_statuses(tmp_path)[3]) == "round 2, reduction"
 
 
 def test_notes_keep_their_size_and_are_gone_on_from(tmp_path: Path) -> None:
-    here = Whereabouts(tmp_path, 0)
+    here = ProcessStatus(tmp_path, 0)
     here.note(phase="a phase with a long name", participant="somebody with a long name")
     here.note(phase="b", participant=None)
     (path,) = tmp_path.rglob("rank-0.json")
     assert path.stat().st_size == SIZE
-    assert Whereabouts(tmp_path, 0).place.phase == "b"
+    assert ProcessStatus(tmp_path, 0).place.phase == "b"
 
 
 def test_a_long_note_leaves_nothing_behind(tmp_path: Path) -> None:
-    here = Whereabouts(tmp_path, 0)
+    here = ProcessStatus(tmp_path, 0)
     for name in ("病院" * SIZE, "病院"):
         here.note(participant=name)
-        assert read_places(tmp_path)[0].participant == name
+        assert read_statuses(tmp_path)[0].participant == name
     here.note(participant="病院" * SIZE)
-    Whereabouts(tmp_path, 0).note(participant="b")
-    assert read_places(tmp_path)[0].participant == "b"
+    ProcessStatus(tmp_path, 0).note(participant="b")
+    assert read_statuses(tmp_path)[0].participant == "b"
 
 
 def test_a_torn_note_is_nobodys(tmp_path: Path) -> None:
-    Whereabouts(tmp_path, 0)
-    Whereabouts(tmp_path, 1)
+    ProcessStatus(tmp_path, 0)
+    ProcessStatus(tmp_path, 1)
     (path,) = tmp_path.rglob("rank-0.json")
     path.write_text('{"rank": 0, "pha')
-    assert read_places(tmp_path).keys() == {1}
+    assert read_statuses(tmp_path).keys() == {1}
     forget_places(tmp_path)
-    assert read_places(tmp_path) == {}
-    assert Whereabouts(tmp_path, 1).place.phase == Place(1).phase
+    assert read_statuses(tmp_path) == {}
+    assert ProcessStatus(tmp_path, 1).place.phase == Status(1).phase
 
 
 def test_one_process_speaks(tmp_path: Path) -> None:
-    Whereabouts(tmp_path, 0)
-    assert [claim_word(tmp_path) for _ in range(3)] == [True, False, False]
+    ProcessStatus(tmp_path, 0)
+    assert [claim_reporting(tmp_path) for _ in range(3)] == [True, False, False]
 
 
 def test_where_nothing_can_be_written_all_speak_rather_than_nobody(tmp_path: Path) -> None:
-    assert [claim_word(tmp_path / "nowhere") for _ in range(2)] == [True, True]
+    assert [claim_reporting(tmp_path / "nowhere") for _ in range(2)] == [True, True]

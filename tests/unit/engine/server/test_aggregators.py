@@ -7,7 +7,7 @@ from lightning.fabric import Fabric
 
 from aequa_lightning.engine.processes.topology import Topology
 from aequa_lightning.engine.server.aggregators import Aggregator, FedAdagrad, FedAdam, FedAvg, FedAvgM, FedYogi
-from aequa_lightning.engine.server.masks import Holdings
+from aequa_lightning.engine.server.masks import WidthMasks
 from aequa_lightning.engine.server.server import Server
 from aequa_lightning.errors import InputError
 from aequa_lightning.slimmable import SlimmableModel
@@ -20,7 +20,7 @@ def start(parameters: torch.Tensor, aggregator: Aggregator) -> Server:
     """A server whose parameters are no network's: only its steps are looked at."""
     topology = Topology(Fabric(accelerator="cpu", devices=1))
     network = SlimmableModel(torch.nn.Linear(1, 1), [1.0], torch.zeros(1, 1))
-    return Server(parameters, aggregator, Holdings(network, topology.device), topology)
+    return Server(parameters, aggregator, WidthMasks(network, topology.device), topology)
 
 
 def trained(aggregator: Aggregator, updates: np.ndarray = UPDATES) -> np.ndarray:

@@ -8,7 +8,7 @@ from torch.nn import functional
 from aequa_lightning.engine.local.trainer import FlatParameters, LocalTrainer
 from aequa_lightning.engine.local.work import LocalWork, batches
 from aequa_lightning.engine.processes.seeding import derive_seed
-from aequa_lightning.engine.server.masks import Holdings, held_entries
+from aequa_lightning.engine.server.masks import WidthMasks, held_entries
 from aequa_lightning.modules.classifier import SlimmableClassifier
 from aequa_lightning.slimmable import Distillation, SlimmableModel, sandwich_widths
 
@@ -72,13 +72,13 @@ def test_training_a_sub_network_is_training_the_extracted_network() -> None:
 
 def test_each_weight_is_averaged_over_those_who_hold_it() -> None:
     network = _classifier().network
-    holdings, size = Holdings(network, CPU), sum(p.numel() for p in network.parameters())
+    masks, size = WidthMasks(network, CPU), sum(p.numel() for p in network.parameters())
     widths, weights = [1.0, 0.5, 0.25, 0.5], {0: 0.1, 1: 0.2, 3: 0.4}
-    coverage = holdings.coverage(weights, widths)
+    coverage = masks.coverage(weights, widths)
     expected = torch.zeros(size, dtype=torch.float64)
     for index, weight in weights.items():
         expected += weight * held_entries(network, widths[index])
     torch.testing.assert_close(coverage, expected)
     assert coverage.min() == 0.1
-    assert holdings.coverage({0: 0.5, 1: 0.5}, [1.0, 1.0]).shape == ()
-    assert holdings.count(0.5) == int(held_entries(network, 0.5).sum())
+    assert masks.coverage({0: 0.5, 1: 0.5}, [1.0, 1.0]).shape == ()
+    assert masks.count(0.5) == int(held_entries(network, 0.5).sum())

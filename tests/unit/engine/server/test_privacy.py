@@ -150,11 +150,11 @@ PRIVATE: dict[str, Any] = {"aggregator": FedAvg("uniform"), "privacy": Privacy()
         (AequaTraining(), {}, "trainer.mechanism=AequaTraining participants hold others; choose Aequa"),
         (CGSV(), {}, "trainer.mechanism=CGSV participants hold others; choose Aequa"),
         (Aequa(), {"correction": Scaffold()}, "choose FedProx"),
-        (Aequa(), {"participants_per_round": 2}, "trainer.participation.choice=uniform; choose poisson"),
+        (Aequa(), {"participants_per_round": 2}, "trainer.participation.sampling=uniform; choose poisson"),
         (
             Aequa(),
             {"participants_per_round": 2, "participation": Participation("samples")},
-            "trainer.participation.choice=samples; choose poisson",
+            "trainer.participation.sampling=samples; choose poisson",
         ),
     ],
 )
@@ -166,8 +166,8 @@ def test_what_would_break_the_promise_is_refused(
 
 
 def test_participants_must_not_decide_about_each_other(plan: Plan) -> None:
-    with pytest.raises(InputError, match=r"trainer\.assessment\.keep_out=true"):
-        check_parts(Aequa(), replace(plan, **PRIVATE), Assessment(keep_out=True))
+    with pytest.raises(InputError, match=r"trainer\.assessment\.exclude_flagged=true"):
+        check_parts(Aequa(), replace(plan, **PRIVATE), Assessment(exclude_flagged=True))
 
 
 def test_a_run_cannot_go_on_with_less_noise(plan: Plan) -> None:

@@ -95,7 +95,12 @@ def one_by_one(
         (lambda p: torch.optim.SGD(p, lr=0.05), {"backbone": f"{__name__}:half_frozen"}, LocalWork(shuffle=False)),
         (
             lambda p: torch.optim.SGD(p, lr=0.05),
-            {"widths": SIXTEENTHS, "reduction": "sum", "widest_share": 0.5, "narrowest_share": 0.3},
+            {
+                "widths": SIXTEENTHS,
+                "reduction": "sum",
+                "full_width_loss_weight": 0.5,
+                "smallest_width_loss_weight": 0.3,
+            },
             LocalWork(),
         ),
     ],

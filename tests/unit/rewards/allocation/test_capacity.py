@@ -4,7 +4,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 
 from aequa_lightning.errors import InputError
 from aequa_lightning.rewards import allocate_widths, check_certificate
-from aequa_lightning.rewards.allocation.feasibility import permit
+from aequa_lightning.rewards.allocation.feasibility import feasible_choices
 
 
 def is_proven(allocation, case, capacity):
@@ -62,20 +62,20 @@ def test_least_distance_within_limits_is_that_of_an_integer_programme(seed):
     contributions = rng.uniform(0.2, 0.8, 12)
     curve = {(k + 1) / 4: float(level) for k, level in enumerate(np.sort(rng.uniform(0.3, 0.95, 4)))}
     capacity = {0.5: 3, 0.75: 4, 1.0: 3}
-    permitted = permit(contributions, curve, floors=None, pin_top=False, capacity=capacity)
+    feasible = feasible_choices(contributions, curve, floors=None, pin_top=False, capacity=capacity)
     for tau in rng.uniform(-0.3, 0.6, 3):
-        costs = (permitted.levels - contributions[:, None] - tau) ** 2
+        costs = (feasible.levels - contributions[:, None] - tau) ** 2
         programme = milp(
             costs.ravel(),
             integrality=np.ones(costs.size),
             bounds=Bounds(0, 1),
             constraints=[
                 LinearConstraint(np.kron(np.eye(12), np.ones(4)), 1, 1),
-                LinearConstraint(np.kron(np.ones(12), np.eye(4)), 0, permitted.capacity),
+                LinearConstraint(np.kron(np.ones(12), np.eye(4)), 0, feasible.capacity),
             ],
             options={"mip_rel_gap": 0},
         )
-        assert permitted.least_sum(costs) == pytest.approx(programme.fun, abs=1e-7)
+        assert feasible.least_sum(costs) == pytest.approx(programme.fun, abs=1e-7)
     best = allocate_widths(contributions, curve, "lexicographic", pin_top=False, capacity=capacity)
     assert check_certificate(best, contributions, curve, pin_top=False, capacity=capacity) == []
 

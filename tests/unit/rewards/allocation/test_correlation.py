@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from aequa_lightning.rewards.allocation.correlation import Plane, cover, maximise
-from aequa_lightning.rewards.allocation.problem import pose
+from aequa_lightning.rewards.allocation.problem import build_problem
 
 
 def random_plane(seed, groups=12, levels=5):
@@ -49,7 +49,7 @@ def test_cover_tells_an_attained_value_from_one_that_is_too_high(seed):
     rng = np.random.default_rng(seed)
     contributions = rng.uniform(0.1, 0.9, 40)
     curve = {(k + 1) / 5: float(level) for k, level in enumerate(np.sort(rng.uniform(0.2, 0.95, 5)))}
-    problem = pose(contributions, curve, pin_top=False)
+    problem = build_problem(contributions, curve, pin_top=False)
     levels, proof = maximise(problem)
     received = problem.curve.accuracies[levels][problem.group]
     least = 1 - np.corrcoef(contributions, received)[0, 1] ** 2
@@ -66,12 +66,12 @@ def test_levels_that_lie_close_together_cost_no_digits():
     rng = np.random.default_rng(3)
     contributions = rng.uniform(0.1, 0.9, 30)
     curve = {0.2: 0.5, 0.4: 0.5 + 1e-7, 0.6: 0.5 + 3e-7, 0.8: 0.9, 1.0: 0.9 + 1e-7}
-    problem = pose(contributions, curve, pin_top=False)
+    problem = build_problem(contributions, curve, pin_top=False)
     levels, proof = maximise(problem)
     received = problem.curve.accuracies[levels][problem.group]
     value = np.corrcoef(contributions, received)[0, 1]
     # Scale is free: three levels within 3e-7 of each other serve as well as if they were far apart.
-    stretched = pose(contributions, {0.2: 0.1, 0.4: 0.2, 0.6: 0.4}, pin_top=False)
+    stretched = build_problem(contributions, {0.2: 0.1, 0.4: 0.2, 0.6: 0.4}, pin_top=False)
     far_apart = stretched.curve.accuracies[maximise(stretched)[0]][stretched.group]
     assert value >= np.corrcoef(contributions, far_apart)[0, 1] - 1e-9
     assert proof["bound"] == pytest.approx(1 - value**2, abs=1e-9)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from aequa_lightning.errors import InputError
 from aequa_lightning.mechanisms import CFFL, CGSV, IAFL, RFFL, FedAVE, FineTuning, LGFedAvg
-from aequa_lightning.mechanisms.means import (
+from aequa_lightning.mechanisms.payment import (
     LastLayers,
     Layer,
     Masking,
@@ -17,8 +17,8 @@ from aequa_lightning.mechanisms.means import (
     Neurons,
     OwnModel,
     Ranked,
+    RoundContext,
     ServerModel,
-    Standing,
     SubsetAveraging,
     largest,
     subsets,
@@ -26,7 +26,7 @@ from aequa_lightning.mechanisms.means import (
 from aequa_lightning.mechanisms.targets import Surviving, Tanh, class_divergence
 
 
-def standing(shares: list[float], contributions: list[float] | None = None, **changes: object) -> Standing:
+def standing(shares: list[float], contributions: list[float] | None = None, **changes: object) -> RoundContext:
     count = len(shares)
     fields: dict[str, object] = {
         "round": 1,
@@ -36,7 +36,7 @@ def standing(shares: list[float], contributions: list[float] | None = None, **ch
         "shares": torch.tensor(shares, dtype=torch.float64),
         "norms": torch.ones(count, dtype=torch.float64),
     }
-    return Standing(**(fields | changes))  # type: ignore[arg-type]
+    return RoundContext(**(fields | changes))  # type: ignore[arg-type]
 
 
 def layer(models: list[list[float]], updates: list[list[float]], server: list[float], **changes: object) -> Layer:

@@ -1,4 +1,4 @@
-"""Means of payment: how a participant's share of the reward becomes a model of its own."""
+"""Payment of payment: how a participant's share of the reward becomes a model of its own."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Standing:
+class RoundContext:
     """How a round has left its participants, the same on all processes. N counts those whose update was accepted.
 
     Attributes:
@@ -33,7 +33,7 @@ class Standing:
 
 @dataclass(frozen=True)
 class Layer:
-    """One parameter of the network in a round, flat, for the participants of a :class:`Standing`.
+    """One parameter of the network in a round, flat, for the participants of a :class:`RoundContext`.
 
     Attributes:
         name: Of the parameter.
@@ -52,7 +52,7 @@ class Layer:
     server: Tensor
 
 
-class Means(ABC):
+class Payment(ABC):
     """Delivers to every participant the model from which it starts the next round; the last one is its reward.
 
     Attributes:
@@ -62,21 +62,21 @@ class Means(ABC):
     final_epochs: int = 0
 
     @abstractmethod
-    def deliver(self, layer: Layer, standing: Standing) -> Tensor:
+    def deliver(self, layer: Layer, standing: RoundContext) -> Tensor:
         """Return a layer of everybody's next model, (N, size); called once for each parameter, in all processes."""
 
 
 @dataclass(frozen=True)
-class OwnModel(Means):
+class OwnModel(Payment):
     """Nobody receives anything: each goes on with what it trained."""
 
-    def deliver(self, layer: Layer, standing: Standing) -> Tensor:
+    def deliver(self, layer: Layer, standing: RoundContext) -> Tensor:
         """Return each participant's trained model."""
         return layer.models + layer.updates
 
 
 @dataclass(frozen=True)
-class ServerModel(Means):
+class ServerModel(Payment):
     """Everybody receives the average.
 
     Args:
@@ -85,13 +85,13 @@ class ServerModel(Means):
 
     final_epochs: int = 0
 
-    def deliver(self, layer: Layer, standing: Standing) -> Tensor:
+    def deliver(self, layer: Layer, standing: RoundContext) -> Tensor:
         """Return the server's model for all."""
         return layer.server.expand_as(layer.models)
 
 
 @dataclass(frozen=True)
-class LastLayers(Means):
+class LastLayers(Payment):
     """Only the last layers are averaged; the others stay each participant's own.
 
     Args:
@@ -100,14 +100,14 @@ class LastLayers(Means):
 
     layers: int = 3
 
-    def deliver(self, layer: Layer, standing: Standing) -> Tensor:
+    def deliver(self, layer: Layer, standing: RoundContext) -> Tensor:
         """Return the server's layer if it is among the last, else each participant's own."""
         shared = layer.place < self.layers
         return layer.server.expand_as(layer.models) if shared else layer.models + layer.updates
 
 
 @dataclass(frozen=True)
-class Masking(Means):
+class Masking(Payment):
     """Each takes the step of the aggregate, but only its largest entries, as many in each layer as its share.
 
     Args:
@@ -117,7 +117,7 @@ class Masking(Means):
 
     length: float | None = None
 
-    def deliver(self, layer: Layer, standing: Standing) -> Tensor:
+    def deliver(self, layer: Layer, standing: RoundContext) -> Tensor:
         """Return what each started from, moved by its part of the aggregate."""
         if self.length is None:
             factors = standing.weights
@@ -128,7 +128,7 @@ class Masking(Means):
 
 
 @dataclass(frozen=True)
-class SubsetAveraging(Means):
+class SubsetAveraging(Payment):
     """Each averages its own update with those of some others, drawn at random, as many as its share says.
 
     Args:
@@ -139,7 +139,7 @@ class SubsetAveraging(Means):
     kappa: float = 0.0
     reset: float = 0.0
 
-    def deliver(self, layer: Layer, standing: Standing) -> Tensor:
+    def deliver(self, layer: Layer, standing: RoundContext) -> Tensor:
         """Return what each started from, moved by the mean of its subset, or the server's model."""
         mixing, reset = subsets(standing, kappa=self.kappa, reset=self.reset)
         moved = layer.models + torch.from_numpy(mixing).to(layer.updates) @ layer.updates
@@ -147,10 +147,10 @@ class SubsetAveraging(Means):
 
 
 @dataclass(frozen=True)
-class Ranked(Means):
+class Ranked(Payment):
     """Each takes the mean update of all who contributed no more than itself."""
 
-    def deliver(self, layer: Layer, standing: Standing) -> Tensor:
+    def deliver(self, layer: Layer, standing: RoundContext) -> Tensor:
         """Return what each started from, moved by the mean of those ranked at or below it."""
         below = (standing.contributions[None] <= standing.contributions[:, None]).double()
         mixing = below / below.sum(dim=1, keepdim=True)
@@ -158,10 +158,10 @@ class Ranked(Means):
 
 
 @dataclass(frozen=True)
-class Mixing(Means):
+class Mixing(Payment):
     """Each keeps its trained model and moves towards an average by contribution, as far as its share says."""
 
-    def deliver(self, layer: Layer, standing: Standing) -> Tensor:
+    def deliver(self, layer: Layer, standing: RoundContext) -> Tensor:
         """Return ``(1 - share) own + share average``."""
         own = layer.models + layer.updates
         average = normalised(standing.contributions).to(own) @ own
@@ -170,7 +170,7 @@ class Mixing(Means):
 
 
 @dataclass(frozen=True)
-class Neurons(Means):
+class Neurons(Payment):
     """Each receives the server's values of part of every layer's neurons and keeps its own of the others.
 
     Args:
@@ -180,7 +180,7 @@ class Neurons(Means):
 
     rolling: bool = False
 
-    def deliver(self, layer: Layer, standing: Standing) -> Tensor:
+    def deliver(self, layer: Layer, standing: RoundContext) -> Tensor:
         """Return the server's rows where a neuron is received, each participant's own elsewhere."""
         own = layer.models + layer.updates
         rows = layer.server.view(layer.shape[0], -1)
@@ -221,7 +221,7 @@ def largest(values: Tensor, shares: Sequence[float]) -> Tensor:
     return kept
 
 
-def subsets(standing: Standing, *, kappa: float, reset: float) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def subsets(standing: RoundContext, *, kappa: float, reset: float) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Draw whose updates everybody averages.
 
     Participant i averages its own with ``ceil(share_i ** (1 - kappa) (N - 1))`` others.
@@ -236,7 +236,7 @@ def subsets(standing: Standing, *, kappa: float, reset: float) -> tuple[NDArray[
 
     Example:
         >>> ones = torch.ones(3, dtype=torch.float64)
-        >>> standing = Standing(1, [4, 5, 6], ones / 3, ones, torch.tensor([1.0, 0.5, 0.0]), ones)
+        >>> standing = RoundContext(1, [4, 5, 6], ones / 3, ones, torch.tensor([1.0, 0.5, 0.0]), ones)
         >>> (subsets(standing, kappa=0.0, reset=0.0)[0] > 0).sum(axis=1).tolist()
         [3, 2, 1]
     """

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from aequa_lightning.contributions.sampling import Memo
+from aequa_lightning.contributions.sampling import CachedUtility
 from aequa_lightning.contributions.values import Utility, Values
 from aequa_lightning.errors import InputError
 
@@ -44,7 +44,7 @@ def guided_shapley(
         raise InputError(
             f"n={n}, least_orders={least_orders}, most_orders={most_orders}: need n >= 1 and 2 <= least <= most."
         )
-    game = Memo(utility)
+    game = CachedUtility(utility)
     nothing, everything = game(np.array([np.zeros(n, dtype=bool), np.ones(n, dtype=bool)]))
     if abs(everything - nothing) <= round_tolerance:
         return Values(np.zeros(n), np.zeros(n), game.evaluations)
@@ -59,7 +59,7 @@ def guided_shapley(
     return Values(table.mean(axis=0), errors, game.evaluations)
 
 
-def _walk(game: Memo, order: np.ndarray, nothing: float, everything: float, tolerance: float) -> np.ndarray:
+def _walk(game: CachedUtility, order: np.ndarray, nothing: float, everything: float, tolerance: float) -> np.ndarray:
     """Return what each player adds when it joins in this order; nothing for those after the truncation."""
     added = np.zeros(len(order))
     members = np.zeros(len(order), dtype=bool)
