@@ -5,14 +5,16 @@ Usage: python -m benchmarks.riders [SEEDS [FILE]]
 Ten participants share the embedded digits by each of three partitions; participant 4 cheats, in one case 3, 4 and 5.
 All measures are taken in the same run. Three questions:
 
-1. Does any rider rank above the median of the honest? (``above``: share of the cells in which it does.)
+1. Does any rider rank above the median of the honest? (``above``: share of the cells in which it does.) A clone, or the
+   same data under two names, gains when both names together rank higher than the original does without the rider, by at
+   least two places among the honest.
 2. Does the honest participants' order stay? (``order``: Spearman coefficient with a run whose rider is not there: all
    its updates are refused, so that the others train and are valued without it.)
 3. How often do the gates catch honest participants, by the nine partitions of the paper, and what do they cost in
    correlation with the accuracy alone where nobody cheats?
 
 The first seed is done without gates, too. Each run is a row a measure of a CSV file (by default
-``benchmarks/results/riders.csv``) as soon as it is done; begun again, the benchmark goes on where it stood.
+``docs/results/riders.csv``) as soon as it is done; begun again, the benchmark goes on where it stood.
 """
 
 import csv
@@ -67,11 +69,12 @@ PARTITIONS: dict[str, Partition] = {
 }
 WITH_RIDERS = tuple(PARTITIONS)[:3]
 RIDER, ORIGINAL = 4, 2
-# NotFinite is also the run without the rider: every update of it is refused.
-ABSENT, HONEST = "not finite", "nobody"
+# NotFinite is also the run without the riders: every update of theirs is refused.
+ABSENT, THREE_ABSENT, HONEST = "not finite", "three not finite", "nobody"
 KINDS: dict[str, Sequence[Adversary]] = {
     HONEST: (),
     ABSENT: (NotFinite([RIDER]),),
+    THREE_ABSENT: (NotFinite([3, 4, 5]),),
     "nothing": (Nothing([RIDER]),),
     "noise": (Noise([RIDER]),),
     "replay of the last": (Replay([RIDER]),),
@@ -91,7 +94,7 @@ MEASURES = (
     *("loo", "fedsv", "banzhaf", "beta_shapley", "gtg_shapley"),
 )
 ROUNDS, LOCAL_EPOCHS, HIDDEN, RATE, PARTICIPANTS = 12, 3, 32, 5e-3, 10
-RESULTS = Path(__file__).parent / "results" / "riders.csv"
+RESULTS = Path(__file__).parents[1] / "docs" / "results" / "riders.csv"
 Cell = tuple[str, str, str, int]
 
 
@@ -160,7 +163,8 @@ def run_once(cell: Cell, alone: Path) -> list[dict[str, Any]]:
         run.fit()
         measures = watch.measures
         values = {name: measures.paid(run, name) for name in ("standalone", *MEASURES)}
-        caught = measures.conviction.state_dict()["caught"]
+        reasons = measures.conviction.state_dict()["reasons"]
+    caught = [sum(count for reason, count in found.items() if not reason.startswith("kept out")) for found in reasons]
     seconds = time.perf_counter() - start
     return [
         {
@@ -234,14 +238,11 @@ def tell(rows: list[dict[str, Any]]) -> None:
     names = ("standalone", *MEASURES)
     kinds = [kind for kind in KINDS if kind != HONEST]
     for gates in ("off", "on"):
-        print(f"\nGates {gates}: share of the runs in which a rider ranks above the median of the honest.\n")
+        print(f"\nGates {gates}: share of the runs in which a rider ranks above the median of the honest, or gains.\n")
         table(
             kinds,
             names,
-            lambda kind, name, gates=gates: [
-                float(max(row["values"][riders(kind)]) > np.median(row["values"][honest(kind)]))
-                for row in selected(found, kind, gates, name)
-            ],
+            lambda kind, name, gates=gates: gains(found, kind, gates, name),
         )
     print("\nGates on: Spearman coefficient of the honest ones' order with that without the rider, mean (least).\n")
     table(kinds, names, lambda kind, name: orders(found, kind, name), least=True)
@@ -277,12 +278,28 @@ def selected(found: dict[Any, dict[str, Any]], kind: str, gates: str, name: str)
     return [row for key, row in found.items() if key[0] in WITH_RIDERS and key[1:3] == (kind, gates) and key[4] == name]
 
 
+def gains(found: dict[Any, dict[str, Any]], kind: str, gates: str, name: str) -> list[float]:
+    """Return for each run whether cheating pays."""
+    copied = [index for adversary in KINDS[kind] for index in adversary.others()]
+    pays = []
+    for row in selected(found, kind, gates, name):
+        values, others = row["values"], honest(kind)
+        if not copied:
+            pays.append(max(values[riders(kind)]) > np.median(values[others]))
+            continue
+        # All updates of the rider are refused in the other run, with and without gates.
+        alone = found.get((row["partition"], ABSENT, gates, int(row["seed"]), name))
+        if alone is not None:
+            below = np.sum(values[others] < values[[*riders(kind), *copied]].sum())
+            pays.append(below >= 2 + np.sum(alone["values"][others] < alone["values"][copied].sum()))
+    return [float(one) for one in pays]
+
+
 def orders(found: dict[Any, dict[str, Any]], kind: str, name: str) -> list[float]:
     """Return how well the order of the honest agrees with that without the rider."""
     figures = []
     for row in selected(found, kind, "on", name):
-        # Whoever is cloned or joins others is compared with the run in which all are there.
-        reference = HONEST if len(riders(kind)) > 1 else ABSENT
+        reference = THREE_ABSENT if len(riders(kind)) > 1 else ABSENT
         other = found.get((row["partition"], reference, "on", int(row["seed"]), name))
         if other is not None:
             pair = row["values"][honest(kind)], other["values"][honest(kind)]

@@ -1,19 +1,27 @@
 """Gates before valuation: updates that no measure should be asked about, and identities that are one.
 
-Measures by direction give the highest score to whoever sends an old aggregate back, and most measures pay a copied data
-set twice. The former holds nothing new, the latter shows in the cosines of updates with each other. What takes several
-rounds to be found is in ``evidence``.
+Measures by direction give the highest score to whoever sends an old aggregate back, and most measures pay a copied
+update twice. The former holds nothing new, the latter shows in the cosines of updates with each other. What takes
+several rounds to be found is in ``evidence`` and ``likeness``.
 """
 
 import math
 from dataclasses import dataclass
 
 import torch
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from aequa_lightning.contributions.evidence import FEWEST, TO_DEVIATION
 from aequa_lightning.contributions.novelty import NOTHING_NEW
 from aequa_lightning.errors import InputError
+
+# A cosine between two updates above this makes them one identity at once; ``likeness`` finds what is less alike.
+CLONE_COSINE = 0.99
+# An update shorter than this share of the median length is null, however many there are to compare with.
+NULL_RATIO = 1e-3
+# Outliers are at least this many times as long, or as short, as the median.
+LONGER, SHORTER = 2.0, 10.0
 
 
 @dataclass(frozen=True)
@@ -22,7 +30,7 @@ class Gates:
 
     Attributes:
         non_finite: The update holds NaN or infinity.
-        null: The update is zero, or next to nothing beside the median.
+        null: The update is zero, or far shorter than those of the others.
         scaled: The update is far longer than those of the others.
         replay: The update holds nothing but what everybody knew.
         group: Identity: participants with the same number sent the same update up to its length.
@@ -33,11 +41,6 @@ class Gates:
     scaled: tuple[bool, ...]
     replay: tuple[bool, ...]
     group: tuple[int, ...]
-
-    def admitted(self) -> list[bool]:
-        """Return who may be valued: neither non-finite, null nor a replay. Scaled ones should be clipped first."""
-        barred = zip(self.non_finite, self.null, self.replay, strict=True)
-        return [not any(reasons) for reasons in barred]
 
     def remarks(self) -> list[str]:
         """Return what was found about each participant, in words; an empty string where nothing was."""
@@ -56,8 +59,6 @@ def examine(
     *,
     work: Tensor | None = None,
     held: Tensor | None = None,
-    clone_cosine: float = 0.99,
-    null_ratio: float = 1e-3,
 ) -> Gates:
     """Examine one round's updates through their inner products.
 
@@ -65,15 +66,14 @@ def examine(
         gram: Inner products of all pairs of updates, (N, N); non-finite entries mark non-finite updates.
         new: Share of each update's squared length that lies outside of what everybody knew, (N,); None: all of it.
         work: Local work behind each update, such as its number of batches, (N,), above 0; None: all alike. More work
-            makes a longer update, so one is scaled only when it is long for its work, too.
+            makes a longer update, so one is scaled only when it is long for its work, too, and null when it is short.
         held: Number of parameters that each participant holds, (N,); None: all alike. Lengths are compared by the root
             of the mean square.
-        clone_cosine: A cosine between two updates above this makes them one identity.
-        null_ratio: An update shorter than this share of the median length is null.
 
     An update is scaled if the logarithm of its length lies above the median by more than three deviations, which the
-    median absolute deviation estimates, and if it is more than twice as long as the median. Of fewer than four updates
-    none is.
+    median absolute deviation estimates, and if it is more than twice as long as the median. It is null if it lies below
+    as far and is ten times as short. Of fewer than four updates none is scaled, and only those are null that are a
+    thousand times as short as the median.
 
     Raises:
         InputError: When the shapes do not fit.
@@ -92,10 +92,12 @@ def examine(
     sizes = lengths if held is None else lengths / held.double().cpu().sqrt()
     paces = sizes if work is None else sizes / work.double().cpu()
     moving = finite & (lengths > 0)
-    null = finite & (lengths <= null_ratio * _median(lengths[moving]))
-    scaled = moving.clone()
+    scaled, short = moving.clone(), moving.clone()
     for compared in (sizes, paces):
-        scaled &= _far_above(compared, moving)
+        logarithms = compared.log()
+        scaled &= _outlying(logarithms, moving, least=math.log(LONGER))
+        short &= _outlying(-logarithms, moving, least=math.log(SHORTER))
+    null = finite & (short | (lengths <= NULL_RATIO * _median(lengths[moving])))
     replay = torch.zeros_like(finite) if new is None else new.cpu() < NOTHING_NEW
     usable = finite & ~null
     cosines = torch.where(usable[:, None] & usable, gram / (lengths[:, None] * lengths), 0.0)
@@ -104,8 +106,26 @@ def examine(
         tuple(null.tolist()),
         tuple(scaled.tolist()),
         tuple((replay & usable).tolist()),
-        tuple(_components(cosines > clone_cosine)),
+        components(cosines > CLONE_COSINE),
     )
+
+
+def components(linked: Tensor) -> tuple[int, ...]:
+    """Number the connected components of a symmetric relation, in order of their first member.
+
+    Args:
+        linked: Who is linked with whom, bool of shape (N, N).
+
+    Returns:
+        Component of each, 0..G - 1.
+
+    Example:
+        >>> components(torch.tensor([[0, 0, 1], [0, 0, 0], [1, 0, 0]], dtype=torch.bool))
+        (0, 1, 0)
+    """
+    _, labels = connected_components(linked.cpu().numpy(), directed=False)
+    order = {label: number for number, label in enumerate(dict.fromkeys(labels.tolist()))}
+    return tuple(order[label] for label in labels.tolist())
 
 
 def merge_clones(weights: Tensor, group: tuple[int, ...]) -> tuple[Tensor, Tensor]:
@@ -152,31 +172,14 @@ def share_within(values: Tensor, group: tuple[int, ...]) -> Tensor:
     return values[identity] / torch.bincount(identity)[identity]
 
 
-def _far_above(sizes: Tensor, moving: Tensor) -> Tensor:
-    """Tell which sizes are outliers, above those that are moving."""
+def _outlying(logarithms: Tensor, moving: Tensor, *, least: float) -> Tensor:
+    """Tell which logarithms lie far above those of the updates that are moving, and by more than the least."""
     if int(moving.sum()) < FEWEST:
         return torch.zeros_like(moving)
-    logarithms = sizes.log()
     middle = _median(logarithms[moving])
     deviation = TO_DEVIATION * _median((logarithms[moving] - middle).abs())
-    return logarithms - middle > max(3 * float(deviation), math.log(2))
+    return logarithms - middle > max(3 * float(deviation), least)
 
 
 def _median(values: Tensor) -> Tensor:
     return values.median() if len(values) else values.new_zeros(())
-
-
-def _components(linked: Tensor) -> list[int]:
-    """Number the connected components of a symmetric relation, in order of their first member."""
-    group = [-1] * len(linked)
-    for start in range(len(linked)):
-        if group[start] >= 0:
-            continue
-        number = max(group) + 1
-        reached = [start]
-        while reached:
-            index = reached.pop()
-            if group[index] < 0:
-                group[index] = number
-                reached += linked[index].nonzero().flatten().tolist()
-    return group

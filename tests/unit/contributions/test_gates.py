@@ -16,7 +16,6 @@ def honest():
 def test_honest_updates_pass(honest):
     new = new_parts(honest, honest.mean(dim=0)[None]).square().sum(dim=1) / honest.square().sum(dim=1)
     gates = examine(honest @ honest.T, new)
-    assert gates.admitted() == [True] * 10
     assert gates.remarks() == [""] * 10
     assert gates.group == tuple(range(10))
 
@@ -33,7 +32,6 @@ def test_every_kind_of_misuse_is_found(honest):
     new = new_parts(planted, last_aggregate[None]).square().sum(dim=1) / planted.square().sum(dim=1)
     gates = examine(planted @ planted.T, new)
     assert gates.remarks() == ["", "null", "non_finite", "replay", "scaled", "clone of 6", "clone of 5", "null", "", ""]
-    assert gates.admitted() == [True, False, False, False, True, True, True, False, True, True]
 
 
 def test_a_long_update_with_much_work_behind_it_is_not_scaled(honest):
@@ -59,6 +57,16 @@ def test_of_three_none_is_scaled(honest):
     few = honest[:3].clone()
     few[0] *= 100
     assert not any(examine(few @ few.T).scaled)
+
+
+def test_an_update_far_shorter_than_the_others_is_null(honest):
+    short = honest.clone()
+    short[3] *= 0.02
+    assert examine(short @ short.T).null == (*[False] * 3, True, *[False] * 6)
+    work = torch.ones(10)
+    work[3] = 0.02
+    assert not any(examine(short @ short.T, work=work).null)
+    assert not any(examine(short[2:5] @ short[2:5].T).null)
 
 
 def test_first_round_has_no_replays(honest):

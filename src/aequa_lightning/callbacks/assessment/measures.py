@@ -50,10 +50,12 @@ class Assessment:
             ``fedsv`` (Shapley), ``banzhaf``, ``beta_shapley`` (4, 1) and ``gtg_shapley`` evaluate models of coalitions
             of a round's participants. Whatever the mechanism pays by is measured in any case.
         gates: Whether null, replayed, scaled and harmful updates and those with nothing new are worth nothing, and
-            clones are valued as one participant. Whoever is caught in most of its rounds is not paid, by any measure.
-        exclude_flagged: Whether what the gates catch stays out of the average, too; of clones the first one stays
-            in. Whoever is kept out receives nothing in that round from a mechanism that sends everybody a model of
-            its own. null: yes, unless there are no gates, or ``trainer.privacy`` or ``Scaffold`` needs all updates.
+            whoever sends the same update or trains on the same data is valued and paid as one participant. Whoever is
+            caught in most of its rounds is not paid, by any measure.
+        exclude_flagged: Whether what the gates catch stays out of the average, too; of several that are one participant
+            the first one stays in. Whoever is kept out receives nothing in that round from a mechanism that sends
+            everybody a model of its own. null: yes, unless there are no gates, or ``trainer.privacy`` or ``Scaffold``
+            needs all updates.
         utility: What a coalition's model is worth on the validation part.
         budget: Coalitions that a measure evaluates in a round where values are sampled, which ``fedsv`` (by shapiq) and
             ``banzhaf`` are above 12 participants; null: 75 per participant.
@@ -159,19 +161,20 @@ class Measures:
         counted = sorted({*result.weights, *screened.reasons})
         for name in self.names:
             value, error = scores.get(name, (torch.zeros(0), None))
-            shared = screened.share(value, count)
-            self._totals[name].update(shared[counted], counted)
+            spread = screened.spread(value, count)
+            self._totals[name].update(spread[counted], counted)
             for row in result.record["participants"]:
-                row[name] = shared[places[row["name"]]].item()
+                row[name] = spread[places[row["name"]]].item()
             if error is not None:
-                shared = screened.share(error, count)
-                self._variances[name].update(shared[counted] ** 2, counted)
+                spread = screened.spread(error, count)
+                self._variances[name].update(spread[counted] ** 2, counted)
                 for row in result.record["participants"]:
-                    row[f"{name}_error"] = shared[places[row["name"]]].item()
+                    row[f"{name}_error"] = spread[places[row["name"]]].item()
         result.record["gates"] = screened.sentences
         if self._suspicion is not None:
             present = {*result.weights, *screened.reasons, *self._left_out}
-            self.conviction.note(present, screened.reasons, left_out=self._left_out)
+            identities = screened.identities()
+            self.conviction.note(present, screened.reasons, left_out=self._left_out, identities=identities)
             self._suspicion.end_round(run)
 
     def values(self, run: Collaboration) -> dict[str, list[float]]:
@@ -183,7 +186,7 @@ class Measures:
 
     def paid(self, run: Collaboration, name: Measure) -> list[float]:
         """Return a measure as it is paid for, (N,)."""
-        return self.conviction.paid(self.values(run)[name], needs_rounds=name not in OF_NO_ROUND)
+        return self.conviction.paid(self.values(run)[name])
 
     @property
     def unpaid(self) -> frozenset[int]:

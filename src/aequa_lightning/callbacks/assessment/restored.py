@@ -6,7 +6,6 @@ from typing import Any
 from aequa_lightning.callbacks.assessment.conviction import Conviction
 from aequa_lightning.callbacks.assessment.measures import ACCUMULATORS
 from aequa_lightning.contributions import data_shares
-from aequa_lightning.mechanisms.mechanism import OF_NO_ROUND
 
 
 def paid_in_state(state: Mapping[str, Any], measure: str, *, standalone: Sequence[float] | None) -> list[float] | None:
@@ -33,4 +32,4 @@ def paid_in_state(state: Mapping[str, Any], measure: str, *, standalone: Sequenc
     conviction = Conviction(count)
     if "conviction" in kept:
         conviction.load_state_dict(kept["conviction"])
-    return conviction.paid(values, needs_rounds=measure not in OF_NO_ROUND)
+    return conviction.paid(values)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from aequa_lightning.contributions.gates import examine, merge_clones, share_within
+from aequa_lightning.callbacks.assessment.conviction import CLONE, SAME_DATA
+from aequa_lightning.contributions.gates import components, examine, merge_clones
 
 # Reason, for the table at the end, and what the round's record says.
 REASONS = {
@@ -29,11 +30,13 @@ class Suspects:
         new: Share of the squared length of each accepted update that nobody could know before, (K,).
         riders: Participants of the round that have been sending nothing new.
         harmful: Participants of the round whose updates do worse than their opposites would.
+        same: Pairs of participants of the round that train on the same data.
     """
 
     new: Tensor
     riders: Sequence[int]
     harmful: Sequence[int]
+    same: Sequence[tuple[int, int]] = ()
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,8 @@ class GateResult:
 
     Attributes:
         participants: Indices of those that are valued, K of them, ascending.
-        group: Player that each of them belongs to, 0..G - 1: those who sent the same update are one player.
+        group: Player that each of them belongs to, 0..G - 1: those who sent the same update, or have been training on
+            the same data, are one player.
         reasons: Why the gates acted on a participant, by index, such as ``replay`` or ``clone of participant-03``.
         sentences: The same for the reader of a round's record.
     """
@@ -56,6 +60,14 @@ class GateResult:
         """Return one participant of each player, the one with the lowest index."""
         return {self.participants[self.group.index(player)] for player in set(self.group)}
 
+    def identities(self) -> list[list[int]]:
+        """Return the participants of each player that consists of several."""
+        members = [
+            [index for index, its in zip(self.participants, self.group, strict=True) if its == player]
+            for player in sorted(set(self.group))
+        ]
+        return [several for several in members if len(several) > 1]
+
     def merge(self, weights: Tensor) -> tuple[Tensor, Tensor]:
         """Return the mixing matrix (G, K) and joint weights (G,) of the players; see ``merge_clones``.
 
@@ -64,8 +76,8 @@ class GateResult:
         """
         return merge_clones(weights, self.group)
 
-    def share(self, values: Tensor, count: int) -> Tensor:
-        """Split each player's value among its participants; 0 for everybody else.
+    def spread(self, values: Tensor, count: int) -> Tensor:
+        """Give each participant the value of its player; 0 for everybody else. It is shared when it is paid.
 
         Args:
             values: Value of each player, (G,).
@@ -75,13 +87,13 @@ class GateResult:
             float64 of shape (count,).
 
         Example:
-            >>> GateResult([0, 2, 3], (0, 1, 1), {}, []).share(torch.tensor([1.0, 4.0]), 4).tolist()
-            [1.0, 0.0, 2.0, 2.0]
+            >>> GateResult([0, 2, 3], (0, 1, 1), {}, []).spread(torch.tensor([1.0, 4.0]), 4).tolist()
+            [1.0, 0.0, 4.0, 4.0]
         """
-        shared = torch.zeros(count, dtype=torch.float64)
+        spread = torch.zeros(count, dtype=torch.float64)
         if self.participants:
-            shared[self.participants] = share_within(values.double().cpu(), self.group)
-        return shared
+            spread[self.participants] = values.double().cpu()[list(self.group)]
+        return spread
 
 
 def let_pass(accepted: Sequence[int]) -> GateResult:
@@ -122,7 +134,7 @@ def screen(
         ...     names=["a", "b", "c"],
         ... )
         >>> found.group, found.sentences
-        ((0, 1, 1), ['b, c sent the same update; valued as one, the value split among them'])
+        ((0, 1, 1), ['b, c sent the same update; valued as one, paid as one'])
     """
     gates = examine(gram, suspects.new, work=work, held=held)
     reasons = dict.fromkeys(refused, "non-finite")
@@ -138,15 +150,18 @@ def screen(
                 reasons[index] = reason
                 sentences.append(f"{names[index]} {OVER_ROUNDS[reason]}")
     valued = [index for index in accepted if index not in reasons]
-    identity = [gates.group[list(accepted).index(index)] for index in valued]
-    players = list(dict.fromkeys(identity))
-    for player in players:
-        clones = [index for index, its in zip(valued, identity, strict=True) if its == player]
-        if len(clones) > 1:
-            sentences.append(
-                f"{', '.join(names[index] for index in clones)} sent the same update; valued as one, the value split "
-                "among them"
-            )
-            for index in clones:
-                reasons[index] = f"clone of {', '.join(names[other] for other in clones if other != index)}"
-    return GateResult(valued, tuple(players.index(its) for its in identity), reasons, sentences)
+    sent = [gates.group[list(accepted).index(index)] for index in valued]
+    linked = torch.tensor(sent)[:, None] == torch.tensor(sent)
+    for pair in suspects.same:
+        if set(pair) <= set(valued):
+            first, second = map(valued.index, pair)
+            linked[first, second] = linked[second, first] = True
+    screened = GateResult(valued, components(linked), reasons, sentences)
+    for identity in screened.identities():
+        alike = len({sent[valued.index(index)] for index in identity}) == 1
+        told = "sent the same update" if alike else "have been training on the same data"
+        sentences.append(f"{', '.join(names[index] for index in identity)} {told}; valued as one, paid as one")
+        for index in identity:
+            others = ", ".join(names[other] for other in identity if other != index)
+            reasons[index] = f"{CLONE if alike else SAME_DATA} {others}"
+    return screened

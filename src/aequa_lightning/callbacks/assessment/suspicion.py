@@ -9,6 +9,7 @@ from torch import Tensor
 from aequa_lightning.callbacks.assessment.effects import claimed_effects
 from aequa_lightning.callbacks.assessment.screening import Suspects
 from aequa_lightning.contributions.evidence import Evidence
+from aequa_lightning.contributions.likeness import Likeness
 from aequa_lightning.contributions.novelty import new_parts, novelty, random_sign_cosines
 from aequa_lightning.contributions.sketch import LENGTH, Sketch
 from aequa_lightning.engine.processes.seeding import derive_generator
@@ -20,13 +21,15 @@ REMEMBERED = 64
 MOST_KNOWN = 0.25
 # Numbers of a round's sketches, 128 MiB, and the shortest sketch that is of use.
 TABLE, SHORTEST = 2**24, 251
+# Participants of which all pairs are compared over the rounds, 64 MB; in larger populations none is.
+MOST_COMPARED = 1000
 
 
 class Suspicion:
     """Follows what everybody could know, and what each participant has sent beyond it.
 
     Everything is kept as sketches of at most 16,381 numbers: the last 64 steps of the shared model, 4 MiB for each
-    width that participants may hold.
+    width that participants may hold. All pairs of up to 1,000 participants are compared over the rounds.
 
     Args:
         run: The run.
@@ -42,6 +45,9 @@ class Suspicion:
         self._steps: dict[float, list[Tensor]] = {width: [] for width in self._widths}
         self._initial, self._start = self._of_server(run), self._of_server(run)
         self._evidence = Evidence(run.data.participants)
+        self._likeness: Likeness | None = None
+        if run.data.participants <= MOST_COMPARED:
+            self._likeness = Likeness(run.data.participants, length=self._sketch.length)
 
     def start_round(self, run: Collaboration) -> None:
         """Take in what everybody receives."""
@@ -71,7 +77,11 @@ class Suspicion:
         shares = torch.where(squares > 0, new.square().sum(dim=1) / squares, 0.0)
         chance = random_sign_cosines(gram, square_gram, error=self._sketch.error)
         self._evidence.add(novelty(sketches, new, chance), effects, accepted)
-        return Suspects(shares, self._evidence.riders(accepted), self._evidence.harmful(accepted))
+        same: list[tuple[int, int]] = []
+        if self._likeness is not None:
+            self._likeness.add(sketches, accepted)
+            same = self._likeness.same(accepted, _traits(run))
+        return Suspects(shares, self._evidence.riders(accepted), self._evidence.harmful(accepted), same)
 
     def end_round(self, run: Collaboration) -> None:
         """Take in how the server has moved."""
@@ -84,13 +94,21 @@ class Suspicion:
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs."""
         steps = {width: torch.stack(steps) for width, steps in self._steps.items() if steps}
-        return {"steps": steps, "initial": self._initial, "evidence": self._evidence.state_dict()}
+        likeness = self._likeness and self._likeness.state_dict()
+        return {
+            "steps": steps,
+            "initial": self._initial,
+            "evidence": self._evidence.state_dict(),
+            "likeness": likeness,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take back what :meth:`state_dict` returned."""
         self._steps = {width: [] for width in self._widths} | {w: list(steps) for w, steps in state["steps"].items()}
         self._initial = state["initial"]
         self._evidence.load_state_dict(state["evidence"])
+        if self._likeness is not None:
+            self._likeness.load_state_dict(state["likeness"])
 
     def _known_as(self, width: float) -> float:
         """Return the narrowest of the followed widths that holds a width."""
@@ -107,3 +125,12 @@ class Suspicion:
             width: self._sketch(run.parameters if width == 1 else run.parameters * run.masks.mask(width)).cpu()
             for width in self._widths
         }
+
+
+def _traits(run: Collaboration) -> Tensor:
+    """Return the cosine of each pair's class counts and the ratio of their numbers of samples, (2, N, N)."""
+    classes = torch.nn.functional.normalize(torch.from_numpy(run.data.class_counts()).double(), dim=1)
+    samples = torch.tensor(run.samples, dtype=torch.float64)
+    pairs = samples[:, None], samples[None]
+    ratio = torch.minimum(*pairs) / torch.maximum(*pairs).clamp(min=1)
+    return torch.stack([classes @ classes.T, ratio])

@@ -269,17 +269,20 @@ def test_without_gates_a_replay_is_paid_best(run: Collaboration, honest: Tensor,
     assert measures.remarks() is None
 
 
-def test_clones_are_one_participant_and_share_its_value(run: Collaboration, honest: Tensor, finish: Finish) -> None:
+def test_clones_are_one_participant_that_is_paid_once(run: Collaboration, honest: Tensor, finish: Finish) -> None:
     run.samples = [60, 40, 20, 50, 50]
     honest[1] = 0.5 * honest[0]
+    run.standalone = None
     measures = Measures(run, replace(EVERYTHING, exclude_flagged=False), paid_by="standalone")
     result = _round(measures, run, finish, honest)
     (sentence,) = result.record["gates"]
     assert sentence.startswith("a, b sent the same update")
     whole = honest[[0, 2, 3, 4]]
-    assert _scores(result, "cosine")[:2] == pytest.approx([update_cosines(whole, result.mean_update)[0].item() / 2] * 2)
+    assert _scores(result, "cosine")[:2] == pytest.approx([update_cosines(whole, result.mean_update)[0].item()] * 2)
     for name in EVERYTHING.measures:
         assert _scores(result, name)[0] == _scores(result, name)[1]
+        values = measures.values(run)[name]
+        assert measures.paid(run, name) == pytest.approx([*[value / 2 for value in values[:2]], *values[2:]])
 
 
 def test_the_measures_go_on_from_their_state(run: Collaboration, honest: Tensor, finish: Finish) -> None:

@@ -38,7 +38,7 @@ def test_whoever_is_left_keeps_its_index() -> None:
     )
     assert found.reasons == {0: "non-finite"}
     assert (found.participants, found.representatives()) == ([1, 3, 4], {1, 3, 4})
-    assert found.share(torch.tensor([1.0, 2.0, 3.0]), 6).tolist() == [0, 1, 0, 2, 3, 0]
+    assert found.spread(torch.tensor([1.0, 2.0, 3.0]), 6).tolist() == [0, 1, 0, 2, 3, 0]
 
 
 def test_who_is_suspected_is_worth_nothing() -> None:
@@ -50,3 +50,18 @@ def test_who_is_suspected_is_worth_nothing() -> None:
     assert found.participants == [1, 3]
     assert "nothing new but noise" in found.sentences[0]
     assert "do worse than their opposites" in found.sentences[1]
+
+
+def test_names_with_the_same_data_are_one_player_unless_they_are_caught() -> None:
+    suspects = Suspects(torch.ones(5), [4], [], [(0, 2), (2, 3), (1, 4)])
+    found = screen(
+        torch.eye(5), suspects, accepted=range(5), refused=[], work=torch.ones(5), held=torch.ones(5), names=NAMES
+    )
+    assert (found.participants, found.group, found.identities()) == ([0, 1, 2, 3], (0, 1, 0, 0), [[0, 2, 3]])
+    assert found.reasons == {
+        4: "nothing new",
+        0: "same data as c, d",
+        2: "same data as a, d",
+        3: "same data as a, c",
+    }
+    assert found.sentences[-1] == "a, c, d have been training on the same data; valued as one, paid as one"
