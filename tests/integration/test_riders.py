@@ -23,9 +23,13 @@ SIZES: dict[str, Any] = {"rounds": 4, "participants": 8}
 pytestmark = pytest.mark.filterwarnings("ignore:.*are not finite or exploded")
 
 
-def _remarks(run: Path) -> list[str]:
+def _rows(run: Path) -> list[dict[str, str]]:
     with (run / "contributions.csv").open() as file:
-        return [row["gates"] for row in csv.DictReader(file)]
+        return list(csv.DictReader(file))
+
+
+def _remarks(run: Path) -> list[str]:
+    return [row["gates"] for row in _rows(run)]
 
 
 def test_by_default_nobody_is_paid_for_cheating(tmp_path: Path) -> None:
@@ -47,6 +51,21 @@ def test_by_default_nobody_is_paid_for_cheating(tmp_path: Path) -> None:
     honest = fit(tmp_path / "honest", *CHEATS[1:], **SIZES)
     (cheated, fair) = (events(folder, "round")[-1]["validation_accuracy"]["1"] for folder in (run, honest))
     assert cheated > fair - 0.1
+
+
+def test_the_same_data_under_two_names_is_paid_once(tmp_path: Path) -> None:
+    shared = "--trainer.adversaries=[{class_path: SharedData, init_args: {participants: [5], of: 1}}]"
+    run = fit(tmp_path / "run", shared, *CHEATS[1:], **SIZES)
+    remarks = _remarks(run)
+    assert "same data as participant-05 in " in remarks[1]
+    assert "kept out of the average" in remarks[5]
+    assert [index for index, remark in enumerate(remarks) if remark] == [1, 5]
+    assert events(run, "round")[-1]["left_out"] == ["participant-05"]
+    allocation = json.loads((run / "allocation.json").read_text())
+    contributions = [row["contribution"] for row in allocation["participants"]]
+    alone = [row["standalone_accuracy"] for row in _rows(run)]
+    assert allocation["unpaid"] == []
+    assert contributions[1] == contributions[5] == pytest.approx((float(alone[1]) + float(alone[5])) / 4)
 
 
 @pytest.mark.distributed
