@@ -8,7 +8,6 @@ import numpy as np
 
 from aequa_lightning.mechanisms.payment import Payment
 from aequa_lightning.mechanisms.targets import Target
-from aequa_lightning.rewards.allocation import fairness
 from aequa_lightning.rewards.allocation.allocate import Allocation
 from aequa_lightning.rewards.allocation.curve import offered_widths
 from aequa_lightning.rewards.allocation.frontier import Frontier, pareto_front
@@ -165,12 +164,9 @@ def held_allocation(
         0.25
     """
     return Allocation(
+        contributions=np.array(contributions, dtype=np.float64),
         widths=np.array(widths, dtype=np.float64),
         accuracies=np.array(accuracies, dtype=np.float64),
-        mcg=fairness.mean_gain(contributions, accuracies),
-        cgs=fairness.gain_spread(contributions, accuracies),
-        pearson=fairness.pearson(contributions, accuracies),
-        minimum_gain=fairness.minimum_gain(contributions, accuracies),
         objective=objective,
         objective_value=0.0,
         slope=slope,

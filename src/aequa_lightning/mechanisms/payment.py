@@ -1,4 +1,4 @@
-"""Payment of payment: how a participant's share of the reward becomes a model of its own."""
+"""Payments: how a participant's share of the reward becomes a model of its own."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class RoundContext:
-    """How a round has left its participants, the same on all processes. N counts those whose update was accepted.
+    """The participants of a round, the same on all processes. N counts those whose update was accepted.
 
     Attributes:
         round: Number of the round, from 1.
@@ -62,7 +62,7 @@ class Payment(ABC):
     final_epochs: int = 0
 
     @abstractmethod
-    def deliver(self, layer: Layer, standing: RoundContext) -> Tensor:
+    def deliver(self, layer: Layer, context: RoundContext) -> Tensor:
         """Return a layer of everybody's next model, (N, size); called once for each parameter, in all processes."""
 
 
@@ -70,7 +70,7 @@ class Payment(ABC):
 class OwnModel(Payment):
     """Nobody receives anything: each goes on with what it trained."""
 
-    def deliver(self, layer: Layer, standing: RoundContext) -> Tensor:
+    def deliver(self, layer: Layer, context: RoundContext) -> Tensor:
         """Return each participant's trained model."""
         return layer.models + layer.updates
 
@@ -85,7 +85,7 @@ class ServerModel(Payment):
 
     final_epochs: int = 0
 
-    def deliver(self, layer: Layer, standing: RoundContext) -> Tensor:
+    def deliver(self, layer: Layer, context: RoundContext) -> Tensor:
         """Return the server's model for all."""
         return layer.server.expand_as(layer.models)
 
@@ -100,7 +100,7 @@ class LastLayers(Payment):
 
     layers: int = 3
 
-    def deliver(self, layer: Layer, standing: RoundContext) -> Tensor:
+    def deliver(self, layer: Layer, context: RoundContext) -> Tensor:
         """Return the server's layer if it is among the last, else each participant's own."""
         shared = layer.place < self.layers
         return layer.server.expand_as(layer.models) if shared else layer.models + layer.updates
@@ -117,14 +117,14 @@ class Masking(Payment):
 
     length: float | None = None
 
-    def deliver(self, layer: Layer, standing: RoundContext) -> Tensor:
+    def deliver(self, layer: Layer, context: RoundContext) -> Tensor:
         """Return what each started from, moved by its part of the aggregate."""
         if self.length is None:
-            factors = standing.weights
+            factors = context.weights
         else:
-            factors = self.length * normalised(standing.contributions) / standing.norms.clamp(min=1e-12)
+            factors = self.length * normalised(context.contributions) / context.norms.clamp(min=1e-12)
         aggregate = factors.to(layer.updates) @ layer.updates
-        return layer.models + largest(aggregate, standing.shares.tolist())
+        return layer.models + largest(aggregate, context.shares.tolist())
 
 
 @dataclass(frozen=True)
@@ -139,9 +139,9 @@ class SubsetAveraging(Payment):
     kappa: float = 0.0
     reset: float = 0.0
 
-    def deliver(self, layer: Layer, standing: RoundContext) -> Tensor:
+    def deliver(self, layer: Layer, context: RoundContext) -> Tensor:
         """Return what each started from, moved by the mean of its subset, or the server's model."""
-        mixing, reset = subsets(standing, kappa=self.kappa, reset=self.reset)
+        mixing, reset = subsets(context, kappa=self.kappa, reset=self.reset)
         moved = layer.models + torch.from_numpy(mixing).to(layer.updates) @ layer.updates
         return torch.where(torch.from_numpy(reset)[:, None].to(moved.device), layer.server, moved)
 
@@ -150,9 +150,9 @@ class SubsetAveraging(Payment):
 class Ranked(Payment):
     """Each takes the mean update of all who contributed no more than itself."""
 
-    def deliver(self, layer: Layer, standing: RoundContext) -> Tensor:
+    def deliver(self, layer: Layer, context: RoundContext) -> Tensor:
         """Return what each started from, moved by the mean of those ranked at or below it."""
-        below = (standing.contributions[None] <= standing.contributions[:, None]).double()
+        below = (context.contributions[None] <= context.contributions[:, None]).double()
         mixing = below / below.sum(dim=1, keepdim=True)
         return layer.models + mixing.to(layer.updates) @ layer.updates
 
@@ -161,11 +161,11 @@ class Ranked(Payment):
 class Mixing(Payment):
     """Each keeps its trained model and moves towards an average by contribution, as far as its share says."""
 
-    def deliver(self, layer: Layer, standing: RoundContext) -> Tensor:
+    def deliver(self, layer: Layer, context: RoundContext) -> Tensor:
         """Return ``(1 - share) own + share average``."""
         own = layer.models + layer.updates
-        average = normalised(standing.contributions).to(own) @ own
-        shares = standing.shares.to(own)[:, None]
+        average = normalised(context.contributions).to(own) @ own
+        shares = context.shares.to(own)[:, None]
         return (1 - shares) * own + shares * average
 
 
@@ -180,7 +180,7 @@ class Neurons(Payment):
 
     rolling: bool = False
 
-    def deliver(self, layer: Layer, standing: RoundContext) -> Tensor:
+    def deliver(self, layer: Layer, context: RoundContext) -> Tensor:
         """Return the server's rows where a neuron is received, each participant's own elsewhere."""
         own = layer.models + layer.updates
         rows = layer.server.view(layer.shape[0], -1)
@@ -188,12 +188,12 @@ class Neurons(Payment):
         if layer.place == 0:
             return layer.server.expand_as(own)
         order = (
-            torch.arange(len(rows)).roll(-standing.round)
+            torch.arange(len(rows)).roll(-context.round)
             if self.rolling
             else rows.norm(dim=1).cpu().argsort(descending=True, stable=True)
         )
         delivered = own.view(len(own), *rows.shape).clone()
-        for place, share in enumerate(standing.shares.tolist()):
+        for place, share in enumerate(context.shares.tolist()):
             received = order[: int(np.ceil(share * len(rows)))].to(rows.device)
             delivered[place, received] = rows[received]
         return delivered.view_as(own)
@@ -221,13 +221,13 @@ def largest(values: Tensor, shares: Sequence[float]) -> Tensor:
     return kept
 
 
-def subsets(standing: RoundContext, *, kappa: float, reset: float) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def subsets(context: RoundContext, *, kappa: float, reset: float) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Draw whose updates everybody averages.
 
     Participant i averages its own with ``ceil(share_i ** (1 - kappa) (N - 1))`` others.
 
     Args:
-        standing: The round.
+        context: The round.
         kappa: In [0, 1).
         reset: Probability of a reset, in [0, 1].
 
@@ -236,13 +236,13 @@ def subsets(standing: RoundContext, *, kappa: float, reset: float) -> tuple[NDAr
 
     Example:
         >>> ones = torch.ones(3, dtype=torch.float64)
-        >>> standing = RoundContext(1, [4, 5, 6], ones / 3, ones, torch.tensor([1.0, 0.5, 0.0]), ones)
-        >>> (subsets(standing, kappa=0.0, reset=0.0)[0] > 0).sum(axis=1).tolist()
+        >>> context = RoundContext(1, [4, 5, 6], ones / 3, ones, torch.tensor([1.0, 0.5, 0.0]), ones)
+        >>> (subsets(context, kappa=0.0, reset=0.0)[0] > 0).sum(axis=1).tolist()
         [3, 2, 1]
     """
-    count = len(standing.seeds)
+    count = len(context.seeds)
     mixing, resets = np.zeros((count, count)), np.zeros(count, dtype=bool)
-    for place, (seed, share) in enumerate(zip(standing.seeds, standing.shares.tolist(), strict=True)):
+    for place, (seed, share) in enumerate(zip(context.seeds, context.shares.tolist(), strict=True)):
         generator = np.random.default_rng(seed)
         others = [other for other in range(count) if other != place]
         # A share of exactly 1/3 must not be rounded up for the sake of its last bit.

@@ -3,7 +3,7 @@
 from aequa_lightning.rewards.allocation.allocate import Allocation, allocate_widths
 from aequa_lightning.rewards.allocation.certificate import check_certificate
 from aequa_lightning.rewards.allocation.curve import Curve, offered_widths, refine
-from aequa_lightning.rewards.allocation.frontier import Frontier, continuous_bound, pareto_front
+from aequa_lightning.rewards.allocation.frontier import Frontier, pareto_front
 from aequa_lightning.rewards.allocation.solve import OBJECTIVES
 from aequa_lightning.rewards.allocation.uncertainty import Resampled, bootstrap
 
@@ -16,7 +16,6 @@ __all__ = [
     "allocate_widths",
     "bootstrap",
     "check_certificate",
-    "continuous_bound",
     "offered_widths",
     "pareto_front",
     "refine",

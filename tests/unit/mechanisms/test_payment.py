@@ -26,7 +26,7 @@ from aequa_lightning.mechanisms.payment import (
 from aequa_lightning.mechanisms.targets import Surviving, Tanh, class_divergence
 
 
-def standing(shares: list[float], contributions: list[float] | None = None, **changes: object) -> RoundContext:
+def context(shares: list[float], contributions: list[float] | None = None, **changes: object) -> RoundContext:
     count = len(shares)
     fields: dict[str, object] = {
         "round": 1,
@@ -57,7 +57,7 @@ TWO = layer([[0.0, 0.0], [10.0, 10.0]], [[3.0, 4.0], [0.0, -2.0]], [1.5, 1.0])
 def test_cgsv_on_two_parameters() -> None:
     # Scaled to length .5 the updates are (.3, .4) and (0, -.5); by reputations 3/4 and 1/4 their sum is (.225, .175).
     norms = torch.tensor([5.0, 2.0], dtype=torch.float64)
-    delivered = Masking(length=0.5).deliver(TWO, standing([1.0, 0.5], [0.75, 0.25], norms=norms))
+    delivered = Masking(length=0.5).deliver(TWO, context([1.0, 0.5], [0.75, 0.25], norms=norms))
     torch.testing.assert_close(delivered, torch.tensor([[0.225, 0.175], [10.225, 10.0]]))
 
 
@@ -87,14 +87,14 @@ def test_rffl_drops_those_below_a_third_of_an_equal_share_after_ten_rounds() -> 
     late = target.shares(reputations, round=11, class_counts=[[1]] * 4)
     np.testing.assert_allclose(late, [1.0, 0.8, 0.18, 0.0])
     # Whoever has no share is left where it was.
-    assert torch.equal(Masking(0.5).deliver(TWO, standing([1.0, 0.0]))[1], TWO.models[1])
+    assert torch.equal(Masking(0.5).deliver(TWO, context([1.0, 0.0]))[1], TWO.models[1])
 
 
 @pytest.mark.parametrize("kappa", [0.0, 0.5])
 def test_iafl_averages_as_many_others_as_the_source_says(kappa: float) -> None:
     shares = [1.0, 0.75, 0.3, 0.0, 1 / 3]
     for seed in range(50):
-        mixing, reset = subsets(standing(shares, seeds=range(seed, seed + 5)), kappa=kappa, reset=0.0)
+        mixing, reset = subsets(context(shares, seeds=range(seed, seed + 5)), kappa=kappa, reset=0.0)
         others = [int(np.ceil(round(share ** (1 - kappa) * 4, 9))) for share in shares]
         assert ((mixing > 0).sum(axis=1) - 1).tolist() == others
         np.testing.assert_allclose(mixing.sum(axis=1), 1)
@@ -105,7 +105,7 @@ def test_iafl_averages_as_many_others_as_the_source_says(kappa: float) -> None:
 def test_iafl_draws_all_others_alike_and_resets_as_often_as_told() -> None:
     seen, resets = Counter[int](), 0
     for seed in range(2000):
-        mixing, reset = subsets(standing([0.25, 1.0, 1.0, 1.0, 1.0], seeds=range(seed, seed + 5)), kappa=0.0, reset=0.3)
+        mixing, reset = subsets(context([0.25, 1.0, 1.0, 1.0, 1.0], seeds=range(seed, seed + 5)), kappa=0.0, reset=0.3)
         seen.update(np.flatnonzero(mixing[0][1:]) + 1)
         resets += int(reset[0])
     assert sum(seen.values()) == 2000
@@ -116,9 +116,9 @@ def test_iafl_draws_all_others_alike_and_resets_as_often_as_told() -> None:
 
 def test_iafl_with_everybody_is_federated_averaging() -> None:
     same = layer([[1.0, 1.0]] * 2, [[3.0, 4.0], [0.0, -2.0]], [0.0, 0.0])
-    delivered = SubsetAveraging().deliver(same, standing([1.0, 1.0]))
+    delivered = SubsetAveraging().deliver(same, context([1.0, 1.0]))
     torch.testing.assert_close(delivered, torch.tensor([[2.5, 2.0]] * 2))
-    certain = SubsetAveraging(reset=1.0).deliver(same, standing([1.0, 1.0]))
+    certain = SubsetAveraging(reset=1.0).deliver(same, context([1.0, 1.0]))
     assert torch.equal(certain, torch.zeros(2, 2))
 
 
@@ -126,9 +126,7 @@ def test_rank_is_the_mean_of_those_at_or_below() -> None:
     random = np.random.default_rng(0)
     contributions = [0.3, 0.1, 0.3, 0.9]
     models, updates = random.normal(size=(2, 4, 3))
-    delivered = Ranked().deliver(
-        layer(models.tolist(), updates.tolist(), [0.0] * 3), standing([1.0] * 4, contributions)
-    )
+    delivered = Ranked().deliver(layer(models.tolist(), updates.tolist(), [0.0] * 3), context([1.0] * 4, contributions))
     for place, own in enumerate(contributions):
         chosen = [update for update, other in zip(updates, contributions, strict=True) if other <= own]
         np.testing.assert_allclose(delivered[place], models[place] + np.mean(chosen, axis=0), rtol=1e-5)
@@ -138,18 +136,18 @@ def test_lg_fedavg_shares_the_last_layers_only() -> None:
     for place, shared in ((0, True), (2, True), (3, False)):
         part = layer([[0.0], [8.0]], [[1.0], [1.0]], [5.0], place=place)
         expected = [[5.0], [5.0]] if shared else [[1.0], [9.0]]
-        assert LastLayers(3).deliver(part, standing([1.0, 1.0])).tolist() == expected
+        assert LastLayers(3).deliver(part, context([1.0, 1.0])).tolist() == expected
 
 
 def test_shapfed_mixes_own_and_average() -> None:
     # Trained models are (3, 4) and (10, 8); by contributions 1 : 3 their average is (8.25, 7).
-    delivered = Mixing().deliver(TWO, standing([1 / 3, 1.0], [0.2, 0.6]))
+    delivered = Mixing().deliver(TWO, context([1 / 3, 1.0], [0.2, 0.6]))
     torch.testing.assert_close(delivered, torch.tensor([[3 + 5.25 / 3, 5.0], [8.25, 7.0]]))
 
 
 def test_own_and_server_s_model() -> None:
-    assert OwnModel().deliver(TWO, standing([1.0, 1.0])).tolist() == [[3.0, 4.0], [10.0, 8.0]]
-    assert ServerModel().deliver(TWO, standing([1.0, 1.0])).tolist() == [[1.5, 1.0]] * 2
+    assert OwnModel().deliver(TWO, context([1.0, 1.0])).tolist() == [[3.0, 4.0], [10.0, 8.0]]
+    assert ServerModel().deliver(TWO, context([1.0, 1.0])).tolist() == [[1.5, 1.0]] * 2
 
 
 def neurons(means: Neurons, rows: Tensor, shares: list[float], round: int = 1) -> Tensor:
@@ -157,7 +155,7 @@ def neurons(means: Neurons, rows: Tensor, shares: list[float], round: int = 1) -
     count = len(shares)
     own = [[0.0] * rows.numel()] * count
     part = layer(own, own, rows.flatten().tolist(), shape=tuple(rows.shape))
-    return means.deliver(part, standing(shares, round=round)).view(count, *rows.shape).any(dim=-1)
+    return means.deliver(part, context(shares, round=round)).view(count, *rows.shape).any(dim=-1)
 
 
 def test_fedsac_hands_out_the_longest_rows_first() -> None:
@@ -208,18 +206,18 @@ def test_what_is_out_of_range_is_refused() -> None:
 def test_without_a_length_updates_count_by_their_weights() -> None:
     weights = torch.tensor([0.75, 0.25], dtype=torch.float64)
     # The mean update is (2.25, 2.5), of which the second has the larger half.
-    delivered = Masking().deliver(TWO, standing([1.0, 0.5], weights=weights))
+    delivered = Masking().deliver(TWO, context([1.0, 0.5], weights=weights))
     torch.testing.assert_close(delivered, torch.tensor([[2.25, 2.5], [10.0, 12.5]]))
 
 
 def test_an_update_of_length_zero_adds_nothing() -> None:
     part = layer([[0.0, 0.0]] * 2, [[3.0, 4.0], [0.0, 0.0]], [0.0, 0.0])
     norms = torch.tensor([5.0, 0.0], dtype=torch.float64)
-    delivered = Masking(length=0.5).deliver(part, standing([1.0, 1.0], [0.5, 0.5], norms=norms))
+    delivered = Masking(length=0.5).deliver(part, context([1.0, 1.0], [0.5, 0.5], norms=norms))
     torch.testing.assert_close(delivered, torch.tensor([[0.15, 0.2]] * 2))
 
 
 @pytest.mark.parametrize("rolling", [True, False])
 def test_everybody_receives_what_the_output_is_made_of(rolling: bool) -> None:
     part = layer([[0.0, 0.0]] * 2, [[3.0, 4.0], [0.0, -2.0]], [1.5, 1.0], place=0)
-    assert Neurons(rolling).deliver(part, standing([1.0, 0.0])).tolist() == [[1.5, 1.0]] * 2
+    assert Neurons(rolling).deliver(part, context([1.0, 0.0])).tolist() == [[1.5, 1.0]] * 2

@@ -34,7 +34,7 @@ def deliver(
     assert run.models is not None
     accepted = list(result.weights)
     if accepted:
-        standing = _standing(run, result, target, contributions)
+        context = _round_context(run, result, target, contributions)
         for name, place, shape, start, end in parameters_in_order(run.classifier):
             layer = Layer(
                 name,
@@ -46,12 +46,14 @@ def deliver(
                 ),
                 server=run.parameters[start:end],
             )
-            run.models[accepted, start:end] = payment.deliver(layer, standing)
+            run.models[accepted, start:end] = payment.deliver(layer, context)
     if payment.final_epochs and result.round == run.plan.max_rounds:
         run.reward_source = RewardSource(models=_adapted(run, payment.final_epochs))
 
 
-def _standing(run: Collaboration, result: RoundResult, target: Target, contributions: Sequence[float]) -> RoundContext:
+def _round_context(
+    run: Collaboration, result: RoundResult, target: Target, contributions: Sequence[float]
+) -> RoundContext:
     accepted = list(result.weights)
     shares = target.shares(contributions, round=result.round, class_counts=run.data.class_counts().tolist())
     norms = torch.zeros(len(contributions), dtype=torch.float64)

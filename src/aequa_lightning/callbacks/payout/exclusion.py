@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 
 from aequa_lightning.mechanisms import PaidByWidth
-from aequa_lightning.rewards.allocation import fairness
 from aequa_lightning.rewards.allocation.allocate import Allocation
 
 
@@ -48,11 +47,8 @@ def allocate_among(
     remark = f"participants {numbers} were caught in most rounds: they are not paid, and no part of the proof"
     return replace(
         found,
+        contributions=np.array(contributions, dtype=np.float64),
         widths=widths,
         accuracies=accuracies,
-        mcg=fairness.mean_gain(contributions, accuracies),
-        cgs=fairness.gain_spread(contributions, accuracies),
-        pearson=fairness.pearson(contributions, accuracies),
-        minimum_gain=fairness.minimum_gain(contributions, accuracies),
         certificate={**found.certificate, "remarks": [*found.certificate.get("remarks", []), remark]},
     )

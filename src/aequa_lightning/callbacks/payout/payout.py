@@ -11,7 +11,7 @@ from aequa_lightning.callbacks.payout.measurement import Measurement
 from aequa_lightning.engine.evaluation import AtWidth, count_correct
 from aequa_lightning.engine.run import Collaboration
 from aequa_lightning.rewards.allocation.allocate import Allocation
-from aequa_lightning.rewards.allocation.fairness import gain_spread, mean_gain, minimum_gain, pearson
+from aequa_lightning.rewards.allocation.fairness import gain_figures, pearson
 from aequa_lightning.rewards.allocation.frontier import Frontier
 from aequa_lightning.rewards.allocation.uncertainty import Resampled
 from aequa_lightning.rewards.files.checkpoint import export_program, save_reward
@@ -171,11 +171,6 @@ def describe_allocation(
         standalone_test or unknown,
         strict=True,
     )
-    gains: dict[str, float | None] = dict.fromkeys(("mcg", "cgs", "minimum_gain"))
-    if standalone is not None:
-        gains["mcg"] = mean_gain(standalone, allocation.accuracies)
-        gains["cgs"] = gain_spread(standalone, allocation.accuracies)
-        gains["minimum_gain"] = minimum_gain(standalone, allocation.accuracies)
     return {
         "round": number,
         "objective": allocation.objective,
@@ -199,7 +194,7 @@ def describe_allocation(
             }
             for name, contribution, width, accuracy, alone, received, alone_test in rows
         ],
-        **gains,
+        **gain_figures(standalone, allocation.accuracies),
         "pearson": allocation.pearson,
         "pearson_test": None if standalone_test is None else pearson(standalone_test, received_test),
         "certificate": allocation.certificate,

@@ -19,12 +19,9 @@ class Allocation:
     """What everybody receives, how fair that is, and the proof that no admissible allocation is better.
 
     Attributes:
+        contributions: Contribution of each participant, (N,).
         widths: Width of each participant, (N,).
         accuracies: Accuracy of that width, (N,).
-        mcg: Mean collaboration gain.
-        cgs: Collaboration gain spread.
-        pearson: Correlation of contribution and accuracy; None where undefined.
-        minimum_gain: Gain of whoever won least.
         objective: Its name.
         objective_value: Its value here.
         slope: The slope that was used.
@@ -32,17 +29,34 @@ class Allocation:
         curve: The widths on offer.
     """
 
+    contributions: NDArray[np.float64]
     widths: NDArray[np.float64]
     accuracies: NDArray[np.float64]
-    mcg: float
-    cgs: float
-    pearson: float | None
-    minimum_gain: float
     objective: str
     objective_value: float
     slope: float
     certificate: dict[str, Any]
     curve: Curve
+
+    @property
+    def mcg(self) -> float:
+        """Mean collaboration gain."""
+        return fairness.mean_gain(self.contributions, self.accuracies)
+
+    @property
+    def cgs(self) -> float:
+        """Collaboration gain spread."""
+        return fairness.gain_spread(self.contributions, self.accuracies)
+
+    @property
+    def pearson(self) -> float | None:
+        """Correlation of contribution and accuracy; None where undefined."""
+        return fairness.pearson(self.contributions, self.accuracies)
+
+    @property
+    def minimum_gain(self) -> float:
+        """Smallest gain of any participant."""
+        return fairness.minimum_gain(self.contributions, self.accuracies)
 
 
 def allocate_widths(
@@ -52,10 +66,8 @@ def allocate_widths(
     *,
     slope: float | str = 1.0,
     lam: float = 0.5,
-    rho: float | None = None,
     floors: ArrayLike | None = None,
     pin_top: bool = True,
-    capacity: Mapping[float, int] | None = None,
 ) -> Allocation:
     """Give every participant a width, exactly optimal for the objective.
 
@@ -70,9 +82,7 @@ def allocate_widths(
     ``spread_minus_gain``  least s - lam m
     ``variance``           least s^2 - lam m
     ``lexicographic``      least s, then largest m
-    ``proportional``       largest cosine of x and c, the scale being free; with ``rho``, least distance to the
-    rho-Shapley
-                           rule (c_i / c_max)^rho a_full
+    ``proportional``       largest cosine of x and c, the scale being free
     ``pearson``            largest correlation of x and c; scale free, so it may starve people
     ``nash``               largest product of the gains x_i - c_i: the full width for everybody
     ``full``               the full width for everybody
@@ -88,18 +98,15 @@ def allocate_widths(
         slope: Accuracy that one more unit of contribution deserves: 1 means equal gains, more rewards effort
             progressively; ``auto`` is the largest up to 1 whose targets the curve can reach.
         lam: Weight of the mean gain in ``spread_minus_gain`` and ``variance``, at least 0.
-        rho: Exponent of the rho-Shapley rule, 0..1; None leaves the scale free.
         floors: Accuracy that each participant must at least receive, (N,); none by default. A floor above the full
             width's accuracy gets the full width, and the certificate says so.
         pin_top: Whether all top contributors receive the full width.
-        capacity: How many participants may receive each width; unlimited where it says nothing.
 
     Returns:
         The allocation with its certificate.
 
     Raises:
-        InputError: When a shape does not fit, a number is out of range, the objective is unknown, or the capacity does
-            not suffice.
+        InputError: When a shape does not fit, a number is out of range, or the objective is unknown.
 
     Example:
         >>> allocation = allocate_widths([0.3, 0.5, 0.6], {0.25: 0.6, 0.5: 0.8, 1.0: 0.9})
@@ -110,22 +117,16 @@ def allocate_widths(
         raise InputError(f"lam is {lam}, but must be at least 0.")
     problem = build_problem(contributions, accuracy_by_width, floors=floors, pin_top=pin_top)
     number = resolve_slope(slope, problem)
-    limits = _limits(problem.curve, accuracy_by_width, capacity)
-    solution = solve(problem, objective, slope=number, lam=lam, rho=rho, capacity=limits)
+    solution = solve(problem, objective, slope=number, lam=lam)
     chosen = solution.levels[problem.group]
-    accuracies = problem.curve.accuracies[chosen]
-    brought = problem.contributions[problem.group]
     unmet = [
         f"participant {index}: the floor lies above the full width's accuracy; it receives the full width"
         for index in problem.unmet_floors
     ]
     return Allocation(
+        contributions=problem.contributions[problem.group],
         widths=problem.curve.widths[chosen],
-        accuracies=accuracies,
-        mcg=fairness.mean_gain(brought, accuracies),
-        cgs=fairness.gain_spread(brought, accuracies),
-        pearson=fairness.pearson(brought, accuracies),
-        minimum_gain=fairness.minimum_gain(brought, accuracies),
+        accuracies=problem.curve.accuracies[chosen],
         objective=objective,
         objective_value=solution.value,
         slope=number,
@@ -166,14 +167,3 @@ def check_slope(slope: float | str) -> None:
     """
     if slope != "auto" and (isinstance(slope, str) or not 0 <= slope < np.inf):
         raise InputError(f"slope is {slope!r}; give a finite number of at least 0, or 'auto'.")
-
-
-def _limits(
-    curve: Curve, accuracy_by_width: Mapping[float, float], capacity: Mapping[float, int] | None
-) -> NDArray[np.float64] | None:
-    if capacity is None:
-        return None
-    for width, limit in capacity.items():
-        if width not in accuracy_by_width or limit < 0:
-            raise InputError(f"capacity says {limit} for width {width}; name measured widths and counts of at least 0.")
-    return np.array([capacity.get(width, np.inf) for width in curve.widths.tolist()], dtype=np.float64)

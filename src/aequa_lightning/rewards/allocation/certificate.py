@@ -1,14 +1,13 @@
 """Check an allocation's optimality from the input alone, without trusting the search that found it.
 
 * ``cuts`` are values of tau (see ``objectives``). At each of them the least distance of any admissible allocation to
-the
-  targets is computed directly; between and beyond them it is bounded by its concavity. Whatever the cuts are, this
+  the targets is computed directly; between and beyond them it is bounded by its concavity. Whatever the cuts are, this
   gives a lower bound of the objective; an allocation that attains it is optimal.
-* ``triangles``: the plane of ``correlation`` is covered again, from values that are computed participant by
-participant. * ``separable`` and ``full`` objectives are best when each participant's part is.
+* ``triangles``: the plane of ``correlation`` is covered again, from values computed participant by participant.
+* ``full``: the full width for everybody maximises every gain.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from itertools import pairwise
 
 import numpy as np
@@ -19,7 +18,7 @@ from aequa_lightning.rewards.allocation.correlation import Plane, cover
 from aequa_lightning.rewards.allocation.fairness import pearson
 from aequa_lightning.rewards.allocation.feasibility import Feasible, feasible_choices, rule_faults
 from aequa_lightning.rewards.allocation.objectives import spread_objective
-from aequa_lightning.rewards.allocation.solve import proportional_objective, rule_targets
+from aequa_lightning.rewards.allocation.solve import OBJECTIVES, proportional_objective
 
 Array = NDArray[np.float64]
 # Whether the allocation is as good as its bound, its value, and the bound.
@@ -33,7 +32,7 @@ def check_certificate(
     *,
     floors: ArrayLike | None = None,
     pin_top: bool = True,
-    capacity: Mapping[float, int] | None = None,
+    lam: float = 0.5,
     tolerance: float = 1e-7,
 ) -> list[str]:
     """Return what is wrong with an allocation; an empty list proves that it is admissible and optimal.
@@ -44,7 +43,7 @@ def check_certificate(
         accuracy_by_width: The curve it was given.
         floors: The floors it was given.
         pin_top: As it was given.
-        capacity: As it was given.
+        lam: As it was given.
         tolerance: Largest distance from the proven bound that counts as rounding (of a standard deviation near 0, say).
 
     Example:
@@ -59,28 +58,36 @@ def check_certificate(
         ['the objective is 0.25713, but the proven bound is 0']
     """
     brought = np.asarray(contributions, dtype=np.float64)
-    feasible = feasible_choices(brought, accuracy_by_width, floors=floors, pin_top=pin_top, capacity=capacity)
+    feasible = feasible_choices(brought, accuracy_by_width, floors=floors, pin_top=pin_top)
     faults = rule_faults(allocation.widths, allocation.accuracies, feasible)
-    attained, value, bound = _PROOFS[allocation.certificate["kind"]](allocation, brought, feasible, tolerance)
+    if allocation.objective not in OBJECTIVES:
+        return [*faults, f"objective {allocation.objective!r:.80} has no proof"]
+    # The objective says what has to be proven; a damaged certificate must not choose an easier proof.
+    if allocation.certificate.get("kind") == "undefined" and allocation.objective in ("proportional", "pearson"):
+        verdict = _undefined(allocation, brought, feasible)
+    elif allocation.objective == "pearson":
+        verdict = _by_triangles(allocation, brought, feasible, tolerance)
+    elif allocation.objective in ("nash", "full"):
+        verdict = _full(allocation, feasible)
+    else:
+        verdict = _by_cuts(allocation, brought, feasible, lam, tolerance)
+    attained, value, bound = verdict
     if not attained:
         faults.append(f"the objective is {value:.6g}, but the proven bound is {bound:.6g}")
     return faults
 
 
-def _by_cuts(allocation: Allocation, brought: Array, feasible: Feasible, tolerance: float) -> Verdict:
-    proof = allocation.certificate
+def _by_cuts(allocation: Allocation, brought: Array, feasible: Feasible, lam: float, tolerance: float) -> Verdict:
     everybody = np.ones(len(brought), dtype=np.int64)
     if allocation.objective == "proportional":
         objective = proportional_objective(brought, everybody)
     else:
-        objective = spread_objective(
-            allocation.objective, brought, len(brought), slope=allocation.slope, lam=proof["lam"]
-        )
+        objective = spread_objective(allocation.objective, brought, len(brought), slope=allocation.slope, lam=lam)
     value = objective.of_accuracies(allocation.accuracies, everybody)
     gains = feasible.levels - objective.offsets[:, None]
     scales = objective.scales[:, None]
     least, largest = feasible.least_sum(scales * gains), -feasible.least_sum(-scales * gains)
-    taus = np.unique(proof["cuts"] or [0.0])
+    taus = np.unique(allocation.certificate.get("cuts") or [0.0])
     distances = np.array([feasible.least_sum((gains - tau * scales) ** 2) for tau in taus])
     between = objective.least_between(taus[:-1], taus[1:], distances[:-1], distances[1:])
     below = objective.least_beyond(taus[0], distances[0], least, upwards=False)
@@ -91,13 +98,6 @@ def _by_cuts(allocation: Allocation, brought: Array, feasible: Feasible, toleran
         received = float(objective.scales @ (allocation.accuracies - objective.offsets))
         return received >= largest - tolerance and largest <= len(brought) * tolerance, value, bound
     return value <= bound + tolerance * max(1.0, abs(value)), value, bound
-
-
-def _separable(allocation: Allocation, brought: Array, feasible: Feasible, tolerance: float) -> Verdict:
-    targets = rule_targets(brought, float(feasible.levels[-1]), allocation.certificate["rho"])
-    value = float(np.sqrt(((allocation.accuracies - targets) ** 2).mean()))
-    bound = float(np.sqrt(feasible.least_sum((feasible.levels - targets[:, None]) ** 2) / len(brought)))
-    return value <= bound + tolerance, value, bound
 
 
 def _by_triangles(allocation: Allocation, brought: Array, feasible: Feasible, tolerance: float) -> Verdict:
@@ -129,19 +129,14 @@ def _by_triangles(allocation: Allocation, brought: Array, feasible: Feasible, to
     return value >= bound - tolerance, value, bound
 
 
-def _trivial(allocation: Allocation, brought: Array, feasible: Feasible, tolerance: float) -> Verdict:
-    """Everybody at full width has the largest gains; where no correlation exists, it is what was promised."""
-    value = float(allocation.accuracies.min())
-    undefined_as_claimed = allocation.certificate["kind"] == "full" or (
-        np.ptp(brought) == 0 or not feasible.allowed[:, :-1].any()
-    )
-    return bool(undefined_as_claimed and value == feasible.levels[-1]), value, float(feasible.levels[-1])
+def _full(allocation: Allocation, feasible: Feasible) -> Verdict:
+    """Everybody at full width has the largest gains."""
+    value, full = float(allocation.accuracies.min()), float(feasible.levels[-1])
+    return value == full, value, full
 
 
-_PROOFS: dict[str, Callable[[Allocation, Array, Feasible, float], Verdict]] = {
-    "cuts": _by_cuts,
-    "separable": _separable,
-    "triangles": _by_triangles,
-    "full": _trivial,
-    "undefined": _trivial,
-}
+def _undefined(allocation: Allocation, brought: Array, feasible: Feasible) -> Verdict:
+    """Where no admissible allocation has the figure, everybody is promised the full width."""
+    attained, value, full = _full(allocation, feasible)
+    no_choice = np.ptp(brought) == 0 or not feasible.allowed[:, :-1].any()
+    return bool(attained and no_choice), value, full

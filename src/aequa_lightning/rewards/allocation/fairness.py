@@ -1,4 +1,4 @@
-"""How fair an outcome is: figures over what participants brought and what they received.
+"""Fairness of an outcome: MCG, CGS and Pearson's correlation of contributions and received accuracies.
 
 All functions take ``contributions`` (N,), the accuracies that participants reach alone, and ``accuracies`` (N,),
 those of the models that they receive; both in the same unit, usually 0..1.
@@ -11,7 +11,7 @@ from aequa_lightning.errors import InputError
 
 
 def gains(contributions: ArrayLike, accuracies: ArrayLike) -> NDArray[np.float64]:
-    """Return what each participant won by taking part: received minus contributed accuracy.
+    """Return what each participant gains by taking part: received minus contributed accuracy.
 
     Args:
         contributions: Accuracy alone, (N,).
@@ -52,7 +52,7 @@ def gain_spread(contributions: ArrayLike, accuracies: ArrayLike) -> float:
 
 
 def minimum_gain(contributions: ArrayLike, accuracies: ArrayLike) -> float:
-    """Return the gain of whoever won least.
+    """Return the smallest gain of any participant.
 
     Example:
         >>> minimum_gain([0.25, 0.5], [0.75, 0.75])
@@ -61,30 +61,15 @@ def minimum_gain(contributions: ArrayLike, accuracies: ArrayLike) -> float:
     return float(gains(contributions, accuracies).min())
 
 
-def share_not_worse(contributions: ArrayLike, accuracies: ArrayLike) -> float:
-    """Return the share of participants with a gain of at least zero (individual rationality).
+def gain_figures(standalone: ArrayLike | None, accuracies: ArrayLike) -> dict[str, float | None]:
+    """Return ``mcg``, ``cgs`` and ``minimum_gain``; None each where the accuracies alone are not known.
 
     Example:
-        >>> share_not_worse([0.25, 0.8], [0.75, 0.75])
-        0.5
+        >>> gain_figures([0.25, 0.5], [0.75, 0.75])
+        {'mcg': 0.375, 'cgs': 0.125, 'minimum_gain': 0.25}
     """
-    return float((gains(contributions, accuracies) >= 0).mean())
-
-
-def jain_index(contributions: ArrayLike, accuracies: ArrayLike) -> float:
-    """Return Jain's index of the gains, (sum g)^2 / (N sum g^2): 1 when all win alike, 1/N when one wins everything.
-
-    With a positive mean gain this is 1 / (1 + (CGS / MCG)^2) (Jain, Chiu and Hawe, DEC-TR-301, 1984).
-
-    Example:
-        >>> jain_index([0.25, 0.25], [0.75, 0.75])
-        1.0
-        >>> jain_index([0.25, 0.75], [0.75, 0.75])
-        0.5
-    """
-    won = gains(contributions, accuracies)
-    squares = float(won @ won)
-    return float(won.sum() ** 2 / (len(won) * squares)) if squares > 0 else 1.0
+    figures = {"mcg": mean_gain, "cgs": gain_spread, "minimum_gain": minimum_gain}
+    return {name: None if standalone is None else figure(standalone, accuracies) for name, figure in figures.items()}
 
 
 def pearson(contributions: ArrayLike, accuracies: ArrayLike) -> float | None:

@@ -20,41 +20,23 @@ class Feasible:
         widths: Widths on offer, ascending, (M,).
         levels: Their accuracies, ascending, (M,).
         allowed: Which of them each participant may hold, (N, M).
-        capacity: How many participants may hold each, (M,); infinite where unlimited.
     """
 
     contributions: Array
     widths: Array
     levels: Array
     allowed: NDArray[np.bool_]
-    capacity: Array
 
     def least_sum(self, costs: Array) -> float:
         """Return the least sum of costs of any admissible allocation.
 
         The costs must be such that higher contributions never prefer lower levels more than others do (squared
-        distances to rising targets, say): then the order costs nothing without limits, and each participant counts
-        alone.
+        distances to rising targets, say): then the order costs nothing, and each participant counts alone.
 
         Args:
             costs: Cost of each level for each participant, (N, M).
         """
-        feasible = np.where(self.allowed, costs, np.inf)
-        if np.isinf(self.capacity).all():
-            return float(feasible.min(axis=1).sum())
-        # With limits, each level is held by neighbours in the order of contribution; equals are not parted.
-        order = np.argsort(self.contributions, kind="stable")
-        ends = np.append(np.flatnonzero(np.diff(self.contributions[order])) + 1, len(order))
-        heads = np.concatenate(([0], ends))
-        least = np.where(heads == 0, 0.0, np.inf)
-        for level, limit in enumerate(self.capacity):
-            sums = [np.cumsum(feasible[order[start:], level]) for start in heads[:-1]]
-            best = least.copy()
-            for first, start in enumerate(heads[:-1]):
-                fitting = np.flatnonzero((heads > start) & (heads - start <= limit))
-                best[fitting] = np.minimum(best[fitting], least[first] + sums[first][heads[fitting] - start - 1])
-            least = best
-        return float(least[-1])
+        return float(np.where(self.allowed, costs, np.inf).min(axis=1).sum())
 
 
 def feasible_choices(
@@ -63,13 +45,12 @@ def feasible_choices(
     *,
     floors: ArrayLike | None,
     pin_top: bool,
-    capacity: Mapping[float, int] | None,
 ) -> Feasible:
     """Say what each participant may hold: order and symmetry pass floors on to whoever contributed at least as much.
 
     Example:
         >>> curve = {0.5: 0.6, 1.0: 0.9}
-        >>> feasible = feasible_choices(np.array([0.3, 0.2]), curve, floors=[0, 0.7], pin_top=False, capacity=None)
+        >>> feasible = feasible_choices(np.array([0.3, 0.2]), curve, floors=[0, 0.7], pin_top=False)
         >>> feasible.allowed.tolist()
         [[False, True], [False, True]]
     """
@@ -82,18 +63,15 @@ def feasible_choices(
     required = np.minimum(closed[last_equal], full)
     if pin_top:
         required = np.where(contributions == contributions.max(), full, required)
-    limits = [np.inf if capacity is None else capacity.get(width, np.inf) for width in curve.widths.tolist()]
     allowed = curve.accuracies >= required[:, None]
-    return Feasible(contributions, curve.widths, curve.accuracies, allowed, np.array(limits, dtype=np.float64))
+    return Feasible(contributions, curve.widths, curve.accuracies, allowed)
 
 
 def rule_faults(widths: Array, accuracies: Array, feasible: Feasible) -> list[str]:
     """Return which rules an allocation breaks, in words.
 
     Example:
-        >>> feasible = feasible_choices(
-        ...     np.array([0.3, 0.2]), {0.5: 0.6, 1.0: 0.9}, floors=None, pin_top=True, capacity=None
-        ... )
+        >>> feasible = feasible_choices(np.array([0.3, 0.2]), {0.5: 0.6, 1.0: 0.9}, floors=None, pin_top=True)
         >>> rule_faults(np.array([0.5, 1.0]), np.array([0.6, 0.9]), feasible)
         ['somebody receives less than the rules grant', 'somebody receives less than another who contributed less']
     """
@@ -109,6 +87,4 @@ def rule_faults(widths: Array, accuracies: Array, feasible: Feasible) -> list[st
         faults.append("somebody receives less than another who contributed less")
     if any(np.ptp(accuracies[contributions == contribution]) > 0 for contribution in np.unique(contributions)):
         faults.append("equal contributions receive different widths")
-    if (np.bincount(level, minlength=len(feasible.levels)) > feasible.capacity).any():
-        faults.append("a width is handed out more often than its capacity")
     return faults

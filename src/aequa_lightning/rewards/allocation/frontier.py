@@ -1,4 +1,4 @@
-"""What else could have been chosen: the trade of mean gain against spread, and what any grid could reach."""
+"""The trade of mean gain against spread: what else could have been chosen."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -79,58 +79,3 @@ def pareto_front(
     taus = np.concatenate(([-np.inf], states.breaks))[kept]
     levels = np.array([(states.moves <= tau).sum(axis=1) for tau in taus])
     return Frontier(means[kept], spreads[kept], problem.curve.widths[levels][:, problem.group])
-
-
-def continuous_bound(
-    contributions: ArrayLike,
-    accuracy_by_width: Mapping[float, float],
-    *,
-    slope: float | str = 1.0,
-    floors: ArrayLike | None = None,
-    pin_top: bool = True,
-) -> float:
-    """Return the least ``cv`` that any grid of widths between the lowest and the full accuracy could reach.
-
-    If every accuracy in between were on offer, the best rewards would be the targets slope c_i + tau, kept between
-    the floor and the full accuracy. While the same participants are kept, the objective has one stationary point in
-    tau, so trying all of these and all ends is exact.
-
-    Args:
-        contributions: Contributions in accuracy units, (N,).
-        accuracy_by_width: Accuracy (0..1) of each measured width (0..1].
-        slope: See ``allocate_widths``.
-        floors: See ``allocate_widths``; a floor need not be a measured accuracy here.
-        pin_top: See ``allocate_widths``.
-
-    Returns:
-        A lower bound of the objective value of ``allocate_widths(..., "cv")``; infinite if no mean gain is positive.
-
-    Example:
-        >>> continuous_bound([0.3, 0.5, 0.6], {0.25: 0.6, 1.0: 0.9}) < 1e-9
-        True
-        >>> round(continuous_bound([0.1, 0.5], {0.25: 0.6, 1.0: 0.9}), 6)
-        0.111111
-    """
-    problem = build_problem(contributions, accuracy_by_width, floors=floors, pin_top=pin_top)
-    offsets, counts = resolve_slope(slope, problem) * problem.contributions, problem.counts
-    low, high = np.full((2, len(counts)), problem.curve.accuracies[[0, -1], None])
-    if floors is not None:
-        np.maximum.at(low, problem.group, np.minimum(np.asarray(floors, dtype=np.float64), high[0]))
-        low = np.maximum.accumulate(low)
-    if pin_top:
-        low[-1] = high[-1]
-    # Up to the first tau a participant is kept at its floor; from the second on at the full accuracy; free in between.
-    leaves, arrives = low - offsets, high - offsets
-    order = np.argsort(np.concatenate((leaves, arrives)), kind="stable")
-    taus = np.concatenate((leaves, arrives))[order]
-    free = np.concatenate((counts, -counts))[order].cumsum()
-    fixed = counts @ leaves + np.concatenate((-counts * leaves, counts * arrives))[order].cumsum()
-    square = counts @ leaves**2 + np.concatenate((-counts * leaves**2, counts * arrives**2))[order].cumsum()
-    # With k free gains of tau each, the ratio is least at tau = square / fixed.
-    stationary = np.divide(square, fixed, out=taus.copy(), where=fixed > 0)
-    candidates = np.concatenate((taus, np.clip(stationary[:-1], taus[:-1], taus[1:])))
-    free, fixed, square = (np.concatenate((values, values[:-1])) for values in (free, fixed, square))
-    objective = spread_objective("cv", problem.contributions, len(problem.group), slope=1.0, lam=0.0)
-    values = objective.of_sums(free * candidates + fixed, free * candidates**2 + square)
-    gains = np.clip(offsets + candidates[values.argmin()], low, high) - offsets
-    return objective.of_accuracies(gains + objective.offsets, counts)

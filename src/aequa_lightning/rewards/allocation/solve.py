@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aequa_lightning.errors import InputError
-from aequa_lightning.rewards.allocation.capacity import minimise_within
 from aequa_lightning.rewards.allocation.correlation import maximise
 from aequa_lightning.rewards.allocation.objectives import (
     SPREAD_OBJECTIVES,
@@ -40,15 +39,13 @@ class Solution:
     remarks: tuple[str, ...] = ()
 
 
-def solve(
-    problem: Problem, name: str, *, slope: float, lam: float, rho: float | None, capacity: NDArray[np.float64] | None
-) -> Solution:
+def solve(problem: Problem, name: str, *, slope: float, lam: float) -> Solution:
     """Find the best admissible allocation. See ``allocate_widths`` for the arguments.
 
     Example:
         >>> from aequa_lightning.rewards.allocation.problem import build_problem
         >>> problem = build_problem([0.2, 0.4], {0.5: 0.5, 1.0: 0.8})
-        >>> solve(problem, "full", slope=1.0, lam=0.5, rho=None, capacity=None).levels.tolist()
+        >>> solve(problem, "full", slope=1.0, lam=0.5).levels.tolist()
         [1, 1]
     """
     if name not in OBJECTIVES:
@@ -59,13 +56,11 @@ def solve(
             f"contributions reach {largest:.6g}, but objective {name!r} compares them with accuracies in 0..1; "
             "divide percentages by 100, or choose 'pearson' or 'proportional' for other units."
         )
-    if capacity is not None and (name not in (*SPREAD_OBJECTIVES, "proportional") or rho is not None):
-        raise InputError(f"capacity is not offered for objective {name!r} with rho={rho}; choose 'cv', say.")
     if name in SPREAD_OBJECTIVES:
         objective = spread_objective(name, problem.contributions, len(problem.group), slope=slope, lam=lam)
-        return _nearest_to_targets(problem, objective, capacity, {"lam": lam})
+        return _nearest_to_targets(problem, objective, {"lam": lam})
     if name == "proportional":
-        return _proportional(problem, rho, capacity)
+        return _proportional(problem)
     if name == "pearson":
         return _pearson(problem)
     return _full(problem, name)
@@ -92,48 +87,22 @@ def proportional_objective(contributions: NDArray[np.float64], counts: NDArray[n
     return angle_objective(np.zeros_like(scales), scales, float(counts @ scales**2))
 
 
-def rule_targets(contributions: NDArray[np.float64], full: float, rho: float) -> NDArray[np.float64]:
-    """Return the rewards that the rho-Shapley rule asks for: (c_i / c_max)^rho of the full accuracy.
-
-    rho = 1 is proportional, rho = 0 gives all to everybody (Sim et al., "Collaborative Machine Learning with
-    Incentive-Aware Model Rewards", ICML 2020).
-
-    Example:
-        >>> rule_targets(np.array([0.25, 1.0]), 0.8, 0.5).tolist()
-        [0.4, 0.8]
-    """
-    if not 0 <= rho <= 1:
-        raise InputError(f"rho is {rho}, but must lie in 0..1.")
-    if contributions.min() < 0 or contributions.max() == 0:
-        raise InputError("the rho rule needs contributions that are not negative, and one that is positive.")
-    return np.asarray((contributions / contributions.max()) ** rho * full)
-
-
-def _nearest_to_targets(
-    problem: Problem, objective: TargetObjective, capacity: NDArray[np.float64] | None, proof: dict[str, Any]
-) -> Solution:
-    levels, cuts = minimise(problem, objective) if capacity is None else minimise_within(problem, objective, capacity)
+def _nearest_to_targets(problem: Problem, objective: TargetObjective, proof: dict[str, Any]) -> Solution:
+    levels, cuts = minimise(problem, objective)
     value = objective.of_accuracies(problem.curve.accuracies[levels], problem.counts)
     remarks = (
         () if np.isfinite(value) else ("no allocation has a positive mean gain; this is the one with the largest",)
     )
-    limits = None if capacity is None else [None if np.isinf(limit) else int(limit) for limit in capacity]
-    return Solution(levels, value, {"kind": "cuts", "cuts": cuts, "capacity": limits, **proof}, remarks)
+    # The file's format has a limit on how often a width may be handed out; there is none.
+    return Solution(levels, value, {"kind": "cuts", "cuts": cuts, "capacity": None, **proof}, remarks)
 
 
-def _proportional(problem: Problem, rho: float | None, capacity: NDArray[np.float64] | None) -> Solution:
-    if rho is None and capacity is None and not problem.contributions.any():
+def _proportional(problem: Problem) -> Solution:
+    if not problem.contributions.any():
         return _undefined(problem, "nobody contributed anything, so there is no proportion")
-    if rho is None:
-        objective = proportional_objective(problem.contributions, problem.counts)
-        solution = _nearest_to_targets(problem, objective, capacity, {"rho": None})
-        return Solution(solution.levels, 1 / float(np.hypot(1, solution.value)), solution.proof)
-    accuracies = problem.curve.accuracies
-    targets = rule_targets(problem.contributions, float(accuracies[-1]), rho)
-    levels = np.searchsorted((accuracies[1:] + accuracies[:-1]) / 2, targets, side="right")
-    levels = np.maximum(levels, problem.lowest)
-    distance = float(np.sqrt(np.average((accuracies[levels] - targets) ** 2, weights=problem.counts)))
-    return Solution(levels, distance, {"kind": "separable", "rho": rho})
+    objective = proportional_objective(problem.contributions, problem.counts)
+    solution = _nearest_to_targets(problem, objective, {"rho": None})
+    return Solution(solution.levels, 1 / float(np.hypot(1, solution.value)), solution.proof)
 
 
 def _pearson(problem: Problem) -> Solution:

@@ -59,7 +59,6 @@ def bootstrap(
     widths: Sequence[float],
     contributions: ArrayLike,
     *,
-    standalone_correct: ArrayLike | None = None,
     objective: str = "cv",
     slope: float | str = 1.0,
     floors_at_contribution: bool = False,
@@ -72,8 +71,7 @@ def bootstrap(
     Args:
         correct: Whether each width classifies each sample correctly, (M, S).
         widths: The widths, (M,).
-        contributions: Contributions, (N,), when they are to stay as they are.
-        standalone_correct: Whether each participant's own model does, (N, S): contributions are then drawn along.
+        contributions: Contributions, (N,), which stay as they are.
         objective: See ``allocate_widths``.
         slope: See ``allocate_widths``.
         floors_at_contribution: Whether nobody may receive less than its contribution.
@@ -92,21 +90,16 @@ def bootstrap(
     """
     hits = np.asarray(correct, dtype=np.float64)
     brought = np.asarray(contributions, dtype=np.float64)
-    own = None if standalone_correct is None else np.asarray(standalone_correct, dtype=np.float64)
     if hits.ndim != 2 or len(hits) != len(widths) or hits.shape[1] == 0 or repeats < 1:
         raise InputError(
             f"correct has the shape {hits.shape} for {len(widths)} widths, with repeats={repeats}; "
             "it is (widths, samples), and there is at least one of each."
         )
-    if own is not None and own.shape != (len(brought), hits.shape[1]):
-        raise InputError(f"standalone_correct has the shape {own.shape}; it is ({len(brought)}, {hits.shape[1]}).")
     rng = np.random.default_rng(seed)
     samples = hits.shape[1]
     drawn = []
     for _ in range(repeats):
         times = rng.multinomial(samples, np.full(samples, 1 / samples))
-        if own is not None:
-            brought = own @ times / samples
         allocation = allocate_widths(
             brought,
             dict(zip(widths, (hits @ times / samples).tolist(), strict=True)),

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from aequa_lightning.rewards.allocation.fairness import gain_spread, mean_gain, minimum_gain, pearson
+from aequa_lightning.rewards.allocation.fairness import gain_figures, pearson
 
 # Another machine rounds otherwise, and now and then a sample falls into another class.
 SAMPLES, SHARE = 1, 0.002
@@ -78,10 +78,7 @@ def allocation_faults(
                 yield f"{row['participant']}: {key} is {person[key]!r:.40}, not {_short(value)}"
         if accuracy_deviates(person["accuracy"], row["validation_accuracy"], samples):
             yield f"{row['participant']}: accuracy is {person['accuracy']!r:.40}, not {row['validation_accuracy']}"
-    whole: dict[str, float | None] = dict.fromkeys(("mcg", "cgs", "minimum_gain"))
-    if standalone is not None:
-        whole["mcg"], whole["cgs"] = mean_gain(standalone, accuracies), gain_spread(standalone, accuracies)
-        whole["minimum_gain"] = minimum_gain(standalone, accuracies)
+    whole = gain_figures(standalone, accuracies)
     if contributions is not None:
         whole["pearson"] = pearson(contributions, accuracies)
     for key, value in whole.items():

@@ -24,8 +24,8 @@ class Noting(Payment):
 
     told: list[RoundContext] = field(default_factory=list)
 
-    def deliver(self, layer: Layer, standing: RoundContext) -> Tensor:
-        self.told.append(standing)
+    def deliver(self, layer: Layer, context: RoundContext) -> Tensor:
+        self.told.append(context)
         return layer.models
 
 
@@ -72,9 +72,9 @@ def test_chance_is_another_for_each_participant_and_round_and_the_same_for_all_l
     noting = Noting()
     for refused in ((), (0,)):
         deliver(run, finish(honest, refused=refused), Everything(), noting, contributions=[1.0] * 5)
-    seeds = [tuple(standing.seeds) for standing in noting.told]
+    seeds = [tuple(context.seeds) for context in noting.told]
     first, second = dict.fromkeys(seeds)
-    assert [standing.round for standing in noting.told] == [1] * 4 + [2] * 4
+    assert [context.round for context in noting.told] == [1] * 4 + [2] * 4
     assert len({*first, *second}) == 5 + 4
 
 
