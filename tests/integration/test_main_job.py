@@ -301,6 +301,28 @@ def test_the_audit_finds_the_files_sound_and_every_tampering(run_dir: Path, caps
     assert "lacks 'state_dict.network.8.weight'" in found(original | {"state_dict": state})
 
 
+@pytest.mark.parametrize("tampered", ["slope", "curve"])
+def test_certificate_that_does_not_hold_is_found_by_audit_and_refused_by_allocate(
+    run_dir: Path, tampered: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = copied(run_dir, tampered)
+    content = json.loads((folder / "allocation.json").read_text())
+    if tampered == "slope":
+        content["slope"] = 0.0
+    else:
+        held = min(content["participants"], key=lambda person: person["width"])["width"]
+        content["accuracy_by_width"][repr(held)] -= 0.01
+    (folder / "allocation.json").write_text(json.dumps(content))
+    with pytest.raises(SystemExit) as exit:
+        aequa("audit", "--run_dir", folder)
+    assert exit.value.code == 1
+    (fault,) = (one for one in json.loads((folder / "audit.json").read_text())["faults"] if "certificate" in one)
+    assert fault.startswith("allocation.json certificate: ")
+    capsys.readouterr()
+    assert aequa("allocate", "--run_dir", folder) == 2
+    assert "allocation.json certificate: " in capsys.readouterr().err
+
+
 def test_the_shared_model_predicts_as_well_as_it_tests(run_dir: Path, data: DigitsData) -> None:
     assert (
         aequa("predict", "--config", run_dir / "config.yaml", "--ckpt_path", "last", "--trainer.run_dir", run_dir) == 0

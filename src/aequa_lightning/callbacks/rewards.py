@@ -23,6 +23,7 @@ from aequa_lightning.engine.run import Collaboration
 from aequa_lightning.mechanisms import Mechanism, PaidByWidth, PaidInRounds
 from aequa_lightning.mechanisms.mechanism import held_allocation
 from aequa_lightning.rewards.allocation.allocate import Allocation
+from aequa_lightning.rewards.allocation.certificate import check_payout
 from aequa_lightning.rewards.files.downloads import digests
 from aequa_lightning.rewards.files.manifest import write_manifest
 from aequa_lightning.run_folder.files import write_json
@@ -93,15 +94,19 @@ class Rewards(CollaborationCallback):
             per_layer_widths(run, measured, resolution=self.mechanism.resolution)
         self.pay(run, measured)
 
-    def pay(self, run: Collaboration, measured: Measurement) -> Allocation:
+    def pay(self, run: Collaboration, measured: Measurement, *, check: bool = False) -> Allocation:
         """Write ``contributions.csv``, ``allocation.json``, ``frontier.json`` and ``rewards/`` from a measured curve.
 
         Args:
             run: A run whose model holds the server's parameters.
             measured: Validation accuracy of widths; those that the allocation is to choose from.
+            check: Whether the certificate is checked before anything is written.
 
         Returns:
             The allocation, the same on all processes.
+
+        Raises:
+            RuntimeError: The certificate does not hold, which is a fault of the solver.
         """
         measures = self.measures.values(run)
         contributions = self.measures.paid(run, self.mechanism.contribution)
@@ -115,6 +120,8 @@ class Rewards(CollaborationCallback):
                 held=run.widths,
                 unpaid=unpaid,
             )
+            if check:
+                self._check_certificate(allocation, measured, standalone=standalone, unpaid=unpaid)
             given = allocation.widths.tolist()
             validation, test = write_rewards(run, given, layers=measured.layers, export_programs=self.export_programs)
         else:
@@ -163,8 +170,36 @@ class Rewards(CollaborationCallback):
                 run.plan.run_dir / "rewards", manifest, downloads, number=run.round, signing_key=self.signing_key
             )
             errors = self.measures.standard_errors()
-            run.record("contributions", measures=measures, errors=errors, paid_by=self.mechanism.contribution)
+            run.record(
+                "contributions",
+                measures=measures,
+                errors=errors,
+                paid_by=self.mechanism.contribution,
+                objective=allocation.objective,
+                slope=allocation.slope,
+                rules=self._rules(),
+            )
         return allocation
+
+    def _rules(self) -> dict[str, bool]:
+        return {
+            "individually_rational": self.mechanism.individually_rational,
+            "full_width_for_top": self.mechanism.full_width_for_top,
+        }
+
+    def _check_certificate(
+        self,
+        allocation: Allocation,
+        measured: Measurement,
+        *,
+        standalone: Sequence[float] | None,
+        unpaid: Collection[int],
+    ) -> None:
+        faults = check_payout(allocation, measured.accuracy, standalone=standalone, unpaid=unpaid, **self._rules())
+        if faults:
+            raise RuntimeError(
+                f"the certificate of the new allocation does not hold: {'; '.join(faults)}; report this."
+            )
 
     def state_dict(self) -> dict[str, Any]:
         """Return the measures as they stand, the last curve and the best round."""

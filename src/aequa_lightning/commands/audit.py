@@ -29,7 +29,7 @@ from aequa_lightning.rewards.files.audit import (
     held_in_rounds,
 )
 from aequa_lightning.rewards.files.downloads import FOLDER, audit_downloads, file_of
-from aequa_lightning.rewards.files.figures import accuracy_deviates, allocation_faults
+from aequa_lightning.rewards.files.figures import accuracy_deviates, allocation_faults, certificate_faults
 from aequa_lightning.rewards.files.manifest import NAME, REMEDY, manifest_faults, read_manifest, row_faults
 from aequa_lightning.run_folder.damaged_files import possibly_damaged, read_json
 from aequa_lightning.run_folder.events import Event, latest_rounds, read_events
@@ -203,11 +203,16 @@ def _allocation_faults(
         told = read_json(path)
         # Of all participants, for rows of the manifest may be missing.
         standalone = [alone[person["name"]] for person in told["participants"]] if alone else None
-        paid_by = str([event["paid_by"] for event in events if event["event"] == "contributions"][-1])
-        contributions = paid_in_state(state, paid_by, standalone=standalone)
+        payout = [event for event in events if event["event"] == "contributions"][-1]
+        contributions = paid_in_state(state, str(payout["paid_by"]), standalone=standalone)
         samples = len(parts.validation) if isinstance(parts, Parts) else math.inf
         faults = allocation_faults(told, rows, contributions=contributions, standalone=standalone, samples=samples)
-        return [f"{path.name} {fault}" for fault in faults]
+        others = [
+            f"{key} is {told[key]!r:.40}, not {payout[key]!r}"
+            for key in ("objective", "slope")
+            if told[key] != payout[key]
+        ]
+        return [f"{path.name} {fault}" for fault in (*faults, *others, *certificate_faults(told, events))]
 
 
 def _load(model: SlimmableClassifier, state: Mapping[str, Any], index: int, *, paid: bool) -> None:

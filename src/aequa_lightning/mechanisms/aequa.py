@@ -8,6 +8,7 @@ from aequa_lightning.errors import InputError
 from aequa_lightning.mechanisms.mechanism import Measure, PaidByWidth
 from aequa_lightning.rewards.allocation.allocate import Allocation, allocate_widths, check_slope
 from aequa_lightning.rewards.allocation.frontier import Frontier, pareto_front
+from aequa_lightning.rewards.allocation.problem import claimed_floors
 from aequa_lightning.rewards.allocation.solve import OBJECTIVES
 from aequa_lightning.rewards.allocation.uncertainty import Resampled, bootstrap
 
@@ -77,16 +78,15 @@ class Aequa(PaidByWidth):
         held: Sequence[float],
     ) -> Allocation:
         """Choose the widths by the exact optimiser."""
-        # A claim holds for everybody who ranks higher, too: one without a contribution must not lift the others.
-        claims = None
+        floors = None
         if self.individually_rational and standalone is not None:
-            claims = [alone if brought > 0 else 0.0 for alone, brought in zip(standalone, contributions, strict=True)]
+            floors = claimed_floors(standalone, contributions)
         return allocate_widths(
             [max(0.0, one) for one in contributions] if self.objective == "proportional" else contributions,
             accuracy_by_width,
             self.objective,
             slope=self.slope,
-            floors=claims,
+            floors=floors,
             pin_top=self.full_width_for_top,
         )
 

@@ -40,6 +40,7 @@ class Mechanism:
     Attributes:
         contribution: The measure that decides.
         individually_rational: Whether nobody may receive less than it reaches alone.
+        full_width_for_top: Whether the top contributor receives the full width.
         holds_widths: Whether participants may hold less than the full width in training.
         trains_all_widths: Whether participants train the whole grid of widths, or the full width only.
         resolution: Largest step in accuracy that the curve may keep between neighbouring widths, in [0, 1].
@@ -49,6 +50,7 @@ class Mechanism:
 
     contribution: Measure = "standalone"
     individually_rational: bool = False
+    full_width_for_top: bool = True
     trains_all_widths: bool = True
     holds_widths: bool = False
     resolution: float = 0.005

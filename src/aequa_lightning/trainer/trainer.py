@@ -40,8 +40,10 @@ from aequa_lightning.mechanisms import Aequa, Mechanism
 from aequa_lightning.modules.classifier import SlimmableClassifier
 from aequa_lightning.report import build_report, front_table, read_run, summary_table, write_front_picture
 from aequa_lightning.rewards.files.checkpoint import export_program
+from aequa_lightning.rewards.files.figures import certificate_faults
 from aequa_lightning.rewards.files.signing import load_private_key
 from aequa_lightning.run_folder.damaged_files import possibly_damaged, read_json
+from aequa_lightning.run_folder.events import read_events
 from aequa_lightning.run_folder.files import refuse_links
 from aequa_lightning.run_folder.lock import locked
 from aequa_lightning.runtime.paths import user_path
@@ -372,6 +374,9 @@ class CollaborativeTrainer:
             with possibly_damaged(curve_file):
                 content = read_json(curve_file)
                 paid_after, measured = content["round"], Measurement.of_allocation(content)
+                faults = certificate_faults(content, read_events(self.plan.run_dir / "events.jsonl"))
+            if faults:
+                raise InputError(f"{curve_file} {'; '.join(faults)}; write it again with `aequa fit --ckpt_path last`.")
             check_complete(state)
             check_state(model, datamodule.participants, state)
             check_paid(self.plan.run_dir, paid_after, state)
@@ -389,7 +394,7 @@ class CollaborativeTrainer:
                 run = Collaboration(fabric, model, datamodule, plan=self.plan, callbacks=[rewards])
                 restore(run, state)
                 run.begin_payout()
-                rewards.pay(run, measured)
+                rewards.pay(run, measured, check=True)
 
             self._launch(pay)
             self._report()

@@ -7,7 +7,8 @@
 * ``full``: the full width for everybody maximises every gain.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -15,9 +16,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from aequa_lightning.rewards.allocation.allocate import Allocation
 from aequa_lightning.rewards.allocation.correlation import Plane, cover
+from aequa_lightning.rewards.allocation.curve import offered_widths
 from aequa_lightning.rewards.allocation.fairness import pearson
 from aequa_lightning.rewards.allocation.feasibility import Feasible, feasible_choices, rule_faults
 from aequa_lightning.rewards.allocation.objectives import spread_objective
+from aequa_lightning.rewards.allocation.problem import claimed_floors
 from aequa_lightning.rewards.allocation.solve import OBJECTIVES, proportional_objective
 
 Array = NDArray[np.float64]
@@ -74,6 +77,60 @@ def check_certificate(
     attained, value, bound = verdict
     if not attained:
         faults.append(f"the objective is {value:.6g}, but the proven bound is {bound:.6g}")
+    return faults
+
+
+def check_payout(
+    allocation: Allocation,
+    accuracy_by_width: Mapping[float, float],
+    *,
+    standalone: Sequence[float] | None,
+    unpaid: Collection[int],
+    individually_rational: bool,
+    full_width_for_top: bool,
+) -> list[str]:
+    """Return what is wrong with the allocation of a run by the rules of its mechanism; see :func:`check_certificate`.
+
+    Participants who are not paid hold the narrowest width on offer, and are no part of the proof. A rule that has no
+    certificate, such as one that decides in every round, proves nothing and has no faults.
+
+    Args:
+        allocation: Of all N participants.
+        accuracy_by_width: Validation accuracy in [0, 1] of every measured width.
+        standalone: Accuracy of each participant alone, (N,); None: not known.
+        unpaid: Indices of those who are not paid.
+        individually_rational: Whether nobody may receive less than it reaches alone.
+        full_width_for_top: Whether the top contributor receives the full width.
+
+    Example:
+        >>> from aequa_lightning.rewards.allocation.allocate import allocate_widths
+        >>> curve = {0.5: 0.75, 1.0: 1.0}
+        >>> told = allocate_widths([0.5, 0.5], curve, "lexicographic", pin_top=False)
+        >>> told = replace(told, widths=told.widths * 0.5, accuracies=told.accuracies * 0.75)
+        >>> rules = {"individually_rational": False, "full_width_for_top": False}
+        >>> check_payout(told, curve, standalone=[0.5, 0.5], unpaid=[], **rules)
+        []
+        >>> rules["full_width_for_top"] = True
+        >>> check_payout(told, curve, standalone=[0.5, 0.5], unpaid=[], **rules)[0]
+        'somebody receives less than the rules grant'
+    """
+    if allocation.objective not in OBJECTIVES:
+        return []
+    everybody = range(len(allocation.widths))
+    paid = [index for index in everybody if index not in unpaid] or list(everybody)
+    others = [index for index in everybody if index not in paid]
+    brought = allocation.contributions[paid]
+    floors = None
+    if individually_rational and standalone is not None:
+        floors = claimed_floors([standalone[index] for index in paid], brought.tolist())
+    if allocation.objective == "proportional":
+        brought = brought.clip(min=0)
+    among_paid = replace(
+        allocation, contributions=brought, widths=allocation.widths[paid], accuracies=allocation.accuracies[paid]
+    )
+    faults = check_certificate(among_paid, brought, accuracy_by_width, floors=floors, pin_top=full_width_for_top)
+    if (allocation.widths[others] != offered_widths(accuracy_by_width).widths[0]).any():
+        faults.append("somebody who is not paid holds more than the narrowest width")
     return faults
 
 

@@ -1,6 +1,6 @@
 """The question an allocation answers: who may receive which level, once every rule has been taken in."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,3 +89,19 @@ def build_problem(
         lowest[-1] = top
     unmet = tuple(np.flatnonzero(required > curve.accuracies[-1]).tolist())
     return Problem(curve, distinct, counts, lowest, group, unmet)
+
+
+def claimed_floors(standalone: Sequence[float], contributions: Sequence[float]) -> list[float]:
+    """Return the accuracy below which nobody may be paid: what each reaches alone, 0 for who contributed nothing.
+
+    A floor holds for everybody who contributed more, too: one without a contribution must not lift the others.
+
+    Args:
+        standalone: Accuracy of each participant alone, in [0, 1], (N,).
+        contributions: In any unit, (N,).
+
+    Example:
+        >>> claimed_floors([0.5, 0.75], [-0.125, 0.25])
+        [0.0, 0.75]
+    """
+    return [alone if brought > 0 else 0.0 for alone, brought in zip(standalone, contributions, strict=True)]

@@ -1,9 +1,14 @@
-"""The figures beside the rewards, told again from what they follow from."""
+"""Checks of ``allocation.json``: its figures are computed again, and its certificate is proven."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from aequa_lightning.rewards.allocation.allocate import Allocation
+from aequa_lightning.rewards.allocation.certificate import check_payout
+from aequa_lightning.rewards.allocation.curve import offered_widths
 from aequa_lightning.rewards.allocation.fairness import gain_figures, pearson
 
 # Another machine rounds otherwise, and now and then a sample falls into another class.
@@ -84,6 +89,51 @@ def allocation_faults(
     for key, value in whole.items():
         if _differ(allocation[key], value):
             yield f"{key} is {allocation[key]!r:.40}, not {_short(value)}"
+
+
+def certificate_faults(allocation: Mapping[str, Any], events: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return why ``allocation.json`` does not prove its widths to be the best by the recorded rules.
+
+    Args:
+        allocation: Its content.
+        events: The run's record, which tells the rules and what each participant reaches alone. Without a payout in it
+            nothing can be proven, and there are no faults.
+
+    Raises:
+        KeyError: The allocation or an event lacks something; TypeError, ValueError and AttributeError likewise.
+    """
+    recorded = list(events)
+    payouts = [event for event in recorded if event["event"] == "contributions"]
+    if not payouts:
+        return []
+    alone = {
+        event["participant"]: float(event["validation_accuracy"])
+        for event in recorded
+        if event["event"] == "standalone"
+    }
+    people = allocation["participants"]
+    curve = {float(width): accuracy for width, accuracy in allocation["accuracy_by_width"].items()}
+    brought, widths, accuracies = (
+        np.array([person[key] for person in people], dtype=np.float64) for key in ("contribution", "width", "accuracy")
+    )
+    told = Allocation(
+        contributions=brought,
+        widths=widths,
+        accuracies=accuracies,
+        objective=allocation["objective"],
+        objective_value=math.nan,
+        slope=float(allocation["slope"]),
+        certificate=allocation["certificate"],
+        curve=offered_widths(curve),
+    )
+    faults = check_payout(
+        told,
+        curve,
+        standalone=[alone[person["name"]] for person in people] if alone else None,
+        unpaid=[index for index, person in enumerate(people) if person["name"] in allocation["unpaid"]],
+        **payouts[-1]["rules"],
+    )
+    return [f"certificate: {fault}" for fault in faults]
 
 
 def _differ(told: Any, true: float | None) -> bool:
