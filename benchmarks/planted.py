@@ -38,11 +38,12 @@ from aequa_lightning.contributions import balanced_accuracy, shapley_values
 from aequa_lightning.contributions.values import Coalitions
 from aequa_lightning.data import CollaborativeData, DigitsData, FashionMNISTData
 from aequa_lightning.data.partition import Partition, Samples
-from aequa_lightning.engine.callback import CollaborationCallback, RoundResult
+from aequa_lightning.engine.callback import Callbacks, CollaborationCallback, RoundResult
 from aequa_lightning.engine.cohort import CohortTrainer
 from aequa_lightning.engine.config import Plan
 from aequa_lightning.engine.local.work import LocalWork
-from aequa_lightning.engine.run import Collaboration
+from aequa_lightning.engine.loop import Collaboration
+from aequa_lightning.engine.run import Run
 from aequa_lightning.engine.server.aggregators import FedAvg
 from aequa_lightning.mechanisms import Aequa
 from aequa_lightning.modules.classifier import SlimmableClassifier
@@ -104,16 +105,17 @@ class PlantedFashion(Labels, FashionMNISTData):
 DATA = {"digits": PlantedDigits, "fashion": PlantedFashion}
 
 
-class PlantedHosting(CohortTrainer):
+class PlantedCohort(CohortTrainer):
     """Participants that do not send what they trained.
 
     Args:
         run: The run.
+        callbacks: Those of the run.
         scale: How many times as long as trained the last one's update is.
     """
 
-    def __init__(self, run: Collaboration, scale: float) -> None:
-        super().__init__(run)
+    def __init__(self, run: Run, callbacks: Callbacks, scale: float) -> None:
+        super().__init__(run, callbacks)
         self.seed, self.scale = run.plan.seed, scale
         self.last_aggregate: Tensor | None = None
 
@@ -144,23 +146,23 @@ class Assessments(CollaborationCallback):
         self.gates = gates
 
     @override
-    def setup(self, run: Collaboration) -> None:
+    def setup(self, run: Run) -> None:
         self.measures = {name: Measures(run, GATES[name], paid_by="standalone") for name in self.gates}
 
     @override
-    def on_round_start(self, run: Collaboration) -> None:
+    def on_round_start(self, run: Run) -> None:
         for measures in self.measures.values():
             measures.start_round(run)
 
     @override
-    def on_updates(self, run: Collaboration, accepted: Sequence[int], refused: Sequence[int]) -> Collection[int]:
+    def on_updates(self, run: Run, accepted: Sequence[int], refused: Sequence[int]) -> Collection[int]:
         return {index for measures in self.measures.values() for index in measures.screen_round(run, accepted, refused)}
 
     @override
-    def on_round_end(self, run: Collaboration, result: RoundResult) -> None:
+    def on_round_end(self, run: Run, result: RoundResult) -> None:
         for measures in self.measures.values():
             measures.end_round(run, result)
-        assert isinstance(run.cohort_trainer, PlantedHosting)
+        assert isinstance(run.cohort_trainer, PlantedCohort)
         run.cohort_trainer.last_aggregate = result.mean_update
 
 
@@ -223,13 +225,14 @@ def run_once(
             checkpoint_every=ROUNDS,
             seed=seed,
             run_dir=Path(folder),
-            mechanism="",
+            mechanism=Aequa(),
             standalone_dir=alone,
         )
         fabric = Fabric(accelerator="cpu", devices=1)
-        run = Collaboration(fabric, model, data, plan=plan, callbacks=[assessments])
-        run.cohort_trainer = PlantedHosting(run, scale)
-        run.fit()
+        collaboration = Collaboration(fabric, model, data, plan=plan, callbacks=[assessments])
+        run = collaboration.run
+        collaboration.cohort_trainer = PlantedCohort(run, collaboration.callbacks, scale)
+        collaboration.fit()
         (curve,) = run.evaluator.accuracies(model.network.distinct_widths(), [data.validation()])
         for kind, measures in assessments.measures.items():
             for name, column in measures.values(run).items():

@@ -30,9 +30,10 @@ from aequa_lightning.engine.callback import CollaborationCallback, RoundResult
 from aequa_lightning.engine.config import Plan
 from aequa_lightning.engine.local.corrections import NoCorrection, Scaffold
 from aequa_lightning.engine.local.work import LocalWork
+from aequa_lightning.engine.loop import Collaboration
 from aequa_lightning.engine.processes.seeding import derive_generator
 from aequa_lightning.engine.processes.topology import build_fabric, launch
-from aequa_lightning.engine.run import Collaboration
+from aequa_lightning.engine.run import Run
 from aequa_lightning.engine.server.aggregators import FedAvg
 from aequa_lightning.mechanisms import SharedModel
 from aequa_lightning.modules.classifier import SlimmableClassifier
@@ -63,7 +64,7 @@ class Meter(CollaborationCallback):
     def __init__(self) -> None:
         self.times, self.megabytes = [time.perf_counter()], [resident()]
 
-    def on_round_end(self, run: Collaboration, result: RoundResult) -> None:
+    def on_round_end(self, run: Run, result: RoundResult) -> None:
         """Take note."""
         self.times.append(time.perf_counter())
         self.megabytes.append(resident())

@@ -52,8 +52,10 @@ from aequa_lightning.data.partition import Dirichlet, Homogeneous, LabelSkew, Pa
 from aequa_lightning.engine.callback import CollaborationCallback, RoundResult
 from aequa_lightning.engine.config import Plan
 from aequa_lightning.engine.local.work import LocalWork
-from aequa_lightning.engine.run import Collaboration
+from aequa_lightning.engine.loop import Collaboration
+from aequa_lightning.engine.run import Run
 from aequa_lightning.engine.server.aggregators import FedAvg
+from aequa_lightning.mechanisms import Aequa
 from aequa_lightning.modules.classifier import SlimmableClassifier
 
 PARTITIONS: dict[str, Partition] = {
@@ -110,19 +112,19 @@ class Watch(CollaborationCallback):
         self.caught: list[int] = []
 
     @override
-    def setup(self, run: Collaboration) -> None:
+    def setup(self, run: Run) -> None:
         self.measures = Measures(run, self.assessment, paid_by="standalone")
 
     @override
-    def on_round_start(self, run: Collaboration) -> None:
+    def on_round_start(self, run: Run) -> None:
         self.measures.start_round(run)
 
     @override
-    def on_updates(self, run: Collaboration, accepted: Sequence[int], refused: Sequence[int]) -> Collection[int]:
+    def on_updates(self, run: Run, accepted: Sequence[int], refused: Sequence[int]) -> Collection[int]:
         return self.measures.screen_round(run, accepted, refused)
 
     @override
-    def on_round_end(self, run: Collaboration, result: RoundResult) -> None:
+    def on_round_end(self, run: Run, result: RoundResult) -> None:
         self.measures.end_round(run, result)
         self.accuracy = result.accuracy_by_width[1.0]
 
@@ -155,12 +157,13 @@ def run_once(cell: Cell, alone: Path) -> list[dict[str, Any]]:
             checkpoint_every=ROUNDS,
             seed=seed,
             run_dir=Path(folder),
-            mechanism="",
+            mechanism=Aequa(),
             standalone_dir=alone,
             adversaries=adversaries,
         )
-        run = Collaboration(Fabric(accelerator="cpu", devices=1), model, data, plan=plan, callbacks=[watch])
-        run.fit()
+        collaboration = Collaboration(Fabric(accelerator="cpu", devices=1), model, data, plan=plan, callbacks=[watch])
+        collaboration.fit()
+        run = collaboration.run
         measures = watch.measures
         values = {name: measures.paid(run, name) for name in ("standalone", *MEASURES)}
         reasons = measures.conviction.state_dict()["reasons"]

@@ -16,11 +16,12 @@ from aequa_lightning.engine.callback import CollaborationCallback
 from aequa_lightning.engine.config import Plan
 from aequa_lightning.engine.local import trainer
 from aequa_lightning.engine.local.work import LocalWork
+from aequa_lightning.engine.loop import Collaboration
 from aequa_lightning.engine.participation import Cohort, Participation
 from aequa_lightning.engine.processes.topology import build_fabric, launch
-from aequa_lightning.engine.run import Collaboration
 from aequa_lightning.engine.server.aggregators import FedAvg
 from aequa_lightning.engine.stacking.sizing import decide_stacking
+from aequa_lightning.mechanisms import Aequa
 from aequa_lightning.modules.classifier import SlimmableClassifier
 from benchmarks.peers.workloads import CLASSES, LEARNING_RATE, Run, cohort, make_data
 
@@ -109,7 +110,7 @@ def main() -> None:
             checkpoint_every=run.count,
             seed=0,
             run_dir=Path(folder),
-            mechanism="",
+            mechanism=Aequa(),
             participation=FixedCohorts(),
             stacking=int(options.stacking) if options.stacking.isdigit() else options.stacking,
         )
@@ -117,14 +118,14 @@ def main() -> None:
         def work(fabric):
             laps = Laps(run)
             collaboration = Collaboration(fabric, model, data, plan=plan, callbacks=[laps])
-            collaboration.stacking = decide_stacking(collaboration, [])
-            collaboration.local.train = laps.timed(collaboration.local.train)
+            collaboration.run.progress.stacking = decide_stacking(collaboration.run, [])
+            collaboration.run.local.train = laps.timed(collaboration.run.local.train)
             run.start()
             # Rounds alone: nobody is paid, so nobody has to be trained alone first.
-            collaboration._train_rounds()
+            collaboration.train_rounds()
             if fabric.global_rank == 0:
-                print(collaboration.stacking)
-                run.finish([collaboration.parameters.numpy()], training=laps.training)
+                print(collaboration.run.stacking)
+                run.finish([collaboration.run.parameters.numpy()], training=laps.training)
 
         launch(fabric, work, threads=1, run_dir=Path(folder))
 

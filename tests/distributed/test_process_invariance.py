@@ -146,7 +146,7 @@ def test_one_and_three_processes_give_the_same_bits_whatever_a_round_is_made_of(
     assert [event["round"] for event in events(other, "round")] == [1, 2, 3, 3, 4]
     assert largest_difference(one, other) == 0
     rounds = events(one, "round")
-    assert any(event["lost"] for event in rounds)
+    assert any(event["dropped"] for event in rounds)
     assert any(event["cut"] for event in rounds)
     assert any(not event["participants"] for event in rounds)
 

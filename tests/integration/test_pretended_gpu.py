@@ -15,12 +15,11 @@ from aequa_lightning.engine.checkpoint import load_last
 from aequa_lightning.engine.config import Plan
 from aequa_lightning.engine.local.corrections import Scaffold
 from aequa_lightning.engine.local.work import LocalWork
-from aequa_lightning.engine.resume import restore
-from aequa_lightning.engine.run import Collaboration
+from aequa_lightning.engine.loop import Collaboration
 from aequa_lightning.engine.server.aggregators import FedAdam
 from aequa_lightning.engine.stacking.schedule import Job
 from aequa_lightning.engine.stacking.trainer import StackedTrainer
-from aequa_lightning.mechanisms import CGSV, AequaTraining, Mechanism
+from aequa_lightning.mechanisms import CGSV, Aequa, AequaTraining, Mechanism
 from aequa_lightning.modules.classifier import SlimmableClassifier
 from tests.helpers.pretended_gpu import GPU, PretendedGPU
 
@@ -34,11 +33,11 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> PretendedGPU:
 
 def _plan(folder: Path, **options: Any) -> Plan:
     defaults = {"max_rounds": 1, "work": LocalWork(steps=2), "participants_per_round": None, "aggregator": FedAdam()}
-    common = {"checkpoint_every": 1, "seed": 0, "run_dir": folder, "mechanism": "", "standalone": False}
+    common = {"checkpoint_every": 1, "seed": 0, "run_dir": folder, "mechanism": Aequa(), "standalone": False}
     return Plan(**defaults | common | options)  # type: ignore[arg-type]
 
 
-def _run(plan: Plan, mechanism: Mechanism) -> Collaboration:
+def _run(plan: Plan) -> Collaboration:
     data = DigitsData(participants=3, train_samples=120, test_samples=30, augment=True)
     torch.manual_seed(0)
     model = SlimmableClassifier(
@@ -52,7 +51,7 @@ def _run(plan: Plan, mechanism: Mechanism) -> Collaboration:
     )
     fabric = Fabric(accelerator="cpu", devices=1)
     fabric._strategy._root_device = GPU  # type: ignore[attr-defined]
-    callbacks = [Rewards(mechanism, MEASURES, export_programs=False)]
+    callbacks = [Rewards(plan.mechanism, MEASURES, export_programs=False)]
     return Collaboration(fabric, model, data, plan=plan, callbacks=callbacks)  # type: ignore[arg-type]
 
 
@@ -67,21 +66,21 @@ def _run(plan: Plan, mechanism: Mechanism) -> Collaboration:
 def test_a_run_and_its_resume_mix_no_devices(
     gpu: PretendedGPU, tmp_path: Path, mechanism: Mechanism, options: dict[str, Any]
 ) -> None:
-    plan = _plan(tmp_path, **options)
+    plan = _plan(tmp_path, mechanism=mechanism, **options)
     with gpu:
-        first = _run(plan, mechanism)
+        first = _run(plan)
         assert first.fit()
-        assert gpu.holds(first.parameters)
-        resumed = _run(replace(plan, max_rounds=2), mechanism)
+        assert gpu.holds(first.run.parameters)
+        resumed = _run(replace(plan, max_rounds=2))
         state = load_last(tmp_path / "checkpoints")
         assert state is not None
-        restore(resumed, state)
+        resumed.load_state_dict(state)
         assert resumed.fit()
 
 
 def test_no_step_waits_for_the_gpu(gpu: PretendedGPU, tmp_path: Path) -> None:
     with gpu:
-        run = _run(_plan(tmp_path), CGSV())
+        run = _run(_plan(tmp_path, mechanism=CGSV())).run
 
         def alone(work: LocalWork) -> None:
             run.local.train(run.parameters, run.participant(0), work=work, keys=("trial",), grid=(1.0, 0.5))

@@ -45,8 +45,8 @@ def test_by_default_nobody_is_paid_for_cheating(tmp_path: Path) -> None:
     widths = [row["width"] for row in allocation["participants"]]
     assert {widths[index] for index in (0, 2, 3)} == {min(allocation["widths"])}
     assert max(widths) == 1.0
-    assert all("participant-03" in event["left_out"] for event in events(run, "round"))
-    assert events(run, "round")[-1]["left_out"] == ["participant-00", "participant-03"]
+    assert all("participant-03" in event["excluded"] for event in events(run, "round"))
+    assert events(run, "round")[-1]["excluded"] == ["participant-00", "participant-03"]
     assert "participant-00, participant-02, participant-03 were caught" in " ".join(story(read_run(run)))
     honest = fit(tmp_path / "honest", *CHEATS[1:], **SIZES)
     (cheated, fair) = (events(folder, "round")[-1]["validation_accuracy"]["1"] for folder in (run, honest))
@@ -60,7 +60,7 @@ def test_the_same_data_under_two_names_is_paid_once(tmp_path: Path) -> None:
     assert "same data as participant-05 in " in remarks[1]
     assert "kept out of the average" in remarks[5]
     assert [index for index, remark in enumerate(remarks) if remark] == [1, 5]
-    assert events(run, "round")[-1]["left_out"] == ["participant-05"]
+    assert events(run, "round")[-1]["excluded"] == ["participant-05"]
     allocation = json.loads((run / "allocation.json").read_text())
     contributions = [row["contribution"] for row in allocation["participants"]]
     alone = [row["standalone_accuracy"] for row in _rows(run)]
@@ -103,7 +103,7 @@ def test_privacy_leaves_nobody_out(tmp_path: Path) -> None:
     pytest.importorskip("dp_accounting", reason="needs the privacy extra")
     words = ("--trainer.privacy={clip: 1.0, noise_multiplier: 0.1}", "--trainer.aggregator=FedAvg")
     run = fit(tmp_path / "run", *CHEATS, *words, "--trainer.aggregator.weighting=uniform", **SIZES)
-    assert all(event["left_out"] == [] for event in events(run, "round"))
+    assert all(event["excluded"] == [] for event in events(run, "round"))
 
 
 def test_a_round_of_which_nothing_is_left_moves_nothing(tmp_path: Path) -> None:

@@ -3,18 +3,17 @@
 from torch import Tensor
 
 from aequa_lightning.engine.callback import CollaborationCallback
-from aequa_lightning.engine.run import Collaboration
+from aequa_lightning.engine.run import Run
 from aequa_lightning.rewards.files.downloads import save_download
 
 
 class Downloads(CollaborationCallback):
     """Writes each download as ``downloads/round-NNNN/NAME.safetensors``, in the process that hosts the participant."""
 
-    def on_participant_start(self, run: Collaboration, participant: int, received: Tensor) -> None:
+    def on_participant_start(self, run: Run, participant: int, received: Tensor) -> None:
         """Keep what was received: the parameters of the participant's width, cut out, and nothing else."""
         if run.topology.replica == 0:
             network = run.classifier.network
-            # The model is about to take these parameters up in any case.
-            run.local.parameters.copy_(received)
-            slices = network.plan(run.widths[participant]).extract(dict(network.full.named_parameters()))
+            with run.model_at(received):
+                slices = network.plan(run.widths[participant]).extract(dict(network.full.named_parameters()))
             save_download(run.plan.run_dir, run.round + 1, run.data.names[participant], slices)

@@ -6,7 +6,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 
 from aequa_lightning.engine.callback import CollaborationCallback, RoundResult
-from aequa_lightning.engine.run import Collaboration
+from aequa_lightning.engine.run import Run
 from aequa_lightning.runtime.terminal import PlainConsole
 
 
@@ -20,7 +20,7 @@ class Progress(CollaborationCallback):
     def __init__(self) -> None:
         self._bar: Bar | None = None
 
-    def on_fit_start(self, run: Collaboration) -> None:
+    def on_fit_start(self, run: Run) -> None:
         """Open the bar."""
         if not run.is_global_zero:
             return
@@ -44,12 +44,12 @@ class Progress(CollaborationCallback):
             self._rounds = self._bar.add_task("together", total=run.plan.max_rounds, completed=run.round)
             self._bar.start()
 
-    def on_standalone_end(self, run: Collaboration, participant: int) -> None:
+    def on_standalone_end(self, run: Run, participant: int) -> None:
         """Move the first bar."""
         if self._bar:
             self._bar.advance(self._alone)
 
-    def on_round_end(self, run: Collaboration, result: RoundResult) -> None:
+    def on_round_end(self, run: Run, result: RoundResult) -> None:
         """Move the second bar, or print a line."""
         if not run.is_global_zero:
             return
@@ -62,7 +62,7 @@ class Progress(CollaborationCallback):
         elif result.round % max(1, run.plan.max_rounds // 10) == 0 or result.round == run.plan.max_rounds:
             self._console.print(text)
 
-    def on_fit_exit(self, run: Collaboration) -> None:
+    def on_fit_exit(self, run: Run) -> None:
         """Close the bar."""
         if self._bar:
             self._bar.stop()

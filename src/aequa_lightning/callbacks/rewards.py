@@ -17,9 +17,9 @@ from aequa_lightning.callbacks.payout.payout import (
     write_contributions,
     write_rewards,
 )
-from aequa_lightning.engine.callback import CollaborationCallback, RoundResult
+from aequa_lightning.engine.callback import Assignment, CollaborationCallback, RoundResult
 from aequa_lightning.engine.reward_source import RewardSource
-from aequa_lightning.engine.run import Collaboration
+from aequa_lightning.engine.run import Run
 from aequa_lightning.mechanisms import Mechanism, PaidByWidth, PaidInRounds
 from aequa_lightning.mechanisms.mechanism import held_allocation
 from aequa_lightning.rewards.allocation.allocate import Allocation
@@ -50,42 +50,38 @@ class Rewards(CollaborationCallback):
         self.mechanism, self.assessment = mechanism, assessment or Assessment()
         self.export_programs, self.signing_key = export_programs, signing_key
 
-    def setup(self, run: Collaboration) -> None:
+    def setup(self, run: Run) -> None:
         """Make room for what is measured."""
         self.measures = Measures(
             run, self.assessment, paid_by=self.mechanism.contribution, narrow=self.mechanism.holds_widths
         )
         self._curve: dict[float, float] = {}
         self._best = BestRound()
-        if not self.mechanism.trains_all_widths:
-            run.grid = (1.0,)
-        if isinstance(self.mechanism, PaidInRounds):
-            run.models = run.parameters.repeat(run.data.participants, 1)
 
-    def on_round_start(self, run: Collaboration) -> None:
-        """Let the mechanism say what everybody who takes part receives in the round."""
-        if isinstance(self.mechanism, PaidByWidth):
-            self._hand_out(run, self.mechanism)
+    def on_round_start(self, run: Run) -> Assignment | None:
+        """Return what everybody holds in the round, if the mechanism decides that anew in every round."""
         self.measures.start_round(run)
+        return self._assign(run, self.mechanism) if isinstance(self.mechanism, PaidByWidth) else None
 
-    def on_updates(self, run: Collaboration, accepted: Sequence[int], refused: Sequence[int]) -> Collection[int]:
+    def on_updates(self, run: Run, accepted: Sequence[int], refused: Sequence[int]) -> Collection[int]:
         """Let the gates say who stays out of the average."""
         return self.measures.screen_round(run, accepted, refused)
 
-    def on_round_end(self, run: Collaboration, result: RoundResult) -> None:
-        """Take the measures and pay what is paid in rounds; both need the updates, which are gone afterwards."""
+    def on_round_end(self, run: Run, result: RoundResult) -> RewardSource | None:
+        """Measure contributions and pay what is paid in rounds: both need the updates, which are deleted afterwards."""
         self.measures.end_round(run, result)
         self._curve = dict(result.accuracy_by_width)
-        if not self.mechanism.pays_best_round:
-            # What a checkpoint of another mechanism says has no say any more.
-            run.reward_source = RewardSource()
-        elif self._best.note(result.round, self._curve[1.0]):
-            run.reward_source = RewardSource(parameters=run.parameters.clone())
         if isinstance(self.mechanism, PaidInRounds):
             target, payment = self.mechanism.parts()
-            deliver(run, result, target, payment, contributions=self.measures.paid(run, self.mechanism.contribution))
+            contributions = self.measures.paid(run, self.mechanism.contribution)
+            return RewardSource(models=deliver(run, result, target, payment, contributions=contributions))
+        if not self.mechanism.pays_best_round:
+            # Discards a source restored from another mechanism.
+            return RewardSource()
+        improved = self._best.note(result.round, self._curve[1.0])
+        return RewardSource(parameters=run.parameters.clone()) if improved else None
 
-    def on_fit_end(self, run: Collaboration) -> None:
+    def on_fit_end(self, run: Run) -> None:
         """Measure the curve, allocate, write the rewards."""
         if self.mechanism.pays_best_round and self._best.number:
             run.record("best_round", round=self._best.number, validation_accuracy=self._best.accuracy)
@@ -94,7 +90,7 @@ class Rewards(CollaborationCallback):
             per_layer_widths(run, measured, resolution=self.mechanism.resolution)
         self.pay(run, measured)
 
-    def pay(self, run: Collaboration, measured: Measurement, *, check: bool = False) -> Allocation:
+    def pay(self, run: Run, measured: Measurement, *, check: bool = False) -> Allocation:
         """Write ``contributions.csv``, ``allocation.json``, ``frontier.json`` and ``rewards/`` from a measured curve.
 
         Args:
@@ -211,7 +207,7 @@ class Rewards(CollaborationCallback):
         self._curve = state["curve"]
         self._best = BestRound(**state["best"])
 
-    def _hand_out(self, run: Collaboration, mechanism: PaidByWidth) -> None:
+    def _assign(self, run: Run, mechanism: PaidByWidth) -> Assignment | None:
         measures = self.measures.values(run)
         held = mechanism.hold(
             self.measures.paid(run, mechanism.contribution),
@@ -220,11 +216,11 @@ class Rewards(CollaborationCallback):
             smallest=run.classifier.network.widths[-1],
         )
         if held is None:
-            return
+            return None
         present = {*run.cohort.completed, *run.cohort.dropped}
-        # What everybody holds is said before the first round; later only who takes part receives anything.
-        run.widths = [
+        # Sets all widths before round 1; later only the selected participants'.
+        widths = [
             new if index in present or not self._curve else old
             for index, (old, new) in enumerate(zip(run.widths, held, strict=True))
         ]
-        run.distillation = mechanism.distil([run.widths[index] for index in present]) if present else None
+        return Assignment(widths, mechanism.distil([widths[index] for index in present]) if present else None)

@@ -13,7 +13,7 @@ import wandb
 import yaml
 
 from aequa_lightning.engine.callback import CollaborationCallback, RoundResult
-from aequa_lightning.engine.run import Collaboration
+from aequa_lightning.engine.run import Run
 from aequa_lightning.errors import InputError
 from aequa_lightning.run_folder.csv_files import read_csv
 
@@ -56,7 +56,7 @@ class WandbDashboard(CollaborationCallback):
         if os.environ.get("WANDB_MODE", "online") == "online":
             check_login("trainer.callbacks: WandbDashboard")
 
-    def setup(self, run: Collaboration) -> None:
+    def setup(self, run: Run) -> None:
         """Forget what an earlier run of this process has left."""
         self._wandb: wandb.Run | None = None
         self._surroundings = ExitStack()
@@ -64,7 +64,7 @@ class WandbDashboard(CollaborationCallback):
         # W&B gets a round once the engine has completed its record, which is after the round's own hook.
         self._unsent: dict[str, Any] | None = None
 
-    def on_fit_start(self, run: Collaboration) -> None:
+    def on_fit_start(self, run: Run) -> None:
         """Start the W&B run, in this process: one that is inherited by a fork is of no use."""
         if not run.is_global_zero:
             return
@@ -83,15 +83,15 @@ class WandbDashboard(CollaborationCallback):
         for axis in AXES:
             self._wandb.define_metric(f"{axis}/*", step_metric="round")
 
-    def on_round_start(self, run: Collaboration) -> None:
+    def on_round_start(self, run: Run) -> None:
         """Send the round before."""
         self._send()
 
-    def on_round_end(self, run: Collaboration, result: RoundResult) -> None:
+    def on_round_end(self, run: Run, result: RoundResult) -> None:
         """Keep the round's record until it is complete."""
         self._unsent = result.record
 
-    def on_fit_end(self, run: Collaboration) -> None:
+    def on_fit_end(self, run: Run) -> None:
         """Log tables, scatter and artifacts from the files of the run folder."""
         self._send()
         if self._wandb is not None:
@@ -102,7 +102,7 @@ class WandbDashboard(CollaborationCallback):
                 self._wandb.log_artifact(artifact, aliases=["latest", f"round-{run.round}"])
         self._finished = True
 
-    def on_fit_exit(self, run: Collaboration) -> None:
+    def on_fit_exit(self, run: Run) -> None:
         """Finish the W&B run; forked processes run no exit handlers, so nobody else would."""
         self._send()
         if self._wandb is not None:

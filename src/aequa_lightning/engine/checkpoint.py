@@ -42,7 +42,7 @@ def save_checkpoint(folder: Path, state: dict[str, Any], *, keep: int = 2) -> Pa
     return path
 
 
-def go_on_from(folder: Path, number: int) -> None:
+def resume_from(folder: Path, number: int) -> None:
     """Let the checkpoint of a round be the last one.
 
     Those of later rounds go: they belong to a course that is left, and what participants keep of it will be

@@ -1,39 +1,37 @@
-"""The participants that a process hosts in a round: what they receive, how they train, what they send and remember."""
-
-from __future__ import annotations
+"""Trains the participants that this process hosts in a round, and sends the server their updates."""
 
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from aequa_lightning.engine.callback import Callbacks
 from aequa_lightning.engine.local.state import ParticipantStates
 from aequa_lightning.engine.processes.assignment import LoadBalancer
 from aequa_lightning.engine.rounds import ParticipantReport
+from aequa_lightning.engine.run import Run
 from aequa_lightning.engine.server.exact_sum import acceptable
 from aequa_lightning.engine.stacking.schedule import Job
 from aequa_lightning.engine.stacking.trainer import StackedTrainer, form_stacks
-
-if TYPE_CHECKING:
-    from aequa_lightning.engine.run import Collaboration
 
 
 class CohortTrainer:
     """Trains participants one by one or in stacks, and passes on to the server what may be averaged.
 
     Args:
-        run: The run; its server takes in the updates.
+        run: The run; its server receives the updates.
+        callbacks: Called before and after a participant's training.
     """
 
-    def __init__(self, run: Collaboration) -> None:
-        self._run = run
+    def __init__(self, run: Run, callbacks: Callbacks) -> None:
+        self._run, self._callbacks = run, callbacks
         self._placement = LoadBalancer(run.samples)
         self._stacked = StackedTrainer(run.local)
         self._corrector = run.plan.correction.build(run.parameters, run.data.participants)
-        self._memory = ParticipantStates(run.plan.run_dir / "participants", run.data.names, deletes=run.is_global_zero)
+        self._states = ParticipantStates(run.plan.run_dir / "participants", run.data.names, deletes=run.is_global_zero)
 
     def check(self) -> None:
         """Prove that what participants remember is there.
@@ -42,7 +40,7 @@ class CohortTrainer:
             InputError: A file is missing or damaged.
         """
         if self._run.plan.participants_remember:
-            self._memory.check(self._run.topology.rank, self._run.topology.processes)
+            self._states.check(self._run.topology.rank, self._run.topology.processes)
 
     def train_all(self, number: int) -> dict[int, ParticipantReport]:
         """Train everybody whom this process's group hosts in a round.
@@ -62,13 +60,13 @@ class CohortTrainer:
         )
         reports: dict[int, ParticipantReport] = {}
         for stack in self._placement.assign(stacks, run.topology.groups)[run.topology.group]:
-            run.status.note(**run.serving(*stack))
+            run.status.note(**run.status_of(*stack))
             began = time.perf_counter()
             losses = self.train(number, stack)
             seconds = (time.perf_counter() - began) / len(stack)
             for index, loss in zip(stack, losses, strict=True):
                 reports[index] = ParticipantReport(loss or 0.0, loss is None, seconds)
-                run.call("on_participant_end", index)
+                self._callbacks.call("on_participant_end", run, index)
         return reports
 
     def train(self, number: int, stack: Sequence[int]) -> list[float | None]:
@@ -101,7 +99,7 @@ class CohortTrainer:
         """
         run = self._run
         (received,), grid = self._hand_out([index])
-        kept = self._memory.load(index) if run.plan.participants_remember else {}
+        kept = self._states.load(index) if run.plan.participants_remember else {}
         self._corrector.begin(received, kept.get("variate"))
         loss = run.local.train(
             received,
@@ -119,37 +117,37 @@ class CohortTrainer:
         width = run.widths[index]
         return loss, update if width == 1 else update * run.masks.mask(width)
 
-    def end_round(self, number: int, reports: Mapping[int, ParticipantReport], *, taken: Iterable[int]) -> None:
+    def end_round(self, number: int, reports: Mapping[int, ParticipantReport], *, averaged: Iterable[int]) -> None:
         """Let what the participants have sent besides their updates count; a collective operation.
 
         Args:
             number: The round.
             reports: On everybody who trained, the same in all processes.
-            taken: Whose updates were averaged, the same in all processes.
+            averaged: Whose updates were averaged, the same in all processes.
         """
         self._placement.note({index: report.seconds for index, report in reports.items()})
         self._corrector.reduce(self._run.topology)
         if self._run.plan.participants_remember:
-            self._memory.note(taken, number)
+            self._states.note(averaged, number)
 
     def sync(self) -> None:
         """Wait until what participants remember is on disk, in all processes; a collective operation."""
         if self._run.plan.participants_remember:
-            self._memory.sync()
+            self._states.sync()
             self._run.fabric.barrier()
 
     def prune(self, oldest: int) -> None:
         """Delete what only checkpoints of rounds before this one need."""
-        self._memory.prune(oldest)
+        self._states.prune(oldest)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs."""
-        return {"correction": self._corrector.state_dict(), "memory": self._memory.state_dict()}
+        return {"correction": self._corrector.state_dict(), "memory": self._states.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take back what :meth:`state_dict` returned."""
         self._corrector.load_state_dict(state["correction"])
-        self._memory.load_state_dict(state["memory"])
+        self._states.load_state_dict(state["memory"])
 
     def _train_stack(self, number: int, stack: Sequence[int]) -> tuple[list[float], Tensor]:
         run = self._run
@@ -183,7 +181,7 @@ class CohortTrainer:
         self._corrector.accept()
         if run.plan.participants_remember and run.topology.replica == 0:
             kept = run.local.optimizer_state() if run.plan.participant_state == "keep" else None
-            self._memory.save(stack[0], number, {"optimizer": kept, "variate": variate})
+            self._states.save(stack[0], number, {"optimizer": kept, "variate": variate})
         return sound
 
     def _hand_out(self, stack: Sequence[int]) -> tuple[Tensor, tuple[float, ...]]:
@@ -199,5 +197,5 @@ class CohortTrainer:
             received = received * run.masks.mask(width)
             grid = (width, *(other for other in grid if other < width))
         for index, parameters in zip(stack, received, strict=True):
-            run.call("on_participant_start", index, parameters)
+            self._callbacks.call("on_participant_start", run, index, parameters)
         return received, grid

@@ -1,4 +1,4 @@
-"""What a run does, as its configuration says."""
+"""What a run is asked to do."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,6 +11,7 @@ from aequa_lightning.engine.local.work import LocalWork
 from aequa_lightning.engine.participation import Participation
 from aequa_lightning.engine.server.aggregators import Aggregator
 from aequa_lightning.engine.server.privacy import Privacy
+from aequa_lightning.mechanisms import Mechanism
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Plan:
         checkpoint_every: Rounds between checkpoints.
         seed: Decides everything random.
         run_dir: The run folder.
-        mechanism: Description of how participants are paid, for the record.
+        mechanism: How participants are paid; the loop asks it what they train.
         participation: Who takes part in a round, and what may go wrong.
         adversaries: Who cheats, and how.
         correction: What is added to the participants' gradients.
@@ -46,7 +47,7 @@ class Plan:
     checkpoint_every: int
     seed: int
     run_dir: Path
-    mechanism: str
+    mechanism: Mechanism
     participation: Participation = field(default_factory=Participation)
     adversaries: Sequence[Adversary] = ()
     correction: LocalCorrection = field(default_factory=NoCorrection)
@@ -74,7 +75,7 @@ class Plan:
         """What decides the course of the rounds besides model, data and local work."""
         cheating = tuple(self.adversaries)
         parts = (self.aggregator, self.correction, self.participation, cheating, self.participant_state, self.privacy)
-        return f"{parts} {self.participants_per_round} {self.mechanism}"
+        return f"{parts} {self.participants_per_round} {self.mechanism!r}"
 
     @property
     def averages_all(self) -> bool:

@@ -1,23 +1,43 @@
-"""What a run puts on record: about itself at the start, and about every round."""
+"""The events of a run: its description at the start, and one event a round with the seconds of each phase."""
 
-from __future__ import annotations
-
+import time
 import warnings
-from collections import Counter
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
 from aequa_lightning.engine.processes.machine import describe_machine
 from aequa_lightning.engine.rounds import Aggregate, ParticipantReport
+from aequa_lightning.engine.run import Run
 from aequa_lightning.run_folder.events import append_metrics
 from aequa_lightning.version import __version__
 
-if TYPE_CHECKING:
-    from aequa_lightning.engine.run import Collaboration
+
+class Stopwatch:
+    """Adds up seconds by phase; what no phase claims is ``other``."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+        self._phases: dict[str, float] = defaultdict(float)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Count the time within the block to a phase."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._phases[name] += time.perf_counter() - start
+
+    def read(self) -> tuple[float, dict[str, float]]:
+        """Return the seconds so far, in total and by phase."""
+        total = time.perf_counter() - self._start
+        return total, {**self._phases, "other": max(0.0, total - sum(self._phases.values()))}
 
 
-def describe_run(run: Collaboration) -> dict[str, Any]:
-    """Return what a reader of the record must know about the run."""
+def describe_run(run: Run) -> dict[str, Any]:
+    """Return the event that begins a session: versions, machine, data, model and settings."""
     network, data = run.classifier.network, run.data
     return {
         "round": run.round,
@@ -40,23 +60,26 @@ def describe_run(run: Collaboration) -> dict[str, Any]:
             "widths": list(network.widths),
         },
         "stacking": vars(run.stacking),
-        "mechanism": run.plan.mechanism,
+        "mechanism": repr(run.plan.mechanism),
         "privacy": run.private and run.private.describe(),
         "max_rounds": run.plan.max_rounds,
         "adversaries": [adversary.describe() for adversary in run.plan.adversaries],
     }
 
 
-def describe_round(run: Collaboration, reports: Mapping[int, ParticipantReport], average: Aggregate) -> dict[str, Any]:
-    """Return the event of a round, before its evaluation.
+def describe_round(
+    run: Run, reports: Mapping[int, ParticipantReport], aggregate: Aggregate, accuracy: Mapping[float, float]
+) -> dict[str, Any]:
+    """Return the event of a round, without contributions and seconds.
 
     Args:
         run: The run, at the end of the round.
         reports: On everybody who sent an update, by index, ascending.
-        average: What the updates came to.
+        aggregate: The average of the updates.
+        accuracy: Validation accuracy in [0, 1] of every width of the grid.
     """
     spent = {} if run.private is None else {"epsilon": run.private.epsilon(run.round)}
-    names, weights = run.data.names, average.weights
+    names, weights = run.data.names, aggregate.weights
     loss = sum(weight * reports[index].loss for index, weight in weights.items())
     held = Counter(run.widths[index] for index in reports)
     return {
@@ -73,18 +96,19 @@ def describe_round(run: Collaboration, reports: Mapping[int, ParticipantReport],
             for index, report in reports.items()
         ],
         "rejected": [names[index] for index, report in reports.items() if report.refused],
-        "left_out": [names[index] for index in average.left_out],
-        "lost": [names[index] for index in run.cohort.dropped],
+        "excluded": [names[index] for index in aggregate.excluded],
+        "dropped": [names[index] for index in run.cohort.dropped],
         "cut": [names[index] for index in reports if run.work(index) != run.plan.work],
         # Each participant receives what it holds and sends an update of the same size.
         "bytes_sent": 2
         * run.parameters.element_size()
         * sum(count * run.masks.count(width) for width, count in held.items()),
+        "validation_accuracy": {f"{width:g}": value for width, value in accuracy.items()},
     }
 
 
-def write_round(run: Collaboration, record: dict[str, Any]) -> None:
-    """Put a round on record: event, table, loggers, and a warning for every update that was refused.
+def write_round(run: Run, record: dict[str, Any]) -> None:
+    """Write a round to the events, the table of metrics and the loggers, and warn of updates that were refused.
 
     Args:
         run: The run, at the end of the round.

@@ -1,26 +1,22 @@
-"""What a checkpoint of a run holds, and how a run goes on from it."""
+"""The state of a run as its checkpoints hold it, and how a run continues from it."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import lightning
 from torch.optim import RMSprop
 from torch.optim.lr_scheduler import LRScheduler
 
-from aequa_lightning.engine.callback import CollaborationCallback
+from aequa_lightning.engine.callback import Callbacks
+from aequa_lightning.engine.cohort import CohortTrainer
 from aequa_lightning.engine.local.buffers import buffers
 from aequa_lightning.engine.local.optimizers import options_of, set_options
 from aequa_lightning.engine.reward_source import RewardSource
-from aequa_lightning.engine.stacking.sizing import Stacking
+from aequa_lightning.engine.run import Run, Stacking
 from aequa_lightning.errors import InputError
 
-if TYPE_CHECKING:
-    from aequa_lightning.engine.run import Collaboration
 
-
-def state_of(run: Collaboration) -> dict[str, Any]:
+def state_of(run: Run, cohort_trainer: CohortTrainer, callbacks: Callbacks) -> dict[str, Any]:
     """Return everything a resumed run needs, as tensors and plain values."""
     run.load_server_parameters()
     scheduler = run.local.scheduler
@@ -31,7 +27,7 @@ def state_of(run: Collaboration) -> dict[str, Any]:
         "samples": run.samples,
         "seconds": run.seconds,
         "server": run.server.state_dict(),
-        "cohort_trainer": run.cohort_trainer.state_dict(),
+        "cohort_trainer": cohort_trainer.state_dict(),
         "remembering": _remembering(run),
         "cheating": run.cheating.state_dict(),
         "privacy": run.plan.spending,
@@ -40,24 +36,24 @@ def state_of(run: Collaboration) -> dict[str, Any]:
         "models": run.models,
         "reward_source": vars(run.reward_source),
         "stacking": vars(run.stacking),
-        # Statistics are left out: they are taken anew for whatever width is evaluated.
+        # Statistics of norm layers are not saved: they are recomputed for each width that is evaluated.
         "state_dict": {name: value.detach().clone() for name, value in run.classifier.named_parameters()},
         "buffers": {name: value.detach().clone() for name, value in buffers(run.classifier).items()},
         "lr_scheduler": None if scheduler is None else _scheduled(scheduler),
-        "callbacks": {name: callback.state_dict() for name, callback in _by_name(run.callbacks).items()},
+        "callbacks": {name: callback.state_dict() for name, callback in callbacks.by_name()},
         "pytorch-lightning_version": lightning.__version__,
     }
 
 
-def restore(run: Collaboration, state: Mapping[str, Any]) -> None:
-    """Let a run go on where :func:`state_of` was taken.
+def restore(run: Run, cohort_trainer: CohortTrainer, callbacks: Callbacks, state: Mapping[str, Any]) -> None:
+    """Continue a run where :func:`state_of` was taken.
 
     Raises:
         InputError: It is the state of a run with another seed, scheduler, server optimizer or kind of payment, or its
             tensors do not fit the run.
     """
     try:
-        _restore(run, state)
+        _restore(run, cohort_trainer, callbacks, state)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
         if isinstance(error, InputError):
             raise
@@ -67,28 +63,28 @@ def restore(run: Collaboration, state: Mapping[str, Any]) -> None:
         ) from error
 
 
-def _restore(run: Collaboration, state: Mapping[str, Any]) -> None:
+def _restore(run: Run, cohort_trainer: CohortTrainer, callbacks: Callbacks, state: Mapping[str, Any]) -> None:
     _check_same(run, state)
     run.classifier.load_state_dict(state["state_dict"], strict=False)
     run.local.load_buffers(state["buffers"])
     run.parameters.copy_(run.local.parameters)
     run.server.load_state_dict(state["server"])
-    run.cohort_trainer.load_state_dict(state["cohort_trainer"])
+    cohort_trainer.load_state_dict(state["cohort_trainer"])
     run.cheating.load_state_dict(state["cheating"], run.parameters)
-    run.round = state["round"]
-    run.widths = state["widths"]
-    run.stacking = Stacking(**state["stacking"])
+    run.progress.round = state["round"]
+    run.progress.widths = state["widths"]
+    run.progress.stacking = Stacking(**state["stacking"])
+    run.progress.reward_source = RewardSource(**state["reward_source"])
+    run.progress.earlier_seconds = state["seconds"]
     if run.models is not None:
         run.models.copy_(state["models"])
-    run.reward_source = RewardSource(**state["reward_source"])
     if run.private is not None:
         run.private.course = state["course"]
-    run.began -= state["seconds"]
     scheduler = run.local.scheduler
     if scheduler is not None:
         scheduler.load_state_dict(state["lr_scheduler"]["state"])
         set_options(scheduler.optimizer, state["lr_scheduler"]["options"])
-    for name, callback in _by_name(run.callbacks).items():
+    for name, callback in callbacks.by_name():
         callback.load_state_dict(state["callbacks"].get(name, {}))
 
 
@@ -98,17 +94,7 @@ def _scheduled(scheduler: LRScheduler) -> dict[str, Any]:
     return {"kind": type(scheduler).__name__, "state": scheduler.state_dict(), "options": options}
 
 
-def _by_name(callbacks: Sequence[CollaborationCallback]) -> dict[str, CollaborationCallback]:
-    """Return callbacks by the name of their class; of several of one class the others have a number."""
-    named: dict[str, CollaborationCallback] = {}
-    for callback in callbacks:
-        name = type(callback).__name__
-        count = sum(key.partition("/")[0] == name for key in named)
-        named[f"{name}/{count}" if count else name] = callback
-    return named
-
-
-def _remembering(run: Collaboration) -> str | None:
+def _remembering(run: Run) -> str | None:
     """Return what participants remember from round to round, in words; None: nothing."""
     if not run.plan.participants_remember:
         return None
@@ -121,7 +107,7 @@ def _remembering(run: Collaboration) -> str | None:
     return f"what {correction} and {type(optimizer).__name__}({', '.join(switches)}) need"
 
 
-def _check_same(run: Collaboration, state: Mapping[str, Any]) -> None:
+def _check_same(run: Run, state: Mapping[str, Any]) -> None:
     """Prove that the rounds to come belong to those that were."""
     scheduler, saved = run.local.scheduler, state["lr_scheduler"]
     paid = ["parts of the shared model" if models is None else "models" for models in (state["models"], run.models)]

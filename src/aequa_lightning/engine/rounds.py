@@ -1,4 +1,4 @@
-"""What comes of a round: a report on each participant, and the average of the updates."""
+"""The results of a round: a report on each participant, and the aggregate of the updates."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from aequa_lightning.engine.processes.topology import Topology
 
 
 class ParticipantReport(NamedTuple):
-    """What a participant's training in a round came to.
+    """The result of a participant's training in a round, without its update.
 
     Attributes:
         loss: Mean loss over steps and widths; 0 where the update was refused.
@@ -47,16 +47,16 @@ def merge_reports(
 
 @dataclass(frozen=True)
 class Aggregate:
-    """What the updates of a round came to, the same on all processes.
+    """The average of a round's updates, the same on all processes.
 
     Attributes:
         weights: Weight of every participant whose update entered the average, by index, ascending.
-        left_out: Those whose update could have entered but was not to, ascending.
+        excluded: Those whose sound update was excluded, ascending.
         mean_update: float64 of shape (P,).
         coverage: Total weight behind each of its entries; float64 of shape (P,), or () when all hold all.
     """
 
     weights: Mapping[int, float]
-    left_out: Sequence[int]
+    excluded: Sequence[int]
     mean_update: Tensor
     coverage: Tensor

@@ -1,29 +1,23 @@
 """Training every participant alone, before the rounds: on its own data, at full width, for as long as the run lasts."""
 
-from __future__ import annotations
-
 import time
-from typing import TYPE_CHECKING
 
 import torch
 
+from aequa_lightning.engine.callback import Callbacks
 from aequa_lightning.engine.evaluation import AtWidth, count_correct, evaluation_batches
 from aequa_lightning.engine.processes.assignment import assign
+from aequa_lightning.engine.run import Run
 from aequa_lightning.engine.standalone import Standalone, StandaloneRecords, Unfinished
 from aequa_lightning.run_folder.events import read_events
 
-if TYPE_CHECKING:
-    from torch import Tensor
 
-    from aequa_lightning.engine.run import Collaboration
-
-
-def train_alone(run: Collaboration, initial: Tensor) -> bool:
+def train_standalone(run: Run, callbacks: Callbacks) -> bool:
     """Train every participant alone that has no result yet, each process its share; a collective operation.
 
     Args:
         run: The run.
-        initial: Parameters to start from, of shape (P,).
+        callbacks: Called after each participant.
 
     Returns:
         False when asked to stop.
@@ -32,17 +26,17 @@ def train_alone(run: Collaboration, initial: Tensor) -> bool:
         return True
     missing: list[int] = run.fabric.broadcast(run.standalone.missing())
     hosted = assign([run.samples[index] for index in missing], run.topology.groups)
-    # Everybody takes part in the question whether to stop, so all go through as many turns as the busiest.
+    # All groups go through as many turns as the busiest, because asking whether to stop is collective.
     for turn in range(max(map(len, hosted))):
         mine = hosted[run.topology.group]
         if turn < len(mine):
             index = missing[mine[turn]]
-            with run.status.at("training alone", **run.serving(index)):
-                result = _train_one(run, run.standalone, index, initial)
+            with run.status.at("training alone", **run.status_of(index)):
+                result = _train_one(run, run.standalone, index)
                 if result is not None:
                     if run.topology.replica == 0:
                         run.standalone.save(result)
-                    run.call("on_standalone_end", index)
+                    callbacks.call("on_standalone_end", run, index)
         if run.is_stopping():
             return False
     if run.is_global_zero:
@@ -54,18 +48,18 @@ def train_alone(run: Collaboration, initial: Tensor) -> bool:
     return True
 
 
-def _train_one(run: Collaboration, records: StandaloneRecords, index: int, initial: Tensor) -> Standalone | None:
+def _train_one(run: Run, records: StandaloneRecords, index: int) -> Standalone | None:
     """Let a participant do all rounds alone, each at the rates that the schedule has in it.
 
     Returns:
         None when asked to stop after one of them, with what it reached saved.
     """
-    start, nothing = time.perf_counter(), Unfinished(0, initial, {}, 0.0)
+    start, nothing = time.perf_counter(), Unfinished(0, run.initial, {}, 0.0)
     done = records.load_unfinished(index) or nothing
-    # Another run that shares the folder may have come between the replicas' reading.
+    # Another run that shares the folder may have written the file after one replica had read it.
     if run.topology.mean_over_replicas(torch.tensor(float(done.rounds), device=run.topology.device)) != done.rounds:
         done = nothing
-    # As if it had never been interrupted.
+    # The elapsed time includes the time before a resume.
     start -= done.seconds
     parameters, state = done.parameters, done.optimizer_state
     for number in range(done.rounds, run.plan.max_rounds):

@@ -42,6 +42,7 @@ class Mechanism:
         individually_rational: Whether nobody may receive less than it reaches alone.
         full_width_for_top: Whether the top contributor receives the full width.
         holds_widths: Whether participants may hold less than the full width in training.
+        own_models: Whether everybody starts a round from a model of its own, which the mechanism delivers.
         trains_all_widths: Whether participants train the whole grid of widths, or the full width only.
         resolution: Largest step in accuracy that the curve may keep between neighbouring widths, in [0, 1].
         per_layer_widths: Whether widths whose layers differ are offered where the curve still has larger steps.
@@ -52,6 +53,7 @@ class Mechanism:
     individually_rational: bool = False
     full_width_for_top: bool = True
     trains_all_widths: bool = True
+    own_models: bool = False
     holds_widths: bool = False
     resolution: float = 0.005
     per_layer_widths: bool = False
@@ -136,6 +138,7 @@ class PaidInRounds(Mechanism, ABC):
     """
 
     trains_all_widths = False
+    own_models = True
 
     @abstractmethod
     def parts(self) -> tuple[Target, Payment]:

@@ -25,14 +25,13 @@ from aequa_lightning.engine.config import Plan
 from aequa_lightning.engine.local.corrections import LocalCorrection, NoCorrection
 from aequa_lightning.engine.local.optimizers import check_schedule
 from aequa_lightning.engine.local.work import LocalWork
+from aequa_lightning.engine.loop import Collaboration
 from aequa_lightning.engine.participation import Participation
 from aequa_lightning.engine.processes.precision import warn_of_slow_precision
 from aequa_lightning.engine.processes.status import forget_places
 from aequa_lightning.engine.processes.topology import build_fabric, launch
 from aequa_lightning.engine.processes.watchdog import watching_itself
-from aequa_lightning.engine.resume import restore
 from aequa_lightning.engine.reward_source import check_paid
-from aequa_lightning.engine.run import Collaboration
 from aequa_lightning.engine.server.aggregators import Aggregator, FedAvg
 from aequa_lightning.engine.server.privacy import Privacy
 from aequa_lightning.errors import InputError, RunInterrupted
@@ -212,7 +211,7 @@ class CollaborativeTrainer:
             checkpoint_every=checkpoint_every,
             seed=seed,
             run_dir=user_path(run_dir, "trainer.run_dir"),
-            mechanism=repr(self.mechanism),
+            mechanism=self.mechanism,
             participation=participation or Participation(),
             adversaries=tuple(adversaries or ()),
             correction=correction or NoCorrection(),
@@ -391,10 +390,11 @@ class CollaborativeTrainer:
             rewards = self._rewards(mechanism)
 
             def pay(fabric: Fabric) -> None:
-                run = Collaboration(fabric, model, datamodule, plan=self.plan, callbacks=[rewards])
-                restore(run, state)
-                run.begin_payout()
-                rewards.pay(run, measured, check=True)
+                plan = replace(self.plan, mechanism=mechanism)
+                collaboration = Collaboration(fabric, model, datamodule, plan=plan, callbacks=[rewards])
+                collaboration.load_state_dict(state)
+                collaboration.begin_payout()
+                rewards.pay(collaboration.run, measured, check=True)
 
             self._launch(pay)
             self._report()
@@ -443,16 +443,16 @@ class CollaborativeTrainer:
         self, fabric: Fabric, model: SlimmableClassifier, data: CollaborativeData, state: dict[str, Any] | None
     ) -> bool:
         plan = replace(self.plan, configuration=self.configuration)
-        run = Collaboration(fabric, model, data, plan=plan, callbacks=self.callbacks)
+        collaboration = Collaboration(fabric, model, data, plan=plan, callbacks=self.callbacks)
         if state is not None:
-            restore(run, state)
-        if run.is_global_zero:
+            collaboration.load_state_dict(state)
+        if fabric.is_global_zero:
             warn_of_slow_precision(fabric)
         finished = False
         try:
-            finished = run.fit()
+            finished = collaboration.fit()
         finally:
-            for logger in fabric.loggers if run.is_global_zero else ():
+            for logger in fabric.loggers if fabric.is_global_zero else ():
                 logger.finalize("success" if finished else "aborted")
                 # A forked process runs no exit handlers, on which W&B relies to write what it still holds.
                 if isinstance(logger, WandbLogger):

@@ -10,15 +10,16 @@ from aequa_lightning.data import DigitsData
 from aequa_lightning.engine.callback import RoundResult
 from aequa_lightning.engine.config import Plan
 from aequa_lightning.engine.local.work import LocalWork
-from aequa_lightning.engine.run import Collaboration
+from aequa_lightning.engine.run import Run
 from aequa_lightning.engine.server.aggregators import FedAvg
+from aequa_lightning.mechanisms import Aequa
 from aequa_lightning.modules.classifier import SlimmableClassifier
 
 NAMES = ("a", "b", "c", "d", "e")
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Collaboration:
+def run(tmp_path: Path) -> Run:
     """A run of five participants in a single process, of which nothing has been trained."""
     data = DigitsData(participants=5, train_samples=300)
     data.names = NAMES
@@ -34,13 +35,13 @@ def run(tmp_path: Path) -> Collaboration:
         checkpoint_every=1,
         seed=0,
         run_dir=tmp_path,
-        mechanism="",
+        mechanism=Aequa(),
     )
-    return Collaboration(Fabric(accelerator="cpu", devices=1), model, data, plan=plan, callbacks=[])
+    return Run(Fabric(accelerator="cpu", devices=1), model, data, plan=plan)
 
 
 @pytest.fixture
-def honest(run: Collaboration) -> Tensor:
+def honest(run: Run) -> Tensor:
     """Five updates that share a direction and differ otherwise, float32 of shape (5, P)."""
     generator = torch.Generator().manual_seed(1)
     shared = torch.randn(len(run.parameters), generator=generator)
@@ -48,7 +49,7 @@ def honest(run: Collaboration) -> Tensor:
 
 
 @pytest.fixture
-def finish(run: Collaboration) -> Callable[..., RoundResult]:
+def finish(run: Run) -> Callable[..., RoundResult]:
     """A function that averages updates as the engine does, moves the server and returns the round's result."""
 
     def finish(updates: Tensor, *, refused: Collection[int] = (), left_out: Collection[int] = ()) -> RoundResult:
@@ -59,7 +60,7 @@ def finish(run: Collaboration) -> Callable[..., RoundResult]:
         total = sum(weights[index] * updates[index].double() for index in present)
         mean_update = torch.where(coverage > 0, total / coverage, 0.0)
         run.server.step(mean_update, torch.tensor(1.0))
-        run.round += 1
+        run.progress.round += 1
         people = [{"name": name} for name in run.data.names]
         record = {"participants": people, "rejected": [run.data.names[index] for index in refused]}
         sent = {index: updates[index] for index in range(len(updates)) if index not in refused}

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from aequa_lightning.engine.checkpoint import (
-    go_on_from,
     load_checkpoint,
     load_last,
     oldest_round,
+    resume_from,
     save_checkpoint,
 )
 from aequa_lightning.errors import InputError
@@ -52,7 +52,7 @@ def test_rounds_are_numbers_also_beyond_four_digits(tmp_path: Path) -> None:
 def test_a_course_that_was_left_does_not_outlive_the_new_one(tmp_path: Path) -> None:
     for number in (1, 2, 3, 4):
         save_checkpoint(tmp_path, {"round": number, "course": "old"}, keep=4)
-    go_on_from(tmp_path, 1)
+    resume_from(tmp_path, 1)
     # A kill before the next checkpoint leads back to where the new course began.
     state = load_last(tmp_path)
     assert state is not None
@@ -69,12 +69,12 @@ def test_what_a_kill_left_undone_is_done(tmp_path: Path) -> None:
     newest = _save(tmp_path, 2)
     newest.with_name(newest.name + ".sha256").unlink()
     (tmp_path / "last.ckpt").unlink()
-    go_on_from(tmp_path, 2)
+    resume_from(tmp_path, 2)
     assert load_checkpoint(tmp_path / "last.ckpt")["round"] == 2
     newest.write_bytes(newest.read_bytes() + b"x")
     with pytest.raises(InputError, match="SHA-256"):
         load_checkpoint(newest)
-    go_on_from(tmp_path / "nowhere", 2)
+    resume_from(tmp_path / "nowhere", 2)
     assert not (tmp_path / "nowhere").exists()
 
 

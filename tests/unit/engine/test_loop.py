@@ -12,23 +12,24 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from aequa_lightning.data import DigitsData, QuantityImbalance
-from aequa_lightning.engine import run as engine
+from aequa_lightning.engine import loop
 from aequa_lightning.engine.callback import CollaborationCallback, RoundResult
 from aequa_lightning.engine.checkpoint import load_last, load_round
 from aequa_lightning.engine.config import Plan
 from aequa_lightning.engine.local.corrections import FedProx, Scaffold
 from aequa_lightning.engine.local.trainer import LocalTrainer
 from aequa_lightning.engine.local.work import LocalWork
+from aequa_lightning.engine.loop import Collaboration
 from aequa_lightning.engine.participation import Participation
 from aequa_lightning.engine.processes.signals import STOP_SIGNALS
 from aequa_lightning.engine.records import describe_round
-from aequa_lightning.engine.resume import restore, state_of
 from aequa_lightning.engine.rounds import Aggregate, ParticipantReport
-from aequa_lightning.engine.run import Collaboration
+from aequa_lightning.engine.run import Run
 from aequa_lightning.engine.server.aggregators import Aggregator, FedAvg, FedAvgM
 from aequa_lightning.engine.server.privacy import Privacy
 from aequa_lightning.engine.stacking.sizing import Stacking, decide_stacking
 from aequa_lightning.errors import InputError
+from aequa_lightning.mechanisms import CGSV, Aequa, AequaTraining, Mechanism
 from aequa_lightning.modules.classifier import SlimmableClassifier
 from aequa_lightning.run_folder.events import read_events
 
@@ -50,14 +51,14 @@ def build(run_dir: Path, *callbacks: CollaborationCallback, **options: Any) -> C
     )
     defaults: dict[str, Any] = {
         **{"max_rounds": 3, "work": LocalWork(), "participants_per_round": None, "aggregator": FedAvg()},
-        **{"checkpoint_every": 1, "seed": 0, "run_dir": run_dir, "mechanism": "", "standalone": False},
+        **{"checkpoint_every": 1, "seed": 0, "run_dir": run_dir, "mechanism": Aequa(), "standalone": False},
     }
     plan = Plan(**(defaults | options))
     return Collaboration(Fabric(accelerator="cpu", devices=1), model, data, plan=plan, callbacks=list(callbacks))
 
 
-def saved(run: Collaboration) -> list[str]:
-    return sorted(path.stem for path in (run.plan.run_dir / "checkpoints").glob("round-*.ckpt"))
+def saved(collaboration: Collaboration) -> list[str]:
+    return sorted(path.stem for path in (collaboration.run.plan.run_dir / "checkpoints").glob("round-*.ckpt"))
 
 
 class StopIn(CollaborationCallback):
@@ -66,7 +67,7 @@ class StopIn(CollaborationCallback):
     def __init__(self, number: int) -> None:
         self.number = number
 
-    def on_round_end(self, run: Collaboration, result: RoundResult) -> None:
+    def on_round_end(self, run: Run, result: RoundResult) -> None:
         if result.round == self.number:
             run.stop.received = STOP_SIGNALS[0]
 
@@ -75,9 +76,9 @@ class StopIn(CollaborationCallback):
 
 
 def test_the_last_round_is_saved_whatever_the_interval(tmp_path: Path) -> None:
-    run = build(tmp_path, checkpoint_every=2, keep_checkpoints=9)
-    assert run.fit()
-    assert saved(run) == ["round-0002", "round-0003"]
+    collaboration = build(tmp_path, checkpoint_every=2, keep_checkpoints=9)
+    assert collaboration.fit()
+    assert saved(collaboration) == ["round-0002", "round-0003"]
 
 
 def test_a_stop_is_saved_at_once_and_after_the_last_round_comes_before_the_payout(tmp_path: Path) -> None:
@@ -91,22 +92,26 @@ def test_a_stop_is_saved_at_once_and_after_the_last_round_comes_before_the_payou
 def test_what_participants_remember_is_on_disk_everywhere_before_a_checkpoint_needs_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run, order = build(tmp_path, participant_state="keep", max_rounds=1), []
-    sync, barrier, save = run.cohort_trainer._memory.sync, run.fabric.barrier, engine.save_checkpoint
+    collaboration, order = build(tmp_path, participant_state="keep", max_rounds=1), []
+    sync, barrier, save = (
+        collaboration.cohort_trainer._states.sync,
+        collaboration.run.fabric.barrier,
+        loop.save_checkpoint,
+    )
 
     def noted(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
         return lambda *arguments, **options: (order.append(name), work(*arguments, **options))[1]
 
-    monkeypatch.setattr(run.cohort_trainer._memory, "sync", noted("sync", sync))
-    monkeypatch.setattr(run.fabric, "barrier", noted("barrier", barrier))
-    monkeypatch.setattr(engine, "save_checkpoint", noted("save", save))
-    assert run.fit()
+    monkeypatch.setattr(collaboration.cohort_trainer._states, "sync", noted("sync", sync))
+    monkeypatch.setattr(collaboration.run.fabric, "barrier", noted("barrier", barrier))
+    monkeypatch.setattr(loop, "save_checkpoint", noted("save", save))
+    assert collaboration.fit()
     assert order[-4:] == ["sync", "barrier", "save", "barrier"]  # the last one ends the run
 
 
 def test_what_participants_kept_goes_with_the_last_checkpoint_that_needs_it(tmp_path: Path) -> None:
-    run = build(tmp_path, participant_state="keep", keep_checkpoints=1)
-    assert run.fit()
+    collaboration = build(tmp_path, participant_state="keep", keep_checkpoints=1)
+    assert collaboration.fit()
     assert [path.name for path in (tmp_path / "participants").iterdir()] == ["round-0003"]
 
 
@@ -116,30 +121,30 @@ def test_a_run_does_not_go_on_without_what_participants_kept(tmp_path: Path) -> 
     state = load_last(tmp_path / "one" / "checkpoints")
     assert state is not None
     other = build(tmp_path / "other", participant_state="keep")
-    restore(other, state)
+    other.load_state_dict(state)
     with pytest.raises(InputError, match="what 4 participants have kept"):
         other.fit()
     assert not read_events(tmp_path / "other" / "events.jsonl")
 
 
 def test_a_checkpoint_holds_the_server_whatever_a_callback_leaves_in_the_model(tmp_path: Path) -> None:
-    run = build(tmp_path)
-    run.local.parameters.fill_(7)
-    state = state_of(run)["state_dict"]
-    assert torch.equal(torch.cat([value.reshape(-1) for value in state.values()]), run.parameters)
+    collaboration = build(tmp_path)
+    collaboration.run.local.parameters.fill_(7)
+    state = collaboration.state_dict()["state_dict"]
+    assert torch.equal(torch.cat([value.reshape(-1) for value in state.values()]), collaboration.run.parameters)
 
 
 def test_everybody_holds_after_a_resume_what_it_held(tmp_path: Path) -> None:
-    run, other = build(tmp_path), build(tmp_path)
-    run.widths = [1.0, 0.5, 1.0, 0.5]
-    restore(other, state_of(run))
-    assert other.widths == run.widths
+    collaboration, other = build(tmp_path), build(tmp_path)
+    collaboration.run.progress.widths = [1.0, 0.5, 1.0, 0.5]
+    other.load_state_dict(collaboration.state_dict())
+    assert other.run.widths == collaboration.run.widths
 
 
 def test_time_goes_on_where_a_run_was_interrupted(tmp_path: Path) -> None:
-    run = build(tmp_path)
-    restore(run, state_of(run) | {"seconds": 1000.0})
-    assert 1000 < run.seconds < 1100
+    collaboration = build(tmp_path)
+    collaboration.load_state_dict(collaboration.state_dict() | {"seconds": 1000.0})
+    assert 1000 < collaboration.run.seconds < 1100
 
 
 def test_the_table_of_rounds_has_each_of_them_once_whatever_was_left_by_going_on_from_an_earlier_one(
@@ -148,9 +153,9 @@ def test_the_table_of_rounds_has_each_of_them_once_whatever_was_left_by_going_on
     assert build(tmp_path, keep_checkpoints=3).fit()
     state = load_round(tmp_path / "checkpoints", 2)
     assert state is not None
-    run = build(tmp_path, keep_checkpoints=3)
-    restore(run, state)
-    assert run.fit()
+    collaboration = build(tmp_path, keep_checkpoints=3)
+    collaboration.load_state_dict(state)
+    assert collaboration.fit()
     rounds = [line.split(",")[0] for line in (tmp_path / "metrics.csv").read_text().splitlines()]
     assert rounds == ["round", "1", "2", "3"]
     told = [event["event"] for event in read_events(tmp_path / "events.jsonl")]
@@ -163,15 +168,15 @@ def test_what_everybody_reaches_alone_is_told_once(tmp_path: Path) -> None:
         return [event["participant"] for event in events if event["event"] == "standalone"]
 
     for _ in range(2):
-        run = build(tmp_path, max_rounds=1, standalone=True)
-        assert run.fit()
-    assert told() == list(run.data.names)
-    first = run.standalone.all
+        collaboration = build(tmp_path, max_rounds=1, standalone=True)
+        assert collaboration.fit()
+    assert told() == list(collaboration.run.data.names)
+    first = collaboration.run.standalone.all
     # A run that lasts longer is measured against longer training alone.
     longer = build(tmp_path, max_rounds=6, standalone=True)
     assert longer.fit()
-    assert set(told()) == set(run.data.names)
-    assert [result.validation_accuracy for result in longer.standalone.all] != [
+    assert set(told()) == set(collaboration.run.data.names)
+    assert [result.validation_accuracy for result in longer.run.standalone.all] != [
         result.validation_accuracy for result in first
     ]
 
@@ -186,12 +191,12 @@ def test_training_alone_stops_after_a_round_and_goes_on_from_there(
     def counted(local: LocalTrainer, *arguments: Any, keys: tuple[int | str, ...], **options: Any) -> float:
         done.append(keys)
         if len(done) == 6:  # the second round of the second participant
-            run.stop.received = STOP_SIGNALS[0]
+            collaboration.run.stop.received = STOP_SIGNALS[0]
         return train(local, *arguments, keys=keys, **options)
 
     monkeypatch.setattr(LocalTrainer, "train", counted)
-    run = build(tmp_path / "run", max_rounds=4, standalone=True)
-    assert not run.fit()
+    collaboration = build(tmp_path / "run", max_rounds=4, standalone=True)
+    assert not collaboration.fit()
     assert done[-1][1:] == (1, "round", 2)
     (unfinished,) = (tmp_path / "run" / "standalone").glob("*.unfinished")
     if damaged:
@@ -204,8 +209,8 @@ def test_training_alone_stops_after_a_round_and_goes_on_from_there(
     assert not unfinished.exists()
     whole = build(tmp_path / "whole", max_rounds=4, standalone=True)
     assert whole.fit()
-    assert [replace(result, seconds=0.0) for result in resumed.standalone.all] == [
-        replace(result, seconds=0.0) for result in whole.standalone.all
+    assert [replace(result, seconds=0.0) for result in resumed.run.standalone.all] == [
+        replace(result, seconds=0.0) for result in whole.run.standalone.all
     ]
 
 
@@ -219,9 +224,9 @@ def test_all_that_a_schedule_moves_goes_on_as_if_never_interrupted(tmp_path: Pat
     assert whole.fit()
     assert half.fit()
     resumed = build(tmp_path / "half", kind=WithCycle)
-    restore(resumed, load_last(tmp_path / "half" / "checkpoints") or {})
+    resumed.load_state_dict(load_last(tmp_path / "half" / "checkpoints") or {})
     assert resumed.fit()
-    assert torch.equal(resumed.parameters, whole.parameters)
+    assert torch.equal(resumed.run.parameters, whole.run.parameters)
 
 
 class WithWarmUp(SlimmableClassifier):
@@ -235,16 +240,16 @@ class WithWarmUp(SlimmableClassifier):
 def test_whoever_trains_alone_follows_the_schedule_of_the_rounds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run, rates = build(tmp_path, kind=WithWarmUp, standalone=True, max_rounds=4), {}
-    train, group = run.local.train, run.local.optimizer.optimizer.param_groups[0]
+    collaboration, rates = build(tmp_path, kind=WithWarmUp, standalone=True, max_rounds=4), {}
+    train, group = collaboration.run.local.train, collaboration.run.local.optimizer.optimizer.param_groups[0]
 
     def noted(*arguments: Any, keys: tuple[Any, ...], **options: Any) -> float:
         kind, place = ("alone", keys[3]) if keys[0] == "standalone" else ("together", keys[1])
         rates.setdefault(kind, {}).setdefault(place, set()).add((group["lr"], group["momentum"]))
         return train(*arguments, keys=keys, **options)
 
-    monkeypatch.setattr(run.local, "train", noted)
-    assert run.fit()
+    monkeypatch.setattr(collaboration.run.local, "train", noted)
+    assert collaboration.fit()
     assert rates["alone"] == rates["together"]
     assert len({rate for (rate,) in rates["alone"].values()}) == 4
 
@@ -255,19 +260,19 @@ def test_training_alone_that_was_stopped_goes_on_in_the_schedule(
     options = {"kind": WithWarmUp, "standalone": True, "max_rounds": 4}
     whole, stopped = build(tmp_path / "whole", **options), build(tmp_path / "stopped", **options)
     assert whole.fit()
-    train = stopped.local.train
+    train = stopped.run.local.train
 
     def stop_in_the_second(*arguments: Any, keys: tuple[Any, ...], **others: Any) -> float:
         if keys == ("standalone", 1, "round", 2):
-            stopped.stop.received = STOP_SIGNALS[0]
+            stopped.run.stop.received = STOP_SIGNALS[0]
         return train(*arguments, keys=keys, **others)
 
-    monkeypatch.setattr(stopped.local, "train", stop_in_the_second)
+    monkeypatch.setattr(stopped.run.local, "train", stop_in_the_second)
     assert not stopped.fit()
     assert len(list((tmp_path / "stopped" / "standalone").glob("*.unfinished"))) == 1
     resumed = build(tmp_path / "stopped", **options)
     assert resumed.fit()
-    results = [[{**vars(one), "seconds": 0} for one in run.standalone.all] for run in (whole, resumed)]
+    results = [[{**vars(one), "seconds": 0} for one in each.run.standalone.all] for each in (whole, resumed)]
     assert results[0] == results[1]
 
 
@@ -276,7 +281,7 @@ def test_two_callbacks_of_a_class_have_a_state_each(tmp_path: Path) -> None:
         def __init__(self, step: int) -> None:
             self.step, self.total = step, 0
 
-        def on_round_end(self, run: Collaboration, result: RoundResult) -> None:
+        def on_round_end(self, run: Run, result: RoundResult) -> None:
             self.total += self.step
 
         def state_dict(self) -> dict[str, Any]:
@@ -287,35 +292,38 @@ def test_two_callbacks_of_a_class_have_a_state_each(tmp_path: Path) -> None:
 
     assert build(tmp_path, Count(1), Count(100), max_rounds=2).fit()
     counts = Count(1), Count(100)
-    restore(build(tmp_path, *counts), load_last(tmp_path / "checkpoints") or {})
+    build(tmp_path, *counts).load_state_dict(load_last(tmp_path / "checkpoints") or {})
     assert [count.total for count in counts] == [2, 200]
 
 
 def test_a_stack_that_cannot_be_any_more_is_none_after_a_resume(tmp_path: Path) -> None:
-    run = build(tmp_path, stacking="auto", participant_state="keep")
-    restore(run, state_of(run) | {"round": 1, "stacking": {"size": 2, "reason": "faster"}})
-    assert decide_stacking(run, []) == Stacking(1, "participants keep their state")
+    collaboration = build(tmp_path, stacking="auto", participant_state="keep")
+    collaboration.load_state_dict(
+        collaboration.state_dict() | {"round": 1, "stacking": {"size": 2, "reason": "faster"}}
+    )
+    assert decide_stacking(collaboration.run, []) == Stacking(1, "participants keep their state")
 
 
 def test_a_refused_update_has_no_loss_on_record(tmp_path: Path) -> None:
-    run = build(tmp_path)
+    collaboration = build(tmp_path)
     average = Aggregate({0: 1.0}, [], torch.zeros(1), torch.ones(()))
-    record = describe_round(run, {0: ParticipantReport(0.5), 1: ParticipantReport(refused=True)}, average)
+    reports = {0: ParticipantReport(0.5), 1: ParticipantReport(refused=True)}
+    record = describe_round(collaboration.run, reports, average, {1.0: 0.5})
     assert [row["loss"] for row in record["participants"]] == [0.5, None]
 
 
 def test_rounds_that_were_are_not_undone(tmp_path: Path) -> None:
-    state = state_of(build(tmp_path)) | {"round": 4}
+    state = build(tmp_path).state_dict() | {"round": 4}
     with pytest.raises(InputError, match=r"after round 4, but trainer\.max_rounds=3"):
-        restore(build(tmp_path), state)
+        build(tmp_path).load_state_dict(state)
 
 
 def test_a_run_that_is_refused_has_changed_nothing(tmp_path: Path) -> None:
-    run = build(tmp_path, configuration="as it was", keep_checkpoints=3)
-    assert run.fit()
+    collaboration = build(tmp_path, configuration="as it was", keep_checkpoints=3)
+    assert collaboration.fit()
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.parent.name != "processes"}
     refused = build(tmp_path, configuration="as it is not to be", stacking=3, correction=FedProx())
-    restore(refused, load_round(tmp_path / "checkpoints", 2) or {})
+    refused.load_state_dict(load_round(tmp_path / "checkpoints", 2) or {})
     with pytest.raises(InputError, match=r"trainer\.stacking=3 is not possible here"):
         refused.fit()
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.parent.name != "processes"} == before
@@ -339,9 +347,9 @@ class WithAnother(SlimmableClassifier):
 def test_participants_that_remember_go_on_with_what_their_memory_is_of(
     tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
-    state = state_of(build(tmp_path, participant_state="keep"))
+    state = build(tmp_path, participant_state="keep").state_dict()
     with pytest.raises(InputError, match=message):
-        restore(build(tmp_path, **changes), state)
+        build(tmp_path, **changes).load_state_dict(state)
 
 
 class WithoutMemory(SlimmableClassifier):
@@ -356,11 +364,11 @@ class WithMemory(SlimmableClassifier):
 
 def test_how_an_optimizer_computes_may_change_but_not_what_it_misses_then(tmp_path: Path) -> None:
     keep = {"participant_state": "keep"}
-    state = state_of(build(tmp_path, kind=WithMemory, **keep))
-    restore(build(tmp_path, kind=WithMemory, **keep), state)
+    state = build(tmp_path, kind=WithMemory, **keep).state_dict()
+    build(tmp_path, kind=WithMemory, **keep).load_state_dict(state)
     with pytest.raises(InputError, match=r"RMSprop\(momentum\) need, now .*RMSprop\(\) need"):
-        restore(build(tmp_path, kind=WithoutMemory, **keep), state)
-    described = state_of(build(tmp_path, kind=WithoutMemory, **keep))["remembering"]
+        build(tmp_path, kind=WithoutMemory, **keep).load_state_dict(state)
+    described = build(tmp_path, kind=WithoutMemory, **keep).state_dict()["remembering"]
     assert described == "what NoCorrection and RMSprop() need"
 
 
@@ -372,9 +380,9 @@ class OneOfMyOwn(Aggregator):
 def test_parts_that_are_known_by_their_address_have_the_same_noise_in_every_process(tmp_path: Path) -> None:
     one, other = (build(tmp_path, privacy=Privacy(), aggregator=OneOfMyOwn()) for _ in range(2))
     rates = [{"lr": 0.1}]
-    assert one.private is not None
-    assert other.private is not None
-    assert torch.equal(one.private.noise(9, round=1, rates=rates), other.private.noise(9, round=1, rates=rates))
+    assert one.run.private is not None
+    assert other.run.private is not None
+    assert torch.equal(one.run.private.noise(9, round=1, rates=rates), other.run.private.noise(9, round=1, rates=rates))
 
 
 def test_somebody_without_samples_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -384,9 +392,9 @@ def test_somebody_without_samples_is_refused(tmp_path: Path, monkeypatch: pytest
 
 
 def test_another_aggregator_cannot_use_what_the_server_remembers(tmp_path: Path) -> None:
-    state = state_of(build(tmp_path, aggregator=FedAvgM()))
+    state = build(tmp_path, aggregator=FedAvgM()).state_dict()
     with pytest.raises(InputError, match=r"saved with trainer\.aggregator=FedAvgM; .* of no use to FedAvg\."):
-        restore(build(tmp_path), state)
+        build(tmp_path).load_state_dict(state)
 
 
 # --- what a round is made of -----------------------------------------------------------------------------------------
@@ -396,7 +404,7 @@ def test_the_rate_follows_its_schedule_from_round_to_round(tmp_path: Path) -> No
     rates = []
 
     class Note(CollaborationCallback):
-        def on_round_start(self, run: Collaboration) -> None:
+        def on_round_start(self, run: Run) -> None:
             rates.append(run.local.optimizer.optimizer.param_groups[0]["lr"])
 
     assert build(tmp_path, Note()).fit()
@@ -407,7 +415,7 @@ def test_a_round_has_the_updates_of_those_who_take_part_in_it_alone(tmp_path: Pa
     seen: dict[int, tuple[set[int], set[int]]] = {}
 
     class Note(CollaborationCallback):
-        def on_round_end(self, run: Collaboration, result: RoundResult) -> None:
+        def on_round_end(self, run: Run, result: RoundResult) -> None:
             seen[result.round] = set(run.cohort.completed), set(result.updates)
 
     assert build(tmp_path, Note(), participants_per_round=2).fit()
@@ -417,11 +425,11 @@ def test_a_round_has_the_updates_of_those_who_take_part_in_it_alone(tmp_path: Pa
 
 def test_whom_a_callback_leaves_out_does_not_move_the_server(tmp_path: Path) -> None:
     class LeaveOut(CollaborationCallback):
-        def on_updates(self, run: Collaboration, accepted: Sequence[int], refused: Sequence[int]) -> list[int]:
+        def on_updates(self, run: Run, accepted: Sequence[int], refused: Sequence[int]) -> list[int]:
             self.before, self.sent = run.parameters.clone(), dict(run.server.updates)
             return [1]
 
-        def on_round_end(self, run: Collaboration, result: RoundResult) -> None:
+        def on_round_end(self, run: Run, result: RoundResult) -> None:
             self.weights, self.after = result.weights, run.parameters.clone()
 
     seen = LeaveOut()
@@ -430,12 +438,12 @@ def test_whom_a_callback_leaves_out_does_not_move_the_server(tmp_path: Path) -> 
     torch.testing.assert_close(seen.after - seen.before, mean, atol=1e-6, rtol=0)
     assert list(seen.weights) == [0, 2, 3]
     (event,) = (event for event in read_events(tmp_path / "events.jsonl") if event["event"] == "round")
-    assert event["left_out"] == ["participant-01"]
+    assert event["excluded"] == ["participant-01"]
 
 
 def test_what_is_evaluated_is_the_average(tmp_path: Path) -> None:
     class Note(CollaborationCallback):
-        def on_round_end(self, run: Collaboration, result: RoundResult) -> None:
+        def on_round_end(self, run: Run, result: RoundResult) -> None:
             assert torch.equal(run.local.parameters, run.parameters)
             inputs, targets = run.data.validation().tensors
             for width, accuracy in result.accuracy_by_width.items():
@@ -443,29 +451,31 @@ def test_what_is_evaluated_is_the_average(tmp_path: Path) -> None:
                     found = run.classifier.network(inputs, width).argmax(1) == targets
                 assert accuracy == pytest.approx(found.double().mean().item())
 
-    run = build(tmp_path, Note())
-    assert run.fit()
-    assert run.round == 3
+    collaboration = build(tmp_path, Note())
+    assert collaboration.fit()
+    assert collaboration.run.round == 3
 
 
 def test_the_record_of_a_round_counts_by_weight_and_by_what_is_held(tmp_path: Path) -> None:
-    run = build(tmp_path, max_rounds=1)
-    run.widths = [1.0, 0.5, 0.5, 0.5]
-    assert run.fit()
+    collaboration = build(tmp_path, max_rounds=1)
+    collaboration.run.progress.widths = [1.0, 0.5, 0.5, 0.5]
+    assert collaboration.fit()
     (event,) = (event for event in read_events(tmp_path / "events.jsonl") if event["event"] == "round")
     losses, samples = zip(*((row["loss"], row["samples"]) for row in event["participants"]), strict=True)
     mean = sum(loss * count for loss, count in zip(losses, samples, strict=True)) / sum(samples)
     assert event["train_loss"] == pytest.approx(mean)
     assert len(set(samples)) > 1
     # Four bytes a parameter, down and up.
-    held = len(run.parameters) + 3 * sum(p.numel() for p in run.classifier.network.extract(0.5).parameters())
+    held = len(collaboration.run.parameters) + 3 * sum(
+        p.numel() for p in collaboration.run.classifier.network.extract(0.5).parameters()
+    )
     assert event["bytes_sent"] == 4 * 2 * held
 
 
 def test_everybody_does_as_much_as_its_own_speed_allows(tmp_path: Path) -> None:
     participation = Participation(step_budget=2, speed=[1.0, 0.5, 9.0, 1.0])
-    run = build(tmp_path, participation=participation, work=LocalWork(steps=3))
-    assert [run.work(index).steps for index in range(4)] == [2, 1, 3, 2]
+    collaboration = build(tmp_path, participation=participation, work=LocalWork(steps=3))
+    assert [collaboration.run.work(index).steps for index in range(4)] == [2, 1, 3, 2]
 
 
 # --- what a process hosts --------------------------------------------------------------------------------------------
@@ -475,59 +485,74 @@ def test_nobody_is_handed_what_it_does_not_hold(tmp_path: Path) -> None:
     received: dict[int, Tensor] = {}
 
     class Note(CollaborationCallback):
-        def on_participant_start(self, run: Collaboration, participant: int, parameters: Tensor) -> None:
+        def on_participant_start(self, run: Run, participant: int, parameters: Tensor) -> None:
             received[participant] = parameters.clone()
 
-    run = build(tmp_path, Note())
-    run.widths = [1.0, 0.5, 0.5, 0.5]
+    collaboration = build(tmp_path, Note())
+    collaboration.run.progress.widths = [1.0, 0.5, 0.5, 0.5]
     for stack in ([0], [1], [2, 3]):
-        run.cohort_trainer.train(1, stack)
-    assert torch.equal(received.pop(0), run.parameters)
-    held = run.masks.mask(0.5)
+        collaboration.cohort_trainer.train(1, stack)
+    assert torch.equal(received.pop(0), collaboration.run.parameters)
+    held = collaboration.run.masks.mask(0.5)
     for parameters in received.values():
-        assert torch.equal(parameters[held], run.parameters[held])
+        assert torch.equal(parameters[held], collaboration.run.parameters[held])
         assert not parameters[~held].any()
 
 
 def test_an_update_lies_in_what_its_participant_holds_whatever_the_optimizer_remembers(tmp_path: Path) -> None:
-    run = build(tmp_path, participant_state="keep")
-    assert run.cohort_trainer.train(1, [0]) != [None]
-    assert (run.server.updates[0] != 0).all()
-    run.cohort_trainer.end_round(1, {}, taken=[0])
-    run.widths[0] = 0.5
-    run.cohort_trainer.train(2, [0])
-    held = run.masks.mask(0.5)
-    assert (run.server.updates[0][held] != 0).any()
-    assert not run.server.updates[0][~held].any()
+    collaboration = build(tmp_path, participant_state="keep")
+    assert collaboration.cohort_trainer.train(1, [0]) != [None]
+    assert (collaboration.run.server.updates[0] != 0).all()
+    collaboration.cohort_trainer.end_round(1, {}, averaged=[0])
+    collaboration.run.widths[0] = 0.5
+    collaboration.cohort_trainer.train(2, [0])
+    held = collaboration.run.masks.mask(0.5)
+    assert (collaboration.run.server.updates[0][held] != 0).any()
+    assert not collaboration.run.server.updates[0][~held].any()
 
 
 def test_a_loss_or_a_variate_that_is_no_number_keeps_the_update_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = build(tmp_path, correction=Scaffold())
-    train, end = run.local.train, run.cohort_trainer._corrector.end
-    monkeypatch.setattr(run.local, "train", lambda *a, **b: train(*a, **b) * float("nan"))
-    assert run.cohort_trainer.train(1, [0]) == [None]
-    monkeypatch.setattr(run.local, "train", train)
-    monkeypatch.setattr(run.cohort_trainer._corrector, "end", lambda: end() * float("inf"))
-    assert run.cohort_trainer.train(1, [1]) == [None]
-    monkeypatch.setattr(run.cohort_trainer._corrector, "end", end)
-    assert run.cohort_trainer.train(1, [2]) != [None]
-    assert set(run.server.updates) == {2}
-    assert [path.stem for path in (tmp_path / "participants").rglob("*.pt")] == [run.data.names[2]]
+    collaboration = build(tmp_path, correction=Scaffold())
+    train, end = collaboration.run.local.train, collaboration.cohort_trainer._corrector.end
+    monkeypatch.setattr(collaboration.run.local, "train", lambda *a, **b: train(*a, **b) * float("nan"))
+    assert collaboration.cohort_trainer.train(1, [0]) == [None]
+    monkeypatch.setattr(collaboration.run.local, "train", train)
+    monkeypatch.setattr(collaboration.cohort_trainer._corrector, "end", lambda: end() * float("inf"))
+    assert collaboration.cohort_trainer.train(1, [1]) == [None]
+    monkeypatch.setattr(collaboration.cohort_trainer._corrector, "end", end)
+    assert collaboration.cohort_trainer.train(1, [2]) != [None]
+    assert set(collaboration.run.server.updates) == {2}
+    assert [path.stem for path in (tmp_path / "participants").rglob("*.pt")] == [collaboration.run.data.names[2]]
 
 
 def test_of_replicas_the_first_alone_writes_what_a_participant_keeps(tmp_path: Path) -> None:
-    run = build(tmp_path, participant_state="keep")
-    run.topology.replica = 1
-    run.cohort_trainer.train(1, [0])
+    collaboration = build(tmp_path, participant_state="keep")
+    collaboration.run.topology.replica = 1
+    collaboration.cohort_trainer.train(1, [0])
     assert not list(tmp_path.rglob("*.pt"))
 
 
 def test_a_variate_is_kept_without_the_momentum_that_nobody_asked_for(tmp_path: Path) -> None:
-    run = build(tmp_path, correction=Scaffold())
-    run.cohort_trainer.train(1, [0])
-    run.cohort_trainer.end_round(1, {}, taken=[0])
-    kept = run.cohort_trainer._memory.load(0)
+    collaboration = build(tmp_path, correction=Scaffold())
+    collaboration.cohort_trainer.train(1, [0])
+    collaboration.cohort_trainer.end_round(1, {}, averaged=[0])
+    kept = collaboration.cohort_trainer._states.load(0)
     assert kept["optimizer"] is None
     assert kept["variate"].any()
+
+
+@pytest.mark.parametrize(("mechanism", "own"), [(Aequa(), False), (AequaTraining(), False), (CGSV(), True)])
+def test_only_who_is_paid_with_parts_of_the_shared_model_trains_them(
+    tmp_path: Path, mechanism: Mechanism, own: bool
+) -> None:
+    run = build(tmp_path, mechanism=mechanism).run
+    assert run.grid == ((1.0,) if own else (1.0, 0.5))
+    assert (run.models is not None) == own
+    if run.models is not None:
+        start = run.parameters.clone()
+        assert torch.equal(run.models, start.expand(4, -1))
+        run.models[0] += 1
+        assert torch.equal(run.models[1], start)
+        assert torch.equal(run.parameters, start)

@@ -14,7 +14,7 @@ from aequa_lightning.engine.local.work import LocalWork
 from aequa_lightning.engine.server.aggregators import FedAvg
 from aequa_lightning.engine.server.robust import Median
 from aequa_lightning.errors import InputError
-from aequa_lightning.mechanisms import CGSV, AequaTraining, Mechanism, SharedModel, Slimming
+from aequa_lightning.mechanisms import CGSV, Aequa, AequaTraining, Mechanism, SharedModel, Slimming
 from aequa_lightning.modules.classifier import SlimmableClassifier
 from aequa_lightning.trainer.compatibility import check_parts, check_state, check_writable, state_to_resume
 
@@ -29,7 +29,7 @@ def plan(tmp_path: Path) -> Plan:
         checkpoint_every=1,
         seed=0,
         run_dir=tmp_path,
-        mechanism="",
+        mechanism=Aequa(),
     )
 
 

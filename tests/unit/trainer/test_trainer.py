@@ -61,5 +61,5 @@ def test_the_plan_is_what_was_asked_for() -> None:
         **same,
     )
     assert trainer.plan == Plan(
-        work=LocalWork(1, 6), mechanism=repr(mechanism), run_dir=Path("mine"), standalone_dir=Path("alone"), **same
+        work=LocalWork(1, 6), mechanism=mechanism, run_dir=Path("mine"), standalone_dir=Path("alone"), **same
     )

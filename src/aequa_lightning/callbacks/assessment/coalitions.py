@@ -22,7 +22,7 @@ from aequa_lightning.contributions.sampling import CachedUtility
 from aequa_lightning.contributions.values import Utility, Values
 from aequa_lightning.engine.callback import RoundResult
 from aequa_lightning.engine.processes.seeding import derive_seed
-from aequa_lightning.engine.run import Collaboration
+from aequa_lightning.engine.run import Run
 from aequa_lightning.engine.server.collectives import gather
 from aequa_lightning.errors import InputError
 
@@ -90,7 +90,7 @@ def check_coalitions(measures: Collection[str], *, players: int, budget: int | N
 
 
 def coalition_scores(
-    run: Collaboration,
+    run: Run,
     result: RoundResult,
     screened: GateResult,
     *,

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from aequa_lightning.engine.evaluation import AtWidth, input_batches
-from aequa_lightning.engine.run import Collaboration
+from aequa_lightning.engine.run import Run
 
 # Validation samples that are looked at: each update costs two passes over them.
 SAMPLES = 512
@@ -16,7 +16,7 @@ LARGEST_LOSS = 10.0
 
 
 @torch.no_grad()
-def claimed_effects(run: Collaboration, updates: Mapping[int, Tensor]) -> Tensor:
+def claimed_effects(run: Run, updates: Mapping[int, Tensor]) -> Tensor:
     """Return how much better each update does than its opposite; a collective operation.
 
     Both are added to what the participant received. The validation loss is weighted by the shares of the classes that
@@ -41,19 +41,18 @@ def claimed_effects(run: Collaboration, updates: Mapping[int, Tensor]) -> Tensor
             _loss(run, received + sign * update, width, subset=subset, classes=counts[index]) for sign in (1, -1)
         )
         effects[index] = opposite - after
-    run.load_server_parameters()
     return run.topology.merge(effects)
 
 
-def _loss(run: Collaboration, parameters: Tensor, width: float, *, subset: TensorDataset, classes: Tensor) -> float:
+def _loss(run: Run, parameters: Tensor, width: float, *, subset: TensorDataset, classes: Tensor) -> float:
     """Return the mean loss over classes, weighted by their counts, of a model; 0 without any of them."""
-    run.local.parameters.copy_(parameters)
-    network, device = AtWidth(run.classifier.network, width).eval(), run.topology.device
-    if run.classifier.network.has_statistics:
-        run.classifier.network.recalibrate(input_batches(subset, device), [width])
-        network.eval()
-    targets = subset.tensors[1]
-    logits = torch.cat([network(batch).double().cpu() for batch in input_batches(subset, device)])
+    device, targets = run.topology.device, subset.tensors[1]
+    with run.model_at(parameters):
+        network = AtWidth(run.classifier.network, width).eval()
+        if run.classifier.network.has_statistics:
+            run.classifier.network.recalibrate(input_batches(subset, device), [width])
+            network.eval()
+        logits = torch.cat([network(batch).double().cpu() for batch in input_batches(subset, device)])
     losses = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
     losses = losses.nan_to_num(LARGEST_LOSS).clamp(max=LARGEST_LOSS)
     seen = torch.bincount(targets, minlength=len(classes)).double()

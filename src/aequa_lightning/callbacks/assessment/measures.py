@@ -23,7 +23,7 @@ from aequa_lightning.callbacks.assessment.suspicion import Suspicion
 from aequa_lightning.callbacks.assessment.valuation import own_accuracies, validation_gradient
 from aequa_lightning.contributions import CosineReputation, MovingAverage, Reputation, RunningSum, data_shares
 from aequa_lightning.engine.callback import RoundResult
-from aequa_lightning.engine.run import Collaboration
+from aequa_lightning.engine.run import Run
 from aequa_lightning.engine.server.collectives import gram_matrices
 from aequa_lightning.errors import InputError
 from aequa_lightning.mechanisms.mechanism import OF_NO_ROUND, Measure
@@ -90,7 +90,7 @@ class Measures:
         InputError: A measure cannot be taken in this run.
     """
 
-    def __init__(self, run: Collaboration, assessment: Assessment, *, paid_by: Measure, narrow: bool = False) -> None:
+    def __init__(self, run: Run, assessment: Assessment, *, paid_by: Measure, narrow: bool = False) -> None:
         chosen = dict.fromkeys([*assessment.measures, paid_by])
         self.assessment = assessment
         self.names: list[str] = [name for name in chosen if name not in OF_NO_ROUND]
@@ -111,7 +111,7 @@ class Measures:
         if "class_cosine" in self.names:
             head_positions(run.classifier.network.full, run.data.num_classes)
 
-    def start_round(self, run: Collaboration) -> None:
+    def start_round(self, run: Run) -> None:
         """Take what must be known of the server's model before the round; a collective operation."""
         if self._suspicion is not None:
             self._suspicion.start_round(run)
@@ -120,7 +120,7 @@ class Measures:
         if self._of_coalitions or "cffl" in self.names:
             self._base = run.parameters.clone()
 
-    def screen_round(self, run: Collaboration, accepted: Sequence[int], refused: Sequence[int]) -> Collection[int]:
+    def screen_round(self, run: Run, accepted: Sequence[int], refused: Sequence[int]) -> Collection[int]:
         """Let the gates look at the round's updates before they are averaged; a collective operation.
 
         Args:
@@ -152,7 +152,7 @@ class Measures:
         self._screened.sentences.extend(f"{names[index]} stayed out of the average" for index in self._left_out)
         return self._left_out
 
-    def end_round(self, run: Collaboration, result: RoundResult) -> None:
+    def end_round(self, run: Run, result: RoundResult) -> None:
         """Value the round's updates and add to the round's record; a collective operation."""
         screened, count = self._screened, run.data.participants
         places = {name: index for index, name in enumerate(run.data.names)}
@@ -177,14 +177,14 @@ class Measures:
             self.conviction.note(present, screened.reasons, left_out=self._left_out, identities=identities)
             self._suspicion.end_round(run)
 
-    def values(self, run: Collaboration) -> dict[str, list[float]]:
+    def values(self, run: Run) -> dict[str, list[float]]:
         """Return every measure as it stands, (N,) each."""
         fixed = {"data_share": data_shares(run.samples).tolist()}
         if run.standalone is not None:
             fixed = {"standalone": [result.validation_accuracy for result in run.standalone.all], **fixed}
         return fixed | {name: total.values.nan_to_num().tolist() for name, total in self._totals.items()}
 
-    def paid(self, run: Collaboration, name: Measure) -> list[float]:
+    def paid(self, run: Run, name: Measure) -> list[float]:
         """Return a measure as it is paid for, (N,)."""
         return self.conviction.paid(self.values(run)[name])
 
@@ -238,7 +238,7 @@ class Measures:
                 )
             self._suspicion.load_state_dict(state["suspicion"])
 
-    def _score(self, run: Collaboration, result: RoundResult) -> dict[str, tuple[Tensor, Tensor | None]]:
+    def _score(self, run: Run, result: RoundResult) -> dict[str, tuple[Tensor, Tensor | None]]:
         """Return value and standard error (None: exact) of each player by every measure; nothing without players."""
         screened = self._screened
         if not screened.participants:
@@ -261,7 +261,7 @@ class Measures:
         exact: dict[str, tuple[Tensor, Tensor | None]] = {name: (score, None) for name, score in scores.items()}
         return exact | self._score_coalitions(run, result)
 
-    def _score_coalitions(self, run: Collaboration, result: RoundResult) -> dict[str, tuple[Tensor, Tensor | None]]:
+    def _score_coalitions(self, run: Run, result: RoundResult) -> dict[str, tuple[Tensor, Tensor | None]]:
         if not self._of_coalitions:
             return {}
         assert self._base is not None

@@ -11,7 +11,7 @@ from aequa_lightning.callbacks.assessment.screening import GateResult
 from aequa_lightning.contributions.alignment import class_cosines, gradient_alignment
 from aequa_lightning.contributions.reputation import validation_reputation
 from aequa_lightning.engine.callback import RoundResult
-from aequa_lightning.engine.run import Collaboration
+from aequa_lightning.engine.run import Run
 from aequa_lightning.engine.server.collectives import gather
 from aequa_lightning.errors import InputError
 
@@ -51,7 +51,7 @@ def cosines(products: Tensor, squares: Tensor, others: Tensor) -> Tensor:
     return torch.where(lengths > 0, products / lengths, 0.0).clamp(-1, 1)
 
 
-def update_products(run: Collaboration, updates: Mapping[int, Tensor], vectors: Mapping[str, Tensor]) -> Products:
+def update_products(run: Run, updates: Mapping[int, Tensor], vectors: Mapping[str, Tensor]) -> Products:
     """Multiply each update with some vectors, where the update lies; a collective operation.
 
     Args:
@@ -95,7 +95,7 @@ def cosine_scores(screened: GateResult, gram: Tensor, products: Products, weight
     return cosines(along, squares, held)
 
 
-def class_cosine_scores(run: Collaboration, result: RoundResult, screened: GateResult, weights: Tensor) -> Tensor:
+def class_cosine_scores(run: Run, result: RoundResult, screened: GateResult, weights: Tensor) -> Tensor:
     """Return the mean over classes of the cosine of each player's last-layer rows with the aggregate's (ShapFed).
 
     Args:

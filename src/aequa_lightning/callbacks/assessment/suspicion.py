@@ -13,7 +13,7 @@ from aequa_lightning.contributions.likeness import Likeness
 from aequa_lightning.contributions.novelty import new_parts, novelty, random_sign_cosines
 from aequa_lightning.contributions.sketch import LENGTH, Sketch
 from aequa_lightning.engine.processes.seeding import derive_generator
-from aequa_lightning.engine.run import Collaboration
+from aequa_lightning.engine.run import Run
 
 # Past aggregates that are remembered; older ones have nothing in common with what is new in a round.
 REMEMBERED = 64
@@ -36,7 +36,7 @@ class Suspicion:
         widths: Widths that participants may hold, with 1 among them.
     """
 
-    def __init__(self, run: Collaboration, *, widths: Sequence[float]) -> None:
+    def __init__(self, run: Run, *, widths: Sequence[float]) -> None:
         players = run.plan.participants_per_round or run.data.participants
         length = max(SHORTEST, min(LENGTH, TABLE // players))
         generator = derive_generator(run.plan.seed, "sketch")
@@ -49,11 +49,11 @@ class Suspicion:
         if run.data.participants <= MOST_COMPARED:
             self._likeness = Likeness(run.data.participants, length=self._sketch.length)
 
-    def start_round(self, run: Collaboration) -> None:
+    def start_round(self, run: Run) -> None:
         """Take in what everybody receives."""
         self._start = self._of_server(run)
 
-    def judge(self, run: Collaboration, accepted: Sequence[int], gram: Tensor, square_gram: Tensor) -> Suspects:
+    def judge(self, run: Run, accepted: Sequence[int], gram: Tensor, square_gram: Tensor) -> Suspects:
         """Compare a round's updates; a collective operation.
 
         Args:
@@ -83,7 +83,7 @@ class Suspicion:
             same = self._likeness.same(accepted, _traits(run))
         return Suspects(shares, self._evidence.riders(accepted), self._evidence.harmful(accepted), same)
 
-    def end_round(self, run: Collaboration) -> None:
+    def end_round(self, run: Run) -> None:
         """Take in how the server has moved."""
         most = int(min(REMEMBERED, max(1, MOST_KNOWN * self._sketch.length - 2)))
         for width, sketch in self._of_server(run).items():
@@ -119,7 +119,7 @@ class Suspicion:
         start = self._start[width]
         return torch.stack([start, start - self._initial[width], *(step.double() for step in self._steps[width])])
 
-    def _of_server(self, run: Collaboration) -> dict[float, Tensor]:
+    def _of_server(self, run: Run) -> dict[float, Tensor]:
         """Return sketches of the part of the server's parameters that each width holds, on the CPU."""
         return {
             width: self._sketch(run.parameters if width == 1 else run.parameters * run.masks.mask(width)).cpu()
@@ -127,7 +127,7 @@ class Suspicion:
         }
 
 
-def _traits(run: Collaboration) -> Tensor:
+def _traits(run: Run) -> Tensor:
     """Return the cosine of each pair's class counts and the ratio of their numbers of samples, (2, N, N)."""
     classes = torch.nn.functional.normalize(torch.from_numpy(run.data.class_counts()).double(), dim=1)
     samples = torch.tensor(run.samples, dtype=torch.float64)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from aequa_lightning.contributions.coalition_models import model_evaluator, round_game
 from aequa_lightning.contributions.values import Coalitions, Utility
 from aequa_lightning.engine.evaluation import AtWidth, count_correct, evaluation_batches
-from aequa_lightning.engine.run import Collaboration
+from aequa_lightning.engine.run import Run
 from aequa_lightning.engine.server.exact_sum import ExactSum
 from aequa_lightning.slimmable.modes import evaluating
 from aequa_lightning.slimmable.norm import cumulative
@@ -21,7 +21,7 @@ MODELS = 64
 MODEL_NUMBERS = 2**24
 
 
-def validation_gradient(run: Collaboration) -> Tensor:
+def validation_gradient(run: Run) -> Tensor:
     """Return the gradient of the full width's validation loss at the server's parameters; a collective operation.
 
     Args:
@@ -49,9 +49,7 @@ def validation_gradient(run: Collaboration) -> Tensor:
     return topology.merge_over_processes(total.total).to(topology.device)
 
 
-def coalition_utility(
-    run: Collaboration, base: Tensor, steps: Tensor, utility: Callable[[Tensor, Tensor], Tensor]
-) -> Utility:
+def coalition_utility(run: Run, base: Tensor, steps: Tensor, utility: Callable[[Tensor, Tensor], Tensor]) -> Utility:
     """Return the game of a round: what the server's model would be worth had only a coalition taken its steps.
 
     An absent step is simply missing and the others keep their weights, so that a step of zero is worth nothing.
@@ -83,7 +81,7 @@ def coalition_utility(
     return worth_of
 
 
-def own_accuracies(run: Collaboration, updates: Mapping[int, Tensor], base: Tensor) -> Tensor:
+def own_accuracies(run: Run, updates: Mapping[int, Tensor], base: Tensor) -> Tensor:
     """Return the validation accuracy that everybody's own model has after its training; a collective operation.
 
     Args:
@@ -100,11 +98,10 @@ def own_accuracies(run: Collaboration, updates: Mapping[int, Tensor], base: Tens
         received, width = base if run.models is None else run.models[index], run.widths[index]
         if width < 1:
             received = received * run.masks.mask(width)
-        run.local.parameters.copy_(received + update)
-        run.evaluator.calibrate(width)
-        correct = count_correct(AtWidth(network, width), validation, device=run.topology.device)
+        with run.model_at(received + update):
+            run.evaluator.calibrate(width)
+            correct = count_correct(AtWidth(network, width), validation, device=run.topology.device)
         accuracies[index] = correct / len(validation)
-    run.load_server_parameters()
     return run.topology.merge(accuracies)
 
 

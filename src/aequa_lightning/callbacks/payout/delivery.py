@@ -10,17 +10,18 @@ from aequa_lightning.engine.callback import RoundResult
 from aequa_lightning.engine.local.work import LocalWork
 from aequa_lightning.engine.processes.assignment import assign
 from aequa_lightning.engine.processes.seeding import derive_seed
-from aequa_lightning.engine.reward_source import RewardSource
-from aequa_lightning.engine.run import Collaboration
+from aequa_lightning.engine.run import Run
 from aequa_lightning.engine.server.collectives import gather
 from aequa_lightning.mechanisms.payment import Layer, Payment, RoundContext
 from aequa_lightning.mechanisms.targets import Target
 
 
 def deliver(
-    run: Collaboration, result: RoundResult, target: Target, payment: Payment, *, contributions: Sequence[float]
-) -> None:
-    """Replace ``run.models``, of those whose update was accepted; a collective operation.
+    run: Run, result: RoundResult, target: Target, payment: Payment, *, contributions: Sequence[float]
+) -> Tensor | None:
+    """Write into ``run.models`` what everybody whose update was accepted starts the next round from.
+
+    A collective operation.
 
     The updates travel parameter by parameter, so that no process ever holds all of them.
 
@@ -30,6 +31,9 @@ def deliver(
         target: What share of the reward a contribution deserves.
         payment: How the share becomes a model.
         contributions: By the mechanism's measure, as they stand after the round, of all participants of the run.
+
+    Returns:
+        After the last round of a payment with fine-tuning: everybody's fine-tuned model, of shape (N, P); else None.
     """
     assert run.models is not None
     accepted = list(result.weights)
@@ -47,13 +51,11 @@ def deliver(
                 server=run.parameters[start:end],
             )
             run.models[accepted, start:end] = payment.deliver(layer, context)
-    if payment.final_epochs and result.round == run.plan.max_rounds:
-        run.reward_source = RewardSource(models=_adapted(run, payment.final_epochs))
+    is_last = result.round == run.plan.max_rounds
+    return _adapted(run, payment.final_epochs) if payment.final_epochs and is_last else None
 
 
-def _round_context(
-    run: Collaboration, result: RoundResult, target: Target, contributions: Sequence[float]
-) -> RoundContext:
+def _round_context(run: Run, result: RoundResult, target: Target, contributions: Sequence[float]) -> RoundContext:
     accepted = list(result.weights)
     shares = target.shares(contributions, round=result.round, class_counts=run.data.class_counts().tolist())
     norms = torch.zeros(len(contributions), dtype=torch.float64)
@@ -71,7 +73,7 @@ def _round_context(
     )
 
 
-def _adapted(run: Collaboration, epochs: int) -> Tensor:
+def _adapted(run: Run, epochs: int) -> Tensor:
     """Return everybody's model trained on its own data; part of the last round, so that the checkpoint holds it.
 
     It trains at that round's rates: a schedule may end at zero, or not go on.

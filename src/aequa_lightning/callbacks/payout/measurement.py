@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from aequa_lightning.engine.run import Collaboration
+from aequa_lightning.engine.run import Run
 from aequa_lightning.rewards.allocation.curve import fills_a_gap, offered_widths, refine
 from aequa_lightning.rewards.files.checkpoint import check_width
 from aequa_lightning.slimmable import Width
@@ -44,7 +44,7 @@ class Measurement:
         """Return the width behind a number."""
         return self.layers.get(number, number)
 
-    def correct(self, run: Collaboration, numbers: Sequence[float]) -> list[Tensor]:
+    def correct(self, run: Run, numbers: Sequence[float]) -> list[Tensor]:
         """Tell which validation samples each width gets right, bool (samples,); a collective operation."""
         unknown = [number for number in numbers if number not in self._correct]
         marks = run.evaluator.correct([self.width(number) for number in unknown], run.data.validation())
@@ -52,7 +52,7 @@ class Measurement:
         return [self._correct[number] for number in numbers]
 
 
-def measure_curve(run: Collaboration, *, resolution: float) -> Measurement:
+def measure_curve(run: Run, *, resolution: float) -> Measurement:
     """Measure the grid and what is held, then widths between where the curve is steep; a collective operation.
 
     Args:
@@ -68,7 +68,7 @@ def measure_curve(run: Collaboration, *, resolution: float) -> Measurement:
     return measured
 
 
-def per_layer_widths(run: Collaboration, measured: Measurement, *, resolution: float) -> None:
+def per_layer_widths(run: Run, measured: Measurement, *, resolution: float) -> None:
     """Add widths of single layers where those of all layers leave a gap; a collective operation.
 
     Args:
@@ -87,7 +87,7 @@ def per_layer_widths(run: Collaboration, measured: Measurement, *, resolution: f
                 measured.accuracy[number] = accuracy
 
 
-def _accuracies(run: Collaboration, measured: Measurement, numbers: Sequence[float]) -> dict[float, float]:
+def _accuracies(run: Run, measured: Measurement, numbers: Sequence[float]) -> dict[float, float]:
     """Return the accuracies of those widths that the network can have."""
     legal = [number for number in numbers if run.classifier.network.has(measured.width(number))]
     marks = measured.correct(run, legal)

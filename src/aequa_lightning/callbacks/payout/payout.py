@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from aequa_lightning.callbacks.payout.measurement import Measurement
 from aequa_lightning.engine.evaluation import AtWidth, count_correct
-from aequa_lightning.engine.run import Collaboration
+from aequa_lightning.engine.run import Run
 from aequa_lightning.rewards.allocation.allocate import Allocation
 from aequa_lightning.rewards.allocation.fairness import gain_figures, pearson
 from aequa_lightning.rewards.allocation.frontier import Frontier
@@ -26,12 +26,12 @@ Layers = Mapping[float, dict[str, float]]
 
 
 def write_rewards(
-    run: Collaboration, widths: Sequence[float], *, layers: Layers, export_programs: bool
+    run: Run, widths: Sequence[float], *, layers: Layers, export_programs: bool
 ) -> tuple[list[float], list[float]]:
     """Measure and write everybody's network, each process its part; a collective operation.
 
     Args:
-        run: The run; in the end its model holds the server's parameters.
+        run: The run.
         widths: Width of each participant, (N,).
         layers: The shares of each layer behind those widths that are no share of all layers.
         export_programs: Whether each network is written as a program besides the checkpoint.
@@ -51,22 +51,22 @@ def write_rewards(
     packages = _packages(run, widths)
     for parameters, number, owners in packages[run.topology.rank :: run.topology.processes]:
         width = layers.get(number, number)
-        run.local.parameters.copy_(parameters)
-        run.evaluator.calibrate(width)
-        for row, part in enumerate(parts):
-            correct[row, owners] = count_correct(AtWidth(network, width), part, device=run.topology.device)
+        with run.model_at(parameters):
+            run.evaluator.calibrate(width)
+            for row, part in enumerate(parts):
+                correct[row, owners] = count_correct(AtWidth(network, width), part, device=run.topology.device)
+            reward = network.extract(width).cpu()
         hyper_parameters = run.classifier.reward_hparams(number, layers.get(number))
-        _write_network(run, network.extract(width).cpu(), hyper_parameters, owners, export_programs=export_programs)
+        _write_network(run, reward, hyper_parameters, owners, export_programs=export_programs)
     # Whoever has everybody's counts knows that everybody's files are there.
     correct = run.topology.merge_over_processes(correct)
-    run.load_server_parameters()
     validation, test = (
         [int(count) / len(part) for count in counts] for part, counts in zip(parts, correct, strict=True)
     )
     return validation, test
 
 
-def _packages(run: Collaboration, widths: Sequence[float]) -> list[tuple[Tensor, float, list[int]]]:
+def _packages(run: Run, widths: Sequence[float]) -> list[tuple[Tensor, float, list[int]]]:
     """Return the different networks that are handed out: parameters, width and who receives them."""
     if run.models is not None:
         return [(run.models[index], width, [index]) for index, width in enumerate(widths)]
@@ -77,7 +77,7 @@ def _packages(run: Collaboration, widths: Sequence[float]) -> list[tuple[Tensor,
 
 
 def _write_network(
-    run: Collaboration,
+    run: Run,
     network: nn.Module,
     hyper_parameters: Mapping[str, Any],
     owners: Sequence[int],
@@ -98,7 +98,7 @@ def _write_network(
 
 
 def describe_rewards(
-    run: Collaboration,
+    run: Run,
     widths: Sequence[float],
     *,
     layers: Layers,
@@ -253,9 +253,7 @@ def describe_frontier(front: Frontier, allocation: Mapping[str, Any]) -> dict[st
     }
 
 
-def write_contributions(
-    run: Collaboration, measures: Mapping[str, Sequence[float]], gates: Sequence[str] | None
-) -> None:
+def write_contributions(run: Run, measures: Mapping[str, Sequence[float]], gates: Sequence[str] | None) -> None:
     """Write ``contributions.csv``: a row a participant, a column per measure, and what the gates caught it at.
 
     The column of accuracies alone stays empty where nobody trained alone; without gates theirs is left out.

@@ -1,28 +1,23 @@
 """How many participants are stacked: asked for, or found out by a short measurement before the first round."""
 
-from __future__ import annotations
-
 import math
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from aequa_lightning.engine.local.corrections import NoCorrection
 from aequa_lightning.engine.local.work import LocalWork
+from aequa_lightning.engine.run import Run, Stacking
 from aequa_lightning.engine.stacking.schedule import Job
 from aequa_lightning.engine.stacking.trainer import StackedTrainer, form_stacks
 from aequa_lightning.errors import InputError
 from aequa_lightning.modules.classifier import SlimmableClassifier
 from aequa_lightning.run_folder.events import Event
-
-if TYPE_CHECKING:
-    from aequa_lightning.engine.run import Collaboration
 
 # A larger stack gains nothing more: it is arithmetic by then.
 LARGEST = 64
@@ -48,20 +43,7 @@ ELEMENTWISE = tuple(
 )
 
 
-@dataclass(frozen=True)
-class Stacking:
-    """How a run stacks its participants.
-
-    Attributes:
-        size: Most participants of a stack; 1: they train one by one.
-        reason: Why, in words.
-    """
-
-    size: int
-    reason: str
-
-
-def decide_stacking(run: Collaboration, events: Sequence[Event]) -> Stacking:
+def decide_stacking(run: Run, events: Sequence[Event]) -> Stacking:
     """Decide how a run stacks its participants; a collective operation.
 
     Args:
@@ -121,7 +103,7 @@ def sizes_to_try(largest: int) -> list[int]:
     return sizes
 
 
-def obstacle(run: Collaboration) -> str | None:
+def obstacle(run: Run) -> str | None:
     """Return why the participants of a run cannot be stacked; None where nothing is known to hinder it."""
     classifier, optimizer = run.classifier, run.local.optimizer.optimizer
     kind = type(classifier)
@@ -147,7 +129,7 @@ def obstacle(run: Collaboration) -> str | None:
     return next((reason for reason, holds in hindrances.items() if holds), None)
 
 
-def _try(run: Collaboration, sizes: Sequence[int]) -> tuple[float, list[float], str | None]:
+def _try(run: Run, sizes: Sequence[int]) -> tuple[float, list[float], str | None]:
     """Return the seconds of a participant's step alone and in a stack of each size, and why there can be no stack.
 
     The stacks are ones that could be, with participants as unequal as they are. All processes try at once, as they will

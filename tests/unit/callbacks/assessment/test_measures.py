@@ -25,7 +25,7 @@ from aequa_lightning.contributions import accuracy, games, update_cosines
 from aequa_lightning.engine.callback import RoundResult
 from aequa_lightning.engine.participation import Participation
 from aequa_lightning.engine.processes.topology import Topology
-from aequa_lightning.engine.run import Collaboration
+from aequa_lightning.engine.run import Run
 from aequa_lightning.engine.server import collectives
 from aequa_lightning.errors import InputError
 
@@ -37,7 +37,7 @@ EVERYTHING = Assessment(measures=MEASURES)
 
 
 def _round(
-    measures: Measures, run: Collaboration, finish: Finish, updates: Tensor, *, refused: tuple[int, ...] = ()
+    measures: Measures, run: Run, finish: Finish, updates: Tensor, *, refused: tuple[int, ...] = ()
 ) -> RoundResult:
     measures.start_round(run)
     accepted = [index for index in range(len(updates)) if index not in refused]
@@ -53,7 +53,7 @@ def _scores(result: RoundResult, name: str) -> list[float]:
 
 @pytest.mark.parametrize("table", [5, 2**22])
 def test_the_gram_matrix_is_that_of_all_updates(
-    run: Collaboration, honest: Tensor, monkeypatch: pytest.MonkeyPatch, table: int
+    run: Run, honest: Tensor, monkeypatch: pytest.MonkeyPatch, table: int
 ) -> None:
     monkeypatch.setattr(collectives, "TABLE", table)
     updates = {index: honest[index] for index in (0, 2, 4)}
@@ -62,16 +62,14 @@ def test_the_gram_matrix_is_that_of_all_updates(
     torch.testing.assert_close(gram, rows @ rows.T)
 
 
-def test_cosines_are_those_with_the_aggregate(run: Collaboration, honest: Tensor, finish: Finish) -> None:
+def test_cosines_are_those_with_the_aggregate(run: Run, honest: Tensor, finish: Finish) -> None:
     for gates in (True, False):
         result = _round(Measures(run, Assessment(gates=gates), paid_by="standalone"), run, finish, honest)
         assert _scores(result, "cosine") == pytest.approx(update_cosines(honest, result.mean_update).tolist())
 
 
-def test_a_narrow_participant_is_compared_over_what_it_holds(
-    run: Collaboration, honest: Tensor, finish: Finish
-) -> None:
-    run.widths = [1.0, 0.5, 1.0, 1.0, 1.0]
+def test_a_narrow_participant_is_compared_over_what_it_holds(run: Run, honest: Tensor, finish: Finish) -> None:
+    run.progress.widths = [1.0, 0.5, 1.0, 1.0, 1.0]
     held = run.masks.mask(0.5)
     honest[1] *= held
     result = _round(Measures(run, Assessment(("class_cosine",)), paid_by="cosine"), run, finish, honest)
@@ -86,7 +84,7 @@ def test_a_narrow_participant_is_compared_over_what_it_holds(
     assert _scores(result, "class_cosine")[1] == pytest.approx(expected)
 
 
-def _loss(run: Collaboration, parameters: Tensor) -> float:
+def _loss(run: Run, parameters: Tensor) -> float:
     network = copy.deepcopy(run.classifier.network.full).double().eval()
     vector_to_parameters(parameters, network.parameters())
     inputs, targets = run.data.validation().tensors
@@ -94,7 +92,7 @@ def _loss(run: Collaboration, parameters: Tensor) -> float:
         return functional.cross_entropy(network(inputs.double()), targets).item()
 
 
-def test_alignment_is_the_slope_of_the_validation_loss(run: Collaboration, honest: Tensor, finish: Finish) -> None:
+def test_alignment_is_the_slope_of_the_validation_loss(run: Run, honest: Tensor, finish: Finish) -> None:
     base = run.parameters.double()
     result = _round(Measures(run, EVERYTHING, paid_by="standalone"), run, finish, honest)
     for index, score in enumerate(_scores(result, "alignment")):
@@ -126,13 +124,11 @@ def test_recurrent_layers_have_a_gradient_on_gpus_too() -> None:
         data=SimpleNamespace(validation=lambda: samples),
         parameters=parameters_to_vector(network.parameters()),
     )
-    assert validation_gradient(cast(Collaboration, run)).abs().sum() > 0
+    assert validation_gradient(cast(Run, run)).abs().sum() > 0
     assert torch.backends.cudnn.enabled
 
 
-def test_values_of_coalitions_are_those_of_their_definitions(
-    run: Collaboration, honest: Tensor, finish: Finish
-) -> None:
+def test_values_of_coalitions_are_those_of_their_definitions(run: Run, honest: Tensor, finish: Finish) -> None:
     base = run.parameters.clone()
     assessment = Assessment(measures=MEASURES[3:8], utility="accuracy")
     measures = Measures(run, assessment, paid_by="standalone")
@@ -178,7 +174,7 @@ def test_values_of_coalitions_are_those_of_their_definitions(
 
 @pytest.mark.parametrize("name", ["fedsv", "banzhaf"])
 def test_values_of_many_players_are_sampled_with_honest_errors(
-    run: Collaboration, honest: Tensor, finish: Finish, monkeypatch: pytest.MonkeyPatch, name: str
+    run: Run, honest: Tensor, finish: Finish, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     if name == "fedsv":
         pytest.importorskip("shapiq", reason="shapiq is not installed (the extra 'valuation')")
@@ -201,7 +197,7 @@ def test_values_of_many_players_are_sampled_with_honest_errors(
     assert measures.standard_errors()[name] == pytest.approx(total.sqrt().tolist())
 
 
-def test_reputations_are_those_of_the_first_round(run: Collaboration, honest: Tensor, finish: Finish) -> None:
+def test_reputations_are_those_of_the_first_round(run: Run, honest: Tensor, finish: Finish) -> None:
     base, network = run.parameters.clone(), run.classifier.network.full
     measures = Measures(run, Assessment(("cosine", "cffl", "rffl")), paid_by="standalone")
     result = _round(measures, run, finish, honest)
@@ -217,7 +213,7 @@ def test_reputations_are_those_of_the_first_round(run: Collaboration, honest: Te
     assert measures.state_dict()["totals"]["rffl"]["values"] == pytest.approx([each / sum(cosines) for each in cosines])
 
 
-def test_what_the_gates_catch_can_stay_out_of_the_average(run: Collaboration, honest: Tensor, finish: Finish) -> None:
+def test_what_the_gates_catch_can_stay_out_of_the_average(run: Run, honest: Tensor, finish: Finish) -> None:
     measures = Measures(run, Assessment(MEASURES, exclude_flagged=True), paid_by="standalone")
     first = _round(measures, run, finish, honest)
     assert list(first.weights) == [0, 1, 2, 3, 4]
@@ -237,7 +233,7 @@ def test_what_the_gates_catch_can_stay_out_of_the_average(run: Collaboration, ho
         assert scores[2] == scores[4]
 
 
-def test_an_update_that_stays_out_leaves_no_trace_in_the_server(run: Collaboration, honest: Tensor) -> None:
+def test_an_update_that_stays_out_leaves_no_trace_in_the_server(run: Run, honest: Tensor) -> None:
     run.server.end_round()
     run.server.receive([0, 1], honest[:2])
     run.server.receive([2, 3, 4], honest[2:])
@@ -250,7 +246,7 @@ def test_an_update_that_stays_out_leaves_no_trace_in_the_server(run: Collaborati
     torch.testing.assert_close(mean, honest[[0, 2, 4]].double().mean(dim=0))
 
 
-def test_a_round_of_which_nothing_is_left_is_worth_nothing(run: Collaboration, honest: Tensor, finish: Finish) -> None:
+def test_a_round_of_which_nothing_is_left_is_worth_nothing(run: Run, honest: Tensor, finish: Finish) -> None:
     for refused in ((), (0, 1, 2, 3)):
         measures = Measures(run, replace(EVERYTHING, exclude_flagged=False), paid_by="standalone")
         result = _round(measures, run, finish, 0 * honest, refused=refused)
@@ -258,7 +254,7 @@ def test_a_round_of_which_nothing_is_left_is_worth_nothing(run: Collaboration, h
         assert all(_scores(result, name) == [0.0] * 5 for name in EVERYTHING.measures)
 
 
-def test_without_gates_a_replay_is_paid_best(run: Collaboration, honest: Tensor, finish: Finish) -> None:
+def test_without_gates_a_replay_is_paid_best(run: Run, honest: Tensor, finish: Finish) -> None:
     measures = Measures(run, Assessment(gates=False), paid_by="standalone")
     first = _round(measures, run, finish, honest)
     again = honest + 0.3 * honest.roll(1, dims=1)
@@ -269,7 +265,7 @@ def test_without_gates_a_replay_is_paid_best(run: Collaboration, honest: Tensor,
     assert measures.remarks() is None
 
 
-def test_clones_are_one_participant_that_is_paid_once(run: Collaboration, honest: Tensor, finish: Finish) -> None:
+def test_clones_are_one_participant_that_is_paid_once(run: Run, honest: Tensor, finish: Finish) -> None:
     run.samples = [60, 40, 20, 50, 50]
     honest[1] = 0.5 * honest[0]
     run.standalone = None
@@ -285,14 +281,14 @@ def test_clones_are_one_participant_that_is_paid_once(run: Collaboration, honest
         assert measures.paid(run, name) == pytest.approx([*[value / 2 for value in values[:2]], *values[2:]])
 
 
-def test_the_measures_go_on_from_their_state(run: Collaboration, honest: Tensor, finish: Finish) -> None:
+def test_the_measures_go_on_from_their_state(run: Run, honest: Tensor, finish: Finish) -> None:
     start = run.parameters.clone()
     whole = Measures(run, EVERYTHING, paid_by="standalone")
     rounds = [honest, honest.roll(1, dims=1), honest.roll(1, dims=1), honest.roll(2, dims=1)]
     for updates in rounds:
         _round(whole, run, finish, updates)
     run.parameters.copy_(start)
-    run.round = 0
+    run.progress.round = 0
     first, second = (Measures(run, EVERYTHING, paid_by="standalone") for _ in range(2))
     for updates in rounds[:2]:
         _round(first, run, finish, updates)
@@ -306,7 +302,7 @@ def test_the_measures_go_on_from_their_state(run: Collaboration, honest: Tensor,
     torch.testing.assert_close(second.state_dict()["suspicion"], whole.state_dict()["suspicion"], rtol=0, atol=0)
 
 
-def test_measures_that_cannot_be_taken_are_refused(run: Collaboration, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_measures_that_cannot_be_taken_are_refused(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="twice"):
         Assessment(measures=("fedsv", "fedsv"))
     state = Measures(run, Assessment(), paid_by="standalone").state_dict()
@@ -325,7 +321,7 @@ def test_measures_that_cannot_be_taken_are_refused(run: Collaboration, monkeypat
         Assessment(gates=False, exclude_flagged=True)
 
 
-def test_nothing_of_the_model_is_changed_by_measuring(run: Collaboration, honest: Tensor, finish: Finish) -> None:
+def test_nothing_of_the_model_is_changed_by_measuring(run: Run, honest: Tensor, finish: Finish) -> None:
     measures = Measures(run, EVERYTHING, paid_by="standalone")
     measures.start_round(run)
     measures.screen_round(run, [], [])
@@ -344,7 +340,7 @@ def _normalised(values: Tensor) -> Tensor:
     ("name", "decay", "threshold"), [("cffl", 0.5, 2 / 3), ("rffl", 0.95, 0.0), ("cosine", 0.95, 0.0)]
 )
 def test_reputations_are_carried_along_as_their_sources_say(
-    run: Collaboration, honest: Tensor, finish: Finish, name: str, decay: float, threshold: float
+    run: Run, honest: Tensor, finish: Finish, name: str, decay: float, threshold: float
 ) -> None:
     run.standalone = None
     measures = Measures(run, Assessment(("cffl", "rffl", "cosine")), paid_by="standalone")
@@ -359,7 +355,7 @@ def test_reputations_are_carried_along_as_their_sources_say(
     assert measures.values(run)[name] == pytest.approx(values.tolist())
 
 
-def test_the_class_wise_cosine_is_a_moving_average(run: Collaboration, honest: Tensor, finish: Finish) -> None:
+def test_the_class_wise_cosine_is_a_moving_average(run: Run, honest: Tensor, finish: Finish) -> None:
     run.standalone = None
     measures = Measures(run, Assessment(("class_cosine",)), paid_by="standalone")
     first, second = (
@@ -369,7 +365,7 @@ def test_the_class_wise_cosine_is_a_moving_average(run: Collaboration, honest: T
     assert measures.values(run)["class_cosine"] == pytest.approx((0.9 * first + 0.1 * second).tolist())
 
 
-def test_nobody_leaves_rffl_in_the_first_ten_rounds(run: Collaboration, honest: Tensor, finish: Finish) -> None:
+def test_nobody_leaves_rffl_in_the_first_ten_rounds(run: Run, honest: Tensor, finish: Finish) -> None:
     measures = Measures(run, Assessment(("rffl",), gates=False), paid_by="standalone")
     honest[0] = -honest[0]
     for number in range(1, 13):
@@ -379,7 +375,7 @@ def test_nobody_leaves_rffl_in_the_first_ten_rounds(run: Collaboration, honest: 
 
 
 def test_an_absent_participant_keeps_its_standing_and_a_caught_one_does_not(
-    run: Collaboration, honest: Tensor, finish: Finish
+    run: Run, honest: Tensor, finish: Finish
 ) -> None:
     run.standalone = None
     measures = Measures(run, Assessment(("class_cosine",)), paid_by="standalone")
@@ -395,16 +391,14 @@ def test_an_absent_participant_keeps_its_standing_and_a_caught_one_does_not(
     assert values[2] == pytest.approx(before[2])
 
 
-def test_whoever_never_took_part_is_worth_nothing(run: Collaboration, honest: Tensor, finish: Finish) -> None:
+def test_whoever_never_took_part_is_worth_nothing(run: Run, honest: Tensor, finish: Finish) -> None:
     run.standalone = None
     measures = Measures(run, Assessment(("class_cosine",), gates=False), paid_by="standalone")
     _round(measures, run, finish, honest, refused=(3,))
     assert measures.values(run)["class_cosine"][3] == 0
 
 
-def test_a_long_update_of_much_work_passes_and_one_of_little_does_not(
-    run: Collaboration, honest: Tensor, finish: Finish
-) -> None:
+def test_a_long_update_of_much_work_passes_and_one_of_little_does_not(run: Run, honest: Tensor, finish: Finish) -> None:
     honest[0] *= 20
     run.samples = [32 * 20, 32, 32, 32, 32]
     assert _round(Measures(run, Assessment(), paid_by="cosine"), run, finish, honest).record["gates"] == []
@@ -415,7 +409,7 @@ def test_a_long_update_of_much_work_passes_and_one_of_little_does_not(
 
 
 def test_who_sends_the_last_aggregate_back_is_found_among_those_who_are_left(
-    run: Collaboration, honest: Tensor, finish: Finish
+    run: Run, honest: Tensor, finish: Finish
 ) -> None:
     measures = Measures(run, Assessment(), paid_by="standalone")
     first = _round(measures, run, finish, honest)
@@ -430,11 +424,9 @@ def test_who_sends_the_last_aggregate_back_is_found_among_those_who_are_left(
     ]
 
 
-def test_steps_are_valued_as_far_as_they_moved_what_few_hold(
-    run: Collaboration, honest: Tensor, finish: Finish
-) -> None:
+def test_steps_are_valued_as_far_as_they_moved_what_few_hold(run: Run, honest: Tensor, finish: Finish) -> None:
     """Of what only the first holds, its own update is the average; so is it where the others are refused."""
-    run.widths = [1.0, 0.5, 0.5, 0.5, 0.5]
+    run.progress.widths = [1.0, 0.5, 0.5, 0.5, 0.5]
     honest[1:] *= run.masks.mask(0.5)
     base = run.parameters.clone()
     measures = Measures(run, Assessment(("alignment", "loo"), utility="accuracy"), paid_by="standalone")
@@ -456,7 +448,7 @@ def test_steps_are_valued_as_far_as_they_moved_what_few_hold(
     assert _scores(result, "loo")[:4] == pytest.approx([whole - worth(steps.sum(dim=0) - step) for step in steps])
 
 
-def test_of_a_round_of_chance_everybody_may_be_a_player(run: Collaboration) -> None:
+def test_of_a_round_of_chance_everybody_may_be_a_player(run: Run) -> None:
     run.samples *= 3
     run.data.participants = 15
     run.plan = replace(run.plan, participants_per_round=5)
@@ -466,14 +458,14 @@ def test_of_a_round_of_chance_everybody_may_be_a_player(run: Collaboration) -> N
         Measures(run, Assessment(("beta_shapley",)), paid_by="standalone")
 
 
-def test_a_network_without_rows_of_classes_is_refused_before_any_round(run: Collaboration) -> None:
+def test_a_network_without_rows_of_classes_is_refused_before_any_round(run: Run) -> None:
     run.data.num_classes = 7
     with pytest.raises(InputError, match="each of the 7 classes"):
         Measures(run, Assessment(("class_cosine",)), paid_by="standalone")
 
 
 def test_a_budget_limits_how_many_models_of_coalitions_are_evaluated(
-    run: Collaboration, honest: Tensor, finish: Finish, monkeypatch: pytest.MonkeyPatch
+    run: Run, honest: Tensor, finish: Finish, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(games, "EXACT_UP_TO", 4)
     # Evaluated one at a time, to be counted.
@@ -493,7 +485,7 @@ def test_a_budget_limits_how_many_models_of_coalitions_are_evaluated(
 
 
 def test_by_default_a_clone_counts_once_in_the_average_and_shares_what_it_reaches_alone(
-    run: Collaboration, honest: Tensor, finish: Finish, monkeypatch: pytest.MonkeyPatch
+    run: Run, honest: Tensor, finish: Finish, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     honest[1] = 0.5 * honest[0]
     measures = Measures(run, Assessment(("alignment",)), paid_by="standalone")
@@ -505,7 +497,7 @@ def test_by_default_a_clone_counts_once_in_the_average_and_shares_what_it_reache
     assert measures.paid(run, "standalone") == [0.4, 0.4, 0.8, 0.8, 0.8]
 
 
-def test_who_keeps_sending_noise_is_not_paid(run: Collaboration, honest: Tensor, finish: Finish) -> None:
+def test_who_keeps_sending_noise_is_not_paid(run: Run, honest: Tensor, finish: Finish) -> None:
     run.standalone = None
     source = torch.Generator().manual_seed(3)
     measures = Measures(run, Assessment(), paid_by="standalone")
@@ -521,7 +513,7 @@ def test_who_keeps_sending_noise_is_not_paid(run: Collaboration, honest: Tensor,
     assert measures.paid(run, "cosine")[2] == 0
 
 
-def test_gates_cannot_begin_in_the_middle_of_a_run(run: Collaboration, honest: Tensor, finish: Finish) -> None:
+def test_gates_cannot_begin_in_the_middle_of_a_run(run: Run, honest: Tensor, finish: Finish) -> None:
     open_house = Measures(run, Assessment(gates=False), paid_by="standalone")
     _round(open_house, run, finish, honest)
     with pytest.raises(InputError, match="had no gates to compare with"):

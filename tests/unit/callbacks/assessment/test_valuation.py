@@ -11,12 +11,10 @@ from aequa_lightning.callbacks.assessment.screening import let_pass
 from aequa_lightning.callbacks.assessment.valuation import own_accuracies, validation_gradient
 from aequa_lightning.contributions import accuracy
 from aequa_lightning.engine import evaluation
-from aequa_lightning.engine.run import Collaboration
+from aequa_lightning.engine.run import Run
 
 
-def test_the_gradient_is_that_of_the_mean_loss_whatever_the_batches(
-    run: Collaboration, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_gradient_is_that_of_the_mean_loss_whatever_the_batches(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     inputs, targets = run.data.validation().tensors
     network = run.classifier.network.full.eval()
     loss = functional.cross_entropy(network(inputs), targets)
@@ -26,8 +24,8 @@ def test_the_gradient_is_that_of_the_mean_loss_whatever_the_batches(
     torch.testing.assert_close(validation_gradient(run).float(), expected, atol=1e-6, rtol=1e-4)
 
 
-def test_a_model_of_one_s_own_is_evaluated_from_where_it_started(run: Collaboration, honest: Tensor) -> None:
-    run.models = run.parameters + 0.3 * honest.roll(7, dims=1)
+def test_a_model_of_one_s_own_is_evaluated_from_where_it_started(run: Run, honest: Tensor) -> None:
+    run.progress.models = run.parameters + 0.3 * honest.roll(7, dims=1)
     found = own_accuracies(run, dict(enumerate(honest)), run.parameters.clone())
     inputs, targets = run.data.validation().tensors
     network, expected = run.classifier.network.full.eval(), []

@@ -15,11 +15,12 @@ REACHED = [0.5, 0.9, 0.6, 0.7]
 
 
 def after_all_rounds(mechanism: Mechanism, *, resumed_after: int | None = None) -> Any:
-    run = MagicMock(parameters=torch.zeros(1), payable=RewardSource())
+    run = MagicMock(parameters=torch.zeros(1), reward_source=RewardSource())
     rewards = begin(mechanism)
     for number, accuracy in enumerate(REACHED, start=1):
         run.parameters.fill_(number)
-        rewards.on_round_end(run, SimpleNamespace(round=number, accuracy_by_width={1.0: accuracy, 0.5: 0.95}))  # type: ignore[arg-type]
+        result: Any = SimpleNamespace(round=number, accuracy_by_width={1.0: accuracy, 0.5: 0.95})
+        run.reward_source = rewards.on_round_end(run, result) or run.reward_source
         if number == resumed_after:
             state = rewards.state_dict()
             rewards = begin(mechanism)
@@ -49,6 +50,5 @@ def test_after_training_it_is_the_last_round_that_is_paid() -> None:
 
 
 def test_another_mechanism_does_not_pay_with_what_was_best_under_the_one_before() -> None:
-    run = after_all_rounds(AequaTraining())
-    begin(Aequa()).on_round_end(run, SimpleNamespace(round=5, accuracy_by_width={1.0: 0.1}))  # type: ignore[arg-type]
-    assert run.reward_source == RewardSource()
+    run, result = after_all_rounds(AequaTraining()), SimpleNamespace(round=5, accuracy_by_width={1.0: 0.1})
+    assert begin(Aequa()).on_round_end(run, result) == RewardSource()  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ from torch import Tensor
 from aequa_lightning.callbacks.payout.delivery import deliver
 from aequa_lightning.engine.callback import RoundResult
 from aequa_lightning.engine.local.work import LocalWork
-from aequa_lightning.engine.run import Collaboration
+from aequa_lightning.engine.run import Run
 from aequa_lightning.mechanisms.payment import Layer, Masking, Mixing, Payment, RoundContext, ServerModel
 from aequa_lightning.mechanisms.targets import Everything, Relative
 
@@ -30,15 +30,13 @@ class Noting(Payment):
 
 
 @pytest.fixture
-def models(run: Collaboration) -> Tensor:
+def models(run: Run) -> Tensor:
     """Everybody's own model, (5, P)."""
-    run.models = run.parameters + torch.arange(5.0)[:, None]
+    run.progress.models = run.parameters + torch.arange(5.0)[:, None]
     return run.models.clone()
 
 
-def test_weights_are_those_among_whose_updates_count(
-    run: Collaboration, honest: Tensor, models: Tensor, finish: Finish
-) -> None:
+def test_weights_are_those_among_whose_updates_count(run: Run, honest: Tensor, models: Tensor, finish: Finish) -> None:
     run.samples = [60, 40, 20, 50, 50]
     result = finish(honest, refused=(1,))
     deliver(run, result, Everything(), Masking(), contributions=[1.0] * 5)
@@ -48,7 +46,7 @@ def test_weights_are_those_among_whose_updates_count(
     assert torch.equal(run.models[1], models[1])
 
 
-def test_everybody_is_paid_by_its_own_share(run: Collaboration, honest: Tensor, models: Tensor, finish: Finish) -> None:
+def test_everybody_is_paid_by_its_own_share(run: Run, honest: Tensor, models: Tensor, finish: Finish) -> None:
     """The best is refused in this round, and what harms counts as nothing."""
     contributions = [0.8, 0.2, 0.4, -0.5, 0.1]
     deliver(run, finish(honest, refused=(0,)), Relative(), Mixing(), contributions=contributions)
@@ -59,7 +57,7 @@ def test_everybody_is_paid_by_its_own_share(run: Collaboration, honest: Tensor, 
     torch.testing.assert_close(run.models[1:], (1 - shares) * own[1:] + shares * average)
 
 
-def test_lengths_are_those_of_whole_updates(run: Collaboration, honest: Tensor, models: Tensor, finish: Finish) -> None:
+def test_lengths_are_those_of_whole_updates(run: Run, honest: Tensor, models: Tensor, finish: Finish) -> None:
     honest *= torch.arange(1.0, 6.0)[:, None]
     noting = Noting()
     deliver(run, finish(honest, refused=(0, 2)), Everything(), noting, contributions=[1.0] * 5)
@@ -67,7 +65,7 @@ def test_lengths_are_those_of_whole_updates(run: Collaboration, honest: Tensor, 
 
 
 def test_chance_is_another_for_each_participant_and_round_and_the_same_for_all_layers(
-    run: Collaboration, honest: Tensor, models: Tensor, finish: Finish
+    run: Run, honest: Tensor, models: Tensor, finish: Finish
 ) -> None:
     noting = Noting()
     for refused in ((), (0,)):
@@ -78,7 +76,7 @@ def test_chance_is_another_for_each_participant_and_round_and_the_same_for_all_l
     assert len({*first, *second}) == 5 + 4
 
 
-def test_where_nobody_s_update_counts_nobody_is_sent_anything(run: Collaboration, models: Tensor) -> None:
+def test_where_nobody_s_update_counts_nobody_is_sent_anything(run: Run, models: Tensor) -> None:
     nothing = torch.zeros(len(run.parameters), dtype=torch.float64)
     result = RoundResult(1, {}, {}, nothing, nothing, {1.0: 0.5}, {"participants": [], "rejected": []})
     deliver(run, result, Relative(), Mixing(), contributions=[1.0] * 5)
@@ -87,14 +85,14 @@ def test_where_nobody_s_update_counts_nobody_is_sent_anything(run: Collaboration
 
 
 def test_in_the_end_everybody_adapts_its_model_for_as_long_as_is_said(
-    run: Collaboration, honest: Tensor, models: Tensor, finish: Finish
+    run: Run, honest: Tensor, models: Tensor, finish: Finish
 ) -> None:
     means = ServerModel(final_epochs=2)
     for _ in range(3):
         result = finish(honest)
-        deliver(run, result, Everything(), means, contributions=[1.0] * 5)
-        assert (run.reward_source.models is None) == (result.round < 3)
-    server, adapted = run.parameters.clone(), run.reward_source.models
+        adapted = deliver(run, result, Everything(), means, contributions=[1.0] * 5)
+        assert (adapted is None) == (result.round < 3)
+    server = run.parameters.clone()
     assert adapted is not None
     for index in range(5):
         run.local.train(server, run.participant(index), work=LocalWork(2), keys=("adaptation", index), grid=run.grid)
@@ -102,7 +100,7 @@ def test_in_the_end_everybody_adapts_its_model_for_as_long_as_is_said(
 
 
 def test_adaptation_is_at_the_rates_of_the_last_round(
-    run: Collaboration, honest: Tensor, models: Tensor, finish: Finish, monkeypatch: pytest.MonkeyPatch
+    run: Run, honest: Tensor, models: Tensor, finish: Finish, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     group, rates, train = run.local.optimizer.optimizer.param_groups[0], [], run.local.train
     last = {**group, "lr": 0.5 * group["lr"]}

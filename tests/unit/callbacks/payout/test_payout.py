@@ -7,7 +7,7 @@ from torch import nn
 from aequa_lightning.callbacks.assessment.scores import head_positions
 from aequa_lightning.callbacks.payout.measurement import Measurement
 from aequa_lightning.callbacks.payout.payout import describe_allocation, describe_frontier, describe_uncertainty
-from aequa_lightning.engine.run import Collaboration
+from aequa_lightning.engine.run import Run
 from aequa_lightning.errors import InputError
 from aequa_lightning.rewards import Resampled, allocate_widths, pareto_front
 
@@ -33,7 +33,7 @@ def test_the_front_stands_beside_what_was_chosen() -> None:
     assert content["front"][0] == {"mcg": pytest.approx(0.3), "cgs": pytest.approx(0), "widths": [0.25, 0.5, 1.0]}
 
 
-def test_marked_samples_add_up_to_the_accuracy(run: Collaboration) -> None:
+def test_marked_samples_add_up_to_the_accuracy(run: Run) -> None:
     part = run.data.validation()
     (accuracies,) = run.evaluator.accuracies([0.5, 1.0], [part])
     correct = run.evaluator.correct([0.5, 1.0], part)

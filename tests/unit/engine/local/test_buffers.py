@@ -18,11 +18,11 @@ from aequa_lightning.engine.config import Plan
 from aequa_lightning.engine.local.buffers import buffers, check_state
 from aequa_lightning.engine.local.trainer import LocalTrainer
 from aequa_lightning.engine.local.work import LocalWork
-from aequa_lightning.engine.resume import restore
+from aequa_lightning.engine.loop import Collaboration
 from aequa_lightning.engine.reward_source import load_reward_source
-from aequa_lightning.engine.run import Collaboration
 from aequa_lightning.engine.server.aggregators import FedAvg
 from aequa_lightning.errors import InputError
+from aequa_lightning.mechanisms import Aequa
 from aequa_lightning.modules.classifier import SlimmableClassifier
 
 CPU = torch.device("cpu")
@@ -247,7 +247,7 @@ def run_with(run_dir: Path, seed: int, **options: Any) -> Collaboration:
     torch.manual_seed(seed)
     model = SlimmableClassifier(10, data.input_shape, backbone=f"{__name__}:persistent", widths=(1.0, 0.5))
     defaults: dict[str, Any] = {"max_rounds": 2, "work": LocalWork(), "participants_per_round": None}
-    defaults |= {"aggregator": FedAvg(), "checkpoint_every": 1, "seed": 0, "run_dir": run_dir, "mechanism": ""}
+    defaults |= {"aggregator": FedAvg(), "checkpoint_every": 1, "seed": 0, "run_dir": run_dir, "mechanism": Aequa()}
     plan = Plan(**defaults | {"standalone": False} | options)
     return Collaboration(Fabric(accelerator="cpu", devices=1), model, data, plan=plan, callbacks=[])
 
@@ -258,10 +258,12 @@ def test_a_checkpoint_holds_the_buffers(tmp_path: Path) -> None:
     assert half.fit()
     state = load_last(tmp_path / "half" / "checkpoints") or {}
     resumed = run_with(tmp_path / "half", 1)
-    restore(resumed, state)
+    resumed.load_state_dict(state)
     assert resumed.fit()
-    assert torch.equal(resumed.parameters, whole.parameters)
-    assert torch.equal(buffers(resumed.classifier)["network.full.2.table"], whole.classifier.network.full[2].table)
-    other = run_with(tmp_path / "other", 2).classifier
+    assert torch.equal(resumed.run.parameters, whole.run.parameters)
+    assert torch.equal(
+        buffers(resumed.run.classifier)["network.full.2.table"], whole.run.classifier.network.full[2].table
+    )
+    other = run_with(tmp_path / "other", 2).run.classifier
     load_reward_source(other, state)
-    assert torch.equal(other.network.full[2].table, whole.classifier.network.full[2].table)
+    assert torch.equal(other.network.full[2].table, whole.run.classifier.network.full[2].table)

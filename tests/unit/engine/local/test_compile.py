@@ -9,9 +9,10 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from aequa_lightning.data import DigitsData
 from aequa_lightning.engine.config import Plan
 from aequa_lightning.engine.local.work import LocalWork
-from aequa_lightning.engine.run import Collaboration
+from aequa_lightning.engine.loop import Collaboration
 from aequa_lightning.engine.server.aggregators import FedAvg
 from aequa_lightning.errors import InputError
+from aequa_lightning.mechanisms import Aequa
 from aequa_lightning.modules.classifier import SlimmableClassifier
 from aequa_lightning.slimmable import SlimmableModel
 
@@ -30,7 +31,7 @@ def run(folder: Path, *, compiled: bool) -> Collaboration:
         checkpoint_every=1,
         seed=0,
         run_dir=folder,
-        mechanism="",
+        mechanism=Aequa(),
     )
     return Collaboration(Fabric(accelerator="cpu", devices=1), model, data, plan=plan, callbacks=[])
 
@@ -46,8 +47,8 @@ def test_a_compiled_run_learns_the_same_from_a_graph_for_each_width(
     assert plain.fit()
     assert counter.frame_count == 0
     assert compiled.fit()
-    assert counter.frame_count == 1 + len(compiled.grid)  # one to see whether anything can be compiled
-    torch.testing.assert_close(compiled.parameters, plain.parameters)
+    assert counter.frame_count == 1 + len(compiled.run.grid)  # one to see whether anything can be compiled
+    torch.testing.assert_close(compiled.run.parameters, plain.run.parameters)
 
 
 def test_without_a_compiler_nothing_is_trained(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def plan() -> Plan:
         checkpoint_every=1,
         seed=0,
         run_dir=Path("run"),
-        mechanism="",
+        mechanism=Aequa(),
     )
 
 

@@ -16,12 +16,12 @@ from aequa_lightning.data import DigitsData
 from aequa_lightning.engine.config import Plan
 from aequa_lightning.engine.local.corrections import FedProx
 from aequa_lightning.engine.local.work import LocalWork
-from aequa_lightning.engine.resume import restore, state_of
-from aequa_lightning.engine.run import Collaboration
+from aequa_lightning.engine.run import Run, Stacking
 from aequa_lightning.engine.server.aggregators import FedAvg
 from aequa_lightning.engine.stacking import sizing
-from aequa_lightning.engine.stacking.sizing import Stacking, decide_stacking
+from aequa_lightning.engine.stacking.sizing import decide_stacking
 from aequa_lightning.errors import InputError
+from aequa_lightning.mechanisms import Aequa
 from aequa_lightning.modules.classifier import SlimmableClassifier
 
 
@@ -79,7 +79,7 @@ def run_with(
     classifier: type[SlimmableClassifier] = SlimmableClassifier,
     optimizer: Callable[[Any], torch.optim.Optimizer] = lambda parameters: torch.optim.SGD(parameters, lr=0.1),
     **plan_options: Any,
-) -> Collaboration:
+) -> Run:
     monkeypatch.setattr(
         "aequa_lightning.backbones.full_network.build_backbone",
         lambda name, **options: with_layer(layer or torch.nn.ReLU())(**options),
@@ -95,11 +95,11 @@ def run_with(
         checkpoint_every=1,
         seed=0,
         run_dir=tmp_path,
-        mechanism="",
+        mechanism=Aequa(),
         stacking=stacking,
         **plan_options,
     )
-    return Collaboration(Fabric(accelerator="cpu", devices=1), model, data, plan=plan, callbacks=[])
+    return Run(Fabric(accelerator="cpu", devices=1), model, data, plan=plan)
 
 
 @pytest.mark.parametrize(
@@ -222,5 +222,5 @@ def test_a_resumed_run_goes_on_with_what_was_measured_first(tmp_path: Path, monk
     run = run_with(tmp_path, monkeypatch, "auto")
     events = [{"event": "start", "stacking": {"size": 3, "reason": "a"}}]
     assert decide_stacking(run, events) == Stacking(3, "a")
-    restore(run, state_of(run) | {"round": 1, "stacking": {"size": 2, "reason": "b"}})
+    run.progress.round, run.progress.stacking = 1, Stacking(2, "b")
     assert decide_stacking(run, events) == Stacking(2, "b")

@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from aequa_lightning.engine.stopwatch import Stopwatch
+from aequa_lightning.engine.records import Stopwatch
 
 
 def test_phases_and_the_rest_add_up_to_the_total() -> None:

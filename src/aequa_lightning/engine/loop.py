@@ -1,0 +1,257 @@
+"""The training loop: everybody alone, then round after round together, then the payout.
+
+This is Algorithm 1 of the Aequa paper (slimmable training of a shared model by federated averaging). With a mechanism
+that assigns widths in every round it is Algorithm 2.
+"""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from lightning.fabric import Fabric
+
+from aequa_lightning.data import CollaborativeData
+from aequa_lightning.engine.callback import Callbacks, CollaborationCallback, RoundResult
+from aequa_lightning.engine.checkpoint import oldest_round, resume_from, save_checkpoint
+from aequa_lightning.engine.cohort import CohortTrainer
+from aequa_lightning.engine.config import Plan
+from aequa_lightning.engine.local.optimizers import options_of
+from aequa_lightning.engine.processes.failure import is_lost_contact
+from aequa_lightning.engine.records import Stopwatch, describe_round, describe_run, write_round
+from aequa_lightning.engine.resume import restore, state_of
+from aequa_lightning.engine.rounds import Aggregate, ParticipantReport, merge_reports
+from aequa_lightning.engine.run import Run
+from aequa_lightning.engine.stacking.sizing import decide_stacking
+from aequa_lightning.engine.standalone_training import train_standalone
+from aequa_lightning.errors import RunInterrupted
+from aequa_lightning.modules.classifier import SlimmableClassifier
+from aequa_lightning.run_folder.events import latest_rounds, read_events, write_metrics
+from aequa_lightning.run_folder.files import write_atomically
+
+
+class Collaboration:
+    """Trains a shared model with all participants, on any number of processes.
+
+    Args:
+        fabric: A launched Fabric.
+        classifier: The shared model; its present parameters are the server's first.
+        data: The participants' data.
+        plan: What to do.
+        callbacks: Called in order.
+    """
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        classifier: SlimmableClassifier,
+        data: CollaborativeData,
+        *,
+        plan: Plan,
+        callbacks: Sequence[CollaborationCallback],
+    ) -> None:
+        self.run = Run(fabric, classifier, data, plan=plan)
+        self.callbacks = Callbacks(callbacks)
+        self.cohort_trainer = CohortTrainer(self.run, self.callbacks)
+        self.callbacks.call("setup", self.run)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that a resumed run needs, as tensors and plain values."""
+        return state_of(self.run, self.cohort_trainer, self.callbacks)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue where :meth:`state_dict` was taken.
+
+        Raises:
+            InputError: The state does not fit the run.
+        """
+        restore(self.run, self.cohort_trainer, self.callbacks, state)
+
+    def fit(self) -> bool:
+        """Train to the last round, from wherever the run stands, and pay.
+
+        Returns:
+            True when finished; False when a signal stopped it, with its state saved.
+        """
+        run = self.run
+        if run.plan.compile:
+            run.classifier.compile()
+        with run.stop.listening():
+            try:
+                self._begin()
+                finished = train_standalone(run, self.callbacks) and self.train_rounds() and self._pay()
+                if finished:
+                    run.record("finish", rounds=run.round, seconds=run.seconds)
+                else:
+                    self._record_stop()
+            except RunInterrupted:
+                self._record_stop()
+                raise
+            finally:
+                self.callbacks.call("on_fit_exit", run)
+            # A signal that comes now is only noted, because other processes may still be writing.
+            with run.status.at("waiting for the end"):
+                run.fabric.barrier()
+        return finished
+
+    # --- the rounds ----------------------------------------------------------------------------------------------
+
+    def train_rounds(self) -> bool:
+        """Do the rounds that are left; return False when asked to stop."""
+        run, plan = self.run, self.run.plan
+        while run.round < plan.max_rounds:
+            self._train_round(run.round + 1)
+            with run.status.at("agreeing whether to stop", round=run.round):
+                stopping = run.is_stopping()
+            if stopping or run.round % plan.checkpoint_every == 0 or run.round == plan.max_rounds:
+                self._save_checkpoint()
+            if stopping:
+                return False
+        return True
+
+    def _train_round(self, number: int) -> None:
+        """Do one round. The server moves only when everybody's training went well."""
+        run, watch, at = self.run, Stopwatch(), partial(self.run.status.at, round=number)
+        with at("round start"):
+            self._choose_participants(number)
+            self._assign_widths()
+        with watch.phase("training"), at("training"):
+            own_reports = self.cohort_trainer.train_all(number)
+        with watch.phase("reduction"), at("reduction"):
+            reports = merge_reports(own_reports, run.cohort.completed, run.topology)
+            aggregate = self._average(number, reports)
+            run.server.step(aggregate.mean_update, aggregate.coverage)
+            run.cheating.end_round(run.parameters)
+            self.cohort_trainer.end_round(number, reports, averaged=aggregate.weights)
+        self._step_scheduler()
+        run.progress.round = number
+        with watch.phase("evaluation"), at("evaluation"):
+            run.load_server_parameters()
+            (accuracy,) = run.evaluator.accuracies(run.grid, [run.data.validation()])
+        record = describe_round(run, reports, aggregate, accuracy)
+        with watch.phase("callbacks"), at("callbacks"):
+            # Contributions are measured here, and paid by mechanisms that pay in every round.
+            self._end_round(aggregate, accuracy, record)
+        record["seconds"], record["seconds_by_phase"] = watch.read()
+        with at("record"):
+            write_round(run, record)
+
+    def _choose_participants(self, number: int) -> None:
+        run, plan = self.run, self.run.plan
+        run.progress.cohort = plan.participation.draw(
+            run.samples, plan.participants_per_round, seed=plan.seed, round=number
+        )
+
+    def _assign_widths(self) -> None:
+        for assignment in self.callbacks.call("on_round_start", self.run):
+            self.run.progress.widths = list(assignment.widths)
+            self.run.progress.distillation = assignment.distillation
+
+    def _average(self, number: int, reports: Mapping[int, ParticipantReport]) -> Aggregate:
+        """Average the updates that are sound and not excluded; a collective operation."""
+        run = self.run
+        refused = [index for index, report in reports.items() if report.refused]
+        weights = {index: weight for index, weight in self._weights(list(reports)).items() if index not in refused}
+        answers = self.callbacks.call("on_updates", run, list(weights), refused)
+        excluded = sorted({index for answer in answers for index in answer})
+        for index in excluded:
+            del weights[index]
+        noise = None
+        if run.private is not None:
+            rates = options_of(run.local.optimizer.optimizer)
+            noise = run.private.noise(len(run.parameters), round=number, rates=rates)
+        mean_update, coverage = run.server.combine(weights, run.widths, noise=noise)
+        return Aggregate(weights, excluded, mean_update, coverage)
+
+    def _weights(self, present: Sequence[int]) -> dict[int, float]:
+        """Return how much each participant of a round counts in the average."""
+        run = self.run
+        if run.private is not None:
+            return dict.fromkeys(present, run.private.weight)
+        weights = run.plan.aggregator.weights([run.samples[index] for index in present])
+        return dict(zip(present, weights, strict=True))
+
+    def _step_scheduler(self) -> None:
+        if self.run.local.scheduler is not None:
+            with warnings.catch_warnings():
+                # A process that hosts nobody in a round has not called optimizer.step.
+                warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
+                self.run.local.scheduler.step()
+
+    def _end_round(self, aggregate: Aggregate, accuracy: Mapping[float, float], record: dict[str, Any]) -> None:
+        run = self.run
+        result = RoundResult(
+            run.round,
+            run.server.updates,
+            aggregate.weights,
+            aggregate.coverage,
+            aggregate.mean_update,
+            accuracy,
+            record,
+        )
+        for source in self.callbacks.call("on_round_end", run, result):
+            run.progress.reward_source = source
+        run.server.end_round()
+
+    # --- before and after ----------------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        """Settle what can still be refused, then overwrite what an earlier session left."""
+        run, plan = self.run, self.run.plan
+        self.cohort_trainer.check()
+        events = read_events(run.events.path)
+        run.progress.stacking = decide_stacking(run, events)
+        # All processes have passed validation: from here files are overwritten.
+        run.fabric.barrier()
+        if run.is_global_zero:
+            resume_from(run.checkpoints, run.round)
+            if plan.configuration is not None:
+                write_atomically(plan.run_dir / "config.yaml", plan.configuration.encode())
+        self.callbacks.call("on_fit_start", run)
+        run.record("resume" if events else "start", **describe_run(run))
+        if run.is_global_zero:
+            # Rounds after the checkpoint are done again, and recorded again.
+            kept = [event for event in latest_rounds(events) if event["round"] <= run.round]
+            write_metrics(plan.run_dir / "metrics.csv", kept)
+
+    def _save_checkpoint(self) -> None:
+        run = self.run
+        with run.status.at("checkpoint", round=run.round):
+            self.cohort_trainer.sync()
+            state = self.state_dict()
+            if run.is_global_zero:
+                save_checkpoint(run.checkpoints, state, keep=run.plan.keep_checkpoints)
+                self.cohort_trainer.prune(oldest_round(run.checkpoints))
+
+    def _pay(self) -> bool:
+        """Measure, allocate and write the rewards; return False when asked to stop before.
+
+        Raises:
+            RunInterrupted: A signal came meanwhile. The payout starts again from the last checkpoint.
+        """
+        run = self.run
+        with run.status.at("payout"), run.stop.leaving():
+            if run.is_stopping():
+                return False
+            try:
+                self.begin_payout()
+                self.callbacks.call("on_fit_end", run)
+            except Exception as error:
+                if run.stop.received is not None and is_lost_contact(error):
+                    # Another process has received the signal, too, and has left.
+                    raise RunInterrupted from error
+                raise
+        return True
+
+    def begin_payout(self) -> None:
+        """Make the reward source the server's parameters and models; no round may follow."""
+        run, source = self.run, self.run.reward_source
+        if source.parameters is not None:
+            run.parameters.copy_(source.parameters)
+        if source.models is not None:
+            run.progress.models = source.models
+        run.load_server_parameters()
+
+    def _record_stop(self) -> None:
+        received = self.run.stop.received
+        self.run.record("stop", round=self.run.round, signal=received.name if received else "on another process")
