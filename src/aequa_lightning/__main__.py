@@ -96,10 +96,10 @@ def _run(words: list[str]) -> int:
         if bad_input is None:
             raise
         if isinstance(bad_input, ArgumentError):
-            # Imported here, as all that only a mistake needs.
-            from aequa_lightning.cli.parser_errors import condensed
+            # Imported here: only a mistake needs it.
+            from aequa_lightning.cli.parser_errors import condense
 
-            return _end(2, condensed(str(bad_input)))
+            return _end(2, condense(str(bad_input)))
         return _end(2, bad_input)
     return 0
 

@@ -1,22 +1,24 @@
-"""What jsonargparse says of a value that fits none of an option's types, in a line or two."""
+"""The parser's messages, shortened to a line or two: the option, what it takes, what was given."""
 
 import re
 
-# What a reader needs no message for: how the parser came to its conclusion.
+from aequa_lightning.cli.renamed import new_name
+
+# Lines that say how the parser came to its conclusion.
 _STEPS = ("Does not validate", "Subtypes:", "Errors:", "Given value", "Problem with given class_path", "Expected")
 _NO_CLASS = ("dot import path", "Expected a path but")
 _MOST_LINES = 5
 
 
-def condensed(message: str) -> str:
+def condense(message: str) -> str:
     """Return a parser's message in a few lines: the option, what it takes, and what was given.
 
     Args:
-        message: Of an ``ArgumentError``; a short one stays as it is.
+        message: Of an ``ArgumentError``; a short one stays as it is, unless it refuses a name of an earlier version.
 
     Example:
         >>> print(
-        ...     condensed('''Parser key "trainer.mechanism":
+        ...     condense('''Parser key "trainer.mechanism":
         ...   Does not validate against any of the Union subtypes
         ...   Errors:
         ...     - Problem with given class_path 'aequa_lightning.mechanisms.Aequa':
@@ -31,9 +33,11 @@ def condensed(message: str) -> str:
         trainer.mechanism.slope: 'steep' does not fit; expected is float or Literal['auto'].
     """
     lines = [line for line in message.splitlines() if line.strip()]
+    key, block = _innermost(lines)
+    if renamed := new_name(key, message):
+        return renamed
     if len(lines) <= _MOST_LINES:
         return message
-    key, block = _innermost(lines)
     texts = [line.strip().removeprefix("- ") for line in block]
     given = [text.removeprefix("Given value: ") for text in texts if text.startswith("Given value: ")]
     given += re.findall(r"\. Got value: (.*)", "\n".join(texts))
@@ -49,13 +53,14 @@ def condensed(message: str) -> str:
 
 
 def _innermost(lines: list[str]) -> tuple[str, list[str]]:
-    """Follow the keys inwards; return the whole key and the lines that are about it."""
+    """Return the dotted key of the innermost option, and the lines that are about it."""
     keys: list[str] = []
     depth, start = -1, 0
     for number, line in enumerate(lines):
         found = re.match(r'( *)(?:- )?Parser key "(.+?)":', line)
         if found and len(found[1]) > depth:
-            keys.append(found[2])
+            # Below a block that was given as a whole, keys are whole themselves.
+            keys = [found[2]] if keys and found[2].startswith(f"{keys[0]}.") else [*keys, found[2]]
             depth, start = len(found[1]), number + 1
     end = next((at for at in range(start, len(lines)) if len(lines[at]) - len(lines[at].lstrip()) <= depth), len(lines))
     return ".".join(keys), lines[start:end]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from aequa_lightning.cli.lightning_cli import AequaCLI
+from aequa_lightning.cli.parser_errors import condense
 from aequa_lightning.data import CollaborativeData
 from aequa_lightning.errors import InputError
 from aequa_lightning.run_folder.files import write_json
@@ -129,7 +130,7 @@ def _reason(error: BaseException) -> str:
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, InputError):
         cause = cause.__cause__ or cause.__context__
-    return str(cause or error)
+    return condense(str(cause or error))
 
 
 def failures(matrix: Matrix, cells: Iterable[Cell]) -> dict[Cell, str]:
