@@ -36,7 +36,7 @@ from aequa_lightning.run_folder.events import Event, latest_rounds, read_events
 from aequa_lightning.run_folder.files import write_json
 from aequa_lightning.runtime.terminal import PlainConsole
 from aequa_lightning.slimmable import Width
-from aequa_lightning.trainer.compatibility import check_complete, check_state
+from aequa_lightning.trainer.checkpoints import check_complete, check_state
 
 Server = Callable[[int, str], Mapping[str, Tensor] | None]
 CPU = torch.device("cpu")

@@ -16,27 +16,14 @@ from aequa_lightning.mechanisms import Mechanism
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run does, apart from model and data.
+    """What a run is asked to do, apart from model and data.
+
+    Options of :class:`~aequa_lightning.trainer.trainer.CollaborativeTrainer` have the same names here and are described
+    there; what may be null there has its default here.
 
     Attributes:
-        max_rounds: Number of rounds.
-        work: A participant's work in one round.
-        participants_per_round: How many take part in a round; None: all.
-        aggregator: How updates become one.
-        checkpoint_every: Rounds between checkpoints.
-        seed: Decides everything random.
-        run_dir: The run folder.
+        work: A participant's work in one round: ``local_epochs`` or ``local_steps``.
         mechanism: How participants are paid; the loop asks it what they train.
-        participation: Who takes part in a round, and what may go wrong.
-        adversaries: Who cheats, and how.
-        correction: What is added to the participants' gradients.
-        privacy: What the shared model may tell of a participant; None: anything.
-        participant_state: Whether participants keep their optimizer's memory from round to round.
-        keep_checkpoints: How many rounds' checkpoints stay.
-        compile: Whether widths of the grid train compiled.
-        stacking: Most participants of a stack, ``off``, or ``auto``.
-        standalone: Whether every participant first trains alone.
-        standalone_dir: Folder in which runs share what participants reach alone; None: they do not.
         configuration: Text that repeats the run, for ``config.yaml``; None: there is none.
     """
 

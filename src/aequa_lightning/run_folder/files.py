@@ -95,6 +95,33 @@ def refuse_links(folder: Path) -> None:
         raise InputError(f"{link} is a link, and a run writes only what is in its own folder; remove the link.")
 
 
+def check_writable(folder: Path, key: str = "trainer.run_dir") -> None:
+    """Create a folder, and check that files in it can be written and read.
+
+    Args:
+        folder: The folder.
+        key: Its key in the configuration.
+
+    Raises:
+        InputError: They cannot, or the folder holds links.
+    """
+    refuse_links(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # By its name, as all files of a run: the umask may forbid to read what was written.
+        probe = folder / f".{uuid4().hex}.tmp"
+        try:
+            probe.touch()
+            probe.read_bytes()
+        finally:
+            probe.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{key}={str(folder)!r} cannot be written and read ({os.strerror(error.errno or 0)}); choose another "
+            "folder, or another umask."
+        ) from error
+
+
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
     """Let an error of the system within the block name a file: what a full disk raises names none."""

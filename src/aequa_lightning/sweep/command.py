@@ -8,6 +8,7 @@ from jsonargparse import Namespace
 
 from aequa_lightning.engine.processes.cluster_environment import outside_of_jobs
 from aequa_lightning.errors import InputError
+from aequa_lightning.run_folder.files import check_writable
 from aequa_lightning.runtime.terminal import PlainConsole
 from aequa_lightning.sweep.cells import CellRunner, check_cells, failures
 from aequa_lightning.sweep.files import write_tables
@@ -18,7 +19,6 @@ from aequa_lightning.sweep.pool import VISIBLE, run_cells, visible_devices
 from aequa_lightning.sweep.results import Result, read_result, read_results
 from aequa_lightning.sweep.table import compare, overall, rank, summarise
 from aequa_lightning.sweep.terminal import LONGEST, CellProgress, ranks_table, settings_table
-from aequa_lightning.trainer.compatibility import check_writable
 
 
 def sweep(options: Namespace) -> None:

@@ -1,13 +1,16 @@
-"""Evaluating and predicting with what a run left behind: the shared model, or one participant's reward."""
+"""Evaluation and prediction with a checkpoint of a run: the shared model, or one participant's reward."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import torch
+from rich.table import Table
 
 from aequa_lightning.data import CollaborativeData
 from aequa_lightning.engine.checkpoint import load_checkpoint, load_last
+from aequa_lightning.engine.config import Plan
 from aequa_lightning.engine.evaluation import AtWidth, count_correct, input_batches
 from aequa_lightning.engine.reward_source import load_reward_source
 from aequa_lightning.errors import InputError
@@ -17,10 +20,12 @@ from aequa_lightning.rewards.files.checkpoint import check_width, is_reward
 from aequa_lightning.rewards.files.manifest import verify_reward
 from aequa_lightning.run_folder.csv_files import csv_text
 from aequa_lightning.run_folder.damaged_files import possibly_damaged
-from aequa_lightning.run_folder.files import write_atomically
+from aequa_lightning.run_folder.files import refuse_links, write_atomically
 from aequa_lightning.runtime.paths import user_path
+from aequa_lightning.runtime.process_settings import keeping_modes, own_settings
+from aequa_lightning.runtime.terminal import PlainConsole
 from aequa_lightning.slimmable.modes import evaluating
-from aequa_lightning.trainer.compatibility import check_parameters
+from aequa_lightning.trainer.checkpoints import check_parameters
 
 CPU = torch.device("cpu")
 
@@ -145,3 +150,93 @@ def write_predictions(path: Path, network: SlimmableClassifier | RewardClassifie
                 rows.append((len(rows), predicted, probability))
     write_atomically(path, csv_text(["sample", "prediction", "probability"], rows).encode())
     return len(rows)
+
+
+class Evaluates:
+    """The verbs of the trainer that read a checkpoint or a reward: ``validate``, ``test`` and ``predict``."""
+
+    plan: Plan
+    threads: int
+
+    def validate(
+        self,
+        model: SlimmableClassifier,
+        datamodule: CollaborativeData,
+        ckpt_path: str | None = None,
+        public_key: str | None = None,
+    ) -> list[dict[str, float]]:
+        """Measure the accuracy on the validation part: of the shared model at each width, or of one reward.
+
+        Args:
+            model: The run's model.
+            datamodule: The run's data.
+            ckpt_path: ``rewards/NAME.ckpt``, a checkpoint of the run, or ``last``.
+            public_key: PEM file of the Ed25519 key that must have signed the manifest of a reward; null: any may have.
+        """
+        return self._evaluate("validation", model, datamodule, ckpt_path, public_key)
+
+    def test(
+        self,
+        model: SlimmableClassifier,
+        datamodule: CollaborativeData,
+        ckpt_path: str | None = None,
+        public_key: str | None = None,
+    ) -> list[dict[str, float]]:
+        """Measure the accuracy on the test part: of the shared model at each width, or of one reward.
+
+        Args:
+            model: The run's model.
+            datamodule: The run's data.
+            ckpt_path: ``rewards/NAME.ckpt``, a checkpoint of the run, or ``last``.
+            public_key: PEM file of the Ed25519 key that must have signed the manifest of a reward; null: any may have.
+        """
+        return self._evaluate("test", model, datamodule, ckpt_path, public_key)
+
+    def predict(
+        self,
+        model: SlimmableClassifier,
+        datamodule: CollaborativeData,
+        ckpt_path: str | None = None,
+        public_key: str | None = None,
+    ) -> Path:
+        """Write the predictions for the test part as a CSV file: sample, prediction, probability.
+
+        Args:
+            model: The run's model.
+            datamodule: The run's data.
+            ckpt_path: ``rewards/NAME.ckpt``, a checkpoint of the run, or ``last``.
+            public_key: PEM file of the Ed25519 key that must have signed the manifest of a reward; null: any may have.
+        """
+        with self._settings(), keeping_modes(model):
+            network = self._load(model, datamodule, ckpt_path, public_key)
+            refuse_links(self.plan.run_dir)
+            path = self.plan.run_dir / "predictions" / f"{Path(str(ckpt_path)).stem}.csv"
+            count = write_predictions(path, network, datamodule)
+        PlainConsole().print(f"{count} predictions  {path}", soft_wrap=True)
+        return path
+
+    def _evaluate(
+        self,
+        stage: str,
+        model: SlimmableClassifier,
+        data: CollaborativeData,
+        ckpt_path: str | None,
+        public_key: str | None,
+    ) -> list[dict[str, float]]:
+        with self._settings(), keeping_modes(model):
+            results = measure(self._load(model, data, ckpt_path, public_key), stage, data)
+        table = Table("metric", Path(str(ckpt_path)).stem)
+        for metric, value in results.items():
+            table.add_row(metric, repr(value))
+        PlainConsole().print(table)
+        return [results]
+
+    def _load(
+        self, model: SlimmableClassifier, data: CollaborativeData, ckpt_path: str | None, public_key: str | None
+    ) -> SlimmableClassifier | RewardClassifier:
+        data.prepare_data()
+        return load_network(ckpt_path, model, data, run_dir=self.plan.run_dir, public_key=public_key)
+
+    def _settings(self) -> AbstractContextManager[None]:
+        """Return the context in which a verb runs: threads, modes and random numbers of its own."""
+        return own_settings(threads=self.threads, seed=self.plan.seed % 2**32)

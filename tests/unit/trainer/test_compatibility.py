@@ -16,7 +16,9 @@ from aequa_lightning.engine.server.robust import Median
 from aequa_lightning.errors import InputError
 from aequa_lightning.mechanisms import CGSV, Aequa, AequaTraining, Mechanism, SharedModel, Slimming
 from aequa_lightning.modules.classifier import SlimmableClassifier
-from aequa_lightning.trainer.compatibility import check_parts, check_state, check_writable, state_to_resume
+from aequa_lightning.run_folder.files import check_writable
+from aequa_lightning.trainer.checkpoints import check_state, state_to_resume
+from aequa_lightning.trainer.compatibility import check_components
 
 
 @pytest.fixture
@@ -35,25 +37,25 @@ def plan(tmp_path: Path) -> Plan:
 
 def test_a_measure_of_what_everybody_reaches_alone_needs_that_somebody_trains_alone(plan: Plan) -> None:
     plan, mechanism = replace(plan, standalone=False), SharedModel(contribution="data_share")
-    check_parts(mechanism, plan, Assessment())
+    check_components(mechanism, plan, Assessment())
     with pytest.raises(InputError, match=r"trainer\.assessment\.measures names 'standalone'; leave it out"):
-        check_parts(mechanism, plan, Assessment(("standalone", "cosine")))
+        check_components(mechanism, plan, Assessment(("standalone", "cosine")))
 
 
 @pytest.mark.parametrize("mechanism", [AequaTraining(), Slimming()])
 def test_parts_of_updates_are_not_compared_with_whole_ones(plan: Plan, mechanism: Mechanism) -> None:
     robust = replace(plan, aggregator=Median())
-    check_parts(SharedModel(), robust, Assessment())
+    check_components(SharedModel(), robust, Assessment())
     with pytest.raises(InputError, match=r"trainer\.aggregator=Median compares whole updates"):
-        check_parts(mechanism, robust, Assessment())
+        check_components(mechanism, robust, Assessment())
 
 
 @pytest.mark.parametrize("mechanism", [AequaTraining(), Slimming(), CGSV()])
 def test_gradients_of_different_models_are_not_corrected_by_each_other(plan: Plan, mechanism: Mechanism) -> None:
     scaffold = replace(plan, correction=Scaffold())
-    check_parts(SharedModel(), scaffold, Assessment())
+    check_components(SharedModel(), scaffold, Assessment())
     with pytest.raises(InputError, match="Scaffold compares gradients of one model"):
-        check_parts(mechanism, scaffold, Assessment())
+        check_components(mechanism, scaffold, Assessment())
 
 
 def test_a_file_that_is_no_checkpoint_of_a_run_or_of_another_format_is_no_start() -> None:

@@ -7,7 +7,7 @@ import pytest
 from aequa_lightning.errors import InputError
 from aequa_lightning.run_folder.csv_files import read_csv
 from aequa_lightning.run_folder.files import refuse_links
-from aequa_lightning.trainer.compatibility import check_names
+from aequa_lightning.trainer.participant_names import check_names
 from tests.helpers.command import TOGETHER, aequa, fit, small
 
 BAD = ["../out", "/out", "a/b", "a\\b", "", " ", "x" * 300, "é" * 80, "nul\0", ".", "..", ".lock", "a\nb", "a:b", "-rf"]

@@ -1,6 +1,8 @@
 """What the trainer refuses before anything is built, and how it reads what is given."""
 
+from dataclasses import fields
 from datetime import timedelta
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +51,11 @@ def test_the_plan_is_what_was_asked_for() -> None:
         "compile": True,
         "stacking": 3,
         "standalone": False,
+        "privacy": None,
     }
+    # Each option of the plan that the trainer takes by the same name is tried here, so that none is forgotten.
+    names = {field.name for field in fields(Plan)} & set(signature(CollaborativeTrainer.__init__).parameters)
+    assert names - {*same} == {"adversaries", "mechanism", "run_dir", "standalone_dir"}
     mechanism = SharedModel(contribution="data_share")
     trainer = CollaborativeTrainer(
         accelerator="cpu",

@@ -21,7 +21,8 @@ from aequa_lightning.engine.server.privacy import Privacy, PrivateAverage, clip_
 from aequa_lightning.engine.server.robust import Median
 from aequa_lightning.errors import InputError
 from aequa_lightning.mechanisms import CGSV, Aequa, AequaTraining, Mechanism
-from aequa_lightning.trainer.compatibility import check_parts, check_same_privacy
+from aequa_lightning.trainer.checkpoints import check_same_privacy
+from aequa_lightning.trainer.compatibility import check_components
 from aequa_lightning.trainer.trainer import CollaborativeTrainer
 
 COORDINATES = 400_000
@@ -162,12 +163,12 @@ def test_what_would_break_the_promise_is_refused(
     plan: Plan, mechanism: Mechanism, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
-        check_parts(mechanism, replace(plan, **(PRIVATE | changes)), Assessment())
+        check_components(mechanism, replace(plan, **(PRIVATE | changes)), Assessment())
 
 
 def test_participants_must_not_decide_about_each_other(plan: Plan) -> None:
     with pytest.raises(InputError, match=r"trainer\.assessment\.exclude_flagged=true"):
-        check_parts(Aequa(), replace(plan, **PRIVATE), Assessment(exclude_flagged=True))
+        check_components(Aequa(), replace(plan, **PRIVATE), Assessment(exclude_flagged=True))
 
 
 def test_a_run_cannot_go_on_with_less_noise(plan: Plan) -> None:

@@ -1,0 +1,33 @@
+"""The terminal output at the end of a run."""
+
+from pathlib import Path
+
+from aequa_lightning.report import front_table, read_run, summary_table, write_front_picture
+from aequa_lightning.runtime.terminal import PlainConsole
+
+
+def print_results(run_dir: Path, page: Path | None) -> None:
+    """Print a row a participant, and where rewards and report are.
+
+    Args:
+        run_dir: Folder of a run that has paid.
+        page: The run's page; None: there is none.
+    """
+    console = PlainConsole()
+    console.print(summary_table(run_dir))
+    console.print(f"{'rewards':8} {run_dir / 'rewards'}", soft_wrap=True)
+    if page is not None:
+        console.print(f"{'report':8} {page}", soft_wrap=True)
+
+
+def print_front(run_dir: Path) -> None:
+    """Print the Pareto front of mean gain and spread, draw it, and print where the picture is.
+
+    Args:
+        run_dir: Folder of a run that has paid.
+    """
+    console, front = PlainConsole(), read_run(run_dir).front
+    if front is not None:
+        console.print(front_table(front))
+    if (picture := write_front_picture(run_dir)) is not None:
+        console.print(f"front    {picture}", soft_wrap=True)
