@@ -71,8 +71,8 @@ class ByHand:
     def rounds(self, participation: Participation | None = None) -> Any:
         sizes = [len(self.data.participant(index)) for index in range(PARTICIPANTS)]
         for number in range(1, ROUNDS + 1):
-            cast = (participation or Participation()).cast(sizes, PER_ROUND, seed=SEED, round=number)
-            yield number, cast.reporting
+            cohort = (participation or Participation()).draw(sizes, PER_ROUND, seed=SEED, round=number)
+            yield number, cohort.completed
 
     def losses(self, number: int, index: int) -> Any:
         """Yield the loss of each batch, at the parameters that the network then has."""
