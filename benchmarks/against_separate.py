@@ -27,7 +27,7 @@ from aequa_lightning.backbones import build_backbone
 from aequa_lightning.data import CollaborativeData, FashionMNISTData, NpzData
 from aequa_lightning.engine.evaluation import AtWidth, count_correct
 from aequa_lightning.engine.local.work import LocalWork, batches
-from aequa_lightning.slimmable import Distillation, SlimmableModel, sandwich_step
+from aequa_lightning.slimmable import Distillation, SandwichRule, SlimmableModel, sandwich_step
 
 WIDTHS = (1.0, 0.75, 0.5, 0.25)
 BATCH_SIZE = 64
@@ -64,19 +64,15 @@ def train(
     work = LocalWork(recipe.epochs)
     optimizer = torch.optim.Adam(model.parameters(), lr=recipe.lr)
     scheduler = CosineAnnealingLR(optimizer, work.count(len(targets), BATCH_SIZE)) if recipe.cosine else None
-    distillation = Distillation(hard_weight=1 - recipe.distillation) if recipe.distillation else None
+    rule = SandwichRule(
+        full_width_loss_weight=recipe.full_width_loss_weight,
+        smallest_width_loss_weight=recipe.smallest_width_loss_weight,
+        distillation=Distillation(recipe.distillation) if recipe.distillation else None,
+    )
     model.train()
     for batch in batches(len(targets), work, BATCH_SIZE, seed=seed):
         optimizer.zero_grad()
-        sandwich_step(
-            model,
-            inputs[batch],
-            targets[batch],
-            widths,
-            distillation=distillation,
-            full_width_loss_weight=recipe.full_width_loss_weight,
-            smallest_width_loss_weight=recipe.smallest_width_loss_weight,
-        )
+        sandwich_step(model, inputs[batch], targets[batch], widths, rule=rule)
         optimizer.step()
         if scheduler is not None:
             scheduler.step()

@@ -13,7 +13,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
 from aequa_lightning.modules.classifier import SlimmableClassifier
-from aequa_lightning.slimmable import Distillation, SlimmableModel, sandwich_step
+from aequa_lightning.slimmable import Distillation, SandwichRule, SlimmableModel, sandwich_step
 
 pytestmark = [
     # A hint about loading speed; the data are tensors in memory.
@@ -67,7 +67,7 @@ def plain_loop(model: SlimmableClassifier, precision: str) -> None:
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed"):
             return model(inputs, width=width)
 
-    sandwich_step(forward, INPUTS, TARGETS, WIDTHS, distillation=model.distillation)
+    sandwich_step(forward, INPUTS, TARGETS, WIDTHS, rule=model.rule)
 
 
 def under_fabric(model: SlimmableClassifier, precision: str) -> None:
@@ -80,7 +80,7 @@ def under_fabric(model: SlimmableClassifier, precision: str) -> None:
         WIDTHS,
         backward=fabric.backward,
         no_sync=lambda: fabric.no_backward_sync(wrapped),
-        distillation=model.distillation,
+        rule=model.rule,
     )
 
 
@@ -183,13 +183,13 @@ def test_channels_last_gradients_are_the_hand_summed_ones_and_keep_their_layout(
 
 def test_micro_batches_add_up_to_the_batch() -> None:
     model = classifier("none")
-    sandwich_step(model, INPUTS, TARGETS, WIDTHS, distillation=Distillation())
+    sandwich_step(model, INPUTS, TARGETS, WIDTHS, rule=SandwichRule(distillation=Distillation()))
     whole = gradients(model.network)
     model.zero_grad()
     for half in (slice(0, 3), slice(3, 6)):
         sandwich_step(
             model, INPUTS[half], TARGETS[half], WIDTHS, backward=lambda loss: (loss / 2).backward(),
-            distillation=Distillation(),
+            rule=SandwichRule(distillation=Distillation()),
         )  # fmt: skip
     assert_equal(gradients(model.network), whole)
 

@@ -78,7 +78,7 @@ class AequaTraining(PaidByWidth):
 
     def distil(self, held: Sequence[float]) -> Distillation | None:
         """Let the narrowest of the widths that are held teach the wider ones."""
-        return Distillation(hard_weight=1 - self.distillation, teacher=min(held)) if self.distillation else None
+        return Distillation(self.distillation, teacher=min(held)) if self.distillation else None
 
     def allocate(
         self,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,12 +11,10 @@ from typing_extensions import override
 
 from aequa_lightning.backbones.full_network import Norm, Options, full_network
 from aequa_lightning.backbones.loading import LoadsOnlyData
-from aequa_lightning.errors import InputError
 from aequa_lightning.runtime.process_settings import plain_computation
-from aequa_lightning.slimmable import Distillation, SlimmableModel, sandwich_step, sandwich_widths
+from aequa_lightning.slimmable import Distillation, SandwichRule, SlimmableModel, sandwich_step
 from aequa_lightning.slimmable.norm import smallest_batch
-
-Reduction = Literal["mean", "sum"]
+from aequa_lightning.slimmable.sandwich import Reduction
 
 
 class SlimmableClassifier(LoadsOnlyData):
@@ -34,11 +32,12 @@ class SlimmableClassifier(LoadsOnlyData):
         widths: The grid that training draws widths from, in (0, 1]; its smallest is the narrowest sub-network.
         num_random_widths: Random widths of a step between the full and the smallest (sandwich rule).
         reduction: Whether a step follows the ``mean`` of the widths' losses or their ``sum``, as in the paper.
-        full_width_loss_weight: Share of the widest width in a step's loss, in (0, 1); None: that of a width between.
-        smallest_width_loss_weight: Share of the narrowest, likewise; both together less than 1. The others divide
+        full_width_loss_weight: Share of the full width in a step's loss, in (0, 1); None: that of a width between.
+        smallest_width_loss_weight: Share of the smallest, likewise; both together less than 1. The others divide
             the rest.
-        distillation: Share of the narrow widths' loss that is taught by the full width's output, in [0, 1].
-        temperature: Softens what is taught, > 0; 1 leaves it as it is.
+        distillation: Share of the distillation loss, by which narrow widths learn from the full width's outputs, in
+            their loss, in [0, 1].
+        temperature: Divides the logits of the distillation loss, > 0.
         norm: What the backbone's batch norms have of each width. ``shared``: statistics, taken anew for whatever width
             is evaluated; ``private``: weights and biases too, for the widths of the grid only (the engine refuses it);
             ``static``: nothing, they normalise by the batch in evaluation too; ``group``: nothing, they become group
@@ -72,25 +71,16 @@ class SlimmableClassifier(LoadsOnlyData):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        if not 0 <= distillation <= 1:
-            raise InputError(f"model.distillation={distillation} is outside [0, 1]; 0 turns it off.")
-        if num_random_widths < 0:
-            raise InputError(f"model.num_random_widths={num_random_widths} is negative; 0 trains the two ends.")
-        if reduction not in get_args(Reduction):
-            raise InputError(f"model.reduction={reduction!r} is unknown; choose 'mean' or 'sum'.")
-        for end, share in (("full", full_width_loss_weight), ("smallest", smallest_width_loss_weight)):
-            if share is not None and not 0 < share < 1:
-                raise InputError(
-                    f"model.{end}_width_loss_weight={share} is not between 0 and 1; null treats it as the others."
-                )
-        if not (full_width_loss_weight or 0) + (smallest_width_loss_weight or 0) < 1:
-            raise InputError(
-                f"model.full_width_loss_weight={full_width_loss_weight} and "
-                f"model.smallest_width_loss_weight={smallest_width_loss_weight} leave nothing for the others; "
-                "their sum must be below 1."
-            )
-        if not temperature > 0:
-            raise InputError(f"model.temperature={temperature} must be above 0; 1 leaves the outputs as they are.")
+        taught = Distillation(distillation, temperature)
+        self.rule = SandwichRule(
+            num_random_widths=num_random_widths,
+            reduction=reduction,
+            full_width_loss_weight=full_width_loss_weight,
+            smallest_width_loss_weight=smallest_width_loss_weight,
+            distillation=taught if distillation else None,
+            seed=seed,
+        )
+        self.norm = norm
         # Whatever the caller's defaults are, data are float32, and the trainer moves the model to its device.
         with plain_computation():
             full, example = full_network(
@@ -106,13 +96,6 @@ class SlimmableClassifier(LoadsOnlyData):
             self.accuracy = nn.ModuleDict(
                 {_key(width): MulticlassAccuracy(num_classes, average="micro") for width in self.network.widths}
             )
-        self.num_random_widths, self.seed, self.norm = num_random_widths, seed, norm
-        self.reduction, self.full_width_loss_weight, self.smallest_width_loss_weight = (
-            reduction,
-            full_width_loss_weight,
-            smallest_width_loss_weight,
-        )
-        self.distillation = Distillation(temperature, hard_weight=1 - distillation) if distillation else None
         # Samples that a batch of training must have.
         self._least_samples = 1
         # One backward per width needs the memory of one width only; automatic optimisation would hold all graphs.
@@ -149,7 +132,7 @@ class SlimmableClassifier(LoadsOnlyData):
             targets: Classes, int64 of shape (batch,).
             step: Number of the step; with the seed it decides the random widths.
             grid: Widths to draw from instead of the model's own.
-            distillation: In the place of the model's own.
+            distillation: Replaces the model's own; None: the model's own.
             scale: Factor of every loss, for replicas with unequal shares of a batch.
             forward: Called as ``forward(inputs, width=...)``; the wrapped module when there is one.
             backward: Called once per width.
@@ -158,19 +141,15 @@ class SlimmableClassifier(LoadsOnlyData):
         Returns:
             The detached loss of each width.
         """
-        grid = grid or self.network.widths
-        widths = sandwich_widths(grid, sampled=self.num_random_widths, seed=self.seed, step=step)
+        rule = self.rule.with_distillation(distillation)
         return sandwich_step(
             forward,
             inputs,
             targets,
-            widths,
+            rule.draw_widths(grid or self.network.widths, step=step),
+            rule=rule,
             backward=backward if scale == 1 else lambda loss: backward(loss * scale),
             no_sync=no_sync,
-            distillation=distillation or self.distillation,
-            reduction=self.reduction,
-            full_width_loss_weight=self.full_width_loss_weight,
-            smallest_width_loss_weight=self.smallest_width_loss_weight,
         )
 
     @override

@@ -6,22 +6,21 @@ from aequa_lightning.slimmable.export import save_onnx, save_safetensors
 from aequa_lightning.slimmable.importance import order_by_importance
 from aequa_lightning.slimmable.model import SlimmableModel
 from aequa_lightning.slimmable.plan import SlicePlan
-from aequa_lightning.slimmable.sandwich import Distillation, loss_weights, sandwich_step, sandwich_widths
+from aequa_lightning.slimmable.sandwich import Distillation, SandwichRule, sandwich_step
 from aequa_lightning.slimmable.widths import Width, channels
 
 __all__ = [
     "Cost",
     "Distillation",
+    "SandwichRule",
     "SlicePlan",
     "SlimmableModel",
     "Width",
     "channels",
     "cost",
     "group_norm_from_batch_norm",
-    "loss_weights",
     "order_by_importance",
     "sandwich_step",
-    "sandwich_widths",
     "save_onnx",
     "save_safetensors",
     "width_for",

@@ -62,7 +62,7 @@ def test_the_reward_follows_the_rule_of_the_rounds() -> None:
 def test_the_narrowest_width_teaches_unless_it_is_told_not_to() -> None:
     teaching = AequaTraining(distillation=0.25).distil([1.0, 0.5, 0.75])
     assert teaching is not None
-    assert (teaching.teacher, teaching.hard_weight) == (0.5, 0.75)
+    assert (teaching.teacher, teaching.weight) == (0.5, 0.25)
     assert AequaTraining(distillation=0.0).distil([1.0, 0.5]) is None
 
 

@@ -24,13 +24,13 @@ def gradients(model: SlimmableClassifier) -> list[Tensor]:
     return [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
 
 
-def test_the_sum_of_three_widths_is_three_times_their_mean() -> None:
+def test_classifier_sandwich_sum_of_three_widths_is_three_times_their_mean() -> None:
     for one, other in zip(gradients(classifier()), gradients(classifier(reduction="sum")), strict=True):
         torch.testing.assert_close(other, 3 * one)
 
 
 @pytest.mark.parametrize(("option", "width"), [("full_width_loss_weight", 1.0), ("smallest_width_loss_weight", 0.25)])
-def test_the_share_of_an_end_is_that_of_its_width(option: str, width: float) -> None:
+def test_classifier_sandwich_weight_of_an_end_is_that_of_its_width(option: str, width: float) -> None:
     small, large = [classifier(**{option: share}) for share in (0.001, 0.999)]
     alone = classifier()
     functional.cross_entropy(alone(INPUTS, width=width), TARGETS).backward()
@@ -39,15 +39,15 @@ def test_the_share_of_an_end_is_that_of_its_width(option: str, width: float) -> 
     assert near < 0.01 * own.norm() < far
 
 
-def test_the_temperature_is_that_of_the_distillation() -> None:
-    assert classifier(distillation=0.25, temperature=2.0).distillation == Distillation(2.0, hard_weight=0.75)
+def test_classifier_temperature_is_that_of_the_distillation() -> None:
+    assert classifier(distillation=0.25, temperature=2.0).rule.distillation == Distillation(0.25, temperature=2.0)
 
 
 @pytest.mark.parametrize(
     ("norm", "kind"),
     [("shared", nn.BatchNorm2d), ("private", nn.BatchNorm2d), ("static", nn.BatchNorm2d), ("group", nn.GroupNorm)],
 )
-def test_a_reward_of_every_norm_is_rebuilt_from_its_own_description(norm: str, kind: type[nn.Module]) -> None:
+def test_classifier_reward_of_every_norm_is_rebuilt_from_its_own_description(norm: str, kind: type[nn.Module]) -> None:
     model = classifier(norm=norm, channels_per_group=4)
     gradients(model)
     torch.optim.SGD(model.parameters(), lr=0.1).step()
@@ -64,19 +64,13 @@ def test_a_reward_of_every_norm_is_rebuilt_from_its_own_description(norm: str, k
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"full_width_loss_weight": 1.5}, "model.full_width_loss_weight=1.5 is not between 0 and 1"),
-        ({"smallest_width_loss_weight": 0.0}, "model.smallest_width_loss_weight=0.0 is not between 0 and 1"),
-        (
-            {"full_width_loss_weight": 0.5, "smallest_width_loss_weight": 0.5},
-            "model.full_width_loss_weight=0.5 and model.smallest_width_loss_weight=0.5 leave",
-        ),
-        ({"reduction": "max"}, "model.reduction='max'.*'mean' or 'sum'"),
+        ({"num_random_widths": -1}, "model.num_random_widths=-1"),
         ({"distillation": 0.5, "temperature": 0.0}, "model.temperature=0.0"),
         ({"norm": "layer"}, "model.norm='layer'.*shared, private, static, group"),
         ({"norm": "group", "backbone_options": {"norm": "none"}}, "model.norm='group'.*has none"),
         ({"norm": "group", "channels_per_group": 5}, "channels_per_group.*16 channels"),
     ],
 )
-def test_impossible_options_are_refused_by_name(options: dict[str, Any], message: str) -> None:
+def test_classifier_refuses_impossible_options_by_name(options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         classifier(**options)

@@ -1,6 +1,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -8,14 +8,14 @@ from torch import nn
 from torch.nn import functional
 
 from aequa_lightning.errors import InputError
-from aequa_lightning.slimmable import Distillation, SlimmableModel, loss_weights, sandwich_step, sandwich_widths
+from aequa_lightning.slimmable import Distillation, SandwichRule, SlimmableModel, sandwich_step
 
 GRID = (1.0, 0.875, 0.75, 0.5, 0.25)
 
 
-def test_draws_are_within_the_grid_and_repeat() -> None:
-    draws = [sandwich_widths(GRID, sampled=2, seed=3, step=step) for step in range(200)]
-    assert draws == [sandwich_widths(GRID, sampled=2, seed=3, step=step) for step in range(200)]
+def test_sandwich_draws_are_within_the_grid_and_repeat() -> None:
+    draws = [SandwichRule(seed=3).draw_widths(GRID, step=step) for step in range(200)]
+    assert draws == [SandwichRule(seed=3).draw_widths(GRID, step=step) for step in range(200)]
     for draw in draws:
         assert draw[0] == 1.0
         assert draw[-1] == 0.25
@@ -24,12 +24,12 @@ def test_draws_are_within_the_grid_and_repeat() -> None:
     # Each of the three middle widths is left out in about a third of the steps.
     for width in GRID[1:-1]:
         assert 40 < sum(width not in draw for draw in draws) < 95
-    assert draws != [sandwich_widths(GRID, sampled=2, seed=4, step=step) for step in range(200)]
+    assert draws != [SandwichRule(seed=4).draw_widths(GRID, step=step) for step in range(200)]
 
 
 @pytest.mark.parametrize("grid", [(1.0,), (1.0, 0.5), (1.0, 0.75, 0.5)])
-def test_small_grids_are_taken_whole(grid: tuple[float, ...]) -> None:
-    assert sandwich_widths(grid, sampled=2, seed=0, step=0) == grid
+def test_sandwich_takes_small_grids_whole(grid: tuple[float, ...]) -> None:
+    assert SandwichRule().draw_widths(grid, step=0) == grid
 
 
 def slim() -> SlimmableModel:
@@ -43,17 +43,17 @@ def slim() -> SlimmableModel:
     [
         None,
         Distillation(),
-        Distillation(temperature=3.0, hard_weight=0.3),
-        Distillation(hard_weight=0.3, teacher=0.25),
+        Distillation(0.7, temperature=3.0),
+        Distillation(0.7, teacher=0.25),
         # A teacher that is not among the widths of the step.
-        Distillation(hard_weight=0.3, teacher=0.7),
+        Distillation(0.7, teacher=0.7),
         Distillation(teacher=1.0),
     ],
 )
-def test_gradients_equal_the_hand_summed_ones(distillation: Distillation | None) -> None:
+def test_sandwich_gradients_equal_the_hand_summed_ones(distillation: Distillation | None) -> None:
     model = slim()
     x, y = torch.randn(7, 5, dtype=torch.double), torch.arange(7) % 3
-    losses = sandwich_step(model, x, y, model.widths, distillation=distillation)
+    losses = sandwich_step(model, x, y, model.widths, rule=SandwichRule(distillation=distillation))
 
     wide_teaches = distillation is not None and distillation.teacher is None
     teacher = model(x, width=(distillation and distillation.teacher) or 1.0).detach()
@@ -64,7 +64,7 @@ def test_gradients_equal_the_hand_summed_ones(distillation: Distillation | None)
         if distillation is None or (width == 1.0 if wide_teaches else width <= (distillation.teacher or 1.0)):
             value = hard
         else:
-            t, h = distillation.temperature, distillation.hard_weight
+            t, h = distillation.temperature, 1 - distillation.weight
             p, q = (teacher / t).softmax(1), (outputs / t).softmax(1)
             value = h * hard + (1 - h) * t**2 * (p * (p / q).log()).sum(1).mean()
         torch.testing.assert_close(losses[width], value.detach())
@@ -74,16 +74,14 @@ def test_gradients_equal_the_hand_summed_ones(distillation: Distillation | None)
         torch.testing.assert_close(parameter.grad, gradient)
 
 
-def test_the_sum_is_the_mean_times_the_number_of_widths() -> None:
+def test_sandwich_sum_is_the_mean_times_the_number_of_widths() -> None:
     x, y = torch.randn(7, 5, dtype=torch.double), torch.arange(7) % 3
     mean, total = slim(), slim()
     losses = sandwich_step(mean, x, y, mean.widths)
-    assert sandwich_step(total, x, y, total.widths, reduction="sum") == losses
+    assert sandwich_step(total, x, y, total.widths, rule=SandwichRule(reduction="sum")) == losses
     for one, other in zip(mean.parameters(), total.parameters(), strict=True):
         assert one.grad is not None
         torch.testing.assert_close(other.grad, 3 * one.grad)
-    with pytest.raises(InputError, match="reduction"):
-        sandwich_step(mean, x, y, mean.widths, reduction="none")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
@@ -95,7 +93,7 @@ def test_the_sum_is_the_mean_times_the_number_of_widths() -> None:
         ({"full_width_loss_weight": 0.5, "smallest_width_loss_weight": 0.3}, (0.5, 0.2, 0.3)),
     ],
 )
-def test_the_ends_may_have_larger_shares_of_the_gradient(
+def test_sandwich_ends_may_have_larger_shares_of_the_gradient(
     reduction: Literal["mean", "sum"], options: dict[str, float], shares: tuple[float, ...]
 ) -> None:
     x, y = torch.randn(7, 5, dtype=torch.double), torch.arange(7) % 3
@@ -103,28 +101,12 @@ def test_the_ends_may_have_larger_shares_of_the_gradient(
     losses = [functional.cross_entropy(model(x, width=width), y) for width in model.widths]
     total = sum((share * loss for share, loss in zip(shares, losses, strict=True)), torch.zeros(()))
     expected = torch.autograd.grad(total, list(model.parameters()))
-    sandwich_step(model, x, y, model.widths, reduction=reduction, **options)
+    sandwich_step(model, x, y, model.widths, rule=SandwichRule(reduction=reduction, **options))
     for parameter, gradient in zip(model.parameters(), expected, strict=True):
         torch.testing.assert_close(parameter.grad, gradient * (3 if reduction == "sum" else 1))
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"full_width_loss_weight": 1}, "^full_width_loss_weight: 1 is"),
-        ({"smallest_width_loss_weight": 0}, "^smallest_width_loss_weight: 0 is"),
-        (
-            {"full_width_loss_weight": 0.6, "smallest_width_loss_weight": 0.4},
-            "full_width_loss_weight.*smallest_width_loss_weight: 1 leaves",
-        ),
-    ],
-)
-def test_impossible_shares_are_refused(options: dict[str, float], message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        loss_weights(4, **options)
-
-
-def test_only_the_last_width_synchronises() -> None:
+def test_sandwich_synchronises_with_the_last_width_only() -> None:
     model = slim()
     held: list[bool] = []
     inside = False
@@ -149,7 +131,31 @@ def test_only_the_last_width_synchronises() -> None:
     assert held == [True, True, True, True, False, False]
 
 
-@pytest.mark.parametrize("options", [{"temperature": 0.0}, {"hard_weight": 1.5}])
-def test_impossible_distillation_is_refused(options: dict[str, float]) -> None:
-    with pytest.raises(InputError, match=next(iter(options))):
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_random_widths": -1}, r"model\.num_random_widths=-1 is negative"),
+        ({"reduction": "none"}, r"model\.reduction='none'"),
+        ({"full_width_loss_weight": 1}, r"model\.full_width_loss_weight=1 is not between"),
+        ({"smallest_width_loss_weight": 0}, r"model\.smallest_width_loss_weight=0 is not between"),
+        ({"full_width_loss_weight": 0.6, "smallest_width_loss_weight": 0.4}, "leave nothing for the others"),
+    ],
+)
+def test_sandwich_rule_refuses_impossible_options(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        SandwichRule(**options)
+
+
+@pytest.mark.parametrize(("options", "key"), [({"temperature": 0.0}, "temperature"), ({"weight": 1.5}, "distillation")])
+def test_sandwich_distillation_refuses_impossible_options(options: dict[str, float], key: str) -> None:
+    with pytest.raises(InputError, match=rf"model\.{key}="):
         Distillation(**options)
+
+
+def test_sandwich_distillation_of_several_networks_is_that_of_each() -> None:
+    student, teacher = torch.randn(2, 4, 5, 3, 6, dtype=torch.double)
+    hard, rule = torch.rand(4, dtype=torch.double), Distillation(0.7, temperature=2.0)
+    together = rule.loss(student, teacher, hard)
+    torch.testing.assert_close(
+        together, torch.stack([rule.loss(*each) for each in zip(student, teacher, hard, strict=True)])
+    )

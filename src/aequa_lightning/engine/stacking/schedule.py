@@ -10,7 +10,6 @@ from torch import Tensor
 from aequa_lightning.engine.local.trainer import LocalTrainer
 from aequa_lightning.engine.local.work import Batch, LocalWork, batches
 from aequa_lightning.engine.processes.seeding import derive_generator, derive_seed
-from aequa_lightning.slimmable import sandwich_widths
 
 
 @dataclass(frozen=True)
@@ -89,13 +88,9 @@ class StackSchedule:
             index = torch.stack([self._indices[row][step] for row in rows]) + offsets
             index = index.to(self._targets.device, non_blocking=True)
             inputs = self._augmented(self._inputs[index], rows)
-            yield StackBatch(rows, inputs, self._targets[index], [self._widths(row, step) for row in rows])
-
-    def _widths(self, row: int, step: int) -> tuple[float, ...]:
-        classifier = self.local.classifier
-        return sandwich_widths(
-            self.grid, sampled=classifier.num_random_widths, seed=classifier.seed, step=self._first_steps[row] + step
-        )
+            rule = self.local.classifier.rule
+            widths = [rule.draw_widths(self.grid, step=self._first_steps[row] + step) for row in rows]
+            yield StackBatch(rows, inputs, self._targets[index], widths)
 
     def _augmented(self, inputs: Tensor, rows: list[int]) -> Tensor:
         """Return the batches of some rows, augmented; every row goes on where its own last draw left off."""

@@ -23,7 +23,8 @@ from aequa_lightning.engine.processes.seeding import position_of_other_generator
 from aequa_lightning.engine.stacking.operations import StackableOperations
 from aequa_lightning.engine.stacking.schedule import Job, StackBatch, StackSchedule, index_of
 from aequa_lightning.errors import InputError
-from aequa_lightning.slimmable import Distillation, loss_weights
+from aequa_lightning.slimmable import Distillation, SandwichRule
+from aequa_lightning.slimmable.sandwich import StepLosses
 
 Network = Callable[[Mapping[str, Tensor], Any], Any]
 
@@ -113,15 +114,16 @@ class StackedTrainer:
         begin = self._by_name(_rearranged(start, schedule.order))
         values = {name: _laid_out(value) for name, value in begin.items()}
         optimizer = self._twin(values)
-        distillation = distillation or self.local.classifier.distillation
-        teachers = () if distillation is None or distillation.teacher is None else (distillation.teacher,)
+        rule = self.local.classifier.rule.with_distillation(distillation)
+        teacher = None if rule.distillation is None else rule.distillation.teacher
+        teachers = () if teacher is None else (teacher,)
         networks = {width: self._stack_of(width) for width in (*grid, *teachers)}
         updates, losses = start.new_empty(start.shape), start.new_zeros(len(jobs))
         moved = self._by_name(updates)
         for step in range(len(schedule.active) - 1):
             optimizer.zero_grad()
             for batch in schedule.batches(step):
-                self._accumulate(networks, values, losses, batch, distillation)
+                self._accumulate(networks, values, losses, batch, rule)
             optimizer.step()
             # Whoever has done its last step still moves with the others, so what it has reached is put away.
             ended = slice(schedule.active[step + 1], schedule.active[step])
@@ -160,45 +162,34 @@ class StackedTrainer:
         values: Mapping[str, Tensor],
         losses: Tensor,
         batch: StackBatch,
-        distillation: Distillation | None,
+        rule: SandwichRule,
     ) -> None:
         """Add the gradients of one sandwich step to those of the stacked values, and to the stack's losses.
 
         For every row by itself it is what ``sandwich_step`` does; rows that drew a width are computed together.
         """
-        classifier, count = self.local.classifier, len(batch.widths[0])
         drawn = sorted({width for widths in batch.widths for width in widths}, reverse=True)
-        weights = loss_weights(
-            count,
-            reduction=classifier.reduction,
-            full_width_loss_weight=classifier.full_width_loss_weight,
-            smallest_width_loss_weight=classifier.smallest_width_loss_weight,
-        )
-        teacher: Tensor | None = None
-        students = () if distillation is None else distillation.students(drawn)
-        if distillation is not None and distillation.teacher is not None and students:
-            rows = index_of(batch.rows, losses.device)
-            with torch.no_grad():
-                taken = {name: value[rows] for name, value in values.items()}
-                teacher = networks[distillation.teacher](taken, batch.inputs)
+        weights = {width: weight for widths in batch.widths for width, weight in rule.loss_weights(widths).items()}
+
+        def taken(rows: slice | Tensor) -> dict[str, Tensor]:
+            return {name: value[rows] for name, value in values.items()}
+
+        def teach(width: float) -> Tensor:
+            outputs: Tensor = networks[width](taken(index_of(batch.rows, losses.device)), batch.inputs)
+            return outputs
+
+        width_loss = StepLosses(rule.distillation, drawn, teach)
         for width in drawn:
             places = [place for place, widths in enumerate(batch.widths) if width in widths]
             rows = index_of([batch.rows[place] for place in places], losses.device)
             some = index_of(places, losses.device)
-            taken = {name: value[rows].detach().requires_grad_() for name, value in values.items()}
-            outputs = networks[width](taken, batch.inputs[some])
-            of_each = _cross_entropies(outputs, batch.targets[some])
-            if distillation is not None and teacher is not None and width in students:
-                of_each = vmap(distillation)(outputs, teacher[some], of_each)
-            if students and teacher is None:
-                # The widest, which all rows compute.
-                teacher = outputs.detach()
-            # The widest and the narrowest are drawn by all rows; those between count alike.
-            weight = weights[0 if width == drawn[0] else -1 if width == drawn[-1] else 1]
-            gradients = torch.autograd.grad(of_each.sum() * weight, list(taken.values()))
+            parts = {name: value.detach().requires_grad_() for name, value in taken(rows).items()}
+            outputs = networks[width](parts, batch.inputs[some])
+            of_each = width_loss(width, outputs, _cross_entropies(outputs, batch.targets[some]), rows=some)
+            gradients = torch.autograd.grad(of_each.sum() * weights[width], list(parts.values()))
             for value, gradient in zip(values.values(), gradients, strict=True):
                 _add_gradient(value, rows, gradient)
-            losses[rows] += of_each.detach().to(losses.dtype) / count
+            losses[rows] += of_each.detach().to(losses.dtype) / len(batch.widths[0])
 
     def _twin(self, values: dict[str, Tensor]) -> Optimizer:
         """Return a fresh optimizer of the stacked values with the present options of the process's own."""

@@ -152,7 +152,7 @@ def test_a_stack_trains_as_in_training_and_leaves_nothing_in_the_optimizer_of_th
 def test_a_width_of_the_round_may_teach_the_wider_ones(tmp_path: Path) -> None:
     local = local_trainer(tmp_path, lambda p: torch.optim.SGD(p, lr=0.05))
     (start, jobs), grid = jobs_for(local, LocalWork()), local.classifier.network.widths
-    distillation = Distillation(hard_weight=0.3, teacher=0.5)
+    distillation = Distillation(0.7, teacher=0.5)
     _, expected = one_by_one(local, start, jobs, distillation)
     stacked = StackedTrainer(local)
     torch.testing.assert_close(stacked.train(start, jobs, grid=grid, distillation=distillation)[1], expected)
