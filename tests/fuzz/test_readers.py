@@ -13,13 +13,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save
 from torch import nn
 
 from aequa_lightning.callbacks.payout.measurement import Measurement
-from aequa_lightning.data import FromFile, NpzData
+from aequa_lightning.data import FEMNISTData, FromFile, NpzData
 from aequa_lightning.engine.checkpoint import load_checkpoint, load_last
 from aequa_lightning.errors import InputError
 from aequa_lightning.report import read_run
@@ -34,9 +36,12 @@ from aequa_lightning.rewards.files.manifest import (
     verify_reward,
     write_manifest,
 )
+from aequa_lightning.rewards.files.signing import load_private_key, load_public_key, verify_file
 from aequa_lightning.run_folder.damaged_files import possibly_damaged, read_json
 from aequa_lightning.run_folder.events import latest_rounds, read_events
 from aequa_lightning.slimmable import SlicePlan
+from aequa_lightning.sweep.matrix import Cell
+from aequa_lightning.sweep.results import read_result
 from tests.helpers.fake_run import write_fake_run
 
 FUZZ = settings(
@@ -256,6 +261,52 @@ def test_an_assignment_is_read(tmp_path: Path, data: st.DataObject) -> None:
     sound = "index,participant\r\n" + "".join(f"{row},{row % 2}\r\n" for row in range(12))
     path.write_bytes(data.draw(mutated_bytes(sound.encode())))
     ends_well(lambda: FromFile(str(path)).split([0, 1] * 6, 2, 0))
+
+
+@settings(FUZZ, max_examples=100)
+@given(data=st.data())
+def test_keys_and_signatures_are_read(tmp_path: Path, data: st.DataObject) -> None:
+    private = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+    pem, raw = serialization.Encoding.PEM, b"content"
+    public = private.public_key().public_bytes(pem, serialization.PublicFormat.SubjectPublicKeyInfo)
+    secret = private.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    key, signed, signature = tmp_path / "key.pem", tmp_path / "a.json", tmp_path / "a.sig"
+    for sound, load in ((public, load_public_key), (secret, load_private_key)):
+        key.write_bytes(data.draw(mutated_bytes(sound)))
+        ends_well(lambda load=load: load(key))
+    key.write_bytes(public)
+    signed.write_bytes(raw)
+    signature.write_bytes(changed := data.draw(mutated_bytes(private.sign(raw))))
+    if changed == private.sign(raw):
+        verify_file(signed, key)
+    else:
+        with pytest.raises(InputError, match="is no signature of"):
+            verify_file(signed, key)
+
+
+@settings(FUZZ, max_examples=60)
+@given(data=st.data())
+def test_characters_of_writers_are_read(tmp_path: Path, data: st.DataObject) -> None:
+    writers = {name: {"x": [[1] * 784], "y": [0]} for name in ("f0", "f1")}
+    content = {"users": ["f0", "f1"], "num_samples": [1, 1], "user_data": writers}
+    for part in ("train", "test"):
+        (tmp_path / part).mkdir(exist_ok=True)
+        (tmp_path / part / "all.json").write_text(json.dumps(content))
+    (tmp_path / "train" / "all.json").write_bytes(data.draw(mutated(json.dumps(content).encode())))
+    ends_well(lambda: FEMNISTData(str(tmp_path), participants=2, min_samples=1).setup())
+
+
+@pytest.mark.parametrize("file", ["result.json", "allocation.json", "cell.json"])
+@settings(FUZZ, max_examples=100)
+@given(data=st.data())
+def test_the_cell_of_a_sweep_is_read(tmp_path: Path, file: str, data: st.DataObject) -> None:
+    row = {"name": "a", "accuracy": 0.9, "gain": 0.1, "standalone_test": 0.8, "test_accuracy": 0.9, "contribution": 0.8}
+    rows = [row, {**row, "name": "b", "accuracy": 0.8, "standalone_test": 0.6, "test_accuracy": 0.7}]
+    sound = {"result.json": {"seconds": 1.5}, "cell.json": {"a": 1}, "allocation.json": {"participants": rows}}
+    for name, content in sound.items():
+        (tmp_path / name).write_text(json.dumps(content))
+    (tmp_path / file).write_bytes(data.draw(mutated(json.dumps(sound[file]).encode())))
+    ends_well(lambda: read_result(tmp_path, Cell("d", "p", "s", "m", 0)))
 
 
 def _packed(compression: int) -> bytes:

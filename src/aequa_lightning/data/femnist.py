@@ -63,5 +63,7 @@ class FEMNISTData(CollaborativeData):
                     writers += [user] * len(labels)
             except (ValueError, KeyError, TypeError) as error:
                 raise InputError(f"{path} has another layout ({error}); {LAYOUT}") from error
+        if not writers:
+            raise InputError(f"data.root ({self.root}) holds no characters in {part}; {LAYOUT}")
         groups = np.unique(writers, return_inverse=True)[1]
         return Split(torch.from_numpy(np.concatenate(images)), torch.from_numpy(np.concatenate(targets)), groups)
