@@ -17,6 +17,7 @@ from aequa_lightning.callbacks.payout.payout import (
     write_contributions,
     write_rewards,
 )
+from aequa_lightning.contributions.measures import MEASURES
 from aequa_lightning.engine.callback import Assignment, CollaborationCallback, RoundResult
 from aequa_lightning.engine.reward_source import RewardSource
 from aequa_lightning.engine.run import Run
@@ -117,7 +118,9 @@ class Rewards(CollaborationCallback):
                 unpaid=unpaid,
             )
             if check:
-                self._check_certificate(allocation, measured, standalone=standalone, unpaid=unpaid)
+                faults = check_payout(allocation, measured.accuracy, unpaid=unpaid)
+                if faults:
+                    raise RuntimeError(f"the new allocation's certificate does not hold: {'; '.join(faults)}.")
             given = allocation.widths.tolist()
             validation, test = write_rewards(run, given, layers=measured.layers, export_programs=self.export_programs)
         else:
@@ -170,32 +173,18 @@ class Rewards(CollaborationCallback):
                 "contributions",
                 measures=measures,
                 errors=errors,
+                meanings={name: MEASURES[name].meaning for name in measures},
                 paid_by=self.mechanism.contribution,
                 objective=allocation.objective,
                 slope=allocation.slope,
-                rules=self._rules(),
+                rules={
+                    "floors": None if allocation.floors is None else allocation.floors.tolist(),
+                    "pin_top": allocation.pin_top,
+                    "lam": allocation.lam,
+                    "individually_rational": self.mechanism.individually_rational,
+                },
             )
         return allocation
-
-    def _rules(self) -> dict[str, bool]:
-        return {
-            "individually_rational": self.mechanism.individually_rational,
-            "full_width_for_top": self.mechanism.full_width_for_top,
-        }
-
-    def _check_certificate(
-        self,
-        allocation: Allocation,
-        measured: Measurement,
-        *,
-        standalone: Sequence[float] | None,
-        unpaid: Collection[int],
-    ) -> None:
-        faults = check_payout(allocation, measured.accuracy, standalone=standalone, unpaid=unpaid, **self._rules())
-        if faults:
-            raise RuntimeError(
-                f"the certificate of the new allocation does not hold: {'; '.join(faults)}; report this."
-            )
 
     def state_dict(self) -> dict[str, Any]:
         """Return the measures as they stand, the last curve and the best round."""

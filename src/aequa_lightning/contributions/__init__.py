@@ -1,30 +1,35 @@
-"""Who brought what: contribution measures as functions of updates and utilities."""
+"""Contribution measures as functions of updates and utilities, and the gates before them."""
 
 from aequa_lightning.contributions.accumulate import MovingAverage, RunningSum
 from aequa_lightning.contributions.alignment import class_cosines, gradient_alignment
 from aequa_lightning.contributions.coalition_models import coalition_weights, model_evaluator, round_game
-from aequa_lightning.contributions.cosine import CosineReputation, cosines_from_gram, update_cosines
+from aequa_lightning.contributions.cosine import CosineReputation, cosines
 from aequa_lightning.contributions.games import (
     banzhaf_values,
     beta_values,
-    individual_values,
     leave_one_out,
     shapley_values,
 )
 from aequa_lightning.contributions.gates import Gates, examine, merge_clones, share_within
 from aequa_lightning.contributions.gtg_shapley import guided_shapley
+from aequa_lightning.contributions.measure import Measure, Need, Sampling
+from aequa_lightning.contributions.measures import MEASURES
 from aequa_lightning.contributions.reputation import Reputation, validation_reputation
 from aequa_lightning.contributions.sampling import sampled_banzhaf, sampled_shapley
-from aequa_lightning.contributions.size import data_shares
 from aequa_lightning.contributions.utilities import accuracy, balanced_accuracy, negative_log_loss
 from aequa_lightning.contributions.values import Utility, Values
+from aequa_lightning.contributions.without_rounds import data_shares
 
 __all__ = [
+    "MEASURES",
     "CosineReputation",
     "Gates",
+    "Measure",
     "MovingAverage",
+    "Need",
     "Reputation",
     "RunningSum",
+    "Sampling",
     "Utility",
     "Values",
     "accuracy",
@@ -33,12 +38,11 @@ __all__ = [
     "beta_values",
     "class_cosines",
     "coalition_weights",
-    "cosines_from_gram",
+    "cosines",
     "data_shares",
     "examine",
     "gradient_alignment",
     "guided_shapley",
-    "individual_values",
     "leave_one_out",
     "merge_clones",
     "model_evaluator",
@@ -48,6 +52,5 @@ __all__ = [
     "sampled_shapley",
     "shapley_values",
     "share_within",
-    "update_cosines",
     "validation_reputation",
 ]

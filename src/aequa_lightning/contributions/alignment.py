@@ -1,8 +1,10 @@
-"""Contributions without a single evaluation of a coalition: how an update agrees with a gradient or a class row."""
+"""Contributions by agreement: of an update with the gradient of the validation loss, or with each class's aggregate."""
 
-import torch
 from torch import Tensor
 
+from aequa_lightning.contributions.accumulate import MovingAverage, RunningSum
+from aequa_lightning.contributions.cosine import cosines
+from aequa_lightning.contributions.measure import Measure
 from aequa_lightning.errors import InputError
 
 
@@ -21,6 +23,7 @@ def gradient_alignment(products: Tensor, weights: Tensor) -> Tensor:
         Contributions, (N,), float64; positive where the loss falls.
 
     Example:
+        >>> import torch
         >>> gradient = torch.tensor([1.0, -1.0])
         >>> gradient_alignment(torch.tensor([[-1.0, 0.0], [0.0, -2.0]]) @ gradient, torch.tensor([0.5, 0.5])).tolist()
         [0.5, -1.0]
@@ -41,21 +44,47 @@ def class_cosines(updates: Tensor, aggregate: Tensor) -> Tensor:
 
     Args:
         updates: Update of the last layer, one row per class (weights and bias), (N, K, F).
-        aggregate: The aggregate's, (K, F).
+        aggregate: The aggregate's, (K, F), or what each participant holds of it, (N, K, F).
 
     Returns:
         Cosines, (N, K), float64; 0 where a row is zero.
 
     Example:
+        >>> import torch
         >>> class_cosines(torch.tensor([[[1.0, 0.0], [0.0, -1.0]]]), torch.tensor([[2.0, 0.0], [0.0, 3.0]])).tolist()
         [[1.0, -1.0]]
     """
-    if updates.ndim != 3 or aggregate.shape != updates.shape[1:]:
+    if updates.ndim != 3 or aggregate.shape[-2:] != updates.shape[1:]:
         raise InputError(
             f"updates of shape {tuple(updates.shape)} and an aggregate of shape {tuple(aggregate.shape)} do not fit; "
             "they are (N, K, F) and (K, F)."
         )
     updates, aggregate = updates.double(), aggregate.double()
-    products = (updates * aggregate).sum(dim=-1)
-    norms = updates.norm(dim=-1) * aggregate.norm(dim=-1)
-    return torch.where(norms > 0, products / norms, 0.0).clamp(-1, 1)
+    return cosines((updates * aggregate).sum(dim=-1), updates.square().sum(dim=-1), aggregate.square().sum(dim=-1))
+
+
+def mean_class_cosines(updates: Tensor, aggregates: Tensor) -> Tensor:
+    """Return the mean over classes of :func:`class_cosines`, (N,).
+
+    Example:
+        >>> import torch
+        >>> mean_class_cosines(torch.tensor([[[1.0], [-1.0]]]), torch.tensor([[[2.0], [3.0]]])).tolist()
+        [0.0]
+    """
+    return class_cosines(updates, aggregates).mean(dim=1)
+
+
+ALIGNMENT = Measure(
+    "alignment",
+    "how far each update lowers the validation loss (DIG-FL)",
+    ("gradient_products", "weights"),
+    gradient_alignment,
+    RunningSum,
+)
+CLASS_COSINE = Measure(
+    "class_cosine",
+    "how far each update points where the average does, class by class on the last layer (ShapFed)",
+    ("class_rows", "aggregate_class_rows"),
+    mean_class_cosines,
+    MovingAverage,
+)

@@ -16,17 +16,15 @@ from aequa_lightning.contributions.values import Coalitions, Utility
 from aequa_lightning.errors import InputError
 
 
-def coalition_weights(coalitions: Coalitions, weights: Tensor, *, renormalise: bool = False) -> Tensor:
+def coalition_weights(coalitions: Coalitions, weights: Tensor) -> Tensor:
     """Return the weight of every update in every coalition's aggregate.
 
-    With *fixed* weights an absent update is simply missing, and an update of zero changes no coalition: the null
-    player is worth nothing. Renormalised to the coalition's sum, a null update dilutes the others and is paid for
-    that, so this form is offered as a baseline only.
+    An absent update is simply missing and the others keep their weights, so that an update of zero changes no coalition
+    and is worth nothing.
 
     Args:
         coalitions: Who takes part, (C, N).
         weights: Aggregation weight of each update, (N,), not negative.
-        renormalise: Whether a coalition's weights are scaled to the sum of all weights.
 
     Returns:
         Weights, (C, N), float64.
@@ -38,18 +36,12 @@ def coalition_weights(coalitions: Coalitions, weights: Tensor, *, renormalise: b
         >>> coalitions = np.array([[False, False], [True, False]])
         >>> coalition_weights(coalitions, torch.tensor([0.25, 0.75])).tolist()
         [[0.0, 0.0], [0.25, 0.0]]
-        >>> coalition_weights(coalitions, torch.tensor([0.25, 0.75]), renormalise=True).tolist()
-        [[0.0, 0.0], [1.0, 0.0]]
     """
     if weights.shape != coalitions.shape[1:] or not (weights >= 0).all():
         raise InputError(
             f"weights of shape {tuple(weights.shape)} for {coalitions.shape[1]} updates, or negative ones."
         )
-    present = torch.from_numpy(coalitions).to(weights.device) * weights.double()
-    if not renormalise:
-        return present
-    total = present.sum(dim=1, keepdim=True)
-    return torch.where(total > 0, present / total * weights.double().sum(), 0.0)
+    return torch.from_numpy(coalitions).to(weights.device) * weights.double()
 
 
 def round_game(
@@ -58,7 +50,6 @@ def round_game(
     weights: Tensor,
     evaluate_models: Callable[[Tensor], Tensor],
     *,
-    renormalise: bool = False,
     batch_size: int = 64,
 ) -> Utility:
     """Return the utility of coalitions of updates, for ``shapley_values`` and its kin.
@@ -68,7 +59,6 @@ def round_game(
         updates: Flat updates, (N, P).
         weights: Aggregation weights, (N,).
         evaluate_models: Flat parameters (C, P) -> what each is worth, (C,).
-        renormalise: See ``coalition_weights``.
         batch_size: How many models exist at the same time, at least 1.
 
     Example:
@@ -82,7 +72,7 @@ def round_game(
         )
 
     def utility(coalitions: Coalitions) -> NDArray[np.float64]:
-        mixing = coalition_weights(coalitions, weights, renormalise=renormalise).to(updates)
+        mixing = coalition_weights(coalitions, weights).to(updates)
         worth = [evaluate_models(base + rows @ updates) for rows in torch.split(mixing, batch_size)]
         return torch.cat(worth).double().cpu().numpy()
 

@@ -11,66 +11,27 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from aequa_lightning.contributions.measure import Measure
 from aequa_lightning.errors import InputError
 
 
-def update_cosines(updates: Tensor, aggregate: Tensor) -> Tensor:
-    """Return the cosine of each update with the aggregate; 0 for an update (or aggregate) that is all zero.
+def cosines(products: Tensor, squares: Tensor, others: Tensor) -> Tensor:
+    """Return the cosines of pairs of vectors from their inner products; 0 where a length is 0.
 
     Args:
-        updates: One flat update a participant, (N, P).
-        aggregate: What the server applied, (P,).
+        products: Inner products, of any shape.
+        squares: Squared lengths on one side, of a shape that fits.
+        others: Squared lengths on the other side, of a shape that fits.
 
     Returns:
-        Cosines in -1..1, (N,), float64.
-
-    Raises:
-        InputError: When the shapes do not fit or a number is not finite.
+        Cosines in -1..1, of the same shape.
 
     Example:
-        >>> update_cosines(torch.tensor([[1.0, 0.0], [-2.0, 0.0], [0.0, 0.0]]), torch.tensor([3.0, 0.0])).tolist()
-        [1.0, -1.0, 0.0]
+        >>> cosines(torch.tensor([3.0, 0.0]), torch.tensor([1.0, 0.0]), torch.tensor([9.0, 9.0])).tolist()
+        [1.0, 0.0]
     """
-    if updates.ndim != 2 or aggregate.shape != updates.shape[1:]:
-        raise InputError(
-            f"updates of shape {tuple(updates.shape)} and an aggregate of shape {tuple(aggregate.shape)} do not fit; "
-            "they are (N, P) and (P,)."
-        )
-    updates, aggregate = updates.double(), aggregate.double()
-    return _cosines(updates @ aggregate, updates.square().sum(dim=1), aggregate.square().sum())
-
-
-def cosines_from_gram(gram: Tensor, weights: Tensor) -> Tensor:
-    """Return the cosine of each update with the weighted sum of all, from their inner products alone.
-
-    With G the Gram matrix and w the weights, the product of update i with the aggregate is (G w)_i and the aggregate's
-    squared norm is w' G w: no process needs to hold every update.
-
-    Args:
-        gram: Inner products of all pairs of updates, (N, N).
-        weights: Weight of each update in the aggregate, (N,).
-
-    Returns:
-        Cosines in -1..1, (N,), float64.
-
-    Raises:
-        InputError: When the shapes do not fit or a number is not finite.
-
-    Example:
-        >>> updates = torch.tensor([[1.0, 2.0], [0.5, -1.0]])
-        >>> weights = torch.tensor([0.25, 0.75])
-        >>> cosines = cosines_from_gram(updates @ updates.T, weights)
-        >>> torch.allclose(cosines, update_cosines(updates, weights @ updates))
-        True
-    """
-    if gram.ndim != 2 or gram.shape[0] != gram.shape[1] or weights.shape != gram.shape[:1]:
-        raise InputError(
-            f"a Gram matrix of shape {tuple(gram.shape)} and weights of shape {tuple(weights.shape)} do not fit; "
-            "they are (N, N) and (N,)."
-        )
-    gram, weights = gram.double(), weights.double()
-    products = gram @ weights
-    return _cosines(products, gram.diagonal(), (weights @ products).clamp(min=0))
+    lengths = (squares * others).sqrt()
+    return torch.where(lengths > 0, products / lengths, 0.0).clamp(-1, 1)
 
 
 class CosineReputation:
@@ -120,14 +81,15 @@ class CosineReputation:
         return {"decay": self.decay, "smallest": self.smallest, "values": self.values.tolist()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up a state that ``state_dict`` returned."""
+        """Take back what :meth:`state_dict` returned."""
         self.decay, self.smallest = float(state["decay"]), float(state["smallest"])
         self.values = torch.tensor(state["values"], dtype=torch.float64)
 
 
-def _cosines(products: Tensor, squared_norms: Tensor, squared_norm: Tensor) -> Tensor:
-    cosines = products / (squared_norms.sqrt() * squared_norm.sqrt())
-    null = (squared_norms == 0) | (squared_norm == 0)
-    if not cosines[~null].isfinite().all():
-        raise InputError("an update is not finite; drop it first (see aequa_lightning.contributions.gates).")
-    return torch.where(null, 0.0, cosines).clamp(-1, 1)
+COSINE = Measure(
+    "cosine",
+    "how far each update points where the average does (CGSV)",
+    ("aggregate_products", "squared_lengths", "aggregate_squares"),
+    cosines,
+    CosineReputation,
+)

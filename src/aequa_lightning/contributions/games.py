@@ -1,7 +1,11 @@
 """Values of players in a game: exact from one table while that is cheap, sampled above."""
 
+import importlib.util
+
 import numpy as np
 
+from aequa_lightning.contributions.accumulate import RunningSum
+from aequa_lightning.contributions.measure import Measure, Sampling
 from aequa_lightning.contributions.sampling import sampled_banzhaf, sampled_shapley
 from aequa_lightning.contributions.semivalues import (
     all_coalitions,
@@ -15,6 +19,10 @@ from aequa_lightning.errors import InputError
 
 EXACT_UP_TO = 12
 """Players for whom all coalitions (4,096) are evaluated."""
+# Independent estimates that a sampled Shapley value is the mean of; their spread is its standard error.
+REPEATS = 5
+# Evaluations per player that sampled values need at least.
+LEAST_BUDGET = 10
 
 
 def shapley_values(utility: Utility, n: int, *, budget: int | None = None, repeats: int = 5, seed: int = 0) -> Values:
@@ -81,18 +89,6 @@ def leave_one_out(utility: Utility, n: int) -> Values:
     return Values(worth[0] - worth[1:], np.zeros(n), n + 1)
 
 
-def individual_values(utility: Utility, n: int) -> Values:
-    """Return what a player is worth alone, beyond the empty coalition, from n + 1 evaluations.
-
-    Example:
-        >>> individual_values(lambda coalitions: 0.5 + coalitions.sum(axis=1), 2).values.tolist()
-        [1.0, 1.0]
-    """
-    _is_small(n)
-    worth = evaluate(utility, np.vstack([np.zeros(n, dtype=bool), np.eye(n, dtype=bool)]))
-    return Values(worth[1:] - worth[0], np.zeros(n), n + 1)
-
-
 def _exact(utility: Utility, n: int, weights: np.ndarray) -> Values:
     return Values(semivalues(evaluate(utility, all_coalitions(n)), weights), np.zeros(n), 2**n)
 
@@ -101,3 +97,84 @@ def _is_small(n: int) -> bool:
     if n < 1:
         raise InputError(f"n is {n}; a game has at least one player.")
     return n <= EXACT_UP_TO
+
+
+def federated_shapley(game: Utility, players: int, how: Sampling) -> Values:
+    """Return the Shapley values of a round, by several estimates where they are sampled."""
+    return shapley_values(game, players, budget=how.budget // REPEATS, repeats=REPEATS, seed=how.seed)
+
+
+def round_banzhaf(game: Utility, players: int, how: Sampling) -> Values:
+    """Return the Banzhaf values of a round."""
+    return banzhaf_values(game, players, budget=how.budget, seed=how.seed)
+
+
+def check_budget(players: int, budget: int | None) -> None:
+    """Check that sampled values of so many players may use enough evaluations.
+
+    Args:
+        players: Participants of a round, at most.
+        budget: What ``trainer.assessment.budget`` says.
+
+    Raises:
+        InputError: They may not.
+
+    Example:
+        >>> check_budget(12, 1)
+    """
+    if players > EXACT_UP_TO and budget is not None and budget < LEAST_BUDGET * players:
+        raise InputError(
+            f"trainer.assessment.budget={budget} is too small for a round's {players} participants; allow "
+            f"{LEAST_BUDGET * players} evaluations at least."
+        )
+
+
+def _check_shapley(players: int, budget: int | None) -> None:
+    if players > EXACT_UP_TO and importlib.util.find_spec("shapiq") is None:
+        raise InputError(
+            f"measure 'fedsv' of a round's {players} participants is sampled by shapiq, which is not installed; "
+            "pip install 'aequa-lightning[valuation]', measure 'banzhaf', or lower trainer.participants_per_round to "
+            f"{EXACT_UP_TO}."
+        )
+    check_budget(players, budget)
+
+
+def _check_beta(players: int, budget: int | None) -> None:
+    if players > EXACT_UP_TO:
+        raise InputError(
+            f"measure 'beta_shapley' evaluates all coalitions of a round's {players} participants; that is offered up "
+            f"to {EXACT_UP_TO}: lower trainer.participants_per_round, or measure 'fedsv', which is sampled above."
+        )
+
+
+FEDSV = Measure(
+    "fedsv",
+    "Shapley values, round by round",
+    ("game", "players", "sampling"),
+    federated_shapley,
+    RunningSum,
+    _check_shapley,
+)
+BANZHAF = Measure(
+    "banzhaf",
+    "Banzhaf values, round by round",
+    ("game", "players", "sampling"),
+    round_banzhaf,
+    RunningSum,
+    check_budget,
+)
+BETA_SHAPLEY = Measure(
+    "beta_shapley",
+    "Shapley values that favour small coalitions, round by round",
+    ("game", "players"),
+    beta_values,
+    RunningSum,
+    _check_beta,
+)
+LOO = Measure(
+    "loo",
+    "what each round’s model loses without the update (leave-one-out)",
+    ("game", "players"),
+    leave_one_out,
+    RunningSum,
+)

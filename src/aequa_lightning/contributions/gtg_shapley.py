@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from aequa_lightning.contributions.accumulate import RunningSum
+from aequa_lightning.contributions.measure import Measure, Sampling
 from aequa_lightning.contributions.sampling import CachedUtility
 from aequa_lightning.contributions.values import Utility, Values
 from aequa_lightning.errors import InputError
@@ -80,3 +82,16 @@ def _has_settled(marginals: list[np.ndarray], least_orders: int) -> bool:
     means = table.cumsum(axis=0) / np.arange(1, len(table) + 1)[:, None]
     movement = np.abs(means[-_WINDOW - 1 : -1] - means[-1]).mean(axis=0)
     return bool((movement <= _MOVEMENT * np.maximum(np.abs(means[-1]), 1e-12)).all())
+
+
+def _of_round(game: Utility, players: int, how: Sampling) -> Values:
+    return guided_shapley(game, players, seed=how.seed)
+
+
+GTG_SHAPLEY = Measure(
+    "gtg_shapley",
+    "Shapley values by guided, truncated orders (GTG-Shapley)",
+    ("game", "players", "sampling"),
+    _of_round,
+    RunningSum,
+)

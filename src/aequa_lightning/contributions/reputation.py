@@ -1,11 +1,14 @@
-"""Reputations of two rivals, which also decide who may stay."""
+"""Reputations of CFFL and RFFL, which drop participants with too small a share."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from aequa_lightning.contributions.cosine import cosines
+from aequa_lightning.contributions.measure import Measure
 from aequa_lightning.errors import InputError
 
 
@@ -31,6 +34,21 @@ def validation_reputation(accuracies: Tensor, *, steepness: float = 5.0) -> Tens
     return raised / raised.sum()
 
 
+def round_reputation(accuracies: Tensor, valued: int, participants: int) -> Tensor:
+    """Return :func:`validation_reputation` of a round, where those who are valued share their part of the whole.
+
+    Args:
+        accuracies: Validation accuracy of each player's own model, (G,).
+        valued: Number of participants that are valued in the round.
+        participants: Number of participants of the run.
+
+    Example:
+        >>> round_reputation(torch.tensor([0.5, 0.5]), 2, 4).tolist()
+        [0.25, 0.25]
+    """
+    return validation_reputation(accuracies) * valued / participants
+
+
 class Reputation:
     """A smoothed reputation that sums to 1 over those who are still in, and that drops whoever falls too low.
 
@@ -48,8 +66,8 @@ class Reputation:
         >>> reputation = Reputation(3, decay=0.5, threshold=0.5, warm_up=0)
         >>> reputation.update(torch.tensor([0.75, 0.25, 0.0])).tolist()
         [0.75, 0.25, 0.0]
-        >>> reputation.remaining.tolist(), [round(share, 3) for share in reputation.shares().tolist()]
-        ([True, True, False], [1.0, 0.333, 0.0])
+        >>> reputation.remaining.tolist()
+        [True, True, False]
     """
 
     def __init__(self, participants: int, *, decay: float, threshold: float, warm_up: int) -> None:
@@ -66,8 +84,8 @@ class Reputation:
 
         Args:
             scores: Scores of those who took part, (K,).
-            participants: Their indices, K of them; all by default. The others keep their standing, an equal part until
-                they take part for the first time.
+            participants: Their indices, K of them; all by default. The others keep their reputation, an equal part
+                until they take part for the first time.
 
         Returns:
             Reputations, (N,), float64, summing to 1; 0 for whoever is out.
@@ -88,10 +106,6 @@ class Reputation:
             self.values = self._normalised(self.values)
         return self.values.clone()
 
-    def shares(self) -> Tensor:
-        """Return reputations relative to the best one, (N,): the share of the model that each is paid."""
-        return self.values / self.values.max()
-
     def state_dict(self) -> dict[str, Any]:
         """Return the state as plain values."""
         return {
@@ -102,7 +116,7 @@ class Reputation:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up a state that ``state_dict`` returned."""
+        """Take back what :meth:`state_dict` returned."""
         self.rounds = int(state["rounds"])
         self.values = torch.tensor(state["values"], dtype=torch.float64)
         self.remaining = torch.tensor(state["remaining"], dtype=torch.bool)
@@ -113,3 +127,19 @@ class Reputation:
         if positive.sum() == 0:
             return self.remaining.double() / self.remaining.sum()
         return positive / positive.sum()
+
+
+CFFL = Measure(
+    "cffl",
+    "reputation by the accuracy of each one’s own model (CFFL)",
+    ("own_accuracies", "valued", "participants"),
+    round_reputation,
+    partial(Reputation, decay=0.5, threshold=2 / 3, warm_up=0),
+)
+RFFL = Measure(
+    "rffl",
+    "reputation by the direction of the updates (RFFL)",
+    ("aggregate_products", "squared_lengths", "aggregate_squares"),
+    cosines,
+    partial(Reputation, decay=0.95, threshold=1 / 3, warm_up=10),
+)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from aequa_lightning.errors import InputError
-from aequa_lightning.mechanisms.mechanism import Measure, PaidByWidth
+from aequa_lightning.mechanisms.mechanism import PaidByWidth
 from aequa_lightning.rewards.allocation.allocate import Allocation, allocate_widths, check_slope
 from aequa_lightning.rewards.allocation.frontier import Frontier, pareto_front
 from aequa_lightning.rewards.allocation.problem import claimed_floors
@@ -42,7 +42,7 @@ class Aequa(PaidByWidth):
             unknown or does not fit the contribution measure.
     """
 
-    contribution: Measure = "standalone"
+    contribution: str = "standalone"
     objective: str = "cv"
     slope: float | Literal["auto"] = "auto"
     individually_rational: bool = True

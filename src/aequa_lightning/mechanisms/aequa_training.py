@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from aequa_lightning.errors import InputError
-from aequa_lightning.mechanisms.mechanism import Measure, PaidByWidth, held_allocation
+from aequa_lightning.mechanisms.mechanism import PaidByWidth, held_allocation
 from aequa_lightning.rewards.allocation.allocate import Allocation, check_slope
 from aequa_lightning.rewards.allocation.curve import offered_widths
 from aequa_lightning.slimmable import Distillation
@@ -51,7 +51,7 @@ class AequaTraining(PaidByWidth):
     holds_widths = True
     pays_best_round = True
 
-    contribution: Measure = "standalone"
+    contribution: str = "standalone"
     slope: float | Literal["auto"] = "auto"
     distillation: float = 0.5
     resolution: float = 0.005

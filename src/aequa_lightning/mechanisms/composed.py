@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from aequa_lightning.mechanisms.mechanism import Measure, PaidByWidth, PaidInRounds, held_allocation
+from aequa_lightning.mechanisms.mechanism import PaidByWidth, PaidInRounds, held_allocation
 from aequa_lightning.mechanisms.payment import Payment, ServerModel
 from aequa_lightning.mechanisms.targets import Relative, Target
 from aequa_lightning.rewards.allocation.allocate import Allocation
@@ -19,7 +19,7 @@ class Composed(PaidInRounds):
         payment: How the share becomes a model.
     """
 
-    contribution: Measure = "standalone"
+    contribution: str = "standalone"
     target: Target = field(default_factory=Relative)
     payment: Payment = field(default_factory=ServerModel)
 
@@ -39,7 +39,7 @@ class Slimming(PaidByWidth):
 
     holds_widths = True
 
-    contribution: Measure = "standalone"
+    contribution: str = "standalone"
     target: Target = field(default_factory=Relative)
 
     def hold(

@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 import numpy as np
 
@@ -14,33 +13,13 @@ from aequa_lightning.rewards.allocation.frontier import Frontier, pareto_front
 from aequa_lightning.rewards.allocation.uncertainty import Resampled
 from aequa_lightning.slimmable import Distillation
 
-Measure = Literal[
-    "standalone",
-    "data_share",
-    "cosine",
-    "class_cosine",
-    "alignment",
-    "fedsv",
-    "banzhaf",
-    "beta_shapley",
-    "loo",
-    "gtg_shapley",
-    "cffl",
-    "rffl",
-]
-"""What may be paid for: a column of ``contributions.csv``."""
-
-OF_NO_ROUND = ("standalone", "data_share")
-"""Measures that need no round."""
-
 
 class Mechanism:
     """Base of all mechanisms: those that pay with a width in the end, and those that pay with a model in every round.
 
     Attributes:
-        contribution: The measure that decides.
+        contribution: Name of the measure that decides, one of ``aequa_lightning.contributions.MEASURES``.
         individually_rational: Whether nobody may receive less than it reaches alone.
-        full_width_for_top: Whether the top contributor receives the full width.
         holds_widths: Whether participants may hold less than the full width in training.
         own_models: Whether everybody starts a round from a model of its own, which the mechanism delivers.
         trains_all_widths: Whether participants train the whole grid of widths, or the full width only.
@@ -49,9 +28,8 @@ class Mechanism:
         pays_best_round: Whether rewards are cut from the model of the round whose full width was best, not the last.
     """
 
-    contribution: Measure = "standalone"
+    contribution: str = "standalone"
     individually_rational: bool = False
-    full_width_for_top: bool = True
     trains_all_widths: bool = True
     own_models: bool = False
     holds_widths: bool = False

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aequa_lightning.errors import InputError
-from aequa_lightning.mechanisms.mechanism import Measure, PaidByWidth, PaidInRounds
+from aequa_lightning.mechanisms.mechanism import PaidByWidth, PaidInRounds
 from aequa_lightning.mechanisms.payment import (
     LastLayers,
     Masking,
@@ -35,7 +35,7 @@ class SharedModel(PaidByWidth):
         contribution: The measure that the report sets against what is received; it decides nothing.
     """
 
-    contribution: Measure = "standalone"
+    contribution: str = "standalone"
 
     def allocate(
         self,
@@ -126,7 +126,7 @@ class CGSV(PaidInRounds):
         InputError: A value is out of range.
     """
 
-    contribution: Measure = "cosine"
+    contribution: str = "cosine"
     beta: float = 1.0
     length: float = 0.5
 
@@ -157,7 +157,7 @@ class RFFL(PaidInRounds):
         InputError: A value is out of range.
     """
 
-    contribution: Measure = "cosine"
+    contribution: str = "cosine"
     threshold: float = 1 / 3
     after: int = 10
     length: float = 0.5
@@ -186,7 +186,7 @@ class CFFL(PaidInRounds):
         threshold: Part of an equal share below which one receives nothing, in [0, 1).
     """
 
-    contribution: Measure = "standalone"
+    contribution: str = "standalone"
     threshold: float = 2 / 3
 
     def __post_init__(self) -> None:
@@ -210,7 +210,7 @@ class FedAVE(PaidInRounds):
         beta: Altruism, > 0.
     """
 
-    contribution: Measure = "standalone"
+    contribution: str = "standalone"
     beta: float = 1.0
 
     def __post_init__(self) -> None:
@@ -238,7 +238,7 @@ class IAFL(PaidInRounds):
         InputError: A value is out of range.
     """
 
-    contribution: Measure = "standalone"
+    contribution: str = "standalone"
     kappa: float = 0.0
     reset: float = 0.0
 
@@ -261,7 +261,7 @@ class Rank(PaidInRounds):
         contribution: The measure that ranks; equal contributions learn from each other.
     """
 
-    contribution: Measure = "standalone"
+    contribution: str = "standalone"
 
     def parts(self) -> tuple[Target, Payment]:
         """Return ratios, which the payment does not need, and the mean by rank."""
@@ -280,7 +280,7 @@ class ShapFed(PaidInRounds):
         contribution: The measure that is paid for.
     """
 
-    contribution: Measure = "class_cosine"
+    contribution: str = "class_cosine"
 
     def parts(self) -> tuple[Target, Payment]:
         """Return ratios, and mixtures of own and average."""
@@ -299,7 +299,7 @@ class FedSAC(PaidInRounds):
         contribution: The measure that is paid for.
     """
 
-    contribution: Measure = "standalone"
+    contribution: str = "standalone"
 
     def parts(self) -> tuple[Target, Payment]:
         """Return ratios, and important neurons."""
@@ -318,7 +318,7 @@ class FedRAC(PaidInRounds):
         contribution: The measure that is paid for.
     """
 
-    contribution: Measure = "standalone"
+    contribution: str = "standalone"
 
     def parts(self) -> tuple[Target, Payment]:
         """Return ratios, and windows of neurons."""

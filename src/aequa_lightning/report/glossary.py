@@ -1,19 +1,5 @@
 """What names of a configuration mean, in the few words that a page has room for."""
 
-MEASURES = {
-    "standalone": "the accuracy that each reaches alone",
-    "data_share": "the share of the samples that each holds",
-    "cosine": "how far each update points where the average does (CGSV)",
-    "class_cosine": "the same, class by class on the last layer (ShapFed)",
-    "rffl": "reputation by the direction of the updates (RFFL)",
-    "cffl": "reputation by the accuracy of each one’s own model (CFFL)",
-    "alignment": "how far each update lowers the validation loss (DIG-FL)",
-    "loo": "what each round’s model loses without the update (leave-one-out)",
-    "fedsv": "Shapley values, round by round",
-    "banzhaf": "Banzhaf values, round by round",
-    "beta_shapley": "Shapley values that favour small coalitions, round by round",
-    "gtg_shapley": "Shapley values by guided, truncated orders (GTG-Shapley)",
-}
 OBJECTIVES = {
     "cv": "smallest spread of gains in proportion to the mean gain (CGS / MCG)",
     "spread_minus_gain": "small spread of gains and large mean gain, weighed against each other",

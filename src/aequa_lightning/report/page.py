@@ -129,9 +129,7 @@ def _environment() -> Environment:
     environment.filters["shell"] = lambda path: shlex.quote(str(path))
     environment.filters["json"] = lambda value: json.dumps(value, indent=2)
     environment.globals.update(light=css_variables("light"), dark=css_variables("dark"))
-    environment.globals.update(
-        measures=glossary.MEASURES, objectives=glossary.OBJECTIVES, partitions=glossary.PARTITIONS
-    )
+    environment.globals.update(objectives=glossary.OBJECTIVES, partitions=glossary.PARTITIONS)
     return environment
 
 

@@ -69,7 +69,7 @@ def _from_events(folder: Path, events: list[Event]) -> Run:
         for number, (name, samples, held) in enumerate(zip(data["participants"], data["samples"], counts, strict=True))
     )
     endings = [e for e in events if e["event"] in {"finish", "stop", "resume"}]
-    paid_by = [e["paid_by"] for e in events if e["event"] == "contributions"]
+    payouts = [e for e in events if e["event"] == "contributions"]
     return Run(
         folder=folder,
         start=start,
@@ -77,7 +77,8 @@ def _from_events(folder: Path, events: list[Event]) -> Run:
         rounds=tuple(map(_round, latest_rounds(events))),
         resumes=sum(e["event"] == "resume" for e in events),
         ending=endings[-1] if endings and endings[-1]["event"] != "resume" else None,
-        paid_by=paid_by[-1] if paid_by else None,
+        paid_by=payouts[-1]["paid_by"] if payouts else None,
+        meanings=payouts[-1].get("meanings", {}) if payouts else {},
     )
 
 

@@ -88,9 +88,10 @@ class Run:
     """Everything that a report tells about one run folder.
 
     ``start`` is the record's first event as it stands: versions, machine, data and model. ``scores`` maps a
-    contribution estimator to one value a participant, ``gates`` the name of whoever the gates caught to the reason, or
-    None where there were no gates. ``ending`` is the ``finish`` or ``stop`` event, or None for a run that is going on
-    or was killed. ``half_paid`` says whether there are rewards without a manifest: their payout has not ended.
+    contribution measure to one value a participant, ``meanings`` to what it measures, ``gates`` the name of whoever the
+    gates caught to the reason, or None where there were no gates. ``ending`` is the ``finish`` or ``stop`` event, or
+    None for a run that is going on or was killed. ``half_paid`` says whether there are rewards without a manifest:
+    their payout has not ended.
     """
 
     folder: Path
@@ -102,6 +103,7 @@ class Run:
     half_paid: bool = False
     paid_by: str | None = None
     scores: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    meanings: Mapping[str, str] = field(default_factory=dict)
     gates: Mapping[str, str] | None = None
     allocation: Allocation | None = None
     front: Front | None = None

@@ -9,6 +9,7 @@ from lightning.pytorch.loggers import WandbLogger
 
 from aequa_lightning.adversaries import check_adversaries
 from aequa_lightning.callbacks.assessment.measures import Assessment
+from aequa_lightning.contributions.measures import check_measures
 from aequa_lightning.engine.config import Plan
 from aequa_lightning.engine.local.corrections import Scaffold
 from aequa_lightning.engine.local.parameter_types import check_types
@@ -33,6 +34,7 @@ def check_components(mechanism: Mechanism, plan: Plan, assessment: Assessment) -
         InputError: Two of them are not.
     """
     check_adversaries(plan.adversaries)
+    check_measures([mechanism.contribution], "trainer.mechanism.contribution")
     paid = f"with trainer.mechanism={type(mechanism).__name__} participants"
     if isinstance(plan.aggregator, RobustAggregator) and mechanism.holds_widths:
         raise InputError(

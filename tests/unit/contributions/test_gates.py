@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from aequa_lightning.contributions import cosines_from_gram, examine, merge_clones, share_within
+from aequa_lightning.contributions import cosines, examine, merge_clones, share_within
 from aequa_lightning.contributions.novelty import new_parts
 from aequa_lightning.errors import InputError
 
@@ -93,7 +93,8 @@ def test_merging_keeps_the_aggregate_and_ends_double_pay(honest):
     assert torch.allclose(joint @ players, weights @ honest.double())
     gram = honest.double() @ honest.double().T
     assert torch.allclose(mixing @ gram @ mixing.T, players @ players.T)
-    values = cosines_from_gram(mixing @ gram @ mixing.T, joint)
+    merged = mixing @ gram @ mixing.T
+    values = cosines(merged @ joint, merged.diagonal(), joint @ merged @ joint)
     shared = share_within(values, group)
     assert shared.sum().item() == pytest.approx(values.sum().item())
     assert shared[5] == shared[6] == shared[7] == values[4] / 3

@@ -1,41 +1,24 @@
 """Contribution measures that a run accumulates round by round, in every process alike."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from aequa_lightning.callbacks.assessment.coalitions import COALITION_MEASURES, check_coalitions, coalition_scores
 from aequa_lightning.callbacks.assessment.conviction import Conviction
-from aequa_lightning.callbacks.assessment.scores import (
-    accuracy_scores,
-    alignment_scores,
-    class_cosine_scores,
-    cosine_scores,
-    head_positions,
-    update_products,
-)
+from aequa_lightning.callbacks.assessment.evidence import RoundEvidence, RoundStart, head_positions
 from aequa_lightning.callbacks.assessment.screening import let_pass, screen
 from aequa_lightning.callbacks.assessment.suspicion import Suspicion
-from aequa_lightning.callbacks.assessment.valuation import own_accuracies, validation_gradient
-from aequa_lightning.contributions import CosineReputation, MovingAverage, Reputation, RunningSum, data_shares
+from aequa_lightning.contributions.accumulate import RunningSum
+from aequa_lightning.contributions.measure import Accumulator
+from aequa_lightning.contributions.measures import MEASURES, check_measures, values_without_rounds
+from aequa_lightning.contributions.values import Values
 from aequa_lightning.engine.callback import RoundResult
 from aequa_lightning.engine.run import Run
 from aequa_lightning.engine.server.collectives import gram_matrices
 from aequa_lightning.errors import InputError
-from aequa_lightning.mechanisms.mechanism import OF_NO_ROUND, Measure
-
-ACCUMULATORS: dict[str, Callable[[int], CosineReputation | MovingAverage | Reputation | RunningSum]] = {
-    "cosine": CosineReputation,
-    "class_cosine": MovingAverage,
-    "alignment": RunningSum,
-    **dict.fromkeys(COALITION_MEASURES, RunningSum),
-    "cffl": partial(Reputation, decay=0.5, threshold=2 / 3, warm_up=0),
-    "rffl": partial(Reputation, decay=0.95, threshold=1 / 3, warm_up=10),
-}
 
 
 @dataclass(frozen=True)
@@ -61,10 +44,10 @@ class Assessment:
             ``banzhaf`` are above 12 participants; null: 75 per participant.
 
     Raises:
-        InputError: A measure is named twice, or nothing can be kept out for want of gates.
+        InputError: A measure is unknown or named twice, or nothing can be kept out for want of gates.
     """
 
-    measures: Sequence[Measure] = ("cosine",)
+    measures: Sequence[str] = ("cosine",)
     gates: bool = True
     exclude_flagged: bool | None = None
     utility: Literal["accuracy", "balanced_accuracy", "negative_log_loss"] = "balanced_accuracy"
@@ -73,6 +56,7 @@ class Assessment:
     def __post_init__(self) -> None:
         if self.exclude_flagged and not self.gates:
             raise InputError("trainer.assessment.exclude_flagged=true keeps out what gates catch; set gates to true.")
+        check_measures(self.measures, "trainer.assessment.measures")
         if len(set(self.measures)) < len(self.measures):
             raise InputError(f"trainer.assessment.measures={list(self.measures)} names a measure twice; name it once.")
 
@@ -90,35 +74,37 @@ class Measures:
         InputError: A measure cannot be taken in this run.
     """
 
-    def __init__(self, run: Run, assessment: Assessment, *, paid_by: Measure, narrow: bool = False) -> None:
-        chosen = dict.fromkeys([*assessment.measures, paid_by])
+    def __init__(self, run: Run, assessment: Assessment, *, paid_by: str, narrow: bool = False) -> None:
+        check_measures([paid_by], "trainer.mechanism.contribution")
         self.assessment = assessment
-        self.names: list[str] = [name for name in chosen if name not in OF_NO_ROUND]
-        self._totals = {name: ACCUMULATORS[name](run.data.participants) for name in self.names}
-        self._of_coalitions = [name for name in self.names if name in COALITION_MEASURES]
+        chosen = (MEASURES[name] for name in dict.fromkeys([*assessment.measures, paid_by]))
+        self._chosen = {measure.name: measure for measure in chosen if measure.accumulate is not None}
+        self._needs = {need for measure in self._chosen.values() for need in measure.needs}
+        count = run.data.participants
+        self._totals: dict[str, Accumulator] = {
+            name: measure.accumulate(count) for name, measure in self._chosen.items() if measure.accumulate is not None
+        }
         # Variances of the sums of sampled values.
-        self._variances = {name: RunningSum(run.data.participants) for name in self._of_coalitions}
+        self._variances = {name: RunningSum(count) for name in self._chosen}
         self._screened = let_pass([])
         self._left_out: list[int] = []
         self._gram: Tensor | None = None
-        self._base: Tensor | None = None
-        self._gradient: Tensor | None = None
+        self._start = RoundStart()
         self._suspicion = Suspicion(run, widths=run.grid if narrow else (1.0,)) if assessment.gates else None
-        self.conviction = Conviction(run.data.participants)
+        self.conviction = Conviction(count)
         chance = run.plan.participation.sampling == "poisson"
-        players = run.data.participants if chance else run.plan.participants_per_round or run.data.participants
-        check_coalitions(self._of_coalitions, players=players, budget=assessment.budget)
-        if "class_cosine" in self.names:
+        players = count if chance else run.plan.participants_per_round or count
+        for measure in self._chosen.values():
+            if measure.check is not None:
+                measure.check(players, assessment.budget)
+        if "class_rows" in self._needs:
             head_positions(run.classifier.network.full, run.data.num_classes)
 
     def start_round(self, run: Run) -> None:
-        """Take what must be known of the server's model before the round; a collective operation."""
+        """Take what measures and gates compare the round with; a collective operation."""
         if self._suspicion is not None:
             self._suspicion.start_round(run)
-        if "alignment" in self.names:
-            self._gradient = validation_gradient(run)
-        if self._of_coalitions or "cffl" in self.names:
-            self._base = run.parameters.clone()
+        self._start = RoundStart.of(run, self._needs)
 
     def screen_round(self, run: Run, accepted: Sequence[int], refused: Sequence[int]) -> Collection[int]:
         """Let the gates look at the round's updates before they are averaged; a collective operation.
@@ -159,7 +145,7 @@ class Measures:
         scores = self._score(run, result)
         # Whoever the gates caught counts with 0; whoever was absent, or refused without gates, keeps its standing.
         counted = sorted({*result.weights, *screened.reasons})
-        for name in self.names:
+        for name in self._chosen:
             value, error = scores.get(name, (torch.zeros(0), None))
             spread = screened.spread(value, count)
             self._totals[name].update(spread[counted], counted)
@@ -179,12 +165,13 @@ class Measures:
 
     def values(self, run: Run) -> dict[str, list[float]]:
         """Return every measure as it stands, (N,) each."""
-        fixed = {"data_share": data_shares(run.samples).tolist()}
+        standalone = None
         if run.standalone is not None:
-            fixed = {"standalone": [result.validation_accuracy for result in run.standalone.all], **fixed}
+            standalone = [result.validation_accuracy for result in run.standalone.all]
+        fixed = values_without_rounds(run.samples, standalone)
         return fixed | {name: total.values.nan_to_num().tolist() for name, total in self._totals.items()}
 
-    def paid(self, run: Run, name: Measure) -> list[float]:
+    def paid(self, run: Run, name: str) -> list[float]:
         """Return a measure as it is paid for, (N,)."""
         return self.conviction.paid(self.values(run)[name])
 
@@ -219,11 +206,12 @@ class Measures:
         Raises:
             InputError: Something is to be measured that was not measured in the rounds so far.
         """
-        missing = [name for name in self.names if name not in state["totals"]]
+        missing = [name for name in self._chosen if name not in state["totals"]]
         if missing:
+            fixed = [name for name, measure in MEASURES.items() if measure.accumulate is None]
             raise InputError(
                 f"measure {missing[0]!r} was not taken in this run's rounds, only "
-                f"{', '.join([*OF_NO_ROUND, *state['totals']])}; choose among these, or begin a new run."
+                f"{', '.join([*fixed, *state['totals']])}; choose among these, or begin a new run."
             )
         for name, total in self._totals.items():
             total.load_state_dict(state["totals"][name])
@@ -239,53 +227,24 @@ class Measures:
             self._suspicion.load_state_dict(state["suspicion"])
 
     def _score(self, run: Run, result: RoundResult) -> dict[str, tuple[Tensor, Tensor | None]]:
-        """Return value and standard error (None: exact) of each player by every measure; nothing without players."""
-        screened = self._screened
-        if not screened.participants:
+        """Return score and standard error (None: exact) of each player by every measure; nothing without players."""
+        if not self._screened.participants:
             return {}
-        products = update_products(run, result.updates, self._vectors(result))
-        # Clones that stayed out of the average have no weight in what is valued as one.
-        weights = torch.tensor([result.weights.get(index, 0.0) for index in screened.participants], dtype=torch.float64)
-        scores: dict[str, Tensor] = {}
-        if {"cosine", "rffl"} & set(self.names):
-            gram = products.squares[screened.participants].diag() if self._gram is None else self._gram
-            scores["cosine"] = scores["rffl"] = cosine_scores(screened, gram, products, weights)
-        if "class_cosine" in self.names:
-            scores["class_cosine"] = class_cosine_scores(run, result, screened, weights)
-        if "alignment" in self.names:
-            scores["alignment"] = alignment_scores(screened, products, weights)
-        if "cffl" in self.names:
-            assert self._base is not None
-            accuracies = own_accuracies(run, result.updates, self._base)
-            scores["cffl"] = accuracy_scores(screened, accuracies, weights, participants=run.data.participants)
-        exact: dict[str, tuple[Tensor, Tensor | None]] = {name: (score, None) for name, score in scores.items()}
-        return exact | self._score_coalitions(run, result)
-
-    def _score_coalitions(self, run: Run, result: RoundResult) -> dict[str, tuple[Tensor, Tensor | None]]:
-        if not self._of_coalitions:
-            return {}
-        assert self._base is not None
-        found = coalition_scores(
+        evidence = RoundEvidence(
             run,
             result,
             self._screened,
-            base=self._base,
+            start=self._start,
+            gram=self._gram,
             utility=self.assessment.utility,
-            measures=self._of_coalitions,
             budget=self.assessment.budget,
         )
-        return {
-            name: (
-                torch.from_numpy(values.values),
-                torch.from_numpy(values.standard_errors) if values.standard_errors.any() else None,
-            )
-            for name, values in found.items()
-        }
-
-    def _vectors(self, result: RoundResult) -> dict[str, Tensor]:
-        """Return the vectors that every update is multiplied with."""
-        vectors = {"aggregate": result.mean_update}
-        if self._gradient is not None:
-            # An update counts in the average by its weight over the coverage; the weight comes in later.
-            vectors["gradient"] = torch.where(result.coverage > 0, self._gradient / result.coverage, 0.0)
-        return vectors
+        scores: dict[str, tuple[Tensor, Tensor | None]] = {}
+        for name, measure in self._chosen.items():
+            found = measure.score(*(getattr(evidence, need) for need in measure.needs))
+            if isinstance(found, Values):
+                errors = torch.from_numpy(found.standard_errors) if found.standard_errors.any() else None
+                scores[name] = torch.from_numpy(found.values), errors
+            else:
+                scores[name] = found, None
+        return scores

@@ -1,11 +1,10 @@
-"""What was paid for, as a checkpoint tells."""
+"""The contributions that a checkpoint says were paid for."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aequa_lightning.callbacks.assessment.conviction import Conviction
-from aequa_lightning.callbacks.assessment.measures import ACCUMULATORS
-from aequa_lightning.contributions import data_shares
+from aequa_lightning.contributions.measures import MEASURES, values_without_rounds
 
 
 def paid_in_state(state: Mapping[str, Any], measure: str, *, standalone: Sequence[float] | None) -> list[float] | None:
@@ -18,16 +17,13 @@ def paid_in_state(state: Mapping[str, Any], measure: str, *, standalone: Sequenc
     """
     kept, count = state["callbacks"].get("Rewards", {}).get("measures", {}), len(state["samples"])
     totals = kept.get("totals", {})
-    values: Sequence[float]
-    if measure == "standalone" and standalone is not None:
-        values = standalone
-    elif measure == "data_share":
-        values = data_shares(state["samples"]).tolist()
-    elif measure in totals and measure in ACCUMULATORS:
-        total = ACCUMULATORS[measure](count)
+    values = values_without_rounds(state["samples"], standalone).get(measure)
+    accumulate = MEASURES[measure].accumulate if measure in MEASURES else None
+    if accumulate is not None and measure in totals:
+        total = accumulate(count)
         total.load_state_dict(totals[measure])
         values = total.values.nan_to_num().tolist()
-    else:
+    if values is None:
         return None
     conviction = Conviction(count)
     if "conviction" in kept:

@@ -43,6 +43,10 @@ def allocate_among(
     widths = np.full(len(contributions), found.curve.widths[0])
     accuracies = np.full(len(contributions), found.curve.accuracies[0])
     widths[paid], accuracies[paid] = found.widths, found.accuracies
+    floors = None
+    if found.floors is not None:
+        floors = np.zeros(len(contributions))
+        floors[paid] = found.floors
     numbers = ", ".join(str(index) for index in sorted(unpaid))
     remark = f"participants {numbers} were caught in most rounds: they are not paid, and no part of the proof"
     return replace(
@@ -50,5 +54,6 @@ def allocate_among(
         contributions=np.array(contributions, dtype=np.float64),
         widths=widths,
         accuracies=accuracies,
+        floors=floors,
         certificate={**found.certificate, "remarks": [*found.certificate.get("remarks", []), remark]},
     )

@@ -27,6 +27,9 @@ class Allocation:
         slope: The slope that was used.
         certificate: Plain values that ``check_certificate`` needs for its proof, and remarks for the reader.
         curve: The widths on offer.
+        floors: Accuracy that each participant had to receive at least, (N,); None: no floors.
+        pin_top: Whether all top contributors had to receive the full width.
+        lam: Weight of the mean gain.
     """
 
     contributions: NDArray[np.float64]
@@ -37,6 +40,9 @@ class Allocation:
     slope: float
     certificate: dict[str, Any]
     curve: Curve
+    floors: NDArray[np.float64] | None = None
+    pin_top: bool = True
+    lam: float = 0.5
 
     @property
     def mcg(self) -> float:
@@ -137,6 +143,9 @@ def allocate_widths(
             "remarks": [*solution.remarks, *unmet],
         },
         curve=problem.curve,
+        floors=None if floors is None else np.asarray(floors, dtype=np.float64),
+        pin_top=pin_top,
+        lam=lam,
     )
 
 

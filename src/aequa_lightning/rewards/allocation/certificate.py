@@ -7,7 +7,7 @@
 * ``full``: the full width for everybody maximises every gain.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from itertools import pairwise
 
@@ -20,7 +20,6 @@ from aequa_lightning.rewards.allocation.curve import offered_widths
 from aequa_lightning.rewards.allocation.fairness import pearson
 from aequa_lightning.rewards.allocation.feasibility import Feasible, feasible_choices, rule_faults
 from aequa_lightning.rewards.allocation.objectives import spread_objective
-from aequa_lightning.rewards.allocation.problem import claimed_floors
 from aequa_lightning.rewards.allocation.solve import OBJECTIVES, proportional_objective
 
 Array = NDArray[np.float64]
@@ -81,15 +80,9 @@ def check_certificate(
 
 
 def check_payout(
-    allocation: Allocation,
-    accuracy_by_width: Mapping[float, float],
-    *,
-    standalone: Sequence[float] | None,
-    unpaid: Collection[int],
-    individually_rational: bool,
-    full_width_for_top: bool,
+    allocation: Allocation, accuracy_by_width: Mapping[float, float], *, unpaid: Collection[int]
 ) -> list[str]:
-    """Return what is wrong with the allocation of a run by the rules of its mechanism; see :func:`check_certificate`.
+    """Return what is wrong with the allocation of a run by its own rules; see :func:`check_certificate`.
 
     Participants who are not paid hold the narrowest width on offer, and are no part of the proof. A rule that has no
     certificate, such as one that decides in every round, proves nothing and has no faults.
@@ -97,21 +90,15 @@ def check_payout(
     Args:
         allocation: Of all N participants.
         accuracy_by_width: Validation accuracy in [0, 1] of every measured width.
-        standalone: Accuracy of each participant alone, (N,); None: not known.
         unpaid: Indices of those who are not paid.
-        individually_rational: Whether nobody may receive less than it reaches alone.
-        full_width_for_top: Whether the top contributor receives the full width.
 
     Example:
         >>> from aequa_lightning.rewards.allocation.allocate import allocate_widths
         >>> curve = {0.5: 0.75, 1.0: 1.0}
-        >>> told = allocate_widths([0.5, 0.5], curve, "lexicographic", pin_top=False)
-        >>> told = replace(told, widths=told.widths * 0.5, accuracies=told.accuracies * 0.75)
-        >>> rules = {"individually_rational": False, "full_width_for_top": False}
-        >>> check_payout(told, curve, standalone=[0.5, 0.5], unpaid=[], **rules)
-        []
-        >>> rules["full_width_for_top"] = True
-        >>> check_payout(told, curve, standalone=[0.5, 0.5], unpaid=[], **rules)[0]
+        >>> told = allocate_widths([0.25, 0.5], curve)
+        >>> told.widths.tolist(), check_payout(told, curve, unpaid=[])
+        ([0.5, 1.0], [])
+        >>> check_payout(replace(told, floors=np.array([0.875, 0.0])), curve, unpaid=[])[0]
         'somebody receives less than the rules grant'
     """
     if allocation.objective not in OBJECTIVES:
@@ -120,15 +107,17 @@ def check_payout(
     paid = [index for index in everybody if index not in unpaid] or list(everybody)
     others = [index for index in everybody if index not in paid]
     brought = allocation.contributions[paid]
-    floors = None
-    if individually_rational and standalone is not None:
-        floors = claimed_floors([standalone[index] for index in paid], brought.tolist())
     if allocation.objective == "proportional":
+        # A negative contribution counts as none.
         brought = brought.clip(min=0)
-    among_paid = replace(
-        allocation, contributions=brought, widths=allocation.widths[paid], accuracies=allocation.accuracies[paid]
+    faults = check_certificate(
+        replace(allocation, widths=allocation.widths[paid], accuracies=allocation.accuracies[paid]),
+        brought,
+        accuracy_by_width,
+        floors=None if allocation.floors is None else allocation.floors[paid],
+        pin_top=allocation.pin_top,
+        lam=allocation.lam,
     )
-    faults = check_certificate(among_paid, brought, accuracy_by_width, floors=floors, pin_top=full_width_for_top)
     if (allocation.widths[others] != offered_widths(accuracy_by_width).widths[0]).any():
         faults.append("somebody who is not paid holds more than the narrowest width")
     return faults

@@ -10,6 +10,7 @@ from aequa_lightning.rewards.allocation.allocate import Allocation
 from aequa_lightning.rewards.allocation.certificate import check_payout
 from aequa_lightning.rewards.allocation.curve import offered_widths
 from aequa_lightning.rewards.allocation.fairness import gain_figures, pearson
+from aequa_lightning.rewards.allocation.problem import claimed_floors
 
 # Another machine rounds otherwise, and now and then a sample falls into another class.
 SAMPLES, SHARE = 1, 0.002
@@ -116,6 +117,8 @@ def certificate_faults(allocation: Mapping[str, Any], events: Iterable[Mapping[s
     brought, widths, accuracies = (
         np.array([person[key] for person in people], dtype=np.float64) for key in ("contribution", "width", "accuracy")
     )
+    rules, floors = payouts[-1]["rules"], payouts[-1]["rules"]["floors"]
+    unpaid = [index for index, person in enumerate(people) if person["name"] in allocation["unpaid"]]
     told = Allocation(
         contributions=brought,
         widths=widths,
@@ -125,14 +128,16 @@ def certificate_faults(allocation: Mapping[str, Any], events: Iterable[Mapping[s
         slope=float(allocation["slope"]),
         certificate=allocation["certificate"],
         curve=offered_widths(curve),
+        floors=None if floors is None else np.array(floors, dtype=np.float64),
+        pin_top=rules["pin_top"],
+        lam=rules["lam"],
     )
-    faults = check_payout(
-        told,
-        curve,
-        standalone=[alone[person["name"]] for person in people] if alone else None,
-        unpaid=[index for index, person in enumerate(people) if person["name"] in allocation["unpaid"]],
-        **payouts[-1]["rules"],
-    )
+    faults = check_payout(told, curve, unpaid=unpaid)
+    if rules["individually_rational"] and alone:
+        claims = claimed_floors([alone[person["name"]] for person in people], brought.tolist())
+        granted = zip(floors or [0.0] * len(people), claims, strict=True)
+        if any(floor < claim for index, (floor, claim) in enumerate(granted) if index not in unpaid):
+            faults.append("the rules grant somebody less than it reaches alone")
     return [f"certificate: {fault}" for fault in faults]
 
 

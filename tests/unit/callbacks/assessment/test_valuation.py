@@ -6,8 +6,6 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils import vector_to_parameters
 
-from aequa_lightning.callbacks.assessment.scores import accuracy_scores
-from aequa_lightning.callbacks.assessment.screening import let_pass
 from aequa_lightning.callbacks.assessment.valuation import own_accuracies, validation_gradient
 from aequa_lightning.contributions import accuracy
 from aequa_lightning.engine import evaluation
@@ -33,9 +31,3 @@ def test_a_model_of_one_s_own_is_evaluated_from_where_it_started(run: Run, hones
         vector_to_parameters(model + update, network.parameters())
         expected.append(accuracy(network(inputs), targets).item())
     assert found.tolist() == pytest.approx(expected)
-
-
-def test_those_who_take_part_share_their_part_of_the_whole() -> None:
-    accuracies = torch.tensor([0.5, 0.0, 0.5, 0.0], dtype=torch.float64)
-    earned = accuracy_scores(let_pass([0, 2]), accuracies, torch.tensor([0.5, 0.5]), participants=4)
-    assert earned.tolist() == pytest.approx([0.25, 0.25])

@@ -4,7 +4,7 @@ import torch
 from scipy import stats
 from torch import nn
 
-from aequa_lightning.callbacks.assessment.scores import head_positions
+from aequa_lightning.callbacks.assessment.evidence import head_positions
 from aequa_lightning.callbacks.payout.measurement import Measurement
 from aequa_lightning.callbacks.payout.payout import describe_allocation, describe_frontier, describe_uncertainty
 from aequa_lightning.engine.run import Run

@@ -11,7 +11,7 @@ from lightning.fabric import Fabric
 from scipy import stats
 from torch import Tensor, nn
 
-from aequa_lightning.contributions.cosine import update_cosines
+from aequa_lightning.contributions.cosine import cosines
 from aequa_lightning.engine.local.corrections import Corrector, FedProx, Scaffold
 from aequa_lightning.engine.local.parameter_types import check_types
 from aequa_lightning.engine.local.state import ParticipantStates
@@ -66,8 +66,9 @@ def test_inner_products_and_cosines_are_those_of_the_numbers(dtype: torch.dtype)
     rows, given = updates.double().numpy(), dict(enumerate(updates))
     gram = gram_matrix(given, list(given), topology(), size=40, dtype=dtype)
     np.testing.assert_allclose(gram, rows @ rows.T, rtol=1e-12, atol=1e-13)
-    found = update_cosines(updates, updates.double().mean(0))
     mean = rows.mean(0)
+    lengths = torch.from_numpy((rows**2).sum(1))
+    found = cosines(torch.from_numpy(rows @ mean), lengths, torch.tensor(mean @ mean))
     expected = rows @ mean / np.linalg.norm(rows, axis=1) / np.linalg.norm(mean)
     np.testing.assert_allclose(found, expected, rtol=1e-12)
 
