@@ -1,0 +1,59 @@
+"""Figures on the pages are those of the rows in docs/results/."""
+
+import csv
+import io
+import re
+from collections import Counter
+from contextlib import redirect_stdout
+
+from benchmarks import demonstration, riders
+from tests.helpers.command import REPOSITORY
+
+PAGE = (REPOSITORY / "docs" / "results.md").read_text()
+RESULTS = REPOSITORY / "docs" / "results"
+
+
+def _rows(name: str) -> list[dict[str, str]]:
+    with (RESULTS / name).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_results_of_the_demonstration() -> None:
+    rows = [{key: float(value) for key, value in row.items()} for row in _rows("digits.csv")]
+    assert sorted(row["seed"] for row in rows) == [0, 1, 2, 3, 4]
+    table = demonstration.table(rows)
+    assert table in PAGE
+    readme = (REPOSITORY / "README.md").read_text()
+    shown = re.findall(r"^\| ([^|]+) \| ([\d.]+) ± ([\d.]+) \|$", readme, re.MULTILINE)
+    assert len(shown) > 4
+    for figures in shown:
+        assert "| {} | {} | {} |".format(*figures) in table, figures
+
+
+def test_results_of_riders() -> None:
+    output = io.StringIO()
+    with redirect_stdout(output):
+        riders.tell(riders.read(RESULTS / "riders.csv"))
+    on = output.getvalue().split("Gates on: share")[1]
+    shares, caught = (_table(on.split("\n\n")[1]), _table(output.getvalue().split("Accuracy of the full width")[1]))
+    shown = _table(PAGE.split("### Does cheating pay?")[1].split("\n### ")[0])
+    assert len(shown) == 15
+    for kind, row in shown.items():
+        assert row == [shares[kind][0], max(shares[kind][1:]), caught[kind][2]], kind
+
+
+def _table(text: str) -> dict[str, list[str]]:
+    """Return the rows of a Markdown table by their first cell, without its head."""
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:2] == "| "]
+    return {first: others for first, *others in rows[1:]}
+
+
+def test_networks_that_were_judged() -> None:
+    rows = _rows("networks.csv")
+    page = (REPOSITORY / "docs" / "networks.md").read_text()
+    assert {row["verdict"] for row in rows} == {"right"}
+    assert f"all {len(rows)} were right" in page
+    claim = f"and {len(rows)} of torchvision, timm and transformers"
+    assert claim in (REPOSITORY / "docs" / "what-it-is.md").read_text()
+    for source, count in Counter(row["source"] for row in rows).items():
+        assert re.search(rf"^- {source}.*\({count}\)", page, re.MULTILINE), source
