@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from contextlib import redirect_stdout
 
-from benchmarks import demonstration, riders
+from benchmarks import demonstration, mechanism_means, riders
 from tests.helpers.command import REPOSITORY
 
 PAGE = (REPOSITORY / "docs" / "results.md").read_text()
@@ -28,6 +28,12 @@ def test_results_of_the_demonstration() -> None:
     assert len(shown) > 4
     for figures in shown:
         assert "| {} | {} | {} |".format(*figures) in table, figures
+
+
+def test_results_of_the_mechanisms() -> None:
+    rows = mechanism_means.read(RESULTS / "mechanisms.csv")
+    assert len(Counter((row["partition"], row["seed"]) for row in rows)) == 9
+    assert mechanism_means.table(rows) in PAGE
 
 
 def test_results_of_riders() -> None:
