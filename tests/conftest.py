@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 PREFIXES = ("SLURM_", "LT_", "PL_", "WANDB_", "AEQUA_FIT", "MASTER_", "TORCHELASTIC_")
 NAMES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "NODE_RANK")
@@ -13,6 +14,12 @@ NAMES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "NODE_RANK")
 
 def _is_foreign(name: str) -> bool:
     return name.startswith(PREFIXES) or name in NAMES
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip the tests marked `gpu` where there is no CUDA device."""
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
 
 
 @pytest.fixture(autouse=True)

@@ -45,7 +45,7 @@ from aequa_lightning.sweep.results import read_result
 from tests.helpers.fake_run import write_fake_run
 
 FUZZ = settings(
-    max_examples=200,
+    max_examples=100,
     derandomize=True,
     deadline=None,
     database=None,

@@ -53,12 +53,12 @@ def digests(run_dir: Path) -> list[str]:
 @pytest.mark.slow
 def test_the_environments_threads_and_the_processes_change_no_bit() -> None:
     generator = np.random.default_rng(0)
-    classes = np.arange(1500) % 5
-    images = (generator.integers(0, 200, (1500, 12, 12, 3)) + 10 * classes[:, None, None, None]).astype(np.uint8)
+    classes = np.arange(800) % 5
+    images = (generator.integers(0, 200, (800, 12, 12, 3)) + 10 * classes[:, None, None, None]).astype(np.uint8)
     np.savez("images.npz", x_train=images, y_train=classes, x_test=images[:100], y_test=classes[:100])
     Path("images.yaml").write_text(CONFIGURATION)
     found = {}
-    for threads, devices in (("1", 1), ("2", 2), ("5", 1), (None, 2)):
+    for threads, devices in (("1", 1), ("5", 1), (None, 2)):
         run_dir = Path(f"run-{threads}-{devices}")
         words = ("fit", "--config", "images.yaml", f"--trainer.run_dir={run_dir}", f"--trainer.devices={devices}")
         done = command(*words, OMP_NUM_THREADS=threads)
@@ -99,8 +99,7 @@ def in_a_loop(work: Callable[[], list[str]]) -> list[str]:
     return asyncio.run(coroutine())
 
 
-@pytest.mark.parametrize("devices", [1, 2])
-def test_a_run_in_a_callers_settings_is_the_plain_one(devices: int) -> None:
+def test_a_run_in_a_callers_settings_is_the_plain_one() -> None:
     plain = fit("plain")
     torch.set_num_threads(3)
     torch.use_deterministic_algorithms(True)
@@ -113,7 +112,8 @@ def test_a_run_in_a_callers_settings_is_the_plain_one(devices: int) -> None:
             stack.enter_context(torch.autograd.set_detect_anomaly(True))
             stack.enter_context(torch.device("meta"))
             stack.enter_context(np.errstate(all="raise"))
-            assert fit("surrounded", devices=devices) == plain
+            for devices in (1, 2):
+                assert fit(f"surrounded-{devices}", devices=devices) == plain
             assert torch.get_num_threads() == 3
             assert torch.is_inference_mode_enabled()
             assert torch.get_default_dtype() == torch.float64
@@ -122,8 +122,8 @@ def test_a_run_in_a_callers_settings_is_the_plain_one(devices: int) -> None:
         torch.use_deterministic_algorithms(False)
         torch.set_default_dtype(torch.float32)
         torch.set_float32_matmul_precision("highest")
-    assert in_a_thread(lambda: fit("thread", devices=devices)) == plain
-    assert in_a_loop(lambda: fit("loop", devices=devices)) == plain
+    assert in_a_thread(lambda: fit("thread", devices=2)) == plain
+    assert in_a_loop(lambda: fit("loop")) == plain
 
 
 def test_verbs_leave_threads_generators_and_modes_as_they_were() -> None:
@@ -164,18 +164,16 @@ def test_verbs_leave_threads_generators_and_modes_as_they_were() -> None:
         torch.set_num_threads(before)
 
 
-# A notebook's backend that is not installed, a terminal of ASCII and no home; a dark look and the C locale; TeX.
+# A notebook's backend that is not installed, a terminal of ASCII and no home; a dark look with TeX and the C locale.
 ODD_ENVIRONMENTS = (
     {"MPLBACKEND": "module://nowhere.backend_inline", "PYTHONIOENCODING": "ascii", "HOME": "/dev/null"},
     {"MPLCONFIGDIR": "dark", "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
-    {"MPLCONFIGDIR": "tex"},
 )
 
 
 def test_the_report_is_the_same_in_every_environment() -> None:
-    for name, text in (("dark", "savefig.facecolor: black\naxes.grid: True\n"), ("tex", "text.usetex: True\n")):
-        Path(name).mkdir()
-        Path(name, "matplotlibrc").write_text(text)
+    Path("dark").mkdir()
+    Path("dark/matplotlibrc").write_text("savefig.facecolor: black\naxes.grid: True\ntext.usetex: True\n")
     write_fake_run(Path("run"), participants=3, rounds=2, name="Zürich-{:02d}")
 
     def built(**environment: str | None) -> dict[str, bytes]:
