@@ -14,12 +14,12 @@ from aequa_lightning.run_folder.files import is_full_disk
 from aequa_lightning.runtime.start_up import printing_anything
 from aequa_lightning.runtime.terminal import printable
 
-# What the system says of files that are not the user's to write or read.
+# Errors of the system about files that the user may not read or write.
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
-# Verbs that a stop signal ends with status 75, for they go on when they are called again.
+# Verbs that a stop signal ends with status 75: called again, they continue.
 STOPPED = ("fit", "sweep")
-# Seconds in which the first process ends and its end reaches the others; torch takes one to leave.
-PATIENCE = 4.0
+# Seconds that the other processes wait for the first one to report and end; leaving torch takes one.
+REPORT_DELAY = 4.0
 
 USAGE = """\
 usage: aequa VERB [options]
@@ -64,7 +64,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
         print(f"aequa-lightning {__version__}")
         return 0
-    # Signals are asked for by the scheduler of a job, and a job either trains or sweeps.
+    # Schedulers send signals to jobs, and a job trains or sweeps.
     with printing_anything(), ending_at_once(to_the_end=args is None) if words[0] in STOPPED else nullcontext():
         return _run(words)
 
@@ -106,15 +106,15 @@ def _run(words: list[str]) -> int:
 
 def _end(status: int, error: BaseException | str) -> int:
     if status == 2 and any(os.environ.get(name, "0") != "0" for name in ("RANK", "SLURM_PROCID")):
-        # Bad input is bad in all processes that torchrun or srun has started. The first one tells, and both end the
-        # others then.
-        time.sleep(PATIENCE)
+        # All processes that torchrun or srun has started find the same bad input. The first one reports it, and its end
+        # makes torchrun or srun end the others.
+        time.sleep(REPORT_DELAY)
     print(f"aequa: error: {printable(str(error)) or 'interrupted'}", file=sys.stderr)
     return status
 
 
 def _bad_input(error: BaseException | None) -> BaseException | None:
-    """Return the bad input behind an error; None when it is a fault of the program.
+    """Return the bad input that caused an error; None if the program is at fault.
 
     The parser wraps what a constructor raises in errors of its own, so the chain of causes is searched.
     """

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from aequa_lightning.report import read_run
-from aequa_lightning.report.words import story
+from aequa_lightning.report.sentences import summarise
 from tests.helpers.command import TOGETHER, aequa, events, fit, small
 
 CHEATS = (
@@ -49,7 +49,7 @@ def test_record_and_report_say_who_cheats(tmp_path: Path) -> None:
     told = events(run, "start")[0]["adversaries"]
     assert told[0] == {"name": "Replay", "participants": [0], "age": 1, "mix": 0.5, "scale": 1.0}
     assert [adversary["name"] for adversary in told] == ["Replay", "FlippedLabels", "Clone"]
-    assert "participant-00 by Replay(age=1, mix=0.5, scale=1.0)" in story(read_run(run))[1]
+    assert "participant-00 by Replay(age=1, mix=0.5, scale=1.0)" in summarise(read_run(run))[1]
     counts = events(run, "start")[0]["data"]["class_counts"]
     assert counts[3] == counts[2]
 

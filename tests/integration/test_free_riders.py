@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from aequa_lightning.report import read_run
-from aequa_lightning.report.words import story
+from aequa_lightning.report.sentences import summarise
 from tests.helpers.command import aequa, events, fit, small
 
 CHEATS = (
@@ -47,7 +47,7 @@ def test_by_default_nobody_is_paid_for_cheating(tmp_path: Path) -> None:
     assert max(widths) == 1.0
     assert all("participant-03" in event["excluded"] for event in events(run, "round"))
     assert events(run, "round")[-1]["excluded"] == ["participant-00", "participant-03"]
-    assert "participant-00, participant-02, participant-03 were caught" in " ".join(story(read_run(run)))
+    assert "participant-00, participant-02, participant-03 were caught" in " ".join(summarise(read_run(run)))
     honest = fit(tmp_path / "honest", *CHEATS[1:], **SIZES)
     (cheated, fair) = (events(folder, "round")[-1]["validation_accuracy"]["1"] for folder in (run, honest))
     assert cheated > fair - 0.1

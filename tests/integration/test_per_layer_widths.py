@@ -13,7 +13,7 @@ from rich.console import Console
 from aequa_lightning.modules.classifier import SlimmableClassifier
 from aequa_lightning.modules.reward import RewardClassifier
 from aequa_lightning.report import summary_table
-from aequa_lightning.report.words import ratio
+from aequa_lightning.report.formatting import ratio
 from tests.helpers.command import aequa, fit, parameters
 
 

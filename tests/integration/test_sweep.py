@@ -15,7 +15,7 @@ from unittest import mock
 import pytest
 import yaml
 
-from aequa_lightning.run_folder.lock import taking
+from aequa_lightning.run_folder.lock import try_lock
 from aequa_lightning.sweep.matrix import Cell
 from aequa_lightning.sweep.pool import Worker
 from tests.helpers.command import aequa, events
@@ -279,7 +279,7 @@ def test_two_sweeps_in_one_folder_share_the_work() -> None:
 
 def test_a_cell_that_another_sweep_has_is_left_to_it(capsys: pytest.CaptureFixture[str]) -> None:
     words = ("sweep", "--config", write(SMALLER), "--only={partition: even}", "--workers=2")
-    with taking(cell("even", "aequa", 0) / ".cell.lock") as ours:
+    with try_lock(cell("even", "aequa", 0) / ".cell.lock") as ours:
         assert ours
         assert aequa(*words) == 0
     assert len(finished()) == 1

@@ -15,14 +15,14 @@ OPTION = 34
 
 
 class OneScreenHelp(DefaultHelpFormatter):
-    """Shows of every option its name, the first sentence about it and its default.
+    """Shows each option's name, the first sentence of its description and its default.
 
     Types, environment variables and the rest of the text stand in the reference of the documentation;
     ``--model.help``, ``--data.help`` and the like show the options of a class in full.
     """
 
     lines: ClassVar[int] = 1
-    """The most that an option may take."""
+    """Lines of an option's description, at most."""
 
     @override
     def add_usage(self, usage: str | None, actions: Iterable[Action], *args: Any, **kwargs: Any) -> None:
@@ -39,7 +39,7 @@ class OneScreenHelp(DefaultHelpFormatter):
 
     @override
     def start_section(self, heading: str | None) -> None:
-        # The title of a group is the docstring of its class: no news beside the names of the options.
+        # Titles of groups would repeat docstrings of classes.
         super().start_section(None)
 
     @override
@@ -68,13 +68,13 @@ class OneScreenHelp(DefaultHelpFormatter):
 
 
 class ShortHelp(OneScreenHelp):
-    """The same for verbs with few options, which may take more room each."""
+    """Longer descriptions, for verbs with few options."""
 
     lines = 3
 
 
 def first_sentence(text: str) -> str:
-    """Return what a docstring says first, without its marks.
+    """Return the first sentence of a docstring, without markup.
 
     Example:
         >>> first_sentence("``cpu``, ``cuda`` ... or ``auto``, as of Lightning. More follows.")

@@ -1,4 +1,4 @@
-"""The training verbs of ``aequa``: LightningCLI, with the engine in the place of the Trainer."""
+"""The training verbs of ``aequa``: LightningCLI with :class:`CollaborativeTrainer` as the trainer."""
 
 import logging
 import os
@@ -35,7 +35,7 @@ class AequaCLI(LightningCLI):
 
     def __init__(self, args: list[str] | dict[str, Any], *, execute: bool = True) -> None:
         self._execute = execute
-        # One summary at the end says more than the banners of every process at the start.
+        # Lightning prints banners in every process; the run prints one summary at its end.
         for name in ("lightning.fabric", "lightning.pytorch"):
             logging.getLogger(name).setLevel(logging.WARNING)
         with own_settings():
@@ -56,7 +56,7 @@ class AequaCLI(LightningCLI):
                 "env_prefix": PREFIX,
                 "prog": "aequa",
                 "formatter_class": OneScreenHelp,
-                # `main` prints the error alone: the usage of so many options would bury it.
+                # `main` prints the error alone, without the usage of all options.
                 "exit_on_error": False,
                 "parser_mode": MODE,
                 **{verb: {"exit_on_error": False, "parser_mode": MODE} for verb in self.subcommands()},

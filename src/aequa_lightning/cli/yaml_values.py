@@ -1,6 +1,6 @@
-"""YAML of configurations and of options: nothing that was written reads as nothing, and what is written is read again.
+"""YAML of configurations and options: a value never silently reads as null, and what is dumped reads as it was.
 
-jsonargparse takes a parser's loader and dumper by the name of a mode; `MODE` is this project's.
+jsonargparse finds a parser's loader and dumper by the name of a mode: `MODE`.
 """
 
 import math
@@ -13,11 +13,11 @@ from jsonargparse import get_loader, set_dumper, set_loader
 from aequa_lightning.errors import InputError
 
 MODE = "aequa"
-# Of environment variables that hold values of options.
+# Prefix of environment variables that hold values of options.
 PREFIX = "AEQUA"
-# Blocks that a run cannot do without: in a later file, a block without content would replace an earlier one.
+# Required blocks: an empty one in a later file would replace that of an earlier one.
 BLOCKS = ("trainer", "model", "data")
-# A run that asks for one of these must not go on without it.
+# Files of keys: a run that is given one must not silently run without it.
 GUARDS = ("signing_key", "public_key")
 _NULL, _TEXT = "tag:yaml.org,2002:null", "tag:yaml.org,2002:str"
 
@@ -64,7 +64,7 @@ def dump(content: Any) -> str:
 
 
 def check_guards(words: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
-    """Prove that neither the command line nor the environment turns off what guards a run.
+    """Check that neither the command line nor the environment sets a key file to null.
 
     Args:
         words: The words after ``aequa``.
@@ -91,7 +91,7 @@ def check_guards(words: Sequence[str], environment: Mapping[str, str] | None = N
 
 
 def _turns_off(name: str, text: str) -> bool:
-    """Tell whether the value of an option is null where a guard's file belongs, in a block of settings, too."""
+    """Return whether an option, or an entry of the block that it holds, sets a key file to null."""
     if name in GUARDS:
         return text.strip() == "null"  # as `load` reads it
     try:
@@ -107,7 +107,7 @@ def _without_guard(content: Any) -> bool:
 
 
 def check_finite(content: Any, key: str = "") -> None:
-    """Prove that no number of a parsed configuration is infinite or NaN: nothing can be trained or measured with it.
+    """Check that no number of a parsed configuration is infinite or NaN.
 
     Args:
         content: Plain values in dictionaries and lists.
@@ -132,12 +132,12 @@ def check_finite(content: Any, key: str = "") -> None:
 def _read(text: str) -> Any:
     try:
         return get_loader("yaml")(text)
-    except (TypeError, ValueError, RecursionError) as error:  # of numbers as keys, endless digits, deep nesting
+    except (TypeError, ValueError, RecursionError) as error:  # numbers as keys, endless digits, deep nesting
         raise yaml.YAMLError(f"{text[:40]!r} cannot be read: {error}") from error
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes every text that the loader would read as anything else."""
+    """Quotes every text that the loader would not read as the same text."""
 
 
 def _represent(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
@@ -152,7 +152,7 @@ _Dumper.add_representer(str, _represent)
 
 
 def _check(text: str, *, where: str) -> None:
-    """Refuse keys of a configuration that have no value, and blocks that are none."""
+    """Refuse keys without a value, and blocks that are not mappings."""
     root = yaml.compose(text, Loader=yaml.SafeLoader)
     for key, line in _without_value(root):
         raise ReadsAsNothing(f"{where}line {line}: {key} has no value; write null if that is meant, or remove the key.")

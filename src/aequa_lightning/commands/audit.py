@@ -1,4 +1,4 @@
-"""The audit of a run folder: every file that participants were given, against the run's own state."""
+"""``aequa audit``: compares every file that participants were given with the run's own state."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -53,7 +53,7 @@ class Parts:
 def audit_run(
     run_dir: Path, model: SlimmableClassifier, data: CollaborativeData, *, public_key: Path | None = None
 ) -> bool:
-    """Prove of each file of a finished run what it holds and what it does not; writes ``audit.json``.
+    """Check what each reward file of a finished run holds and does not hold; write ``audit.json``.
 
     Each reward file is written again from the last checkpoint, the width in the manifest and the data, and must be the
     same. Where the data are not at hand, the statistics of norms and the scales of inputs are known by their shape
@@ -127,7 +127,7 @@ def _verdict(findings: Sequence[Finding], others: Sequence[str], *, sound: bool)
 
 
 def _parts(data: CollaborativeData) -> Parts | str:
-    """Return the parts of the data, or in words why they are not at hand."""
+    """Return the parts of the data, or the reason why they are not available."""
     try:
         data.prepare_data()
         return Parts(data.validation(), data.test())
@@ -237,7 +237,7 @@ def _load(model: SlimmableClassifier, state: Mapping[str, Any], index: int, *, p
 def _server_before(
     run_dir: Path, rounds: list[Event], model: SlimmableClassifier, names: list[str], *, own: bool
 ) -> Server:
-    """Return a function that says of which full parameters a download must be a part; None where nobody knows any more.
+    """Return a function that gives the full parameters that a download must be a part of; None if they are lost.
 
     They are in the checkpoint of the round before, or else in the download of somebody else who held the full width.
 
@@ -259,7 +259,7 @@ def _server_before(
 
     def server(number: int, name: str) -> Mapping[str, Tensor] | None:
         if number not in state:
-            state.clear()  # One round at a time: the rounds come in their order.
+            state.clear()  # Rounds come in order, so one at a time is kept.
             state[number] = load_round(run_dir / "checkpoints", number - 1)
         before = state[number]
         if before is not None:

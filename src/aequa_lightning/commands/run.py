@@ -1,4 +1,4 @@
-"""The verbs besides those of training."""
+"""The verbs that do not train: their options, and what they call."""
 
 import shlex
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Jobs for a cluster that SLURM manages: a script that runs, saves in time, and puts itself into the queue again."""
+"""``aequa slurm``: the script of a SLURM job that saves before its time limit and requeues itself."""
 
 import shlex
 import subprocess
@@ -10,8 +10,8 @@ import yaml
 from aequa_lightning.errors import InputError
 from aequa_lightning.runtime.paths import user_path
 
-# Seconds that tasks have once another one has ended: the first one still writes rewards and the report then.
-PATIENCE = 600
+# Seconds that srun lets the first task run after the others: it still writes rewards and the report.
+WAIT = 600
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def job_script(job: Job, options: Sequence[str] = (), *, written_by: str) -> str
         requests="\n".join(f"#SBATCH --{request}" for request in requests),
         prepare=f"{job.prepare}\n" if job.prepare else "",
         # The cores are not handed on by themselves.
-        command=" \\\n    ".join([f"srun --wait={PATIENCE} --cpus-per-task={job.cpus_per_process}", *command]),
+        command=" \\\n    ".join([f"srun --wait={WAIT} --cpus-per-task={job.cpus_per_process}", *command]),
         ending=ending,
     )
 

@@ -1,4 +1,4 @@
-"""What several figures do to their axes: percentages, rows of names, labels at the ends of curves."""
+"""Axes of the figures: percentages, rows of names, labels at the ends of curves."""
 
 from collections.abc import Sequence
 
@@ -6,8 +6,8 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from aequa_lightning.report.formatting import short_names
 from aequa_lightning.report.style import POINTS
-from aequa_lightning.report.words import short_names
 from aequa_lightning.runtime.terminal import printable
 
 _MARGIN = 0.75  # inches above and below rows: title, ticks and label

@@ -6,9 +6,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from aequa_lightning.report.axes import in_integers, in_percent
-from aequa_lightning.report.run import Allocation, Run
+from aequa_lightning.report.formatting import coefficient, percent, points
+from aequa_lightning.report.records import AllocationRecord, RunRecord
 from aequa_lightning.report.style import CATEGORIES, LIGHT, MARKERS, Picture, new_figure
-from aequa_lightning.report.words import coefficient, percent, points
 from aequa_lightning.runtime.terminal import printable
 
 _SHORT = 24  # characters of a run's name up to which two stand side by side in a legend
@@ -17,13 +17,13 @@ _MARKS = 8  # markers along a curve
 _Series = Sequence[tuple[float, float]]
 
 
-def run_names(runs: Sequence[Run]) -> list[str]:
+def run_names(runs: Sequence[RunRecord]) -> list[str]:
     """Return the shortest ends of the runs' paths that tell them apart.
 
     Example:
         >>> from pathlib import Path
         >>> folders = [Path("/a/seed1/aequa"), Path("/a/seed2/aequa")]
-        >>> run_names([Run(folder, {}, (), ()) for folder in folders])
+        >>> run_names([RunRecord(folder, {}, (), ()) for folder in folders])
         ['seed1/aequa', 'seed2/aequa']
     """
     parts = [run.folder.resolve().parts for run in runs]
@@ -33,7 +33,7 @@ def run_names(runs: Sequence[Run]) -> list[str]:
     return [printable("/".join(p[-depth:])) for p in parts]
 
 
-def fairness(runs: Sequence[Run]) -> Picture | None:
+def fairness(runs: Sequence[RunRecord]) -> Picture | None:
     """Draw contribution against received accuracy of every participant of every run that has allocated."""
     paid = [
         [
@@ -55,7 +55,7 @@ def fairness(runs: Sequence[Run]) -> Picture | None:
     return Picture("fairness", figure, f"Accuracy alone against accuracy received of every participant. {found}.")
 
 
-def gains(runs: Sequence[Run]) -> Picture | None:
+def gains(runs: Sequence[RunRecord]) -> Picture | None:
     """Draw mean collaboration gain against its spread, one point a run: right and low is better."""
     measured = [_gains(run) for run in runs]
     if not any(measured):
@@ -72,7 +72,7 @@ def gains(runs: Sequence[Run]) -> Picture | None:
     return Picture("gains", figure, f"Mean gain against spread of gains in percentage points. {found}.")
 
 
-def accuracy_by_width(runs: Sequence[Run]) -> Picture | None:
+def accuracy_by_width(runs: Sequence[RunRecord]) -> Picture | None:
     """Draw every run's curve of accuracy against width."""
     curves = [list(run.allocation.accuracy_by_width.items()) if run.allocation else [] for run in runs]
     if not any(curves):
@@ -87,7 +87,7 @@ def accuracy_by_width(runs: Sequence[Run]) -> Picture | None:
     return Picture("accuracy-by-width", figure, f"Validation accuracy against width. {found}.")
 
 
-def training(runs: Sequence[Run]) -> Picture | None:
+def training(runs: Sequence[RunRecord]) -> Picture | None:
     """Draw the accuracy of every run's full width over its rounds."""
     curves = [
         [(r.number, r.accuracy_by_width[max(r.accuracy_by_width)]) for r in run.rounds if r.accuracy_by_width]
@@ -107,17 +107,17 @@ def training(runs: Sequence[Run]) -> Picture | None:
     return Picture("training", figure, f"Validation accuracy of the full width over the rounds. {found}.")
 
 
-def _gains(run: Run) -> _Series:
+def _gains(run: RunRecord) -> _Series:
     allocation = run.allocation
     if allocation is None or allocation.mcg is None or allocation.cgs is None:
         return []
     return [(allocation.mcg, allocation.cgs)]
 
 
-COMPARISONS: Sequence[Callable[[Sequence[Run]], Picture | None]] = (fairness, gains, accuracy_by_width, training)
+COMPARISONS: Sequence[Callable[[Sequence[RunRecord]], Picture | None]] = (fairness, gains, accuracy_by_width, training)
 
 
-def _overlay(runs: Sequence[Run], series: Sequence[_Series], *, joined: bool) -> tuple[Figure, Axes]:
+def _overlay(runs: Sequence[RunRecord], series: Sequence[_Series], *, joined: bool) -> tuple[Figure, Axes]:
     """Draw one series of points a run, ``joined`` to a curve or not, in the run's colour and marker."""
     names = run_names(runs)
     columns = 2 if max(map(len, names)) <= _SHORT else 1
@@ -142,6 +142,6 @@ def _overlay(runs: Sequence[Run], series: Sequence[_Series], *, joined: bool) ->
     return figure, axes
 
 
-def _allocations(runs: Sequence[Run]) -> list[tuple[str, Allocation]]:
+def _allocations(runs: Sequence[RunRecord]) -> list[tuple[str, AllocationRecord]]:
     """Return the allocations of the runs that have one, with the runs' names."""
     return [(name, run.allocation) for name, run in zip(run_names(runs), runs, strict=True) if run.allocation]

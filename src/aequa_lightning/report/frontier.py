@@ -1,4 +1,4 @@
-"""What else an allocation could have been: the Pareto front of mean gain and spread, for the terminal and as a file."""
+"""The Pareto front of mean gain and spread, as a table for the terminal and as a picture."""
 
 from pathlib import Path
 
@@ -6,18 +6,18 @@ import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from aequa_lightning.report.formatting import points
 from aequa_lightning.report.reading import read_run
+from aequa_lightning.report.records import Front
 from aequa_lightning.report.reward_figures import front
-from aequa_lightning.report.run import Front
 from aequa_lightning.report.style import drawn, house_style
-from aequa_lightning.report.words import points
 from aequa_lightning.run_folder.files import write_atomically
 
 ROWS = 8
 
 
 def front_table(chosen_and_front: Front, *, rows: int = ROWS) -> Table:
-    """Return some points of the front from end to end, the chosen one among them, and how far that is from the front.
+    """Return points spread over the front, the chosen one among them, and how far that one is from the front.
 
     Args:
         chosen_and_front: The front, and what was chosen.
@@ -38,7 +38,7 @@ def front_table(chosen_and_front: Front, *, rows: int = ROWS) -> Table:
 
 
 def write_front_picture(run_dir: Path) -> Path | None:
-    """Draw the front of a run folder next to ``frontier.json``; None where there is but one point, and no picture.
+    """Draw the front of a run folder next to ``frontier.json``; None if it has a single point, and no picture.
 
     Args:
         run_dir: A run folder that `aequa fit` wrote.

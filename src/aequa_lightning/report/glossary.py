@@ -1,4 +1,4 @@
-"""What names of a configuration mean, in the few words that a page has room for."""
+"""Short explanations of measures, objectives and partitions, for the page."""
 
 OBJECTIVES = {
     "cv": "smallest spread of gains in proportion to the mean gain (CGS / MCG)",

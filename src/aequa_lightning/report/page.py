@@ -13,11 +13,11 @@ from markupsafe import Markup
 from scipy.stats import pearsonr
 
 from aequa_lightning.errors import InputError
-from aequa_lightning.report import glossary, words
+from aequa_lightning.report import formatting, glossary, sentences
 from aequa_lightning.report.comparison import COMPARISONS, run_names
 from aequa_lightning.report.reading import read_run
+from aequa_lightning.report.records import RunRecord
 from aequa_lightning.report.reward_figures import accuracy_by_width, contributions, fairness, front, gains
-from aequa_lightning.report.run import Run
 from aequa_lightning.report.style import Picture, drawn, house_style
 from aequa_lightning.report.training_figures import partition, time, training
 from aequa_lightning.report.vector import css_variables, inline_svg
@@ -73,13 +73,13 @@ def build_report(run_dirs: Sequence[Path], *, output: Path | None = None) -> Pat
     return page
 
 
-def _run_page(run: Run, pictures: Sequence[Picture]) -> str:
-    hover = {p.number: words.describe(p) for p in run.participants}
+def _run_page(run: RunRecord, pictures: Sequence[Picture]) -> str:
+    hover = {p.number: sentences.describe(p) for p in run.participants}
     return _environment().get_template("run.html.j2").render(
         run=run,
         start=run.start,
-        story=words.story(run),
-        crowd=words.crowd(run),
+        summary=sentences.summarise(run),
+        truncation_note=sentences.truncation_note(run),
         interruption=_interruption(run),
         pictures={picture.name: picture for picture in pictures},
         svg={picture.name: inline_svg(picture, hover) for picture in pictures},
@@ -88,13 +88,13 @@ def _run_page(run: Run, pictures: Sequence[Picture]) -> str:
     )  # fmt: skip
 
 
-def _comparison_page(runs: Sequence[Run], pictures: Sequence[Picture], page: Path) -> str:
+def _comparison_page(runs: Sequence[RunRecord], pictures: Sequence[Picture], page: Path) -> str:
     names = run_names(runs)
     reports = [run.folder / "report.html" for run in runs]
     links = [_link(report, page.parent) if report.is_file() else None for report in reports]
     return _environment().get_template("comparison.html.j2").render(
         runs=list(zip(names, runs, links, strict=True)),
-        verdict=words.verdict(names, runs),
+        verdict=sentences.verdict(names, runs),
         pictures={picture.name: picture for picture in pictures},
         svg={picture.name: inline_svg(picture, dict(enumerate(names))) for picture in pictures},
     )  # fmt: skip
@@ -125,7 +125,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     names = ("percent", "points", "ratio", "width_of", "coefficient", "duration", "size", "plural", "call", "interval")
-    environment.filters.update({name: getattr(words, name) for name in names})
+    environment.filters.update({name: getattr(formatting, name) for name in names})
     environment.filters["shell"] = lambda path: shlex.quote(str(path))
     environment.filters["json"] = lambda value: json.dumps(value, indent=2)
     environment.globals.update(light=css_variables("light"), dark=css_variables("dark"))
@@ -133,19 +133,19 @@ def _environment() -> Environment:
     return environment
 
 
-def _interruption(run: Run) -> str | None:
+def _interruption(run: RunRecord) -> str | None:
     """Say how a run or its payout ended that has not finished; None for a finished one."""
     if run.ending is None:
         done = f"round {len(run.rounds)} of {run.start['max_rounds']}"
         return f"No end is recorded after {done}: the run is going on, or it was killed."
     if run.ending["event"] == "stop":
         return f"Stopped by {run.ending['signal']} after round {run.ending['round']} of {run.start['max_rounds']}."
-    if run.half_paid:
+    if run.payout_unfinished:
         return "The payout is unfinished, for rewards/manifest.json is missing; aequa allocate writes it again."
     return None
 
 
-def _agreement(run: Run) -> dict[str, float | None]:
+def _agreement(run: RunRecord) -> dict[str, float | None]:
     """Return each estimator's Pearson coefficient with the standalone accuracy; None where it is undefined."""
     reference = run.scores.get("standalone")
     if reference is None or len(reference) < 2:
@@ -157,7 +157,7 @@ def _agreement(run: Run) -> dict[str, float | None]:
     }
 
 
-def _rejected(run: Run) -> dict[str, list[int]]:
+def _rejected(run: RunRecord) -> dict[str, list[int]]:
     """Return, for every participant of which an update was rejected, the rounds in which it was."""
     rounds: dict[str, list[int]] = {}
     for r in run.rounds:

@@ -1,4 +1,4 @@
-"""Reading a run folder: the plain files of `fit` become dataclasses. No torch."""
+"""Reads the files of a run folder into dataclasses. Imports no torch."""
 
 import math
 from collections.abc import Mapping
@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from aequa_lightning.errors import InputError
-from aequa_lightning.report.run import Allocation, Front, Participant, Round, Run, first_known
+from aequa_lightning.report.records import AllocationRecord, Front, Participant, Round, RunRecord, first_known
 from aequa_lightning.run_folder.csv_files import read_csv
 from aequa_lightning.run_folder.damaged_files import possibly_damaged, read_json
 from aequa_lightning.run_folder.events import BEGINNINGS, Event, latest_rounds, read_events
 
 
-def read_run(folder: Path) -> Run:
-    """Read a run folder; what `fit` has not written yet is left out.
+def read_run(folder: Path) -> RunRecord:
+    """Read a run folder; fields whose files are not there yet keep their defaults.
 
     Args:
         folder: A folder that `aequa fit` wrote, finished or not.
@@ -44,7 +44,7 @@ def read_run(folder: Path) -> Run:
 
 
 def _latest_run(events: list[Event], record: Path) -> list[Event]:
-    """Return the events from the last start, which begins the record anew; a resume tells as much as a start."""
+    """Return the events from the last start on. A resumed run may begin with a resume, which has the same fields."""
     starts = [place for place, event in enumerate(events) if event["event"] == "start"]
     events = events[starts[-1] :] if starts else events
     if not events or events[0]["event"] not in BEGINNINGS:
@@ -52,7 +52,7 @@ def _latest_run(events: list[Event], record: Path) -> list[Event]:
     return events
 
 
-def _from_events(folder: Path, events: list[Event]) -> Run:
+def _from_events(folder: Path, events: list[Event]) -> RunRecord:
     start, data = events[0], events[0]["data"]
     counts = data.get("class_counts") or [()] * len(data["participants"])
     alone = {e["participant"]: e for e in events if e["event"] == "standalone"}
@@ -70,7 +70,7 @@ def _from_events(folder: Path, events: list[Event]) -> Run:
     )
     endings = [e for e in events if e["event"] in {"finish", "stop", "resume"}]
     payouts = [e for e in events if e["event"] == "contributions"]
-    return Run(
+    return RunRecord(
         folder=folder,
         start=start,
         participants=people,
@@ -94,25 +94,25 @@ def _round(event: Mapping[str, Any]) -> Round:
     )
 
 
-def _with_scores(run: Run, path: Path) -> Run:
+def _with_scores(run: RunRecord, path: Path) -> RunRecord:
     if not path.is_file():
         return run
     rows = {row["participant"]: row for row in read_csv(path)}
     ordered = [rows[p.name] for p in run.participants]
     others = {"participant", "samples", "gates"}
-    # Where nobody trained alone, that column is empty.
+    # Without standalone training that column is empty.
     columns = [column for column, value in ordered[0].items() if column not in others and value != ""]
     scores = {c.removesuffix("_accuracy"): tuple(_number(row[c]) for row in ordered) for c in columns}
     caught = {name: row["gates"] for name, row in rows.items() if row.get("gates")}
     return replace(run, scores=scores, gates=caught if "gates" in ordered[0] else None)
 
 
-def _with_allocation(run: Run, path: Path) -> Run:
+def _with_allocation(run: RunRecord, path: Path) -> RunRecord:
     if not path.is_file():
         return run
     content = read_json(path)
     paid = {entry["name"]: entry for entry in content["participants"]}
-    allocation = Allocation(
+    allocation = AllocationRecord(
         objective=content["objective"],
         slope=_number(content["slope"]),
         widths=tuple(map(_number, content["widths"])),
@@ -144,7 +144,7 @@ def _with_allocation(run: Run, path: Path) -> Run:
     return replace(run, participants=people, allocation=allocation)
 
 
-def _with_front(run: Run, path: Path) -> Run:
+def _with_front(run: RunRecord, path: Path) -> RunRecord:
     if not path.is_file():
         return run
     content = read_json(path)
@@ -154,10 +154,10 @@ def _with_front(run: Run, path: Path) -> Run:
     )
 
 
-def _with_rewards(run: Run, path: Path) -> Run:
+def _with_rewards(run: RunRecord, path: Path) -> RunRecord:
     if not path.is_file():
-        # A cell of a sweep has no such folder any more.
-        return replace(run, half_paid=path.parent.is_dir())
+        # Finished cells of a sweep have removed the folder.
+        return replace(run, payout_unfinished=path.parent.is_dir())
     files = {reward["participant"]: reward for reward in read_json(path)["rewards"]}
     people = tuple(
         replace(

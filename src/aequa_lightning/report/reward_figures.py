@@ -1,4 +1,4 @@
-"""Figures of what participants brought and what they received.
+"""Figures of contributions and rewards.
 
 Each function takes the run and returns its picture, or None while the run lacks the data. Artists that stand for a
 participant carry the id ``who-NUMBER``; the page ties them to that participant's row.
@@ -12,21 +12,21 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from aequa_lightning.report.axes import in_percent, name_rows, rows_height
-from aequa_lightning.report.run import Allocation, Run
+from aequa_lightning.report.formatting import coefficient, percent, points, ratio, span
+from aequa_lightning.report.records import AllocationRecord, RunRecord
 from aequa_lightning.report.style import CATEGORIES, LIGHT, MARKERS, Picture, new_figure
-from aequa_lightning.report.words import coefficient, percent, points, ratio, span
 
 _Look = dict[str, Any]
 
 
-def fairness(run: Run) -> Picture | None:
+def fairness(run: RunRecord) -> Picture | None:
     """Draw contribution against received accuracy; where both are accuracies, with lines of no gain and of targets."""
     if run.allocation is None:
         return None
     return _against_accuracy(run, run.allocation) if run.paid_by_accuracy else _against_score(run, run.allocation)
 
 
-def _against_score(run: Run, allocation: Allocation) -> Picture:
+def _against_score(run: RunRecord, allocation: AllocationRecord) -> Picture:
     brought = np.array([p.contribution for p in run.participants], dtype=float)
     received = np.array([p.received for p in run.participants], dtype=float)
     figure, axes = new_figure(height=2.3)
@@ -42,10 +42,10 @@ def _against_score(run: Run, allocation: Allocation) -> Picture:
     return Picture("fairness", figure, alt)
 
 
-def _against_accuracy(run: Run, allocation: Allocation) -> Picture:
+def _against_accuracy(run: RunRecord, allocation: AllocationRecord) -> Picture:
     alone = np.array([p.contribution for p in run.participants], dtype=float)
     received = np.array([p.received for p in run.participants], dtype=float)
-    # NaN where there is no test part: nothing is drawn there.
+    # NaN without a test part: matplotlib draws nothing.
     alone_test = np.array([p.standalone_test for p in run.participants], dtype=float)
     received_test = np.array([p.received_test for p in run.participants], dtype=float)
 
@@ -82,19 +82,19 @@ def _against_accuracy(run: Run, allocation: Allocation) -> Picture:
     return Picture("fairness", figure, alt)
 
 
-def _mark(axes: Axes, run: Run, brought: NDArray[np.float64], received: NDArray[np.float64], look: _Look) -> None:
-    """Draw a mark for each participant; where they are too many for the page to find them, all in one stroke."""
-    if run.crowded:
+def _mark(axes: Axes, run: RunRecord, brought: NDArray[np.float64], received: NDArray[np.float64], look: _Look) -> None:
+    """Draw a mark for each participant, or a single series for too many of them."""
+    if run.truncated:
         axes.plot(brought, received, **look | {"ms": 2.0, "mew": 0})
         return
     for number, (x, y) in enumerate(zip(brought, received, strict=True)):
         axes.plot(x, y, clip_on=False, gid=f"who-{number}", **look)
 
 
-def gains(run: Run) -> Picture | None:
+def gains(run: RunRecord) -> Picture | None:
     """Draw each participant's gain, sorted by contribution, with the mean and the band of one spread around it."""
     allocation = run.allocation
-    if allocation is None or allocation.mcg is None or allocation.cgs is None or run.crowded:
+    if allocation is None or allocation.mcg is None or allocation.cgs is None or run.truncated:
         return None
     figure, axes = new_figure(height=rows_height(len(run.participants)))
     mean, spread = allocation.mcg, allocation.cgs
@@ -118,7 +118,7 @@ def gains(run: Run) -> Picture | None:
     return Picture("gains", figure, alt)
 
 
-def accuracy_by_width(run: Run) -> Picture | None:
+def accuracy_by_width(run: RunRecord) -> Picture | None:
     """Draw the measured curve of accuracy against width, what is on offer, and who received which width."""
     allocation = run.allocation
     if allocation is None or len(allocation.accuracy_by_width) < 2:
@@ -156,12 +156,12 @@ def accuracy_by_width(run: Run) -> Picture | None:
     return Picture("accuracy-by-width", figure, alt)
 
 
-def _mark_received(axes: Axes, run: Run, floor: float, height: float) -> None:
+def _mark_received(axes: Axes, run: RunRecord, floor: float, height: float) -> None:
     """Draw who received which width: strokes that stand on each other, or one bar a width for too many of them."""
     held = Counter(p.width for p in run.participants if p.width is not None)
     most = max(held.values())
     look: _Look = {"color": LIGHT["orange"], "lw": 2, "solid_capstyle": "butt"}
-    if run.crowded:
+    if run.truncated:
         for width, count in held.items():
             axes.plot([width] * 2, [floor, floor + 0.13 * height * count / most], **look)
         return
@@ -174,7 +174,7 @@ def _mark_received(axes: Axes, run: Run, floor: float, height: float) -> None:
             stacked[p.width] += 1
 
 
-def front(run: Run) -> Picture | None:
+def front(run: RunRecord) -> Picture | None:
     """Draw the Pareto front of mean gain against spread, and where the allocation lies."""
     if run.front is None or len(run.front.pairs) < 2:
         return None
@@ -193,9 +193,9 @@ def front(run: Run) -> Picture | None:
     return Picture("front", figure, alt)
 
 
-def contributions(run: Run) -> Picture | None:
+def contributions(run: RunRecord) -> Picture | None:
     """Draw every estimator's score of every participant, as a share of the estimator's largest."""
-    if not run.scores or run.crowded:
+    if not run.scores or run.truncated:
         return None
     figure, axes = new_figure(height=rows_height(len(run.participants)) + 0.2)
     rows = name_rows(axes, [p.name for p in run.ranking])

@@ -1,4 +1,4 @@
-"""One look for every picture: colours that survive colour blindness and print, sizes of a two-column paper.
+"""The style of the figures: colours for colour-blind readers and print, sizes of a two-column paper.
 
 A colour has a role, and a role has a value on light and one on dark ground. Figures are drawn in the light values; the
 page swaps each for a CSS variable (`report/vector.py`), so that one drawing serves both.
@@ -28,7 +28,7 @@ LIGHT = {
     "violet": "#9a4a98",
     "slate": "#3a4149",
     "grey": "#8a8f96",
-    # From a narrow width to a wide one, ever further from the ground.
+    # Widths from narrow to full, in rising contrast.
     "width0": "#5f95c9",
     "width1": "#4a83bd",
     "width2": "#3771ae",
@@ -61,7 +61,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P")
 WIDTH_STEPS = sum(role.startswith("width") for role in LIGHT)
 
 _RC: Any = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib, so that every machine draws the same picture
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the same on every machine
     "font.size": 7,
     "text.color": LIGHT["ink"],
     "text.parse_math": False,  # a name with dollar signs is a name
@@ -85,14 +85,14 @@ _RC: Any = {
     "figure.facecolor": LIGHT["paper"],
     "axes.facecolor": "none",
     "pdf.fonttype": 42,  # TrueType, which publishers ask for
-    "svg.fonttype": "none",  # text stays text: the page's own font, selectable, read aloud
+    "svg.fonttype": "none",  # text stays text, in the font of the page
     "svg.hashsalt": "aequa",  # the same picture gives the same bytes
 }
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure with its file name and the text that stands for it where it cannot be seen."""
+    """A figure with its file name and its alternative text."""
 
     name: str
     figure: Figure
@@ -100,7 +100,7 @@ class Picture:
     wide: bool = False
 
     def __post_init__(self) -> None:
-        # Laid out once and for all, so that PNG, PDF and SVG agree to the point.
+        # One layout for PNG, PDF and SVG.
         self.figure.draw_without_rendering()
         self.figure.set_layout_engine("none")
 

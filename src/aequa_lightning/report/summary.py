@@ -6,9 +6,10 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from aequa_lightning.report.formatting import coefficient, percent, plural, points, width_of
 from aequa_lightning.report.reading import read_run
-from aequa_lightning.report.run import Run
-from aequa_lightning.report.words import coefficient, crowd, percent, plural, points, privacy, width_of
+from aequa_lightning.report.records import RunRecord
+from aequa_lightning.report.sentences import privacy, truncation_note
 from aequa_lightning.runtime.terminal import verbatim
 
 
@@ -26,7 +27,7 @@ def summary_table(run_dir: Path) -> Table:
     """
     run = read_run(run_dir)
     # Narrow enough for a terminal of 80 columns.
-    caption = "\n".join(line for line in (_caption(run), privacy(run), crowd(run)) if line)
+    caption = "\n".join(line for line in (_caption(run), privacy(run), truncation_note(run)) if line)
     title = verbatim(str(run_dir), "table.title")
     table = Table(title=title, caption=caption, box=SIMPLE_HEAD, padding=0)
     table.title_justify = table.caption_justify = "left"
@@ -48,7 +49,7 @@ def summary_table(run_dir: Path) -> Table:
     return table
 
 
-def _caption(run: Run) -> str:
+def _caption(run: RunRecord) -> str:
     if run.allocation is None:
         return f"{plural(len(run.rounds), 'round')}, nothing allocated yet"
     a = run.allocation

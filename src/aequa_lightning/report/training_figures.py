@@ -1,4 +1,4 @@
-"""Figures of what went in and what it took: the split of the data, the curves over the rounds, the time.
+"""Figures of the data and the training: the partition, the curves over the rounds, the time.
 
 Each function takes the run and returns its picture, or None while the run lacks the data.
 """
@@ -6,14 +6,14 @@ Each function takes the run and returns its picture, or None while the run lacks
 import numpy as np
 
 from aequa_lightning.report.axes import in_integers, in_percent, label_ends, name_rows, row_pitch, rows_height
-from aequa_lightning.report.run import Run
+from aequa_lightning.report.formatting import percent, ratio, span
+from aequa_lightning.report.records import RunRecord
 from aequa_lightning.report.style import CATEGORIES, COLUMN, LIGHT, POINTS, Picture, new_figure, width_role
-from aequa_lightning.report.words import percent, ratio, span
 
 _WIDE = 20  # classes beyond which the partition needs both columns of a paper
 
 
-def training(run: Run) -> Picture | None:
+def training(run: RunRecord) -> Picture | None:
     """Draw the validation accuracy of every evaluated width over the rounds, and the best accuracy alone."""
     widths = sorted({width for r in run.rounds for width in r.accuracy_by_width})
     if not widths:
@@ -33,7 +33,7 @@ def training(run: Run) -> Picture | None:
     axes.set(xlabel="round", ylabel="accuracy (validation)")
     in_integers(axes.xaxis)
     in_percent(axes.yaxis)
-    # The two ends of the range before the widths between.
+    # The first and the last width before those between.
     label_ends(axes, [ends[-1], ends[0], *ends[-2:0:-1]] if len(ends) > 1 else ends)
     last = run.rounds[-1].accuracy_by_width
     reached = [f"width {ratio(width)} {percent(last.get(width))}" for width in (widths[0], widths[-1])]
@@ -44,9 +44,9 @@ def training(run: Run) -> Picture | None:
     return Picture("training", figure, alt)
 
 
-def partition(run: Run) -> Picture | None:
+def partition(run: RunRecord) -> Picture | None:
     """Draw who holds how many samples of which class, as dots whose area is the count, with totals as bars."""
-    if run.crowded or not all(p.class_counts for p in run.participants):
+    if run.truncated or not all(p.class_counts for p in run.participants):
         return None
     counts = np.array([p.class_counts for p in run.ranking])
     classes = np.arange(counts.shape[1])
@@ -81,7 +81,7 @@ def partition(run: Run) -> Picture | None:
     return Picture("partition", figure, alt, wide)
 
 
-def time(run: Run) -> Picture | None:
+def time(run: RunRecord) -> Picture | None:
     """Draw the wall time of each round, split by phase."""
     phases = list(run.seconds_by_phase)
     if not phases:

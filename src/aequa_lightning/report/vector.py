@@ -1,4 +1,4 @@
-"""A matplotlib figure as inline SVG: colours become the page's variables, participants become things to hover."""
+"""A matplotlib figure as inline SVG: colours become CSS variables, marks of participants get hover texts."""
 
 import io
 import re

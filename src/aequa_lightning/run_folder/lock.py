@@ -70,7 +70,7 @@ def locked(run_dir: Path) -> Iterator[None]:
 
 
 @contextmanager
-def taking(path: Path) -> Iterator[bool]:
+def try_lock(path: Path) -> Iterator[bool]:
     """Take what a file stands for within the block, if nobody else has.
 
     Args:
@@ -81,8 +81,8 @@ def taking(path: Path) -> Iterator[bool]:
 
     Example:
         >>> from tempfile import TemporaryDirectory
-        >>> with TemporaryDirectory() as folder, taking(Path(folder) / ".cell") as first:
-        ...     with taking(Path(folder) / ".cell") as second:
+        >>> with TemporaryDirectory() as folder, try_lock(Path(folder) / ".cell") as first:
+        ...     with try_lock(Path(folder) / ".cell") as second:
         ...         print(first, second)
         True False
     """

@@ -1,4 +1,4 @@
-"""Running cells one after another in one process, and looking at all of them before the first one runs."""
+"""Checks the cells of a sweep before the first one runs, and runs cells one after another in one process."""
 
 import json
 import time
@@ -12,7 +12,7 @@ from aequa_lightning.cli.parser_errors import condense
 from aequa_lightning.data import CollaborativeData
 from aequa_lightning.errors import InputError
 from aequa_lightning.run_folder.files import write_json
-from aequa_lightning.run_folder.lock import taking
+from aequa_lightning.run_folder.lock import try_lock
 from aequa_lightning.sweep.matrix import Cell, Matrix
 from aequa_lightning.sweep.results import (
     forget_ending,
@@ -23,12 +23,12 @@ from aequa_lightning.sweep.results import (
     write_result,
 )
 
-# Of a cell, for as long as a sweep runs it; that of the run within is the run's own.
+# Held while a sweep runs the cell; the run has a lock of its own.
 LOCK = ".cell.lock"
 
 
 class CellRunner:
-    """Runs cells; data that the next cell shares stay loaded.
+    """Runs cells, and keeps data loaded that the next cell shares.
 
     Args:
         matrix: The sweep.
@@ -40,16 +40,16 @@ class CellRunner:
         self._loaded: tuple[dict[str, Any], CollaborativeData] | None = None
 
     def run(self, cell: Cell) -> str | None:
-        """Run a cell, or go on with it where it was stopped; leave it to another sweep of the folder that has it.
+        """Run or resume a cell, unless it has finished or another sweep of the folder is running it.
 
         Returns:
-            Why it failed, in one line; None when it has finished, or another sweep has it.
+            Why it failed, in one line; None if it has finished, or another sweep is running it.
 
         Raises:
             RunInterrupted: A signal stopped it after its state was saved.
         """
         folder = self.matrix.run_folder(cell)
-        with taking(folder / LOCK) as ours:
+        with try_lock(folder / LOCK) as ours:
             if not ours or read_result(folder, cell) is not None:
                 return None
             return self._run(folder, cell)
@@ -74,7 +74,7 @@ class CellRunner:
         return None
 
     def _data(self, cli: AequaCLI) -> CollaborativeData:
-        """Return the data of a cell: those of the cell before if they are the same."""
+        """Return the data of a cell; the last cell's if the configuration is the same."""
         description = cli.config["fit"]["data"].as_dict()
         if self._loaded is None or self._loaded[0] != description:
             self._loaded = description, cli.datamodule
@@ -98,7 +98,7 @@ def check_cells(matrix: Matrix, cells: Iterable[Cell]) -> None:
         _check_unchanged(matrix, cell)
         alike = (*cell.setting, cell.mechanism)
         if alike in parsed:
-            continue  # seeds are numbers already
+            continue  # seeds are checked when the matrix is read
         parsed.add(alike)
         configuration = matrix.runnable(cell)
         try:
@@ -126,7 +126,7 @@ def _check_unchanged(matrix: Matrix, cell: Cell) -> None:
 
 
 def _reason(error: BaseException) -> str:
-    """Return what is wrong with a configuration: the first bad input among an error's causes."""
+    """Return the first InputError among an error's causes, or else the error, in a few lines."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, InputError):
         cause = cause.__cause__ or cause.__context__

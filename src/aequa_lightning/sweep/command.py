@@ -1,4 +1,4 @@
-"""``aequa sweep``: all cells of a matrix, side by side, and the table at the end."""
+"""``aequa sweep``: runs the cells of a matrix in parallel and writes the tables."""
 
 import os
 from collections.abc import Sequence
@@ -13,22 +13,22 @@ from aequa_lightning.runtime.terminal import PlainConsole
 from aequa_lightning.sweep.cells import CellRunner, check_cells, failures
 from aequa_lightning.sweep.files import write_tables
 from aequa_lightning.sweep.matrix import Cell, Matrix
-from aequa_lightning.sweep.options import part_of, place, read_matrix
+from aequa_lightning.sweep.options import part_index, read_matrix, select_part
 from aequa_lightning.sweep.picture import draw_sweep
 from aequa_lightning.sweep.pool import VISIBLE, run_cells, visible_devices
 from aequa_lightning.sweep.results import Result, read_result, read_results
 from aequa_lightning.sweep.table import compare, overall, rank, summarise
-from aequa_lightning.sweep.terminal import LONGEST, CellProgress, ranks_table, settings_table
+from aequa_lightning.sweep.terminal import MAX_ROWS, CellProgress, ranks_table, settings_table
 
 
 def sweep(options: Namespace) -> None:
-    """Run what is left of a sweep and write its tables.
+    """Run the unfinished cells of a sweep and write its tables.
 
     Args:
         options: See :func:`~aequa_lightning.sweep.options.add_options`.
 
     Raises:
-        InputError: Something cannot be used; nothing has run.
+        InputError: An option or a cell's configuration is refused; nothing has run.
         RunInterrupted: A signal stopped the sweep; the same command goes on with it.
         SystemExit: Status 1, because cells failed.
     """
@@ -36,11 +36,11 @@ def sweep(options: Namespace) -> None:
     reference = options.reference or matrix.values("mechanism")[0]
     if reference not in matrix.values("mechanism"):
         raise InputError(f"reference={reference!r} is no value of axes.mechanism; name one of them.")
-    chosen = part_of(matrix.select(options.only), *place(options))
+    chosen = select_part(matrix.select(options.only), *part_index(options))
     left = [cell for cell in chosen if read_result(matrix.run_folder(cell), cell) is None]
     console = PlainConsole(stderr=True)
     console.print(f"{len(chosen)} cells, {len(chosen) - len(left)} of them finished")
-    # A cell is a run of its own, whatever job the sweep is a part of.
+    # Cells are runs of their own, also within a job of several processes.
     with outside_of_jobs():
         check_cells(matrix, chosen)
     check_writable(matrix.folder, "sweep_dir")
@@ -53,7 +53,7 @@ def sweep(options: Namespace) -> None:
                 devices=_devices(matrix, left),
                 on_end=progress.advance,
             )
-    conclude(matrix, read_results(matrix), reference)
+    show_results(matrix, read_results(matrix), reference)
     failed = failures(matrix, chosen)
     elsewhere = [cell for cell in left if cell not in failed and read_result(matrix.run_folder(cell), cell) is None]
     if elsewhere:
@@ -68,7 +68,7 @@ def sweep(options: Namespace) -> None:
         raise SystemExit(1)
 
 
-def conclude(matrix: Matrix, results: Sequence[Result], reference: str) -> None:
+def show_results(matrix: Matrix, results: Sequence[Result], reference: str) -> None:
     """Write the tables and the picture of the finished cells, and print what fits a terminal."""
     if not results:
         return
@@ -79,7 +79,7 @@ def conclude(matrix: Matrix, results: Sequence[Result], reference: str) -> None:
     console = PlainConsole()
     if not console.is_terminal:
         console.width = 120
-    if len(rows) <= LONGEST:
+    if len(rows) <= MAX_ROWS:
         console.print(settings_table(rows))
     if len({row.mechanism for row in rows}) > 1:
         console.print(ranks_table(overall(rows), ranks, comparisons, reference))

@@ -1,4 +1,4 @@
-"""The files that a sweep ends with: tables as CSV, Markdown and LaTeX."""
+"""Writes the tables of a sweep as CSV, Markdown and LaTeX."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -11,7 +11,7 @@ from aequa_lightning.sweep.matrix import AXES, UNNAMED
 from aequa_lightning.sweep.results import METRICS, Metric, Result
 from aequa_lightning.sweep.table import Comparison, Entry, Row
 
-PLACES = AXES[:3]
+SETTING_AXES = AXES[:3]
 
 
 def write_tables(
@@ -45,25 +45,25 @@ def write_tables(
 
 def markdown(rows: Sequence[Row]) -> str:
     """Return the table as Markdown; the best of each setting is bold."""
-    places = _places(rows)
+    axes = _axes(rows)
     lines = [
-        "| " + " | ".join([*places, "mechanism", *(metric.title for metric in METRICS)]) + " |",
-        "|" + "---|" * (len(places) + 1) + "--:|" * len(METRICS),
+        "| " + " | ".join([*axes, "mechanism", *(metric.title for metric in METRICS)]) + " |",
+        "|" + "---|" * (len(axes) + 1) + "--:|" * len(METRICS),
     ]
     for row in rows:
         cells = [figure(row.entries[metric.key], metric) for metric in METRICS]
         bold = [
             f"**{cell}**" if row.entries[metric.key].best else cell for cell, metric in zip(cells, METRICS, strict=True)
         ]
-        lines.append("| " + " | ".join([*_of(row, places), row.mechanism, *bold]) + " |")
+        lines.append("| " + " | ".join([*_values(row, axes), row.mechanism, *bold]) + " |")
     return "\n".join(lines) + "\n"
 
 
 def latex(rows: Sequence[Row]) -> str:
     """Return the table as LaTeX (``longtable`` and ``booktabs``); a rule divides settings, the best is bold."""
-    places = _places(rows)
-    head = " & ".join([*places, "mechanism", *(metric.title for metric in METRICS)])
-    lines = [rf"\begin{{longtable}}{{{'l' * (len(places) + 1)}{'r' * len(METRICS)}}}", r"\toprule", rf"{head} \\"]
+    axes = _axes(rows)
+    head = " & ".join([*axes, "mechanism", *(metric.title for metric in METRICS)])
+    lines = [rf"\begin{{longtable}}{{{'l' * (len(axes) + 1)}{'r' * len(METRICS)}}}", r"\toprule", rf"{head} \\"]
     lines.append(r"\midrule \endhead")
     before: tuple[str, str, str] | None = None
     for row in rows:
@@ -74,13 +74,13 @@ def latex(rows: Sequence[Row]) -> str:
         for metric in METRICS:
             text = figure(row.entries[metric.key], metric).replace("-", "$-$").replace("±", r"$\pm$")
             cells.append(rf"\textbf{{{text}}}" if row.entries[metric.key].best else text)
-        names = [name.replace("_", r"\_") for name in [*_of(row, places), row.mechanism]]
+        names = [name.replace("_", r"\_") for name in [*_values(row, axes), row.mechanism]]
         lines.append(" & ".join([*names, *cells]) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{longtable}"]) + "\n"
 
 
 def figure(entry: Entry, metric: Metric) -> str:
-    """Return mean and standard deviation for readers.
+    """Return mean and standard deviation as text.
 
     Example:
         >>> figure(Entry(0.8126, 0.0149), METRICS[0]), figure(Entry(0.9951, None), METRICS[2])
@@ -92,17 +92,17 @@ def figure(entry: Entry, metric: Metric) -> str:
     return mean if entry.deviation is None else f"{mean}±{entry.deviation * metric.scale:.{metric.digits}f}"
 
 
-def _places(rows: Sequence[Row]) -> list[str]:
-    """Return the axes that the sweep has, of those that make a setting."""
-    return [axis for place, axis in enumerate(PLACES) if any(row.setting[place] != UNNAMED for row in rows)]
+def _axes(rows: Sequence[Row]) -> list[str]:
+    """Return the axes of a setting that the sweep has."""
+    return [axis for place, axis in enumerate(SETTING_AXES) if any(row.setting[place] != UNNAMED for row in rows)]
 
 
-def _of(row: Row, places: Sequence[str]) -> list[str]:
-    return [row.setting[PLACES.index(axis)] for axis in places]
+def _values(row: Row, axes: Sequence[str]) -> list[str]:
+    return [row.setting[SETTING_AXES.index(axis)] for axis in axes]
 
 
 def _plain(row: Row) -> dict[str, Any]:
-    content: dict[str, Any] = dict(zip(PLACES, row.setting, strict=True))
+    content: dict[str, Any] = dict(zip(SETTING_AXES, row.setting, strict=True))
     content |= {"mechanism": row.mechanism, "seeds": row.seeds}
     for key, entry in row.entries.items():
         content |= {key: entry.mean, f"{key}_std": entry.deviation}

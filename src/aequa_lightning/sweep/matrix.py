@@ -1,4 +1,4 @@
-"""What a sweep consists of: one base configuration, and what changes in it along each axis."""
+"""The matrix of a sweep: a base configuration, and the changes that each value on each axis makes."""
 
 import copy
 import itertools
@@ -14,10 +14,10 @@ Overrides = dict[str, Any]
 
 AXES = ("data", "partition", "network", "mechanism", "seed")
 UNNAMED = "-"
-"""The one value of an axis that a sweep does not have."""
+"""The only value of an axis that the sweep leaves out."""
 
-# A cell is a run among many: what nobody will look at is not made, unless the sweep's file asks for it.
-LEAN: Overrides = {"trainer": {"report": False, "export_programs": False}}
+# Cells write no page and no programs, unless the sweep's file asks for them.
+CELL_DEFAULTS: Overrides = {"trainer": {"report": False, "export_programs": False}}
 
 
 @dataclass(frozen=True, order=True)
@@ -32,17 +32,17 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """Its name and its folder below ``cells``."""
+        """Name of the cell, and its folder below ``cells``."""
         return "/".join([self.data, self.partition, self.network, self.mechanism, str(self.seed)])
 
     @property
     def setting(self) -> tuple[str, str, str]:
-        """What the mechanisms are compared in: data, partition, network."""
+        """Data, partition and network: mechanisms are compared within a setting."""
         return self.data, self.partition, self.network
 
     @property
     def group(self) -> tuple[str, str, str, int]:
-        """Cells of one group differ in the mechanism only, and share what participants reach alone."""
+        """Cells of a group differ in the mechanism only, and share their standalone results."""
         return *self.setting, self.seed
 
 
@@ -51,7 +51,7 @@ class Matrix:
     """All cells of a sweep and their configurations.
 
     Args:
-        folder: Where everything is written.
+        folder: The folder of the sweep.
         base: A configuration as of ``aequa fit``.
         axes: For ``data``, ``partition``, ``network`` and ``mechanism`` what each named value changes; a missing axis
             has one value that changes nothing.
@@ -97,7 +97,7 @@ class Matrix:
 
         Args:
             chosen: A value or a list of values on some axes; all values on the others.
-            key: What to call the choice in an error.
+            key: Name of the choice in an error.
 
         Raises:
             InputError: There is no such axis or value.
@@ -114,7 +114,7 @@ class Matrix:
 
     def configuration(self, cell: Cell) -> Overrides:
         """Return the configuration of a cell, as of ``aequa fit``, but for the folders."""
-        layers = [LEAN, self.base, *(self.axes.get(axis, {}).get(getattr(cell, axis)) for axis in AXES[:-1])]
+        layers = [CELL_DEFAULTS, self.base, *(self.axes.get(axis, {}).get(getattr(cell, axis)) for axis in AXES[:-1])]
         layers += [rule["set"] for rule in self.adjust if _applies(rule, cell)]
         layers.append({"seed_everything": cell.seed, "data": {"init_args": {"partition_seed": cell.seed}}})
         configuration: Overrides = {}

@@ -1,4 +1,4 @@
-"""The options of ``aequa sweep``, most of which stand in the sweep's file."""
+"""The options of ``aequa sweep``; most are given in the sweep's file."""
 
 import os
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from aequa_lightning.sweep.matrix import Cell, Matrix
 def add_options(parser: ArgumentParser) -> None:
     """Add the options to a parser.
 
-    Overrides are plain dictionaries here: what they mean is only known once they have been merged.
+    Overrides stay plain dictionaries: they are parsed once they have been merged into the base.
     """
     parser.add_argument("--config", action=ActionConfigFile, help="the sweep's file")
     parser.add_argument("--sweep_dir", type=str, required=True, help="the sweep's folder")
@@ -36,8 +36,8 @@ def read_matrix(options: Namespace) -> Matrix:
     return Matrix(user_path(options.sweep_dir, "sweep_dir"), options.base, axes, axes.pop("seed"), options.adjust)
 
 
-def part_of(cells: Sequence[Cell], index: int, count: int) -> list[Cell]:
-    """Return one of several parts of the cells: whole groups, which share what participants reach alone.
+def select_part(cells: Sequence[Cell], index: int, count: int) -> list[Cell]:
+    """Return one of several parts of the cells: whole groups, which share their standalone results.
 
     Args:
         cells: All cells, those of a group in order.
@@ -46,7 +46,7 @@ def part_of(cells: Sequence[Cell], index: int, count: int) -> list[Cell]:
 
     Example:
         >>> cells = [Cell("digits", "even", "-", mechanism, seed) for seed in range(3) for mechanism in "ab"]
-        >>> [f"{cell.mechanism}{cell.seed}" for cell in part_of(cells, 0, 2)]
+        >>> [f"{cell.mechanism}{cell.seed}" for cell in select_part(cells, 0, 2)]
         ['a0', 'b0', 'a2', 'b2']
     """
     groups = list(dict.fromkeys(cell.group for cell in cells))
@@ -54,7 +54,7 @@ def part_of(cells: Sequence[Cell], index: int, count: int) -> list[Cell]:
     return [cell for cell in cells if cell.group in own]
 
 
-def place(options: Namespace) -> tuple[int, int]:
+def part_index(options: Namespace) -> tuple[int, int]:
     """Return which part of how many this process runs: the index from 0, and the number of parts.
 
     Raises:

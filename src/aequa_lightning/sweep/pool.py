@@ -1,4 +1,4 @@
-"""Processes that run cells side by side. One that dies takes nothing with it but its cell."""
+"""Processes that run cells in parallel. If one dies, its cell alone fails."""
 
 import multiprocessing
 import os
@@ -22,12 +22,12 @@ from aequa_lightning.sweep.matrix import Cell
 from aequa_lightning.sweep.results import write_failure
 from aequa_lightning.sweep.schedule import Schedule
 
-# Names the GPUs that a process may use, by number or by UUID.
+# Environment variable: the GPUs that a process may use, by number or by UUID.
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 def visible_devices(count: int, visible: str | None) -> list[str]:
-    """Return what to call the GPUs that this process may use: a scheduler may have lent it some of a machine's.
+    """Return the names of the GPUs that this process may use: a scheduler may have assigned some of a machine's.
 
     Args:
         count: How many there are for it.
@@ -37,17 +37,17 @@ def visible_devices(count: int, visible: str | None) -> list[str]:
         >>> visible_devices(2, None), visible_devices(2, "5,GPU-8932f937"), visible_devices(1, "3,-1,2")
         (['0', '1'], ['5', 'GPU-8932f937'], ['3'])
     """
-    # What follows a name that does not exist is not seen by CUDA, and so not counted.
+    # CUDA ignores every name after one that does not exist.
     return [str(number) for number in range(count)] if visible is None else visible.split(",")[:count]
 
 
 class Worker:
-    """A process of the pool, and the cell that it has.
+    """A process of the pool, and the cell that it is running.
 
     Args:
         runner: Runs its cells.
         number: Which worker it is.
-        device: The GPU that it alone may use; None: it computes on the CPU.
+        device: The GPU that it alone may use; None: the CPU.
     """
 
     def __init__(self, runner: CellRunner, number: int, device: str | None) -> None:
@@ -66,13 +66,13 @@ class Worker:
         other.close()
 
     def give(self, cell: Cell) -> None:
-        """Hand over the next cell; ``outcome`` tells if the process has ended meanwhile."""
+        """Send the next cell; if the process has ended meanwhile, ``outcome`` says so."""
         self.cell = cell
         with suppress(ConnectionError):
             self.connection.send(cell)
 
     def outcome(self) -> tuple[bool, str | None]:
-        """Return whether the cell has ended, and why it failed if it did; the process may have died over it."""
+        """Wait for the cell; return whether it has ended, and why it failed if it did. The process may have died."""
         assert self.cell is not None
         try:
             return True, self.connection.recv()
@@ -99,17 +99,17 @@ def run_cells(
     devices: Sequence[str] = (),
     on_end: Callable[[Cell, str | None], None],
 ) -> None:
-    """Run cells side by side.
+    """Run cells in parallel.
 
     Args:
-        runner: Runs them.
+        runner: Runs a cell.
         cells: The cells, those of a group in order.
         workers: How many processes there are at most, without ``devices``.
         devices: GPUs, as the environment names them; with them there is one process for each.
-        on_end: Called with each cell that has ended, and why if it failed.
+        on_end: Called with each cell that has ended, and the reason if it failed.
 
     Raises:
-        RunInterrupted: A signal stopped the cells; those that were running can go on.
+        RunInterrupted: A signal stopped the cells; those that were running can be resumed.
     """
     schedule = Schedule(cells)
     places: list[str | None] = list(devices) if devices else [None] * max(1, min(workers, len(cells)))
@@ -141,11 +141,11 @@ def run_cells(
 
 
 def _serve(connection: Connection, runner: CellRunner, parent: int) -> None:
-    """Run the cells that the pool hands over, until it hands over None."""
+    """Run the cells that the pool sends, until it sends None."""
     die_with(parent)
-    # A signal that comes here is not to wake up the event loop of the process that this one was forked from.
+    # Inherited from the parent: a signal here must not wake its event loop.
     signal.set_wakeup_fd(-1)
-    # Between cells there is nothing to save. Within one the engine listens, and saves before it ends.
+    # Between cells there is nothing to save; within one the engine has its own handlers.
     for number in STOP_SIGNALS:
         signal.signal(number, lambda *_: os._exit(INTERRUPTED))
     let_in_signals()

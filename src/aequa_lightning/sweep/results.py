@@ -1,4 +1,4 @@
-"""What a finished cell is worth in the table, and how a cell that failed is remembered."""
+"""The result of a finished cell, and the record of a failed one."""
 
 import json
 import shutil
@@ -59,7 +59,7 @@ class Result:
         cell: Which one.
         metrics: By key; None where undefined, as the correlation with a reward that is the same for all, or gains
             where nobody trained alone.
-        seconds: What its run took.
+        seconds: Wall time of its run.
     """
 
     cell: Cell
@@ -113,7 +113,7 @@ def read_result(folder: Path, cell: Cell) -> Result | None:
 
 
 def read_configuration(folder: Path) -> Any | None:
-    """Return what a cell was run with; None while it has not begun.
+    """Return the configuration that a cell was run with; None before it has begun.
 
     Raises:
         InputError: The file is damaged.
@@ -127,7 +127,7 @@ def read_configuration(folder: Path) -> Any | None:
 
 def warn_of_damage(cell: Cell, error: InputError) -> None:
     """Say which file of a cell is damaged."""
-    # Always from this place: the same is said once.
+    # One place for all: Python shows the same warning from one place once.
     warnings.warn(f"cell {cell.name} counts as unfinished: {error}", stacklevel=1)
 
 
@@ -143,11 +143,11 @@ def write_result(folder: Path, cell: Cell, *, seconds: float, keep_models: bool)
     Args:
         folder: The run folder.
         cell: Which cell it is.
-        seconds: What it took.
+        seconds: Wall time.
         keep_models: Whether checkpoints and reward files stay.
     """
     write_json(folder / "result.json", {"cell": asdict(cell), "seconds": seconds})
-    # Another command may have tried in vain meanwhile.
+    # Of an attempt of another command.
     (folder / "failure.json").unlink(missing_ok=True)
     if not keep_models:
         for part in ("checkpoints", "rewards"):
@@ -155,8 +155,8 @@ def write_result(folder: Path, cell: Cell, *, seconds: float, keep_models: bool)
 
 
 def write_failure(folder: Path, error: Exception | str) -> str:
-    """Remember why a cell failed, and return it as one line; trying again forgets it."""
-    # These two speak for themselves.
+    """Write down why a cell failed, until it is tried again; return it as one line."""
+    # Messages of these need no type and no traceback.
     plain = isinstance(error, str | InputError | RunFailed)
     message = str(error) if plain else f"{type(error).__name__}: {error}"
     trace = [] if isinstance(error, str) else traceback.format_exception(error)
@@ -165,6 +165,6 @@ def write_failure(folder: Path, error: Exception | str) -> str:
 
 
 def forget_ending(folder: Path) -> None:
-    """Remove what says how a cell has ended: it begins again."""
+    """Remove the files that mark a cell as finished or failed."""
     for name in ("failure.json", "result.json"):
         (folder / name).unlink(missing_ok=True)

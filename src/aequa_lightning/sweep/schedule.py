@@ -1,4 +1,4 @@
-"""Which cell a process takes next."""
+"""The order in which the processes of a sweep take cells."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -7,11 +7,10 @@ from aequa_lightning.sweep.matrix import Cell
 
 
 class Schedule:
-    """Hands out cells so that what a group shares is made once.
+    """Hands out cells so that the shared standalone results of a group are computed once.
 
-    A process goes on with its group while that has cells: the data are loaded, and what participants reach alone is
-    known. Then it begins a group of its own, and when there is none left, it helps another process with its group,
-    once that one's first cell is done.
+    A process stays in its group while that has cells, since the data are loaded and the standalone results known. Then
+    it begins a new group; when there is none left, it takes cells of another process's group whose first cell is done.
 
     Args:
         cells: All cells that are to run, those of a group in order.
@@ -36,7 +35,7 @@ class Schedule:
 
     @property
     def left(self) -> int:
-        """Number of cells that nobody has taken."""
+        """Number of cells that have not been taken."""
         return sum(map(len, self._waiting.values()))
 
     @property
@@ -55,7 +54,7 @@ class Schedule:
         return self._waiting[own].popleft()
 
     def done(self, cell: Cell) -> None:
-        """Note that a cell has ended: others of its group find what it left behind."""
+        """Note that a cell has ended: its group's standalone results are there."""
         self._shared.add(cell.group)
 
     def _next_group(self) -> tuple[str, str, str, int] | None:

@@ -1,4 +1,4 @@
-"""Comparing mechanisms over many settings: paired tests, intervals, ranks."""
+"""Statistics that compare mechanisms over many settings: paired tests, intervals, ranks."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""From results to tables: mean and deviation over seeds, ranks over settings, comparisons with one mechanism."""
+"""The tables of a sweep: mean and deviation over seeds, ranks over settings, comparisons with one mechanism."""
 
 import statistics
 from collections.abc import Sequence

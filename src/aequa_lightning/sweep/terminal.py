@@ -1,4 +1,4 @@
-"""What the terminal shows of a sweep: how far it is, and the table at its end."""
+"""The terminal output of a sweep: its progress, and the tables at its end."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,8 +13,8 @@ from aequa_lightning.sweep.matrix import Cell
 from aequa_lightning.sweep.results import METRICS
 from aequa_lightning.sweep.table import Comparison, Row
 
-# Up to here the whole table is printed; a larger one stays in its file.
-LONGEST = 40
+# A table of more rows is not printed: its file holds it.
+MAX_ROWS = 40
 
 
 class CellProgress:
@@ -35,7 +35,7 @@ class CellProgress:
             TextColumn("left"),
             TimeRemainingColumn(elapsed_when_finished=True),
         )
-        # No thread of its own: processes are forked while it stands.
+        # Without a thread that refreshes it: processes are forked meanwhile.
         self._bar = Progress(*columns, console=console, auto_refresh=False, disable=not console.is_terminal)
         self._task = self._bar.add_task("cells", total=total)
 

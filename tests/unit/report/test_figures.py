@@ -10,14 +10,14 @@ from matplotlib.colors import to_hex
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from aequa_lightning.report import Run, comparison, read_run, reward_figures, training_figures
+from aequa_lightning.report import RunRecord, comparison, read_run, reward_figures, training_figures
 from aequa_lightning.report.axes import label_ends
 from aequa_lightning.report.style import LIGHT, Picture, house_style, new_figure
 from tests.helpers.fake_run import write_fake_run
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunRecord:
     return read_run(write_fake_run(tmp_path_factory.mktemp("runs") / "run", participants=12, rounds=5))
 
 
@@ -29,14 +29,14 @@ def who(picture: Picture | None, number: int, kind: type[Artist]) -> list[Artist
     return [artist for artist in artists if artist.get_gid() == f"who-{number}"]
 
 
-def test_fairness_shows_each_participant_on_validation_and_test(run: Run) -> None:
+def test_fairness_shows_each_participant_on_validation_and_test(run: RunRecord) -> None:
     picture = reward_figures.fairness(run)
     for p in run.participants:
         drawn = {(line.get_xdata()[0], line.get_ydata()[0]) for line in who(picture, p.number, Line2D)}
         assert drawn == {(p.contribution, p.received), (p.standalone_test, p.received_test)}
 
 
-def test_fairness_by_another_measure_compares_it_with_no_accuracy(run: Run) -> None:
+def test_fairness_by_another_measure_compares_it_with_no_accuracy(run: RunRecord) -> None:
     paid = replace(run, paid_by="fedsv")
     picture = reward_figures.fairness(paid)
     for p in paid.participants:
@@ -49,7 +49,7 @@ def test_fairness_by_another_measure_compares_it_with_no_accuracy(run: Run) -> N
     assert axes.get_xlabel() == "contribution (fedsv)"
 
 
-def test_models_of_ones_own_have_no_target(run: Run) -> None:
+def test_models_of_ones_own_have_no_target(run: RunRecord) -> None:
     own = replace(run, participants=tuple(replace(p, width=1.0) for p in run.participants))
     picture = reward_figures.fairness(own)
     assert picture is not None
@@ -57,13 +57,13 @@ def test_models_of_ones_own_have_no_target(run: Run) -> None:
     assert [label.split(",")[0] for label in labels] == ["validation", "test", "received = alone"]
 
 
-def test_a_single_width_makes_no_curve(run: Run) -> None:
+def test_a_single_width_makes_no_curve(run: RunRecord) -> None:
     assert run.allocation is not None
     single = replace(run, allocation=replace(run.allocation, accuracy_by_width={1.0: 0.5}))
     assert reward_figures.accuracy_by_width(single) is None
 
 
-def test_target_line_has_the_slope_and_passes_through_the_mean(run: Run) -> None:
+def test_target_line_has_the_slope_and_passes_through_the_mean(run: RunRecord) -> None:
     picture = reward_figures.fairness(run)
     assert picture is not None
     assert run.allocation is not None
@@ -74,7 +74,7 @@ def test_target_line_has_the_slope_and_passes_through_the_mean(run: Run) -> None
     assert np.interp(mean_alone, x, y) == pytest.approx(np.mean([p.received for p in run.participants]))
 
 
-def test_gains_are_bars_from_the_largest_contributor_down(run: Run) -> None:
+def test_gains_are_bars_from_the_largest_contributor_down(run: RunRecord) -> None:
     picture = reward_figures.gains(run)
     bars = [who(picture, p.number, Rectangle)[0] for p in run.ranking]
     assert [bar.get_width() for bar in bars] == [p.gain for p in run.ranking]
@@ -82,7 +82,7 @@ def test_gains_are_bars_from_the_largest_contributor_down(run: Run) -> None:
     assert heights == sorted(heights, reverse=True)
 
 
-def test_losses_have_another_colour(run: Run, tmp_path: Path) -> None:
+def test_losses_have_another_colour(run: RunRecord, tmp_path: Path) -> None:
     losing = write_fake_run(tmp_path / "run", participants=3, rounds=1)
     text = (losing / "allocation.json").read_text().replace('"gain": ', '"gain": -')
     (losing / "allocation.json").write_text(text)
@@ -92,14 +92,14 @@ def test_losses_have_another_colour(run: Run, tmp_path: Path) -> None:
     assert to_hex(bar.get_facecolor()) == LIGHT["blue"]
 
 
-def test_strokes_mark_the_widths_received(run: Run) -> None:
+def test_strokes_mark_the_widths_received(run: RunRecord) -> None:
     picture = reward_figures.accuracy_by_width(run)
     for p in run.participants:
         (stroke,) = who(picture, p.number, Line2D)
         assert set(stroke.get_xdata()) == {p.width}
 
 
-def test_areas_of_dots_are_counts(run: Run) -> None:
+def test_areas_of_dots_are_counts(run: RunRecord) -> None:
     picture = training_figures.partition(run)
     scale = set()
     for p in run.participants:
@@ -112,7 +112,7 @@ def test_areas_of_dots_are_counts(run: Run) -> None:
     assert len(scale) == 1
 
 
-def test_training_has_a_curve_for_each_width(run: Run) -> None:
+def test_training_has_a_curve_for_each_width(run: RunRecord) -> None:
     picture = training_figures.training(run)
     assert picture is not None
     curves = [tuple(line.get_ydata()) for line in picture.figure.axes[0].lines]
@@ -120,7 +120,7 @@ def test_training_has_a_curve_for_each_width(run: Run) -> None:
         assert tuple(r.accuracy_by_width[width] for r in run.rounds) in curves
 
 
-def test_phases_stack_up_to_the_time_of_the_round(run: Run) -> None:
+def test_phases_stack_up_to_the_time_of_the_round(run: RunRecord) -> None:
     picture = training_figures.time(run)
     assert picture is not None
     tops = picture.figure.axes[0].patches[-1].get_data().values
@@ -135,7 +135,7 @@ def test_labels_of_curves_that_end_together_do_not_overlap() -> None:
     assert [text.get_text() for text in axes.texts] == ["first", "third"]
 
 
-def test_comparison_draws_every_participant_of_every_run(run: Run, tmp_path: Path) -> None:
+def test_comparison_draws_every_participant_of_every_run(run: RunRecord, tmp_path: Path) -> None:
     other = read_run(write_fake_run(tmp_path / "other", participants=40, rounds=2, seed=1))
     stopped = read_run(write_fake_run(tmp_path / "stopped", participants=2, rounds=2, finished=False))
     picture = comparison.fairness([run, stopped, other])
@@ -148,7 +148,7 @@ def test_comparison_draws_every_participant_of_every_run(run: Run, tmp_path: Pat
 
 
 def test_runs_of_a_comparison_look_different() -> None:
-    runs = [Run(Path(f"/runs/{i}"), {}, (), ()) for i in range(36)]
+    runs = [RunRecord(Path(f"/runs/{i}"), {}, (), ()) for i in range(36)]
     with house_style():
         _, axes = comparison._overlay(runs, [[(0.0, 0.0)]] * 36, joined=False)
     assert len({(line.get_color(), line.get_marker()) for line in axes.lines}) == 36

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from aequa_lightning.report import front_table, write_front_picture
-from aequa_lightning.report.run import Front
+from aequa_lightning.report.records import Front
 from tests.helpers.fake_run import write_fake_run
 
 PAIRS = tuple((0.1 + 0.01 * step, 0.001 * step**2) for step in range(21))

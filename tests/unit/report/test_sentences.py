@@ -5,15 +5,16 @@ from pathlib import Path
 
 from aequa_lightning.data.partition import Partition
 from aequa_lightning.report import read_run
+from aequa_lightning.report.formatting import short_names
 from aequa_lightning.report.glossary import OBJECTIVES, PARTITIONS
-from aequa_lightning.report.words import privacy, short_names, story, verdict
+from aequa_lightning.report.sentences import privacy, summarise, verdict
 from aequa_lightning.rewards import OBJECTIVES as KNOWN_OBJECTIVES
 from tests.helpers.fake_run import write_fake_run
 
 
 def test_story_has_five_sentences_with_the_numbers_of_the_run(tmp_path: Path) -> None:
     run = read_run(write_fake_run(tmp_path, participants=10, rounds=7))
-    sentences = story(run)
+    sentences = summarise(run)
     assert len(sentences) == 5
     assert "Ten participants" in sentences[0]
     assert "7 rounds" in sentences[0]
@@ -27,11 +28,11 @@ def test_story_counts_those_who_lose(tmp_path: Path) -> None:
     assert run.allocation is not None
     people = [replace(p, gain=-0.02 if p.number < 2 else 0.1) for p in run.participants]
     loss = replace(run, participants=tuple(people), allocation=replace(run.allocation, minimum_gain=-0.02))
-    assert story(loss)[4].startswith("Two participants received less than they had alone, at worst −2.0 points")
+    assert summarise(loss)[4].startswith("Two participants received less than they had alone, at worst −2.0 points")
 
 
 def test_story_of_an_unfinished_run_promises_nothing(tmp_path: Path) -> None:
-    sentences = story(read_run(write_fake_run(tmp_path, participants=4, rounds=2, finished=False)))
+    sentences = summarise(read_run(write_fake_run(tmp_path, participants=4, rounds=2, finished=False)))
     assert sentences[-1] == "No widths have been allocated yet."
 
 
@@ -41,15 +42,15 @@ def test_story_ends_with_the_privacy_that_the_last_round_left(tmp_path: Path) ->
     rounds = tuple(replace(r, epsilon=1.25 * r.number) for r in run.rounds)
     private = replace(run, rounds=rounds, start={**run.start, "privacy": {"delta": 1e-5}})
     said = "The shared network keeps user-level differential privacy with epsilon 2.5 at delta 1e-05."
-    assert story(private) == [*story(run), said]
+    assert summarise(private) == [*summarise(run), said]
 
 
 def test_story_of_models_of_ones_own_speaks_of_no_width(tmp_path: Path) -> None:
     run = read_run(write_fake_run(tmp_path, participants=4, rounds=2))
     people = tuple(replace(p, width=1.0, received=0.5 + 0.1 * p.number) for p in run.participants)
-    assert story(replace(run, participants=people))[2] == "Everybody received a model of its own."
+    assert summarise(replace(run, participants=people))[2] == "Everybody received a model of its own."
     alike = tuple(replace(p, received=0.5) for p in people)
-    assert story(replace(run, participants=alike))[2] == "Everybody received the full width."
+    assert summarise(replace(run, participants=alike))[2] == "Everybody received the full width."
 
 
 def test_short_names_stay_different() -> None:

@@ -1,21 +1,21 @@
-"""A run as a report sees it. No torch."""
+"""What a report knows of a run, read from its folder. Imports no torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-# Most participants that each have a row and a mark; of more, as many from either end have a row.
-LEGIBLE, ENDS = 200, 20
+# Up to MAX_ROWS participants each have a row and a mark; of more, the first and the last have a row.
+MAX_ROWS, ROWS_AT_EACH_END = 200, 20
 
 
 @dataclass(frozen=True)
 class Participant:
-    """One participant: what it held, what it reached alone and what it received; accuracies in 0..1.
+    """One participant: its data, its standalone accuracy and its reward; accuracies in 0..1.
 
-    What the run has not reached yet is None. ``standalone``, ``contribution``, ``received`` and ``gain`` are measured
-    on the validation part, the names that end in ``test`` on the test part. ``by_layer`` says whether the layers of
-    what it received have different widths; ``width`` is then but a number for them.
+    Values that the run has not reached yet are None. ``standalone``, ``contribution``, ``received`` and ``gain`` are of
+    the validation part, the names that end in ``test`` of the test part. ``by_layer`` says whether the layers of
+    its reward have different widths; ``width`` is then their place between the uniform widths.
     """
 
     number: int
@@ -51,12 +51,12 @@ class Round:
 
 
 @dataclass(frozen=True)
-class Allocation:
+class AllocationRecord:
     """The allocation of widths; ``pearson`` is None where a constant vector leaves it undefined.
 
     Gains (``mcg``, ``cgs``, ``minimum_gain``) are None where nobody trained alone.
-    ``unpaid`` are those who were caught cheating in most rounds.
-    ``by_layer`` are the widths that are but numbers for networks whose layers have different ones.
+    ``unpaid`` names the participants that were caught cheating in most rounds.
+    ``by_layer`` holds the widths that stand for networks whose layers have different widths.
     """
 
     objective: str
@@ -77,21 +77,20 @@ class Allocation:
 
 @dataclass(frozen=True)
 class Front:
-    """What could have been chosen: pairs of mean gain and spread, ascending, and the pair that was chosen."""
+    """The Pareto front: pairs of mean gain and spread, ascending, and the pair that was chosen."""
 
     pairs: tuple[tuple[float, float], ...]
     chosen: tuple[float, float]
 
 
 @dataclass(frozen=True)
-class Run:
-    """Everything that a report tells about one run folder.
+class RunRecord:
+    """Everything that a report shows of one run folder.
 
     ``start`` is the record's first event as it stands: versions, machine, data and model. ``scores`` maps a
-    contribution measure to one value a participant, ``meanings`` to what it measures, ``gates`` the name of whoever the
-    gates caught to the reason, or None where there were no gates. ``ending`` is the ``finish`` or ``stop`` event, or
-    None for a run that is going on or was killed. ``half_paid`` says whether there are rewards without a manifest:
-    their payout has not ended.
+    contribution measure to one value a participant, ``meanings`` to what it measures. ``gates`` maps a flagged
+    participant to the reason; None if there were no gates. ``ending`` is the ``finish`` or ``stop`` event, or None for a
+    run that is going on or was killed. ``payout_unfinished`` says whether there are rewards without a manifest.
     """
 
     folder: Path
@@ -100,12 +99,12 @@ class Run:
     rounds: tuple[Round, ...]
     resumes: int = 0
     ending: Mapping[str, Any] | None = None
-    half_paid: bool = False
+    payout_unfinished: bool = False
     paid_by: str | None = None
     scores: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     meanings: Mapping[str, str] = field(default_factory=dict)
     gates: Mapping[str, str] | None = None
-    allocation: Allocation | None = None
+    allocation: AllocationRecord | None = None
     front: Front | None = None
     config: str | None = None
 
@@ -120,23 +119,23 @@ class Run:
         return tuple(sorted(self.participants, key=lambda p: -(first_known(p.contribution, p.standalone) or 0.0)))
 
     @property
-    def crowded(self) -> bool:
-        """Whether the participants are too many for a row and a mark each."""
-        return len(self.participants) > LEGIBLE
+    def truncated(self) -> bool:
+        """Whether only some participants are listed, because they are more than :data:`MAX_ROWS`."""
+        return len(self.participants) > MAX_ROWS
 
     @property
     def listed(self) -> tuple[Participant, ...]:
-        """Those with a row in tables, by contribution: all, or where that is too many the first and the last."""
-        return (*self.ranking[:ENDS], *self.ranking[-ENDS:]) if self.crowded else self.ranking
+        """The participants with a row in tables, by contribution: all, or the first and the last of too many."""
+        return (*self.ranking[:ROWS_AT_EACH_END], *self.ranking[-ROWS_AT_EACH_END:]) if self.truncated else self.ranking
 
     @property
     def paid_by_accuracy(self) -> bool:
-        """Whether the contribution that was paid for is the accuracy alone, as it is by default."""
+        """Whether the contribution that was paid for is the standalone accuracy, as it is by default."""
         return self.paid_by in (None, "standalone")
 
     @property
     def own_models(self) -> bool:
-        """Whether participants received models of their own, so that those of one width differ in what they reach."""
+        """Whether participants received models of their own: those of one width then differ in accuracy."""
         received = {(p.width, p.received) for p in self.participants if p.received is not None}
         return len(received) > len({width for width, _ in received})
 
