@@ -5,7 +5,7 @@ import yaml
 from jsonargparse import ArgumentParser
 
 from aequa_lightning.errors import InputError
-from aequa_lightning.sweep.options import add_options, place, read_matrix
+from aequa_lightning.sweep.options import add_options, part_index, read_matrix
 
 
 def parse(content: dict[str, object], *words: str):
@@ -29,12 +29,12 @@ def test_blocks_with_classes_stay_as_they_were_written() -> None:
 
 def test_which_part_to_run(monkeypatch: pytest.MonkeyPatch) -> None:
     content: dict[str, object] = {"sweep_dir": "out", "base": {}}
-    assert place(parse(content)) == (0, 1)
-    assert place(parse(content, "--index=2", "--count=5")) == (2, 5)
+    assert part_index(parse(content)) == (0, 1)
+    assert part_index(parse(content, "--index=2", "--count=5")) == (2, 5)
     for name, value in (("ID", "9"), ("MIN", "3"), ("STEP", "2"), ("COUNT", "4")):
         monkeypatch.setenv(f"SLURM_ARRAY_TASK_{name}", value)
-    assert place(parse(content)) == (3, 4)
-    assert place(parse(content, "--index=0", "--count=1")) == (0, 1)
+    assert part_index(parse(content)) == (3, 4)
+    assert part_index(parse(content, "--index=0", "--count=1")) == (0, 1)
     for words in (["--index=1"], ["--count=2"], ["--index=2", "--count=2"], ["--index=-1", "--count=2"]):
         with pytest.raises(InputError, match="give both"):
-            place(parse(content, *words))
+            part_index(parse(content, *words))
