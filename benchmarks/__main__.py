@@ -1,4 +1,4 @@
-"""Run the benchmarks that need nothing but the repository, and keep what they print in ``benchmarks/results/``.
+"""Runs the benchmarks that need nothing but the repository; writes their output to ``benchmarks/results/``.
 
 Usage: python -m benchmarks [NAME ...]
 

@@ -1,4 +1,4 @@
-"""What collaboration costs in accuracy: the run's full width against the same model trained on the pooled data.
+"""Accuracy of a run's full width against the same model trained on the pooled data.
 
 Usage: python -m benchmarks.against_pooled RUN_DIR
 

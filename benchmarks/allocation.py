@@ -1,4 +1,4 @@
-"""The exact allocation against simulated annealing, in the same run: time, and how much worse annealing is.
+"""The exact allocation against simulated annealing in the same run: time and objective.
 
 Usage: python -m benchmarks.allocation
 """

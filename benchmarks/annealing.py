@@ -1,4 +1,4 @@
-"""Simulated annealing for allocations: what readers of the paper expect, and what the exact search is compared with."""
+"""Simulated annealing for allocations, as in the paper: the baseline of the exact search."""
 
 import math
 import random

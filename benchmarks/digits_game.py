@@ -1,4 +1,4 @@
-"""A real game of ten owners of handwritten digits, in which every coalition is trained anew."""
+"""A game of ten owners of handwritten digits in which each coalition's model is trained from scratch."""
 
 import numpy as np
 from sklearn.datasets import load_digits

@@ -1,4 +1,4 @@
-"""The price of exact per-round Shapley values for ten participants: 1,024 models against their forward passes alone.
+"""Time of exact per-round Shapley values of ten participants, against the forward passes of their 1,024 models.
 
 Usage: python -m benchmarks.estimators
 """

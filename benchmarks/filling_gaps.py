@@ -1,4 +1,4 @@
-"""Whether widths whose layers differ make rewards fairer: digits, with and without filling the gaps of the curve.
+"""Fairness of rewards on digits with and without widths whose layers differ.
 
 Usage: python -m benchmarks.filling_gaps [SEEDS]
 

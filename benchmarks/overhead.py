@@ -1,4 +1,4 @@
-"""What a round of the engine costs besides the participants' training.
+"""Time of a round besides the participants' training.
 
 Usage: python -m benchmarks.overhead [--turns N]
 

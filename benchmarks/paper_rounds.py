@@ -1,4 +1,4 @@
-"""One round of each of the paper's full-size cells, timed: what a table of them would cost on this machine.
+"""Times one round of each of the paper's full-size cells, and estimates the time of the whole table.
 
 Usage: python -m benchmarks.paper_rounds [--config configs/paper/full.yaml] [--share S] [--data NAME ...]
 

@@ -1,4 +1,4 @@
-"""Where the reference of a finished sweep is as fair and as good as the paper claims, and what stands in the way.
+"""Compares a finished sweep with the paper's claims about fairness and accuracy.
 
 Usage: python -m benchmarks.paper_table SWEEP_DIR [--reference aequa]
 

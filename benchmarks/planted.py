@@ -1,4 +1,4 @@
-"""Which measure sees through planted participants: agreement with retrained Shapley values, rank and pay of each.
+"""Measures on planted participants: agreement with retrained Shapley values, rank and reward of each.
 
 Usage: python -m benchmarks.planted [SEEDS [digits|fashion]]
 

@@ -1,4 +1,4 @@
-"""What a population of thousands costs a process: memory, seconds of a round, and what memory gains over the rounds.
+"""Thousands of participants in one process: memory, its growth over the rounds, and seconds of a round.
 
 Usage: python -m benchmarks.population [--rounds N]
 
@@ -90,7 +90,7 @@ def measure(people: int, rounds: int, keep: bool) -> tuple[float, float, float]:
             checkpoint_every=20,
             seed=0,
             run_dir=Path(folder),
-            mechanism=repr(mechanism),
+            mechanism=mechanism,
             standalone=False,
             correction=Scaffold() if keep else NoCorrection(),
             participant_state="keep" if keep else "reset",

@@ -1,4 +1,4 @@
-"""Whether cheating pays: rank and pay of participants that cheat in one of 14 ways, by every measure, behind the gates.
+"""Rank and reward of participants that cheat in one of 14 ways, by every measure, behind the gates.
 
 Usage: python -m benchmarks.riders [SEEDS [FILE]]
 

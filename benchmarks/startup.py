@@ -1,4 +1,4 @@
-"""From the command to the beginning of training.
+"""Time from the command to the beginning of training.
 
 Usage: python -m benchmarks.startup [--repeats N]
 

@@ -1,4 +1,4 @@
-"""What it costs to withhold in training: rewards in every round against allocation after training.
+"""Rewards in every round against allocation after training: accuracy and fairness.
 
 Usage: python -m benchmarks.training_time [OPTIONS OF aequa sweep]
 

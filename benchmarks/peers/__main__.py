@@ -1,4 +1,4 @@
-"""Five federated-averaging workloads on this engine, a plain loop and five simulators, all in turns on one machine.
+"""Five federated-averaging workloads on this engine, a plain loop and five simulators, interleaved on one machine.
 
 Usage: python -m benchmarks.peers [--quick] [--minutes M] [--workloads NAME ...] [--peers NAME ...] [--work FOLDER]
 

@@ -1,4 +1,4 @@
-"""An environment of its own for every peer, made by the benchmark.
+"""Creates a virtual environment for each peer.
 
 PyTorch is what this project's environment has, seen through a path file: the same library for everybody, and 5 GB saved
 for each of them. Whatever else a peer asks for is installed into its own environment, and counts there before ours.

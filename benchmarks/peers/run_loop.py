@@ -1,4 +1,4 @@
-"""The yardstick: federated averaging written out by hand in plain PyTorch, in one process."""
+"""The baseline: federated averaging written out by hand in plain PyTorch, in one process."""
 
 import torch
 from torch.nn import functional

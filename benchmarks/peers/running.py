@@ -1,4 +1,4 @@
-"""Starting a peer on a workload, in a process of its own."""
+"""Starts a peer on a workload in a separate process."""
 
 import json
 import os
