@@ -11,6 +11,7 @@ from unittest.mock import patch
 import pytest
 
 from aequa_lightning.callbacks.payout import payout
+from aequa_lightning.report import read_run
 from tests.helpers.command import aequa, fit, small
 from tests.helpers.faults import Fault, die, run_command, run_small, run_with
 
@@ -42,16 +43,15 @@ def test_a_killed_payout_is_unfinished_until_it_is_written_again(
         assert aequa(*words) == 2
         told = capsys.readouterr().err
         assert f"{run_dir}/rewards holds no manifest.json, so its payout is unfinished; `aequa allocate` or" in told
-    assert aequa("report", "--run_dir", run_dir) == 0
-    assert "The payout is unfinished" in (run_dir / "report.html").read_text()
+    assert read_run(run_dir).payout_unfinished
 
     assert aequa(*(allocate if again == "allocate" else (*small(run_dir), "--ckpt_path", "last"))) == 0
     for path in finished.rglob("rewards/*"):
         assert (run_dir / "rewards" / path.name).read_bytes() == path.read_bytes()
     assert (run_dir / "allocation.json").read_bytes() == (finished / "allocation.json").read_bytes()
-    for words in (("audit", "--run_dir", run_dir), reward, ("report", "--run_dir", run_dir)):
+    for words in (("audit", "--run_dir", run_dir), reward):
         assert aequa(*words) == 0
-    assert "The payout is unfinished" not in (run_dir / "report.html").read_text()
+    assert not read_run(run_dir).payout_unfinished
 
 
 def test_no_process_rewrites_a_file_that_a_manifest_still_describes(tmp_path: Path) -> None:

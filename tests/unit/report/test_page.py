@@ -131,14 +131,17 @@ def test_page_tells_the_numbers_of_the_run(demo: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_pictures")
-def test_page_says_nothing_of_gates_that_a_run_did_not_have(tmp_path: Path) -> None:
+def test_page_of_an_unfinished_payout_says_so_and_nothing_of_gates_that_the_run_did_not_have(tmp_path: Path) -> None:
     folder = write_fake_run(tmp_path / "run")
     table = folder / "contributions.csv"
     table.write_text("".join(f"{line.rpartition(',')[0]}\n" for line in table.read_text().splitlines()))
     run = read_run(folder)
     assert run.gates is None
     assert run.scores.keys() == {"standalone", "cosine"}
-    assert "No gate caught" not in build_report([folder]).read_text()
+    (folder / "rewards" / "manifest.json").unlink()
+    text = build_report([folder]).read_text()
+    assert "No gate caught" not in text
+    assert "The payout is unfinished" in text
 
 
 def test_page_tells_what_the_gates_found_and_how_sure_the_allocation_is(demo: Path) -> None:
