@@ -89,8 +89,8 @@ class RunRecord:
 
     ``start`` is the record's first event as it stands: versions, machine, data and model. ``scores`` maps a
     contribution measure to one value a participant, ``meanings`` to what it measures. ``gates`` maps a flagged
-    participant to the reason; None if there were no gates. ``ending`` is the ``finish`` or ``stop`` event, or None for a
-    run that is going on or was killed. ``payout_unfinished`` says whether there are rewards without a manifest.
+    participant to the reason; None if there were no gates. ``ending`` is the ``finish`` or ``stop`` event, or None
+    for a run that is going on or was killed. ``payout_unfinished`` says whether there are rewards without a manifest.
     """
 
     folder: Path
