@@ -42,10 +42,15 @@ def test_results_of_riders() -> None:
         riders.tell(riders.read(RESULTS / "riders.csv"))
     on = output.getvalue().split("Gates on: share")[1]
     shares, caught = (_table(on.split("\n\n")[1]), _table(output.getvalue().split("Accuracy of the full width")[1]))
-    shown = _table(PAGE.split("### Does cheating pay?")[1].split("\n### ")[0])
-    assert len(shown) == 15
-    for kind, row in shown.items():
-        assert row == [shares[kind][0], max(shares[kind][1:]), caught[kind][2]], kind
+    # The rows are still growing: this is what the page has to show.
+    lines = [
+        f"| {kind} | {shares[kind][0]} | {max(shares[kind][1:])} | {caught[kind][2]} |"
+        for kind in shares
+        if kind != "all"
+    ]
+    section = PAGE.split("### Does cheating pay?")[1].split("\n### ")[0]
+    assert len(lines) == 15
+    assert all(line in section for line in lines), "\n".join(lines)
 
 
 def _table(text: str) -> dict[str, list[str]]:
