@@ -9,7 +9,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
 from aequa_lightning.engine.processes.cluster_environment import outside_of_jobs
-from aequa_lightning.engine.processes.launcher import die_with, end_idle_threads
+from aequa_lightning.engine.processes.launcher import end_idle_threads, end_with_parent
 from aequa_lightning.engine.processes.signals import (
     STOP_SIGNALS,
     holding_back_signals,
@@ -142,7 +142,7 @@ def run_cells(
 
 def _serve(connection: Connection, runner: CellRunner, parent: int) -> None:
     """Run the cells that the pool sends, until it sends None."""
-    die_with(parent)
+    end_with_parent(parent)
     # Inherited from the parent: a signal here must not wake its event loop.
     signal.set_wakeup_fd(-1)
     # Between cells there is nothing to save; within one the engine has its own handlers.

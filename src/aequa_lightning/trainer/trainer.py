@@ -22,9 +22,9 @@ from aequa_lightning.engine.local.work import LocalWork
 from aequa_lightning.engine.loop import Collaboration
 from aequa_lightning.engine.participation import Participation
 from aequa_lightning.engine.processes.precision import warn_of_slow_precision
-from aequa_lightning.engine.processes.status import forget_places
+from aequa_lightning.engine.processes.status import remove_statuses
 from aequa_lightning.engine.processes.topology import build_fabric, launch
-from aequa_lightning.engine.processes.watchdog import watching_itself
+from aequa_lightning.engine.processes.watchdog import watchdog
 from aequa_lightning.engine.server.aggregators import Aggregator, FedAvg
 from aequa_lightning.engine.server.privacy import Privacy
 from aequa_lightning.errors import RunInterrupted
@@ -209,8 +209,8 @@ class CollaborativeTrainer(Evaluates):
                     check_same_privacy(self.plan, state)
                 datamodule.prepare_data()
                 if self.fabric.is_global_zero:
-                    forget_places(self.plan.run_dir)
-                with watching_itself(self.plan.run_dir, self.fabric.global_rank, self.timeout, speaks=True):
+                    remove_statuses(self.plan.run_dir)
+                with watchdog(self.plan.run_dir, self.fabric.global_rank, self.timeout, reports=True):
                     datamodule.setup("fit")
                 rewards = self._rewards(self.mechanism, model)
                 if not self._launch(lambda fabric: self._train(fabric, model, datamodule, rewards, state)):

@@ -40,7 +40,7 @@ def test_a_signal_before_the_process_listens_waits_until_it_does() -> None:
     def first_thing(parent: int) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
-    with mock.patch.object(pool, "die_with", first_thing):
+    with mock.patch.object(pool, "end_with_parent", first_thing):
         one = worker()
     one.give(CELL)
     assert one.outcome() == STOPPED

@@ -1,4 +1,4 @@
-"""Which group of processes trains which participants."""
+"""Balances the participants of a round over the groups of processes."""
 
 import heapq
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ def assign(work: Sequence[float], groups: int) -> list[list[int]]:
 
     Returns:
         For each group the indices of its participants, largest work first. Equal work keeps the order of indices, so
-        that every process computes the same answer without talking.
+        that every process computes the same answer without communication.
 
     Example:
         >>> assign([5.0, 1.0, 3.0, 3.0], 2)
@@ -32,9 +32,9 @@ def assign(work: Sequence[float], groups: int) -> list[list[int]]:
 
 
 class LoadBalancer:
-    """Assigns each round's stacks of participants by how long those took before; results never depend on it.
+    """Assigns each round's stacks of participants to groups by their earlier training times.
 
-    Whoever has not been measured yet counts by its samples, at the pace of the others.
+    A participant without a time counts by its samples, at the pace of the others. Results do not depend on it.
 
     Args:
         samples: Number of samples of every participant.
@@ -51,7 +51,7 @@ class LoadBalancer:
         self._seconds: dict[int, float] = {}
 
     def note(self, seconds: Mapping[int, float]) -> None:
-        """Remember how long participants took in a round; to be called alike in all processes."""
+        """Take in the seconds that participants took in a round; the same in all processes."""
         self._seconds.update(seconds)
 
     def assign(self, stacks: Sequence[Sequence[int]], groups: int) -> list[list[Sequence[int]]]:

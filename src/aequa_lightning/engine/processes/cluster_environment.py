@@ -1,4 +1,4 @@
-"""Who has started the processes: torchrun, srun, or this command itself. What the environment says of it is checked."""
+"""Detects what has started the processes (torchrun, srun or this command) and checks its environment variables."""
 
 import errno
 import os
@@ -16,9 +16,9 @@ from typing_extensions import override
 
 from aequa_lightning.errors import InputError
 
-# Variables by which a launcher tells a process of its place and of the others.
+# Variables by which a launcher tells a process its rank and where the others are.
 OF_LAUNCHERS = ("RANK", "LOCAL_RANK", "GROUP_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-# The ports of jobs: beyond those of a system's services, below those that it lends to outgoing connections.
+# Ports for jobs: above those of system services, below the ephemeral ones.
 FIRST_PORT, PORTS = 15000, 10000
 
 
@@ -56,11 +56,11 @@ class SrunTasks(SLURMEnvironment):
         return _port_of_step(os.environ) if given is None else given
 
 
-class OwnProcesses(LightningEnvironment):
+class ForkedProcesses(LightningEnvironment):
     """Processes that this command forks; on several machines it is called on each.
 
     Attributes:
-        place: Of this process on its machine; set once it has been forked.
+        place: Local rank; set once the process has been forked.
     """
 
     def __init__(self) -> None:
@@ -78,13 +78,13 @@ class OwnProcesses(LightningEnvironment):
 
 
 def cluster_environment(num_nodes: int) -> ClusterEnvironment:
-    """Find out who has started this process.
+    """Return the environment of the launcher that has started this process.
 
     Args:
         num_nodes: Number of machines.
 
     Raises:
-        InputError: The environment contradicts itself, or says too little of several machines.
+        InputError: The variables contradict each other, or those of several machines are missing.
     """
     if TorchElasticEnvironment.detect():
         return TorchElasticEnvironment()
@@ -92,13 +92,13 @@ def cluster_environment(num_nodes: int) -> ClusterEnvironment:
     if is_task(os.environ):
         return SrunTasks()
     check_without_launcher(os.environ, num_nodes)
-    return OwnProcesses()
+    return ForkedProcesses()
 
 
 def is_task(names: Mapping[str, str]) -> bool:
-    """Tell from environment variables whether ``srun`` has started this process, and not only the script of a job.
+    """Return whether ``srun`` has started this process, by its environment variables.
 
-    A shell that runs interactively is no task either.
+    The batch script of a job and an interactive shell are no tasks.
 
     Example:
         >>> is_task({"SLURM_NTASKS": "2", "SLURM_TASK_PID": "17", "SLURM_STEP_ID": "0"}), is_task({})
@@ -111,14 +111,14 @@ def is_task(names: Mapping[str, str]) -> bool:
 
 
 def check_without_launcher(names: Mapping[str, str], num_nodes: int) -> None:
-    """Prove that no variable speaks of a launcher that is not there, and that machines can find each other.
+    """Check that no variable of a launcher is set without one, and that several machines can find each other.
 
     Args:
         names: Environment variables.
         num_nodes: Number of machines.
 
     Raises:
-        InputError: Processes would wait for others that never come.
+        InputError: The process would wait for others that do not exist.
 
     Example:
         >>> check_without_launcher({"NODE_RANK": "1", "MASTER_ADDR": "a", "MASTER_PORT": "29500"}, num_nodes=2)
@@ -144,7 +144,7 @@ def check_without_launcher(names: Mapping[str, str], num_nodes: int) -> None:
 
 @contextmanager
 def outside_of_jobs() -> Iterator[None]:
-    """Let what runs within the block be runs of their own, whatever job this process is a part of."""
+    """Hide the variables of this process's job, so that runs started within the block are jobs of their own."""
     prefixes = ("SLURM_", "TORCHELASTIC_")
     names = [name for name in os.environ if name.startswith(prefixes) or name in OF_LAUNCHERS]
     kept = {name: os.environ.pop(name) for name in names}
@@ -155,7 +155,7 @@ def outside_of_jobs() -> Iterator[None]:
 
 
 def check_port(environment: ClusterEnvironment) -> None:
-    """Prove that processes can meet at the port that the environment names; torchrun holds its own already.
+    """Check that the rendezvous port is free; torchrun has bound its own already.
 
     Raises:
         InputError: Another program listens there.
@@ -164,13 +164,13 @@ def check_port(environment: ClusterEnvironment) -> None:
         return
     port = environment.main_port
     with socket.socket(socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET) as meeting:
-        # As torch does: what has ended a moment ago holds no port.
+        # As torch does: a connection that has just been closed does not block the port.
         meeting.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             meeting.bind(("", port))
         except OSError as error:
             if error.errno not in (errno.EADDRINUSE, errno.EACCES):
-                return  # torch may still find a way
+                return  # torch may bind in another way
             raise InputError(
                 f"The processes cannot meet at port {port}: {error.strerror}. Set MASTER_PORT in the environment to a "
                 "free port, the same for all processes."
@@ -195,7 +195,7 @@ def _port(names: Mapping[str, str]) -> int | None:
 
 
 def _port_of_step(names: Mapping[str, str]) -> int:
-    """Return a port that all tasks of a step know, and that other steps and jobs hardly ever have.
+    """Return a port that is the same for all tasks of a step, and most likely another one for other steps and jobs.
 
     Example:
         >>> _port_of_step({"SLURM_JOB_ID": "17", "SLURM_STEP_ID": "0"}), _port_of_step({"SLURM_JOB_ID": "1234567"})

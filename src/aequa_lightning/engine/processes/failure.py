@@ -1,4 +1,4 @@
-"""What ended a run: one message that says who, where, why and what to do, whichever process it happened in."""
+"""One message for the user when a run fails: rank, phase, cause and remedy, whichever process failed."""
 
 import sys
 import time
@@ -20,14 +20,14 @@ from aequa_lightning.runtime.terminal import printable
 
 GO_ON = "What was saved is sound: go on with --ckpt_path last."
 BEGIN_AGAIN = "No round was saved: begin again with --ckpt_path last."
-# Seconds that a process waits for the word of the one that it has lost.
+# Seconds that a process that lost contact waits, so that the process that failed can report first.
 PATIENCE = 1.0
-# Who is known to send a signal.
+# Likely senders of a signal.
 HINTS = {
     "SIGKILL": "a machine that is out of memory does that",
     "SIGABRT": "NCCL does that to a process that has waited for another one longer than trainer.timeout_minutes",
 }
-# Characters of an error's own words; a note has little room, and so has a terminal.
+# Characters of an error's own message: a status file is small.
 LONGEST = 500
 
 
@@ -36,8 +36,8 @@ class Failure:
     """Why a process ended.
 
     Attributes:
-        kind: ``input``: the user can mend it; ``contact``: another process is gone or hangs; ``interrupt``: a second
-            Ctrl-C; ``fault``: anything else.
+        kind: ``input``: bad input; ``contact``: another process is gone or hangs; ``interrupt``: a second Ctrl-C;
+            ``fault``: anything else.
         message: For the user.
         time: In seconds since the epoch.
     """
@@ -53,12 +53,12 @@ class Failure:
 
 
 def remedy(run_dir: Path) -> str:
-    """Say how a run that has failed goes on: ``last`` is the beginning where no checkpoint was written."""
+    """Return the sentence that says how to continue a failed run."""
     return GO_ON if any((run_dir / "checkpoints").glob("round-*.ckpt")) else BEGIN_AGAIN
 
 
 def note_failure(error: BaseException, run_dir: Path, rank: int) -> Failure:
-    """Leave the reason for a process's end in its note, and its traceback in ``failure.log``.
+    """Write why a process ends to its status file, and the traceback to ``failure.log``.
 
     Args:
         error: What was raised.
@@ -68,9 +68,9 @@ def note_failure(error: BaseException, run_dir: Path, rank: int) -> Failure:
     Returns:
         The reason.
     """
-    whereabouts = ProcessStatus(run_dir, rank)
-    failure = describe(error, whereabouts.place, remedy(run_dir))
-    # With a full disk there is no room for a traceback, and the file that is named says it all.
+    status = ProcessStatus(run_dir, rank)
+    failure = describe(error, status.current, remedy(run_dir))
+    # A full disk has no room for a traceback, and the message names the file.
     if failure.kind == "fault" and not is_full_disk(error):
         log, text = run_dir / "failure.log", "".join(traceback.format_exception(error))
         try:
@@ -79,14 +79,14 @@ def note_failure(error: BaseException, run_dir: Path, rank: int) -> Failure:
             failure = Failure(failure.kind, f"{failure.message} Traceback: {log}", failure.time)
         except OSError:
             print(printable(text), file=sys.stderr)
-    if not whereabouts.note(failure=asdict(failure)):
+    if not status.note(failure=asdict(failure)):
         print(f"aequa: error: {printable(failure.message)}", file=sys.stderr)
     return failure
 
 
 @contextmanager
 def report_once(run_dir: Path, rank: int, *, several: bool) -> Iterator[None]:
-    """Turn what ends this process into one message for all of them, where nobody waits for them together.
+    """Report the failure of processes that torchrun or srun has started once, not once per process.
 
     Args:
         run_dir: The run folder.
@@ -94,9 +94,9 @@ def report_once(run_dir: Path, rank: int, *, several: bool) -> Iterator[None]:
         several: Whether there are other processes.
 
     Raises:
-        InputError: Such an error was raised.
-        RunFailed: This process speaks for all.
-        SystemExit: Another process has spoken.
+        InputError: The block raised one, and this process reports it.
+        RunFailed: The block failed, and this process reports it.
+        SystemExit: Another process has reported the failure.
     """
     try:
         yield
@@ -104,12 +104,12 @@ def report_once(run_dir: Path, rank: int, *, several: bool) -> Iterator[None]:
         raise
     except (Exception, SystemExit) as error:
         if several:
-            # torchrun and SLURM end all processes once one has ended, even before one of them has spoken. (A single
-            # process may be a notebook, which lives on.)
+            # torchrun and SLURM end all processes once one has ended, even before the failure is reported. (A single
+            # process may be a notebook, which keeps its handlers.)
             ignore_stop_signals()
         failure = note_failure(error, run_dir, rank)
         if failure.kind == "contact":
-            # The one that is the cause of it may have something to say.
+            # Let the process that failed report first.
             time.sleep(PATIENCE)
         if not claim_reporting(run_dir):
             raise SystemExit(failure.status) from None
@@ -119,12 +119,12 @@ def report_once(run_dir: Path, rank: int, *, several: bool) -> Iterator[None]:
 
 
 def describe(error: BaseException, place: Status, how_to_go_on: str) -> Failure:
-    """Say what an error means.
+    """Return an error as a failure with a message for the user.
 
     Args:
         error: What was raised.
-        place: Where the process stood.
-        how_to_go_on: A sentence; see :func:`remedy`.
+        place: Status of the process at that time.
+        how_to_go_on: The remedy; see :func:`remedy`.
 
     Example:
         >>> describe(ValueError("no"), Status(1, "training", round=2, participant="hospital"), GO_ON).message
@@ -151,12 +151,12 @@ def describe(error: BaseException, place: Status, how_to_go_on: str) -> Failure:
 
 
 def diagnose(run_dir: Path, statuses: Mapping[int, int | None]) -> BaseException:
-    """Find out from all processes' notes and exit statuses what ended a run.
+    """Return the error that ended a run, from the status files and exit statuses of its processes.
 
     Args:
         run_dir: The run folder.
-        statuses: Exit status by rank where it is known; negative: the signal that killed it; None: it did not end by
-            itself.
+        statuses: Exit status by rank where it is known; negative: the signal that killed the process; None: it was
+            ended by its parent.
 
     Returns:
         The error to raise.
@@ -189,7 +189,7 @@ def _ended(status: int) -> str:
 
 
 def _lost(failure: Failure, waiting: Status, others: list[Status]) -> str:
-    """Say whom a process has waited for in vain: the others that were not where it was."""
+    """Return which processes another one has waited for: those whose phase or round differs from its own."""
     elsewhere = [p for p in others if (p.phase, p.round) != (waiting.phase, waiting.round)] or others
     whom = ", ".join(f"rank {place.rank}" for place in elsewhere) or "another process"
     last = "; ".join(f"rank {p.rank} was last seen in {p}, {time.time() - p.since:.0f} s ago" for p in elsewhere)
@@ -201,13 +201,13 @@ def _lost(failure: Failure, waiting: Status, others: list[Status]) -> str:
 
 
 def is_lost_contact(error: BaseException) -> bool:
-    """Tell whether an error says that another process is gone or hangs."""
-    # gloo raises plain RuntimeErrors that name its source file.
+    """Return whether an error means that another process is gone or hangs."""
+    # gloo raises RuntimeErrors, which are known by the source file that they name.
     return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo/transport" in str(error))
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    # The allocator for the CPU raises plain RuntimeErrors.
+    # The CPU allocator raises RuntimeErrors.
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 

@@ -1,4 +1,4 @@
-"""Starting a machine's processes by forking, and ending all of them when one fails."""
+"""Forks the processes of a machine, and ends all of them when one fails."""
 
 import ctypes
 import multiprocessing
@@ -19,24 +19,24 @@ from lightning.fabric.strategies import DDPStrategy
 from lightning.fabric.strategies.launchers.launcher import _Launcher
 from typing_extensions import override
 
-from aequa_lightning.engine.processes.cluster_environment import OwnProcesses
+from aequa_lightning.engine.processes.cluster_environment import ForkedProcesses
 from aequa_lightning.engine.processes.failure import diagnose, note_failure
 from aequa_lightning.engine.processes.machine import bind_to_cores
 from aequa_lightning.engine.processes.signals import passing_on_signals
 from aequa_lightning.errors import INTERRUPTED, InputError, RunInterrupted
 
-# Seconds that processes have to end by themselves once one of them has failed: they leave a note of what they saw.
+# Seconds that processes have to write their status and end once one of them has failed.
 GRACE = 3.0
 PR_SET_PDEATHSIG = 1
 OMP_PAUSE_HARD = 2
 
 
 class ForkLauncher(_Launcher):
-    """Forks one process per rank, which takes a fraction of a second, and tells what went wrong in any of them.
+    """Forks one process per rank, which takes a fraction of a second, and raises what went wrong in any of them.
 
     Args:
-        strategy: Knows how many processes there are on this machine, and how they find each other.
-        run_dir: The run folder, where processes leave notes of where they stand.
+        strategy: Gives the number of processes on this machine and their rendezvous.
+        run_dir: The run folder, which holds the processes' status files.
     """
 
     def __init__(self, strategy: DDPStrategy, run_dir: Path) -> None:
@@ -52,7 +52,7 @@ class ForkLauncher(_Launcher):
         """Call a function in every process.
 
         Args:
-            function: What rank 0 returns must be small and plain, for it travels in a pipe.
+            function: Rank 0 returns its value through a pipe, so it must be small and picklable.
             *args: Its arguments.
             **kwargs: Its keyword arguments.
 
@@ -60,9 +60,9 @@ class ForkLauncher(_Launcher):
             What it returned on rank 0.
 
         Raises:
-            InputError: The function raised one, or this process has used a GPU, which forked ones then cannot.
+            InputError: The function raised one, or this process has used a GPU, which its forks then cannot use.
             RunFailed: A process failed, died or hung; all have ended.
-            RunInterrupted: A signal ended them while they set up.
+            RunInterrupted: A signal ended the processes during set-up.
         """
         if torch.cuda.is_initialized():
             raise InputError(
@@ -70,8 +70,8 @@ class ForkLauncher(_Launcher):
                 "model on the CPU until the run starts, or start the processes with torchrun."
             )
         environment = self.strategy.cluster_environment
-        assert isinstance(environment, OwnProcesses)
-        # The environment chooses it once; after forking each process would choose its own.
+        assert isinstance(environment, ForkedProcesses)
+        # Chosen before forking: afterwards each process would choose a port of its own.
         _ = environment.main_port
         context = multiprocessing.get_context("fork")
         results: SimpleQueue[Any] = context.SimpleQueue()
@@ -87,7 +87,7 @@ class ForkLauncher(_Launcher):
         with passing_on_signals([child.pid for child in children if child.pid is not None]) as stop:
             statuses = _join(children)
         if INTERRUPTED in statuses or (stop.received is not None and -stop.received in statuses):
-            # A signal came before they listened, or after all was done.
+            # A signal came before the processes caught signals, or after all was done.
             raise RunInterrupted
         if any(status != 0 for status in statuses):
             raise diagnose(self.run_dir, {self._rank(place): status for place, status in enumerate(statuses)})
@@ -95,7 +95,7 @@ class ForkLauncher(_Launcher):
 
     def _child(
         self,
-        environment: OwnProcesses,
+        environment: ForkedProcesses,
         local_rank: int,
         parent: int,
         results: "SimpleQueue[Any]",
@@ -103,20 +103,19 @@ class ForkLauncher(_Launcher):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> None:
-        die_with(parent)
-        # A signal that comes here is not to wake up the event loop of the process that this one was forked from.
+        end_with_parent(parent)
+        # A signal to this process must not wake the event loop of its parent.
         signal.set_wakeup_fd(-1)
         environment.place = local_rank
         if isinstance(self.strategy.accelerator, CPUAccelerator):
-            # What starts threads comes after it, for they inherit it.
+            # Before any thread starts, because threads inherit the binding.
             bind_to_cores(local_rank, self.strategy.num_processes, threads=torch.get_num_threads())
         try:
             result = function(*args, **kwargs)
         except RunInterrupted:
             raise
         except (Exception, KeyboardInterrupt, SystemExit) as error:
-            # The parent speaks for all of them. It takes status 0 for work that is done, so `sys.exit(0)` must not end
-            # a process with it.
+            # The parent reports. It takes status 0 for success, so `sys.exit(0)` must not end a process with it.
             raise SystemExit(note_failure(error, self.run_dir, self._rank(local_rank)).status) from None
         if local_rank == 0:
             results.put(result)
@@ -126,10 +125,10 @@ class ForkLauncher(_Launcher):
 
 
 def _join(children: Sequence[ForkProcess]) -> list[int | None]:
-    """Wait for all processes, or after a failure end those that do not end by themselves.
+    """Wait for all processes; after a failure, kill those that do not end within ``GRACE`` seconds.
 
     Returns:
-        Their exit statuses, negative for a signal; None for those that had to be ended.
+        Their exit statuses, negative for a signal; None for those that were killed here.
     """
     left = list(children)
     while left and all(child.exitcode in (None, 0) for child in children):
@@ -146,9 +145,10 @@ def _join(children: Sequence[ForkProcess]) -> list[int | None]:
 
 
 def end_idle_threads() -> None:
-    """End the threads that OpenMP keeps for its next operation, which starts them anew when it comes.
+    """End OpenMP's idle threads; its next operation starts new ones.
 
-    A process that is forked beside them believes that it has them too, and its first operation waits for them for ever.
+    A forked process has no threads but its main one, yet inherits OpenMP's list of them: its first parallel operation
+    would wait for them forever.
     """
     maps = Path("/proc/self/maps")
     if maps.is_file():
@@ -158,8 +158,8 @@ def end_idle_threads() -> None:
             ctypes.CDLL(f"/{library}").omp_pause_resource_all(OMP_PAUSE_HARD)
 
 
-def die_with(parent: int) -> None:
-    """Let this process end when its parent does, however that ends; the run folder must not have two writers."""
+def end_with_parent(parent: int) -> None:
+    """Have this process killed when its parent ends, so that a run folder never has two writers."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:

@@ -1,4 +1,4 @@
-"""The machine of a run: what it is, for the record, and how its memory and its cores are used."""
+"""Describes the machine for the record, binds processes to cores and tunes the memory allocator."""
 
 import ctypes
 import os
@@ -15,10 +15,10 @@ KEPT_BYTES = 2**28
 
 
 def keep_freed_memory() -> None:
-    """Let a process keep what a training step frees for the next step, where the C library can be told so.
+    """Let glibc keep freed memory for the next training step.
 
-    By default glibc hands large blocks back to the system and fetches them again, page by page: hundreds of page faults
-    a step, measured as a tenth of its time.
+    By default it returns large blocks to the system and gets them back page by page: hundreds of page faults a step,
+    measured as a tenth of its time.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
@@ -27,10 +27,10 @@ def keep_freed_memory() -> None:
 
 
 def bind_to_cores(place: int, processes: int, *, threads: int) -> None:
-    """Keep this process, and the threads that it will start, on cores of its own, where :func:`own_cores` finds some.
+    """Bind this process and its later threads to the cores that :func:`own_cores` returns.
 
-    Left to itself the system may wake the thread that takes in a message on the core that sent it, which is busy: an
-    exchange between processes then takes five times as long, and the processor's caches are filled anew.
+    Without binding the system may wake the thread that receives a message on the busy core that sent it: a collective
+    operation then takes five times as long.
 
     Args:
         place: Number of this process on the machine.
@@ -51,8 +51,8 @@ def own_cores(allowed: Collection[int], place: int, *, processes: int, threads: 
         threads: Of each of them.
 
     Returns:
-        As many as it has threads, if the processes then take all that are allowed. Else all: what they leave idle,
-        another run may need, and its processes would choose the same ones.
+        As many as it has threads, if the processes then use all allowed cores. Else all of them: another run may use
+        the idle ones, and its processes would choose the same cores.
 
     Example:
         >>> own_cores({4, 5}, 1, processes=2, threads=1), own_cores({4, 5, 6}, 1, processes=2, threads=1)

@@ -1,4 +1,4 @@
-"""Seeds that depend on what is done, never on who does it."""
+"""Seeds that are derived from what a piece of work is, never from the process that does it."""
 
 import hashlib
 import pickle
@@ -42,7 +42,7 @@ def derive_generator(seed: int, *keys: int | str) -> torch.Generator:
 
 
 def position_of_other_generators() -> bytes:
-    """Return where NumPy's and Python's generators stand: equal bytes, nothing was drawn between.
+    """Return the state of NumPy's and Python's generators as bytes, which are equal if nothing was drawn between.
 
     Example:
         >>> before = position_of_other_generators()
@@ -55,9 +55,9 @@ def position_of_other_generators() -> bytes:
 def seed_global_generators(seed: int, device: torch.device) -> None:
     """Seed all generators that a network or an augmentation may draw from: torch's, NumPy's and Python's.
 
-    Of torch's, those of the CPU and of the process's own device, which dropout and the like draw from.
-    ``torch.manual_seed`` would seed all GPUs of the machine; and where torch can use GPUs but this process does not, it
-    puts every call down for later, with a stack trace: a fifth of a millisecond each, and memory that never returns.
+    Seeds torch's generators of the CPU and of the process's own device. ``torch.manual_seed`` would seed all GPUs of
+    the machine; and where a GPU exists that this process does not use, it queues every call with a stack trace, which
+    takes a fifth of a millisecond and memory each time.
 
     Example:
         >>> seed_global_generators(0, torch.device("cpu"))
@@ -65,7 +65,7 @@ def seed_global_generators(seed: int, device: torch.device) -> None:
         tensor([0.4963])
     """
     random.seed(seed)
-    # NumPy's takes no more than 32 bits.
+    # NumPy's seed has 32 bits.
     np.random.seed(seed % 2**32)
     torch.default_generator.manual_seed(seed)
     if device.type != "cpu":

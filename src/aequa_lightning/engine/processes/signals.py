@@ -1,4 +1,4 @@
-"""Stopping when the cluster asks: a signal only sets a flag, and all processes agree at the next safe point."""
+"""Stop signals: a signal sets a flag, and all processes agree to stop after the round."""
 
 import os
 import signal
@@ -30,7 +30,7 @@ class StopRequest:
                 if self._leaves:
                     raise RunInterrupted
             elif number == signal.SIGINT:
-                # A second Ctrl-C means it: do not wait for the safe point.
+                # A second Ctrl-C stops at once.
                 raise KeyboardInterrupt
 
         with _handled_by(remember):
@@ -38,10 +38,10 @@ class StopRequest:
 
     @contextmanager
     def leaving(self) -> Iterator[None]:
-        """Let the next signal raise within the block: what is done there is done again when the run goes on.
+        """Let the next signal raise within the block, whose work is repeated when the run is resumed.
 
         Raises:
-            RunInterrupted: The first signal has come.
+            RunInterrupted: A signal has come.
         """
         self._leaves = True
         try:
@@ -52,13 +52,13 @@ class StopRequest:
 
 @contextmanager
 def ending_at_once(*, to_the_end: bool = False) -> Iterator[None]:
-    """Let a stop signal end this process with the status of an interrupted run, where nothing has to be saved.
+    """Let a stop signal end this process at once with the status of an interrupted run.
 
-    So it is before a run listens, in forked processes too, and after its last checkpoint.
+    For code before and after training, where nothing has to be saved.
 
     Args:
-        to_the_end: Whether the process ends with the block. Then signals are ignored after it: the exit status is
-            settled, and the interpreter, which takes a moment to leave, would die of them.
+        to_the_end: Whether the process ends with the block. Then signals are ignored after it, because one that
+            comes while the interpreter exits would change the exit status.
     """
     with _handled_by(_end) as former:
         try:
@@ -76,8 +76,7 @@ def _end(number: int, frame: FrameType | None) -> None:
 def ending_while_blocked() -> Iterator[None]:
     """Let :func:`ending_at_once` end this process also while it waits for other processes.
 
-    Python calls a handler in the main thread once that has come back from what it waits for. Processes that have been
-    told to stop never come, so another thread looks at the signals here.
+    Python runs handlers in the main thread, which is blocked while it waits. Another thread handles signals here.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -86,7 +85,7 @@ def ending_while_blocked() -> Iterator[None]:
     os.set_blocking(writing, False)
 
     def watch() -> None:
-        # Python writes the number of each signal that has a handler; the end of the block, zero.
+        # Python writes the number of each signal that has a handler; the end of the block writes zero.
         while number := os.read(reading, 1)[0]:
             if signal.getsignal(number) is _end:
                 os._exit(INTERRUPTED)
@@ -106,7 +105,7 @@ def ending_while_blocked() -> Iterator[None]:
 
 @contextmanager
 def holding_back_signals() -> Iterator[None]:
-    """Let stop signals wait for the end of the block; in a process started in it they wait for ``let_in_signals``."""
+    """Block stop signals until the end of the block; processes started in it unblock them by ``let_in_signals``."""
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         yield
@@ -115,12 +114,12 @@ def holding_back_signals() -> Iterator[None]:
 
 
 def let_in_signals() -> None:
-    """Receive stop signals, also those that were held back."""
+    """Unblock stop signals; pending ones are handled now."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
 
 def ignore_stop_signals() -> None:
-    """Let no scheduler end this process before it has said its last word; Ctrl-C still does."""
+    """Ignore the signals of schedulers until this process has reported a failure; Ctrl-C still ends it."""
     if threading.current_thread() is threading.main_thread():
         for number in STOP_SIGNALS:
             if number != signal.SIGINT:
@@ -129,13 +128,13 @@ def ignore_stop_signals() -> None:
 
 @contextmanager
 def passing_on_signals(children: Sequence[int]) -> Iterator[StopRequest]:
-    """Hand stop signals on to forked processes: schedulers and users know the parent's number only.
+    """Forward stop signals to forked processes, because schedulers and users signal the parent only.
 
     Args:
         children: Their process ids.
 
     Yields:
-        Which signal has come.
+        The request, with the signal that has come.
     """
     stop = StopRequest()
 
@@ -144,7 +143,7 @@ def passing_on_signals(children: Sequence[int]) -> Iterator[StopRequest]:
         # The terminal already sends Ctrl-C to the whole foreground group.
         if number != signal.SIGINT:
             for child in children:
-                # It may have ended; its number stays its own until it is waited for.
+                # It may have ended; its process id is not reused before it is waited for.
                 with suppress(ProcessLookupError):
                     os.kill(child, number)
 
@@ -159,10 +158,9 @@ def _handled_by(
     """Let stop signals call the handler within the block, and restore the former handlers after it.
 
     Yields:
-        The former handlers; what is put in their places is set after the block instead.
+        The former handlers; changes to this dictionary are what is restored.
 
-    Python takes handlers from the main thread alone. In another one the block runs without: signals are then the
-    business of whoever has started the thread.
+    Python accepts handlers in the main thread only; in another thread the block runs without them.
     """
     if threading.current_thread() is not threading.main_thread():
         yield {}
@@ -172,6 +170,6 @@ def _handled_by(
         yield former
     finally:
         for number, before in former.items():
-            # None: a handler that was not set from Python, and cannot be set again from there.
+            # None: a handler that was not set from Python and cannot be restored from there.
             if before is not None:
                 signal.signal(number, before)

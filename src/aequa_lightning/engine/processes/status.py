@@ -1,4 +1,4 @@
-"""Where each process of a run stands, noted where the others can read it when it dies or hangs."""
+"""The status of each process, in a small file that the others read when it dies or hangs."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from weakref import finalize
 
-# Bytes of a note; it has its full size from the beginning, so that later ones need no room on a disk that is full.
+# Bytes of a status file. It has its full size from the start, so that a later write needs no room on a full disk.
 SIZE = 2048
 
 
@@ -23,10 +23,10 @@ class Status:
         rank: Its global rank.
         phase: Such as ``training``.
         round: Number of the round, from 1; None outside of rounds.
-        participant: Name of the participant that is being served; None: nobody in particular.
-        batch_size: Samples of a batch, where batches are what takes memory.
-        since: When it came here, in seconds since the epoch.
-        failure: What ended it here, as :mod:`~aequa_lightning.engine.processes.failure` describes it.
+        participant: Name of the participant whose work is being done; None: none.
+        batch_size: Samples of a batch, in phases whose memory depends on it.
+        since: When the phase began, in seconds since the epoch.
+        failure: The error that ended the process, as :mod:`~aequa_lightning.engine.processes.failure` describes it.
     """
 
     rank: int
@@ -38,7 +38,7 @@ class Status:
     failure: dict[str, Any] | None = None
 
     def __str__(self) -> str:
-        """Return the place in words.
+        """Return the status in words.
 
         Example:
             >>> str(Status(1, "training", round=2, participant="hospital"))
@@ -49,39 +49,37 @@ class Status:
 
 
 class ProcessStatus:
-    """Notes where this process stands, in a small file of its own.
-
-    A process that is killed or hangs tells nobody what it was doing; its last note does.
+    """Writes this process's status to a file of its own, so that it can be read after the process was killed.
 
     Args:
-        run_dir: The run folder; the notes of all processes lie together in it.
-        rank: Global rank of this process. What it has noted before is gone on from.
+        run_dir: The run folder; it holds the status files of all processes.
+        rank: Global rank of this process. Continues from this rank's previous status.
     """
 
     def __init__(self, run_dir: Path, rank: int) -> None:
-        self.place = read_statuses(run_dir).get(rank, Status(rank))
+        self.current = read_statuses(run_dir).get(rank, Status(rank))
         self._file: int | None = None
         self._length = 0
-        # Where notes cannot be written, the work goes on without them.
+        # A run goes on where its status cannot be written.
         with suppress(OSError):
             _folder(run_dir).mkdir(parents=True, exist_ok=True)
-            # Kept open: on a network drive every closing would wait for the server.
+            # Kept open, because each close on a network drive waits for the server.
             self._file = os.open(_folder(run_dir) / f"rank-{rank}.json", os.O_WRONLY | os.O_CREAT)
             self._length = os.fstat(self._file).st_size
             finalize(self, os.close, self._file)
         self.note()
 
     def note(self, **changes: Any) -> bool:
-        """Change the place.
+        """Change and write the status.
 
         Args:
             **changes: Attributes of :class:`Status`; the others stay.
 
         Returns:
-            Whether others can read it.
+            Whether it could be written.
         """
-        self.place = replace(self.place, **{"since": time.time(), **changes})
-        content = json.dumps(vars(self.place), ensure_ascii=False).encode(errors="backslashreplace").ljust(SIZE)
+        self.current = replace(self.current, **{"since": time.time(), **changes})
+        content = json.dumps(vars(self.current), ensure_ascii=False).encode(errors="backslashreplace").ljust(SIZE)
         with suppress(OSError):
             if self._file is None or os.pwrite(self._file, content, 0) != len(content):
                 return False
@@ -93,42 +91,42 @@ class ProcessStatus:
 
     @contextmanager
     def at(self, phase: str, **changes: Any) -> Iterator[None]:
-        """Be at a place within the block. After an error the note stays as it is: it tells where that happened.
+        """Set the phase within the block. After an error the status stays, because it says where the error happened.
 
         Args:
-            phase: What is done in the block.
+            phase: What the block does.
             **changes: Other attributes of :class:`Status`.
         """
-        before = self.place
+        before = self.current
         self.note(phase=phase, **changes)
         yield
         self.note(**{**vars(before), "since": time.time()})
 
 
 def read_statuses(run_dir: Path) -> dict[int, Status]:
-    """Read the last note of every process of a run, by rank; who has left none is not among them."""
-    places = {}
+    """Return the last status of every process of a run, by rank; processes without a status file are left out."""
+    statuses = {}
     for path in _folder(run_dir).glob("rank-*.json"):
-        # A process may be writing just now.
+        # The process may be writing the file at this moment.
         with suppress(OSError, ValueError, TypeError):
-            place = Status(**json.loads(path.read_bytes()))
-            places[place.rank] = place
-    return places
+            status = Status(**json.loads(path.read_bytes()))
+            statuses[status.rank] = status
+    return statuses
 
 
 def claim_reporting(run_dir: Path) -> bool:
-    """Tell whether this process is the first one to ask, and may speak for all of a run that failed."""
+    """Return whether this process is the first to ask, and so the one that reports the failure to the user."""
     try:
         (_folder(run_dir) / "spoken").touch(exist_ok=False)
     except FileExistsError:
         return False
-    except OSError:  # a full disk: better twice than not at all
+    except OSError:  # a full disk: two reports are better than none
         return True
     return True
 
 
-def forget_places(run_dir: Path) -> None:
-    """Delete the notes of all processes."""
+def remove_statuses(run_dir: Path) -> None:
+    """Delete the status files of all processes."""
     shutil.rmtree(_folder(run_dir), ignore_errors=True)
 
 

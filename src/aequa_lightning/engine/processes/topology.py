@@ -1,4 +1,4 @@
-"""Processes arranged as groups x replicas: a group hosts participants in turn, its replicas share each of them."""
+"""Processes as groups x replicas: a group hosts participants in turn, its replicas share a participant's batches."""
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
@@ -23,19 +23,19 @@ from aequa_lightning.engine.processes.failure import report_once
 from aequa_lightning.engine.processes.launcher import ForkLauncher
 from aequa_lightning.engine.processes.machine import keep_freed_memory
 from aequa_lightning.engine.processes.signals import ending_while_blocked
-from aequa_lightning.engine.processes.status import forget_places
-from aequa_lightning.engine.processes.watchdog import watching_itself
+from aequa_lightning.engine.processes.status import remove_statuses
+from aequa_lightning.engine.processes.watchdog import watchdog
 from aequa_lightning.errors import InputError
 from aequa_lightning.modules.classifier import SlimmableClassifier
 from aequa_lightning.runtime.process_settings import thread_count
 
 
 class ReplicaStrategy(DDPStrategy):
-    """Data parallelism inside a group only; between groups nothing but the round's aggregation is exchanged.
+    """Data parallelism within a group; groups exchange only the aggregation of a round.
 
     Args:
         replicas: Processes of a group; must divide the number of processes.
-        run_dir: The run folder, where processes leave notes of where they stand.
+        run_dir: The run folder, which holds the processes' status files.
         **kwargs: As of :class:`~lightning.fabric.strategies.DDPStrategy`.
     """
 
@@ -60,7 +60,7 @@ class ReplicaStrategy(DDPStrategy):
                 check_port(self.cluster_environment)
             super().setup_environment()
         ranks = torch.arange(self.world_size).view(-1, self.replicas)
-        # (A DeviceMesh would make the same groups, but tell them nothing of the timeout.)
+        # (A DeviceMesh makes the same groups, but without the timeout.)
         own = [dist.new_subgroups_by_enumeration(table.tolist(), self._timeout)[0] for table in (ranks, ranks.T)]
         self.same_group, self.same_replica = cast(list[dist.ProcessGroup], own)
 
@@ -70,9 +70,9 @@ class ReplicaStrategy(DDPStrategy):
             return module
         options: dict[str, Any] = dict(self._ddp_kwargs)
         if _leaves_parameters_out(module):
-            options["find_unused_parameters"] = True  # DDP would wait for their gradients for ever
-        # On the stream that computes, not on another as in Lightning: what the backward of a narrow width adds to
-        # gradients in place, DDP reads, and autograd would make no other stream wait for it.
+            options["find_unused_parameters"] = True  # else DDP waits for their gradients forever
+        # On the current stream, unlike Lightning: the backward of a narrow width adds to gradients in place, and
+        # autograd would not make another stream wait for that before DDP reads them.
         return DistributedDataParallel(
             module,
             device_ids=self._determine_ddp_device_ids(),
@@ -82,7 +82,7 @@ class ReplicaStrategy(DDPStrategy):
 
 
 def _leaves_parameters_out(module: Module) -> bool:
-    """Tell whether the full network has parameters that its outputs do not depend on."""
+    """Return whether the full network has parameters that its outputs do not depend on."""
     if not isinstance(module, SlimmableClassifier):
         return False
     network = copy.deepcopy(module.network.full).cpu().eval()
@@ -91,7 +91,7 @@ def _leaves_parameters_out(module: Module) -> bool:
 
 
 class Topology:
-    """Where this process stands, and the sums it takes part in. Works alike in a single process.
+    """This process's place among groups and replicas, and the collective operations between them.
 
     Args:
         fabric: A launched Fabric.
@@ -116,8 +116,8 @@ class Topology:
         """Merge a table that each group has filled in for its own participants and left zero elsewhere.
 
         Args:
-            values: Any shape, on the CPU or the device. Of a group's replicas the first one's counts, so that what
-                is not the same on all of them (a time, for instance) is so afterwards.
+            values: Any shape, on the CPU or the device. Of a group's replicas the first one's table is taken, so
+                that values that differ between replicas (a time, for instance) become the same.
 
         Returns:
             The complete table, on the CPU, the same on all processes.
@@ -125,7 +125,7 @@ class Topology:
         return self.merge_over_processes(torch.zeros_like(values) if self.replica else values)
 
     def any_replica(self, flag: bool) -> bool:
-        """Tell whether the flag is set on any replica of this group."""
+        """Return whether the flag is set on any replica of this group."""
         return bool(self.mean_over_replicas(torch.tensor(float(flag), device=self.device)) > 0)
 
     def mean_over_replicas(self, value: Tensor) -> Tensor:
@@ -148,7 +148,7 @@ class Topology:
         return float(self.merge_over_processes(torch.tensor(value, dtype=torch.float64))) / self.processes
 
     def any(self, flag: bool) -> bool:
-        """Tell whether the flag is set on any process."""
+        """Return whether the flag is set on any process."""
         return bool(self.merge_over_processes(torch.tensor([int(flag)])).item())
 
 
@@ -163,23 +163,21 @@ def build_fabric(
     timeout: timedelta,
     run_dir: Path,
 ) -> Fabric:
-    """Choose how processes are started and arranged.
-
-    One process needs no process group. Several are forked; under ``torchrun`` and ``srun`` they exist already.
+    """Build the Fabric: one process without a process group, forked ones, or those that torchrun or srun has started.
 
     Args:
-        accelerator: As of Fabric: ``cpu``, ``cuda``, ``auto`` ...; ``auto`` takes no Apple GPU.
+        accelerator: As of Fabric: ``cpu``, ``cuda``, ``auto`` ...; ``auto`` never takes an Apple GPU.
         devices: Processes per node; ``auto`` takes all GPUs, and on the CPU the processes that exist already, or one.
         num_nodes: Number of machines.
         precision: As of Fabric.
         replicas: Processes that share a participant; must divide the number of processes.
         loggers: Lightning loggers.
         timeout: Longest wait for another process in a collective operation.
-        run_dir: The run folder, where processes leave notes of where they stand.
+        run_dir: The run folder, which holds the processes' status files.
 
     Raises:
-        InputError: The devices are not there, the replicas do not divide the processes, or not as many processes have
-            been started.
+        InputError: The devices do not exist, the replicas do not divide the processes, or the number of started
+            processes is another one.
     """
 
     def fabric(strategy: str | DDPStrategy) -> Fabric:
@@ -241,24 +239,24 @@ def launch(
     run_dir: Path,
     timeout: timedelta | None = None,
 ) -> Any:
-    """Run ``work`` in every process of the fabric and end the process group in good order.
+    """Run ``work`` in every process of the fabric, then end the process group.
 
     Args:
         fabric: Not yet launched.
-        work: Called with the launched fabric; what rank 0 returns must be small and plain (it may travel in a pipe).
-        threads: Threads of each process for a CPU operation. A fixed number, because the rounding of a sum depends
-            on it: the same for one process and for many gives the same result.
-        run_dir: The run folder, where processes leave notes of where they stand.
-        timeout: How long a single process may do nothing before it ends itself; None: for ever. Of several, each waits
-            for the others as long as the fabric was told, and ends itself after twice this time: then all of them hang.
+        work: Called with the launched fabric. Rank 0's value must be small and picklable: it may go through a pipe.
+        threads: Threads of each process for a CPU operation. The rounding of a sum depends on it, so results are the
+            same for any number of processes only if it is the same.
+        run_dir: The run folder, which holds the processes' status files.
+        timeout: Longest time that a single process may be idle; None: without limit. Each of several waits for the
+            others as long as the fabric was told, and is ended after twice this time, when all of them hang.
 
     Returns:
-        What ``work`` returned on rank 0; in processes that were started by a command, their own.
+        Rank 0's value; in processes that torchrun or srun has started, their own.
 
     Raises:
         InputError: ``work`` found input that cannot be used.
-        RunFailed: A process failed, died or hung; this one speaks for all.
-        SystemExit: A process failed, and another one speaks for all.
+        RunFailed: A process failed, died or hung, and this one reports it.
+        SystemExit: A process failed, and another one reports it.
     """
 
     def body(fabric: Fabric) -> Any:
@@ -271,12 +269,12 @@ def launch(
         if timeout is None:
             return nullcontext()
         several = fabric.world_size > 1
-        return watching_itself(run_dir, fabric.global_rank, 2 * timeout if several else timeout, speaks=not forked)
+        return watchdog(run_dir, fabric.global_rank, 2 * timeout if several else timeout, reports=not forked)
 
     forked = isinstance(fabric.strategy.launcher, ForkLauncher)
-    if fabric.is_global_zero:  # it alone knows that the run folder is theirs
-        forget_places(run_dir)
-    # Forked processes read the number of threads.
+    if fabric.is_global_zero:  # it holds the lock of the run folder
+        remove_statuses(run_dir)
+    # Forked processes inherit the number of threads.
     with thread_count(threads):
         if forked:
             result = fabric.launch(body)
@@ -284,13 +282,13 @@ def launch(
             with report_once(run_dir, fabric.global_rank, several=fabric.world_size > 1):
                 result = fabric.launch(body)
     if fabric.is_global_zero:
-        forget_places(run_dir)
+        remove_statuses(run_dir)
     return result
 
 
 @contextmanager
 def _process_group() -> Iterator[None]:
-    """Leave the process group together; without the barrier gloo aborts processes that are still busy."""
+    """Destroy the process group after a barrier, without which gloo aborts processes that still compute."""
     yield
     if dist.is_initialized():
         dist.barrier()

@@ -1,4 +1,4 @@
-"""Noticing that a process hangs where nobody waits for it in vain: it watches itself."""
+"""Ends a process that has been idle for longer than the timeout."""
 
 import faulthandler
 import os
@@ -17,33 +17,33 @@ from aequa_lightning.engine.processes.failure import Failure, remedy
 from aequa_lightning.engine.processes.status import ProcessStatus, claim_reporting
 from aequa_lightning.runtime.terminal import printable
 
-# Looks within the timeout; counted, so that a process that was halted for a while is not taken for one that hangs.
-LOOKS = 10
-# A process that takes less of a processor than this share of the time waits for something.
+# Checks within one timeout. They are counted, so that a process that was suspended is not taken for one that hangs.
+CHECKS = 10
+# A process whose share of processor time is below this is idle.
 IDLE = 0.01
 
 
 @contextmanager
-def watching_itself(run_dir: Path, rank: int, timeout: timedelta, *, speaks: bool) -> Iterator[None]:
-    """End this process with one message when it does not compute within the block for longer than the timeout.
+def watchdog(run_dir: Path, rank: int, timeout: timedelta, *, reports: bool) -> Iterator[None]:
+    """End this process with one message when it is idle within the block for longer than the timeout.
 
-    However long a participant trains, it computes; one that waits for a drive or a lock that never answers does not.
+    Training takes processor time however long it lasts; waiting for a drive or a lock that never answers does not.
 
     Args:
-        run_dir: The run folder; ``failure.log`` there tells the line that every thread hangs in.
+        run_dir: The run folder; the stack of every thread is written to its ``failure.log``.
         rank: The process's global rank.
-        timeout: Longest time without computing.
-        speaks: Whether the process tells the user; else it leaves a note for the one that it was forked from.
+        timeout: Longest time without computation.
+        reports: Whether the process reports to the user; else it writes its status for its parent process.
     """
     ended = threading.Event()
-    pause = timeout.total_seconds() / LOOKS
+    pause = timeout.total_seconds() / CHECKS
 
     def watch() -> None:
-        looks = deque([time.process_time()], maxlen=LOOKS + 1)
+        checks = deque([time.process_time()], maxlen=CHECKS + 1)
         while not ended.wait(pause):
-            looks.append(time.process_time())
-            if len(looks) > LOOKS and looks[-1] - looks[0] < IDLE * timeout.total_seconds():
-                _give_up(run_dir, rank, speaks)
+            checks.append(time.process_time())
+            if len(checks) > CHECKS and checks[-1] - checks[0] < IDLE * timeout.total_seconds():
+                _end_process(run_dir, rank, reports)
 
     watcher = threading.Thread(target=watch, name="watchdog", daemon=True)
     watcher.start()
@@ -54,22 +54,20 @@ def watching_itself(run_dir: Path, rank: int, timeout: timedelta, *, speaks: boo
         watcher.join()
 
 
-def _give_up(run_dir: Path, rank: int, speaks: bool) -> None:
-    whereabouts = ProcessStatus(run_dir, rank)
-    place = whereabouts.place
-    message = (
-        f"rank {rank} hangs: it has not computed for longer than trainer.timeout_minutes, in {place}. {remedy(run_dir)}"
-    )
+def _end_process(run_dir: Path, rank: int, reports: bool) -> None:
+    status = ProcessStatus(run_dir, rank)
+    idle = f"it has not computed for longer than trainer.timeout_minutes, in {status.current}"
+    message = f"rank {rank} hangs: {idle}. {remedy(run_dir)}"
     log = run_dir / "failure.log"
     with suppress(OSError), tempfile.TemporaryFile("w+", encoding="utf-8") as aside:
         faulthandler.dump_traceback(aside)
         aside.seek(0)
-        # In one piece, for other processes may hang and write too.
+        # In one write, because other processes may write at the same time.
         with log.open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(f"{time.ctime()}  {message}\n{aside.read()}\n")
         message = f"{message} Traceback: {log}"
-    noted = whereabouts.note(failure=asdict(Failure("fault", message, time.time())))
-    if not noted or (speaks and claim_reporting(run_dir)):
+    noted = status.note(failure=asdict(Failure("fault", message, time.time())))
+    if not noted or (reports and claim_reporting(run_dir)):
         print(f"aequa: error: {printable(message)}", file=sys.stderr, flush=True)
-    # The thread that hangs cannot be asked to raise anything.
+    # The main thread hangs, so it cannot raise an error.
     os._exit(1)

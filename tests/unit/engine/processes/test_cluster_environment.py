@@ -9,7 +9,7 @@ import pytest
 from lightning.fabric.plugins.environments import TorchElasticEnvironment
 
 from aequa_lightning.engine.processes.cluster_environment import (
-    OwnProcesses,
+    ForkedProcesses,
     SrunTasks,
     check_port,
     cluster_environment,
@@ -68,7 +68,7 @@ def test_tasks_of_srun_run_wherever_they_are_placed(monkeypatch: pytest.MonkeyPa
 
 def test_the_script_of_a_job_is_no_task_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     _set(monkeypatch, SCRIPT)
-    assert isinstance(_build().cluster_environment, OwnProcesses)
+    assert isinstance(_build().cluster_environment, ForkedProcesses)
 
 
 def test_torchrun_comes_first_within_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,7 +109,7 @@ def test_an_environment_that_contradicts_itself_is_one_sentence(
 
 def test_a_launchers_rank_of_zero_alone_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     _set(monkeypatch, {"RANK": "0", "NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1"})
-    assert isinstance(cluster_environment(1), OwnProcesses)
+    assert isinstance(cluster_environment(1), ForkedProcesses)
 
 
 def test_an_occupied_port_is_one_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -122,7 +122,7 @@ def test_an_occupied_port_is_one_sentence(monkeypatch: pytest.MonkeyPatch, capsy
         assert told.startswith(f"aequa: error: The processes cannot meet at port {port}: Address already in use.")
         assert told.count("\n") == 1
     assert aequa(*words) == 0
-    check_port(OwnProcesses())  # free again
+    check_port(ForkedProcesses())  # free again
 
 
 @pytest.mark.parametrize("job", [{}, SCRIPT])

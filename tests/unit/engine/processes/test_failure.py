@@ -137,7 +137,7 @@ def test_who_has_lost_another_lets_it_speak_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: RuntimeError
 ) -> None:
     assert describe(error, TRAINING, GO_ON).kind == "contact"
-    # The other one speaks in the meantime.
+    # The other process reports in the meantime.
     monkeypatch.setattr(failure.time, "sleep", lambda seconds: claim_reporting(tmp_path))
     with pytest.raises(SystemExit), report_once(tmp_path, 0, several=True):
         raise error

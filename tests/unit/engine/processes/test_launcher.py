@@ -84,7 +84,7 @@ def test_processes_of_another_machine_are_named_by_their_global_rank(tmp_path: P
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell of a parent's death")
 def test_one_whose_parent_ended_before_it_listened_ends() -> None:
-    child = multiprocessing.get_context("fork").Process(target=launcher.die_with, args=(os.getpid() + 1,))
+    child = multiprocessing.get_context("fork").Process(target=launcher.end_with_parent, args=(os.getpid() + 1,))
     child.start()
     child.join(60)
     assert child.exitcode == -signal.SIGKILL

@@ -7,8 +7,8 @@ from aequa_lightning.engine.processes.status import (
     ProcessStatus,
     Status,
     claim_reporting,
-    forget_places,
     read_statuses,
+    remove_statuses,
 )
 
 
@@ -29,7 +29,7 @@ def test_notes_keep_their_size_and_are_gone_on_from(tmp_path: Path) -> None:
     here.note(phase="b", participant=None)
     (path,) = tmp_path.rglob("rank-0.json")
     assert path.stat().st_size == SIZE
-    assert ProcessStatus(tmp_path, 0).place.phase == "b"
+    assert ProcessStatus(tmp_path, 0).current.phase == "b"
 
 
 def test_a_long_note_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -48,9 +48,9 @@ def test_a_torn_note_is_nobodys(tmp_path: Path) -> None:
     (path,) = tmp_path.rglob("rank-0.json")
     path.write_text('{"rank": 0, "pha')
     assert read_statuses(tmp_path).keys() == {1}
-    forget_places(tmp_path)
+    remove_statuses(tmp_path)
     assert read_statuses(tmp_path) == {}
-    assert ProcessStatus(tmp_path, 1).place.phase == Status(1).phase
+    assert ProcessStatus(tmp_path, 1).current.phase == Status(1).phase
 
 
 def test_one_process_speaks(tmp_path: Path) -> None:
