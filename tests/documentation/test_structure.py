@@ -44,6 +44,12 @@ def test_links_between_pages_lead_to_files_and_headings() -> None:
     assert not broken
 
 
+def test_files_that_pages_name_exist() -> None:
+    for page in [*REPOSITORY.glob("*.md"), *DOCS.rglob("*.md")]:
+        for path in re.findall(r"\b((?:tests|configs|examples|docs|benchmarks)/[\w/-]+\.\w+)", page.read_text()):
+            assert (REPOSITORY / path).is_file(), f"{page.name}: {path}"
+
+
 def _anchors(page: Path) -> set[str]:
     titles = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\s-]", "", title).strip().lower().replace(" ", "-") for title in titles}
