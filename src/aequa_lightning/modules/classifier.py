@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -100,6 +101,8 @@ class SlimmableClassifier(LoadsOnlyData):
         self._least_samples = 1
         # One backward per width needs the memory of one width only; automatic optimisation would hold all graphs.
         self.automatic_optimization = False
+        # Run folder of the fit of CollaborativeTrainer that has trained this object in this process; None: no one has.
+        self.trained_in: Path | None = None
 
     @override
     def forward(self, inputs: Tensor, width: float = 1.0) -> Tensor:

@@ -151,6 +151,21 @@ def check_loggers(loggers: Sequence[Any]) -> None:
         check_login("trainer.logger=WandbLogger")
 
 
+def check_untrained(model: SlimmableClassifier) -> None:
+    """Check that a new run does not start from the weights of an earlier one, such as in a notebook cell run twice.
+
+    The standalone accuracies would start from them, too, and would be no baseline.
+
+    Raises:
+        InputError: A fit has trained this object.
+    """
+    if model.trained_in is not None:
+        raise InputError(
+            f"model: a fit into {str(model.trained_in)!r} has trained this object, so that standalone training would "
+            "start from shared weights; build the model anew, or continue that run with ckpt_path='last'."
+        )
+
+
 def check_model(model: SlimmableClassifier) -> None:
     """Check that participants can be paid with sub-networks of a model; warn of modules in evaluation mode.
 

@@ -43,7 +43,9 @@ from aequa_lightning.trainer.compatibility import (
     check_loggers,
     check_model,
     check_participants,
+    check_untrained,
 )
+from aequa_lightning.trainer.fit_result import FitResult
 from aequa_lightning.trainer.inference import Evaluates
 from aequa_lightning.trainer.limits import check_counts, check_timeout
 from aequa_lightning.trainer.participant_names import check_names
@@ -178,13 +180,17 @@ class CollaborativeTrainer(Evaluates):
             run_dir=self.plan.run_dir,
         )
 
-    def fit(self, model: SlimmableClassifier, datamodule: CollaborativeData, ckpt_path: str | None = None) -> None:
+    def fit(self, model: SlimmableClassifier, datamodule: CollaborativeData, ckpt_path: str | None = None) -> FitResult:
         """Run the rounds, measure contributions, allocate widths, write every participant's network and the report.
 
         Args:
             model: The shared model.
             datamodule: The participants' data.
             ckpt_path: A checkpoint to go on from; ``last``: the newest sound one of the run folder, if there is one.
+
+        Returns:
+            Allocation, figures and paths. Under ``torchrun`` and ``srun`` rank 0 writes the files: it alone may read
+            them at once.
 
         Raises:
             InputError: Something given cannot be used; nothing has been trained or overwritten.
@@ -203,6 +209,8 @@ class CollaborativeTrainer(Evaluates):
                 check_writable(self.plan.standalone_dir, "trainer.standalone_dir")
             with self._folder_lock(), keeping_modes(model):
                 state = state_to_resume(self.plan.run_dir, ckpt_path)
+                if state is None:
+                    check_untrained(model)
                 check_participants(self.plan, datamodule.participants)
                 if state is not None:
                     check_state(model, datamodule.participants, state)
@@ -216,6 +224,7 @@ class CollaborativeTrainer(Evaluates):
                 if not self._launch(lambda fabric: self._train(fabric, model, datamodule, rewards, state)):
                     raise RunInterrupted
                 self._report()
+        return FitResult(self.plan.run_dir)
 
     def allocate(self, model: SlimmableClassifier, datamodule: CollaborativeData, mechanism: Mechanism) -> None:
         """Choose the widths of a finished run again and write its rewards again; nothing is trained or measured anew.
@@ -280,6 +289,7 @@ class CollaborativeTrainer(Evaluates):
             collaboration.load_state_dict(state)
         if fabric.is_global_zero:
             warn_of_slow_precision(fabric)
+        model.trained_in = self.plan.run_dir
         finished = False
         try:
             finished = collaboration.fit()
