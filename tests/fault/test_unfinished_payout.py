@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 import pytest
 
-from aequa_lightning.callbacks.payout import payout
+from aequa_lightning.callbacks.payout import reward_files
 from aequa_lightning.report import read_run
 from tests.helpers.command import aequa, fit, small
 from tests.helpers.faults import Fault, die, run_command, run_small, run_with
@@ -57,7 +57,7 @@ def test_a_killed_payout_is_unfinished_until_it_is_written_again(
 def test_no_process_rewrites_a_file_that_a_manifest_still_describes(tmp_path: Path) -> None:
     run = functools.partial(run_small, tmp_path / "run")
     assert run_with(None, run)[0] == 0
-    remove, save = payout.remove_manifest, payout.save_reward
+    remove, save = reward_files.remove_manifest, reward_files.save_reward
 
     def slowly(folder: Path) -> None:
         time.sleep(0.5)
@@ -67,6 +67,6 @@ def test_no_process_rewrites_a_file_that_a_manifest_still_describes(tmp_path: Pa
         assert not path.with_name("manifest.json").exists()
         save(path, *arguments, **options)
 
-    with patch.object(payout, "remove_manifest", slowly), patch.object(payout, "save_reward", checked):
+    with patch.object(reward_files, "remove_manifest", slowly), patch.object(reward_files, "save_reward", checked):
         status, errors = run_with(None, run)
     assert status == 0, errors

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save
 from torch import nn
 
-from aequa_lightning.callbacks.payout.measurement import Measurement
+from aequa_lightning.callbacks.payout.measured_curve import MeasuredCurve
 from aequa_lightning.data import FEMNISTData, FromFile, NpzData
 from aequa_lightning.engine.checkpoint import load_checkpoint, load_last
 from aequa_lightning.errors import InputError
@@ -192,7 +192,7 @@ def test_a_curve_is_read_from_an_allocation(run_dir: Path, tmp_path: Path, data:
 
     def read() -> None:
         with possibly_damaged(path):
-            Measurement.of_allocation(read_json(path))
+            MeasuredCurve.of_allocation(read_json(path))
 
     ends_well(read)
 

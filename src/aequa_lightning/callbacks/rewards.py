@@ -4,12 +4,13 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from aequa_lightning.callbacks.assessment.measures import Assessment, Measures
 from aequa_lightning.callbacks.payout.best_round import BestRound
-from aequa_lightning.callbacks.payout.delivery import deliver
-from aequa_lightning.callbacks.payout.exclusion import allocate_among
-from aequa_lightning.callbacks.payout.measurement import Measurement, measure_curve, per_layer_widths
-from aequa_lightning.callbacks.payout.payout import (
+from aequa_lightning.callbacks.payout.measured_curve import MeasuredCurve, measure_curve, per_layer_widths
+from aequa_lightning.callbacks.payout.reward_files import (
+    RewardAccuracies,
     describe_allocation,
     describe_frontier,
     describe_rewards,
@@ -17,6 +18,8 @@ from aequa_lightning.callbacks.payout.payout import (
     write_contributions,
     write_rewards,
 )
+from aequa_lightning.callbacks.payout.round_models import deliver
+from aequa_lightning.callbacks.payout.unpaid import allocate_among
 from aequa_lightning.contributions.measures import MEASURES
 from aequa_lightning.engine.callback import Assignment, CollaborationCallback, RoundResult
 from aequa_lightning.engine.reward_source import RewardSource
@@ -91,7 +94,7 @@ class Rewards(CollaborationCallback):
             per_layer_widths(run, measured, resolution=self.mechanism.resolution)
         self.pay(run, measured)
 
-    def pay(self, run: Run, measured: Measurement, *, check: bool = False) -> Allocation:
+    def pay(self, run: Run, measured: MeasuredCurve, *, check: bool = False) -> Allocation:
         """Write ``contributions.csv``, ``allocation.json``, ``frontier.json`` and ``rewards/`` from a measured curve.
 
         Args:
@@ -105,86 +108,118 @@ class Rewards(CollaborationCallback):
         Raises:
             RuntimeError: The certificate does not hold, which is a fault of the solver.
         """
-        measures = self.measures.values(run)
         contributions = self.measures.paid(run, self.mechanism.contribution)
-        standalone, unpaid = measures.get("standalone"), self.measures.unpaid
         if isinstance(self.mechanism, PaidByWidth):
-            allocation = allocate_among(
-                self.mechanism,
-                contributions,
-                measured.accuracy,
-                standalone=standalone,
-                held=run.widths,
-                unpaid=unpaid,
-            )
-            if check:
-                faults = check_payout(allocation, measured.accuracy, unpaid=unpaid)
-                if faults:
-                    raise RuntimeError(f"the new allocation's certificate does not hold: {'; '.join(faults)}.")
-            given = allocation.widths.tolist()
-            validation, test = write_rewards(run, given, layers=measured.layers, export_programs=self.export_programs)
+            allocation = self._allocate(run, self.mechanism, contributions, measured, check=check)
+            accuracies = self._write_rewards(run, allocation.widths.tolist(), measured)
         else:
-            given = run.widths
-            validation, test = write_rewards(run, given, layers=measured.layers, export_programs=self.export_programs)
-            allocation = held_allocation(contributions, given, validation, accuracy_by_width=measured.accuracy)
-        widths = allocation.curve.widths.tolist()
-        correct = measured.correct(run, widths)
+            accuracies = self._write_rewards(run, run.widths, measured)
+            allocation = held_allocation(
+                contributions, run.widths, accuracies.validation, accuracy_by_width=measured.accuracy
+            )
+        correct = measured.correct(run, allocation.curve.widths.tolist())
         if run.is_global_zero:
-            manifest = describe_rewards(
-                run,
-                given,
-                layers=measured.layers,
-                validation=validation,
-                test=test,
-                export_programs=self.export_programs,
-            )
-            write_contributions(run, measures, self.measures.remarks())
-            drawn = None
-            # Who is caught does not depend on the validation samples alone.
-            if not unpaid:
-                marks = [right.tolist() for right in correct]
-                drawn = self.mechanism.resample(contributions, marks, widths, seed=run.plan.seed)
-            standalone_test = None
-            if run.standalone is not None:
-                standalone_test = [result.test_accuracy for result in run.standalone.all]
-            content = describe_allocation(
-                run.round,
-                run.data.names,
-                contributions,
-                allocation,
-                measured,
-                standalone=standalone,
-                standalone_test=standalone_test,
-                received_test=test,
-            )
-            content["unpaid"] = [run.data.names[index] for index in sorted(unpaid)]
-            content["uncertainty"] = describe_uncertainty(drawn, run.data.names)
-            write_json(run.plan.run_dir / "allocation.json", content)
-            if standalone is not None:
-                front = self.mechanism.frontier(standalone, measured.accuracy)
-                write_json(run.plan.run_dir / "frontier.json", describe_frontier(front, content))
-            downloads = digests(run.plan.run_dir, rounds=run.round)
-            # Last of all: whoever finds it finds the whole payout.
-            write_manifest(
-                run.plan.run_dir / "rewards", manifest, downloads, number=run.round, signing_key=self.signing_key
-            )
-            errors = self.measures.standard_errors()
-            run.record(
-                "contributions",
-                measures=measures,
-                errors=errors,
-                meanings={name: MEASURES[name].meaning for name in measures},
-                paid_by=self.mechanism.contribution,
-                objective=allocation.objective,
-                slope=allocation.slope,
-                rules={
-                    "floors": None if allocation.floors is None else allocation.floors.tolist(),
-                    "pin_top": allocation.pin_top,
-                    "lam": allocation.lam,
-                    "individually_rational": self.mechanism.individually_rational,
-                },
-            )
+            self._write_tables(run, allocation, measured, contributions, accuracies, correct)
+            self._write_manifest(run, allocation, measured, accuracies)
+            self._record(run, allocation)
         return allocation
+
+    def _allocate(
+        self,
+        run: Run,
+        mechanism: PaidByWidth,
+        contributions: Sequence[float],
+        measured: MeasuredCurve,
+        *,
+        check: bool,
+    ) -> Allocation:
+        """Choose the widths, and check their certificate where that is asked for."""
+        allocation = allocate_among(
+            mechanism,
+            contributions,
+            measured.accuracy,
+            standalone=self.measures.values(run).get("standalone"),
+            held=run.widths,
+            unpaid=self.measures.unpaid,
+        )
+        faults = check_payout(allocation, measured.accuracy, unpaid=self.measures.unpaid) if check else []
+        if faults:
+            raise RuntimeError(f"the new allocation's certificate does not hold: {'; '.join(faults)}.")
+        return allocation
+
+    def _write_rewards(self, run: Run, widths: Sequence[float], measured: MeasuredCurve) -> RewardAccuracies:
+        return write_rewards(run, widths, layers=measured.layers, export_programs=self.export_programs)
+
+    def _write_tables(
+        self,
+        run: Run,
+        allocation: Allocation,
+        measured: MeasuredCurve,
+        contributions: Sequence[float],
+        accuracies: RewardAccuracies,
+        correct: Sequence[Tensor],
+    ) -> None:
+        """Write ``contributions.csv``, ``allocation.json`` and ``frontier.json``."""
+        scores, unpaid, names = self.measures.values(run), self.measures.unpaid, run.data.names
+        standalone, widths = scores.get("standalone"), allocation.curve.widths.tolist()
+        write_contributions(run, scores, self.measures.remarks())
+        drawn = None
+        # Who is caught does not depend on the validation samples alone.
+        if not unpaid:
+            marks = [right.tolist() for right in correct]
+            drawn = self.mechanism.resample(contributions, marks, widths, seed=run.plan.seed)
+        standalone_test = None
+        if run.standalone is not None:
+            standalone_test = [result.test_accuracy for result in run.standalone.all]
+        content = describe_allocation(
+            run.round,
+            names,
+            contributions,
+            allocation,
+            measured,
+            standalone=standalone,
+            standalone_test=standalone_test,
+            received_test=accuracies.test,
+        )
+        content["unpaid"] = [names[index] for index in sorted(unpaid)]
+        content["uncertainty"] = describe_uncertainty(drawn, names)
+        write_json(run.plan.run_dir / "allocation.json", content)
+        if standalone is not None:
+            front = self.mechanism.frontier(standalone, measured.accuracy)
+            write_json(run.plan.run_dir / "frontier.json", describe_frontier(front, content))
+
+    def _write_manifest(
+        self, run: Run, allocation: Allocation, measured: MeasuredCurve, accuracies: RewardAccuracies
+    ) -> None:
+        """Write the manifest, last of all files: where there is one, the payout is complete."""
+        rows = describe_rewards(
+            run,
+            allocation.widths.tolist(),
+            layers=measured.layers,
+            accuracies=accuracies,
+            export_programs=self.export_programs,
+        )
+        downloads = digests(run.plan.run_dir, rounds=run.round)
+        write_manifest(run.plan.run_dir / "rewards", rows, downloads, number=run.round, signing_key=self.signing_key)
+
+    def _record(self, run: Run, allocation: Allocation) -> None:
+        """Record the contributions with the rules by which they are paid."""
+        scores = self.measures.values(run)
+        run.record(
+            "contributions",
+            measures=scores,
+            errors=self.measures.standard_errors(),
+            meanings={name: MEASURES[name].meaning for name in scores},
+            paid_by=self.mechanism.contribution,
+            objective=allocation.objective,
+            slope=allocation.slope,
+            rules={
+                "floors": None if allocation.floors is None else allocation.floors.tolist(),
+                "pin_top": allocation.pin_top,
+                "lam": allocation.lam,
+                "individually_rational": self.mechanism.individually_rational,
+            },
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """Return the measures as they stand, the last curve and the best round."""

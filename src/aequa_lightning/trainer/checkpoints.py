@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from aequa_lightning.callbacks.payout.measurement import Measurement
+from aequa_lightning.callbacks.payout.measured_curve import MeasuredCurve
 from aequa_lightning.engine.checkpoint import FORMAT, load_checkpoint, load_last
 from aequa_lightning.engine.config import Plan
 from aequa_lightning.engine.reward_source import check_paid
@@ -51,7 +51,9 @@ def state_to_resume(run_dir: Path, ckpt_path: str | None) -> dict[str, Any] | No
     return None if ckpt_path is None else load_checkpoint(user_path(ckpt_path, "ckpt_path"))
 
 
-def state_to_pay_again(plan: Plan, model: SlimmableClassifier, participants: int) -> tuple[dict[str, Any], Measurement]:
+def state_to_pay_again(
+    plan: Plan, model: SlimmableClassifier, participants: int
+) -> tuple[dict[str, Any], MeasuredCurve]:
     """Read the last state of a finished run, and the accuracies by width that were measured when it ended.
 
     Args:
@@ -67,7 +69,7 @@ def state_to_pay_again(plan: Plan, model: SlimmableClassifier, participants: int
         raise InputError(f"run_dir={str(plan.run_dir)!r} holds no finished run; finish it with --ckpt_path last.")
     with possibly_damaged(curve_file):
         content = read_json(curve_file)
-        paid_after, measured = content["round"], Measurement.of_allocation(content)
+        paid_after, measured = content["round"], MeasuredCurve.of_allocation(content)
         faults = certificate_faults(content, read_events(plan.run_dir / "events.jsonl"))
     if faults:
         raise InputError(f"{curve_file} {'; '.join(faults)}; write it again with `aequa fit --ckpt_path last`.")

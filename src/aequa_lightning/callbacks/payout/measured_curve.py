@@ -1,4 +1,4 @@
-"""Which width reaches which accuracy: measured until the curve is as fine as was asked for."""
+"""The validation accuracy of each width, measured until the curve is fine enough."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from aequa_lightning.slimmable import Width
 
 
 @dataclass
-class Measurement:
+class MeasuredCurve:
     """What widths of the shared model reach on the validation part.
 
     Attributes:
@@ -27,7 +27,7 @@ class Measurement:
     _correct: dict[float, Tensor] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
-    def of_allocation(cls, content: Mapping[str, Any]) -> "Measurement":
+    def of_allocation(cls, content: Mapping[str, Any]) -> "MeasuredCurve":
         """Return what ``allocation.json`` holds of it.
 
         Raises:
@@ -52,14 +52,14 @@ class Measurement:
         return [self._correct[number] for number in numbers]
 
 
-def measure_curve(run: Run, *, resolution: float) -> Measurement:
+def measure_curve(run: Run, *, resolution: float) -> MeasuredCurve:
     """Measure the grid and what is held, then widths between where the curve is steep; a collective operation.
 
     Args:
         run: A run whose model holds the server's parameters.
         resolution: Largest difference in accuracy that may stay between neighbours, in [0, 1].
     """
-    network, measured = run.classifier.network, Measurement()
+    network, measured = run.classifier.network, MeasuredCurve()
     wanted, candidates = sorted({*run.grid, *run.widths}), set(network.distinct_widths())
     while wanted:
         measured.accuracy |= _accuracies(run, measured, wanted)
@@ -68,7 +68,7 @@ def measure_curve(run: Run, *, resolution: float) -> Measurement:
     return measured
 
 
-def per_layer_widths(run: Run, measured: Measurement, *, resolution: float) -> None:
+def per_layer_widths(run: Run, measured: MeasuredCurve, *, resolution: float) -> None:
     """Add widths of single layers where those of all layers leave a gap; a collective operation.
 
     Args:
@@ -87,7 +87,7 @@ def per_layer_widths(run: Run, measured: Measurement, *, resolution: float) -> N
                 measured.accuracy[number] = accuracy
 
 
-def _accuracies(run: Run, measured: Measurement, numbers: Sequence[float]) -> dict[float, float]:
+def _accuracies(run: Run, measured: MeasuredCurve, numbers: Sequence[float]) -> dict[float, float]:
     """Return the accuracies of those widths that the network can have."""
     legal = [number for number in numbers if run.classifier.network.has(measured.width(number))]
     marks = measured.correct(run, legal)

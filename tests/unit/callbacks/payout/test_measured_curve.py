@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from aequa_lightning.callbacks.payout.measurement import Measurement, measure_curve, per_layer_widths
+from aequa_lightning.callbacks.payout.measured_curve import MeasuredCurve, measure_curve, per_layer_widths
 from aequa_lightning.rewards import offered_widths
 from aequa_lightning.slimmable import SlimmableModel, Width
 
@@ -106,7 +106,7 @@ def test_the_samples_of_a_width_are_looked_at_once() -> None:
     asked: list[Width] = []
     slim = network()
     run = pretend(slim, lambda width: asked.append(width) or 0.5)
-    measured = Measurement(layers={0.3: {"0": 0.5}})
+    measured = MeasuredCurve(layers={0.3: {"0": 0.5}})
     first, second = measured.correct(run, [0.3, 1.0]), measured.correct(run, [1.0, 0.3])
     assert asked == [{"0": 0.5}, 1.0]
     assert all(torch.equal(*pair) for pair in zip(first, reversed(second), strict=True))

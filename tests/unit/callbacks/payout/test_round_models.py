@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from aequa_lightning.callbacks.payout.delivery import deliver
+from aequa_lightning.callbacks.payout.round_models import deliver
 from aequa_lightning.engine.callback import RoundResult
 from aequa_lightning.engine.local.work import LocalWork
 from aequa_lightning.engine.run import Run

@@ -3,7 +3,7 @@
 import pytest
 
 from aequa_lightning.callbacks.assessment.conviction import Conviction
-from aequa_lightning.callbacks.payout.exclusion import allocate_among
+from aequa_lightning.callbacks.payout.unpaid import allocate_among
 from aequa_lightning.mechanisms import Aequa
 
 CURVE = {0.25: 0.5, 0.5: 0.7, 0.75: 0.8, 1.0: 0.9}

@@ -5,8 +5,8 @@ from scipy import stats
 from torch import nn
 
 from aequa_lightning.callbacks.assessment.evidence import head_positions
-from aequa_lightning.callbacks.payout.measurement import Measurement
-from aequa_lightning.callbacks.payout.payout import describe_allocation, describe_frontier, describe_uncertainty
+from aequa_lightning.callbacks.payout.measured_curve import MeasuredCurve
+from aequa_lightning.callbacks.payout.reward_files import describe_allocation, describe_frontier, describe_uncertainty
 from aequa_lightning.engine.run import Run
 from aequa_lightning.errors import InputError
 from aequa_lightning.rewards import Resampled, allocate_widths, pareto_front
@@ -59,7 +59,7 @@ def test_gains_are_over_what_each_reaches_alone_whatever_is_paid_for() -> None:
         ["a", "b", "c"],
         contributions,
         allocation,
-        Measurement(curve),
+        MeasuredCurve(curve),
         standalone=alone,
         standalone_test=alone_test,
         received_test=received_test,

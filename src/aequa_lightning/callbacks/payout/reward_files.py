@@ -1,13 +1,13 @@
 """The files of a payout: contributions, allocation, and each participant's network with its manifest."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from aequa_lightning.callbacks.payout.measurement import Measurement
+from aequa_lightning.callbacks.payout.measured_curve import MeasuredCurve
 from aequa_lightning.engine.evaluation import AtWidth, count_correct
 from aequa_lightning.engine.run import Run
 from aequa_lightning.rewards.allocation.allocate import Allocation
@@ -25,9 +25,14 @@ LEVEL = 0.9
 Layers = Mapping[float, dict[str, float]]
 
 
-def write_rewards(
-    run: Run, widths: Sequence[float], *, layers: Layers, export_programs: bool
-) -> tuple[list[float], list[float]]:
+class RewardAccuracies(NamedTuple):
+    """Accuracy in [0, 1] of each participant's network, (N,) each, on the validation and on the test part."""
+
+    validation: Sequence[float]
+    test: Sequence[float]
+
+
+def write_rewards(run: Run, widths: Sequence[float], *, layers: Layers, export_programs: bool) -> RewardAccuracies:
     """Measure and write everybody's network, each process its part; a collective operation.
 
     Args:
@@ -37,7 +42,7 @@ def write_rewards(
         export_programs: Whether each network is written as a program besides the checkpoint.
 
     Returns:
-        Validation and test accuracy of each participant's network, (N,) each, the same on all processes.
+        The accuracies of everybody's network, the same on all processes.
     """
     if run.is_global_zero:
         remove_manifest(run.plan.run_dir / "rewards")
@@ -60,10 +65,9 @@ def write_rewards(
         _write_network(run, reward, hyper_parameters, owners, export_programs=export_programs)
     # Whoever has everybody's counts knows that everybody's files are there.
     correct = run.topology.merge_over_processes(correct)
-    validation, test = (
-        [int(count) / len(part) for count in counts] for part, counts in zip(parts, correct, strict=True)
+    return RewardAccuracies(
+        *([int(count) / len(part) for count in counts] for part, counts in zip(parts, correct, strict=True))
     )
-    return validation, test
 
 
 def _packages(run: Run, widths: Sequence[float]) -> list[tuple[Tensor, float, list[int]]]:
@@ -102,8 +106,7 @@ def describe_rewards(
     widths: Sequence[float],
     *,
     layers: Layers,
-    validation: Sequence[float],
-    test: Sequence[float],
+    accuracies: RewardAccuracies,
     export_programs: bool,
 ) -> list[dict[str, Any]]:
     """Return the rows of ``rewards/manifest.json``, in order of participants.
@@ -112,8 +115,7 @@ def describe_rewards(
         run: The run, whose rewards all processes have written.
         widths: Width of each participant, (N,).
         layers: The shares of each layer behind those widths that are no share of all layers.
-        validation: Validation accuracy of each participant's network, (N,).
-        test: Test accuracy of each participant's network, (N,).
+        accuracies: The accuracies of everybody's network.
         export_programs: Whether each network was written as a program besides the checkpoint.
     """
     folder = run.plan.run_dir / "rewards"
@@ -128,7 +130,7 @@ def describe_rewards(
             "sha256": sha256(folder / f"{name}.ckpt"),
         }
         for name, width, validation_accuracy, test_accuracy in zip(
-            run.data.names, widths, validation, test, strict=True
+            run.data.names, widths, accuracies.validation, accuracies.test, strict=True
         )
     ]
     if export_programs:
@@ -142,7 +144,7 @@ def describe_allocation(
     names: Sequence[str],
     contributions: Sequence[float],
     allocation: Allocation,
-    measured: Measurement,
+    measured: MeasuredCurve,
     *,
     standalone: Sequence[float] | None,
     standalone_test: Sequence[float] | None,
