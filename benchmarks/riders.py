@@ -166,7 +166,7 @@ def run_once(cell: Cell, alone: Path) -> list[dict[str, Any]]:
         run = collaboration.run
         measures = watch.measures
         values = {name: measures.paid(run, name) for name in ("standalone", *MEASURES)}
-        reasons = measures.conviction.state_dict()["reasons"]
+        reasons = measures.gate_record.state_dict()["reasons"]
     caught = [sum(count for reason, count in found.items() if not reason.startswith("kept out")) for found in reasons]
     seconds = time.perf_counter() - start
     return [

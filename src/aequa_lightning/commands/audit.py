@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from aequa_lightning.callbacks.assessment.restored import paid_in_state
+from aequa_lightning.callbacks.assessment.recorded import paid_in_state
 from aequa_lightning.data import CollaborativeData
 from aequa_lightning.engine.checkpoint import load_last, load_round
 from aequa_lightning.engine.evaluation import count_correct, input_batches

@@ -14,7 +14,7 @@ from aequa_lightning.run_folder.archive import load_archive
 from aequa_lightning.run_folder.files import sha256, write_atomically
 
 NAME = re.compile(r"round-[0-9]{4,18}\.ckpt")
-FORMAT = 8
+FORMAT = 9
 
 
 def save_checkpoint(folder: Path, state: dict[str, Any], *, keep: int = 2) -> Path:

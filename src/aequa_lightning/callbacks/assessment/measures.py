@@ -7,10 +7,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from aequa_lightning.callbacks.assessment.conviction import Conviction
+from aequa_lightning.callbacks.assessment.detection import CheatDetector
 from aequa_lightning.callbacks.assessment.evidence import RoundEvidence, RoundStart, head_positions
+from aequa_lightning.callbacks.assessment.gate_record import GateRecord
 from aequa_lightning.callbacks.assessment.screening import let_pass, screen
-from aequa_lightning.callbacks.assessment.suspicion import Suspicion
 from aequa_lightning.contributions.accumulate import RunningSum
 from aequa_lightning.contributions.measure import Accumulator
 from aequa_lightning.contributions.measures import MEASURES, check_measures, values_without_rounds
@@ -90,8 +90,8 @@ class Measures:
         self._left_out: list[int] = []
         self._gram: Tensor | None = None
         self._start = RoundStart()
-        self._suspicion = Suspicion(run, widths=run.grid if narrow else (1.0,)) if assessment.gates else None
-        self.conviction = Conviction(count)
+        self._detector = CheatDetector(run, widths=run.grid if narrow else (1.0,)) if assessment.gates else None
+        self.gate_record = GateRecord(count)
         chance = run.plan.participation.sampling == "poisson"
         players = count if chance else run.plan.participants_per_round or count
         for measure in self._chosen.values():
@@ -102,8 +102,8 @@ class Measures:
 
     def start_round(self, run: Run) -> None:
         """Take what measures and gates compare the round with; a collective operation."""
-        if self._suspicion is not None:
-            self._suspicion.start_round(run)
+        if self._detector is not None:
+            self._detector.start_round(run)
         self._start = RoundStart.of(run, self._needs)
 
     def screen_round(self, run: Run, accepted: Sequence[int], refused: Sequence[int]) -> Collection[int]:
@@ -117,17 +117,17 @@ class Measures:
         Returns:
             Who is to stay out of the average.
         """
-        if self._suspicion is None:
+        if self._detector is None:
             self._screened = let_pass(accepted)
             return []
         updates, names = run.server.updates, run.data.names
         size, dtype = len(run.parameters), run.parameters.dtype
         gram, squares = gram_matrices(updates, accepted, run.topology, size=size, dtype=dtype, powers=(1, 2))
-        suspects = self._suspicion.judge(run, accepted, gram, squares)
+        detected = self._detector.compare(run, accepted, gram, squares)
         steps = [run.work(index).count(run.samples[index], run.data.batch_size) for index in accepted]
         work = torch.tensor(steps, dtype=torch.float64)
         held = torch.tensor([run.masks.count(run.widths[index]) for index in accepted])
-        self._screened = screen(gram, suspects, accepted=accepted, refused=refused, work=work, held=held, names=names)
+        self._screened = screen(gram, detected, accepted=accepted, refused=refused, work=work, held=held, names=names)
         places = [accepted.index(index) for index in self._screened.participants]
         self._gram = gram[places][:, places]
         self._left_out = []
@@ -157,11 +157,11 @@ class Measures:
                 for row in result.record["participants"]:
                     row[f"{name}_error"] = spread[places[row["name"]]].item()
         result.record["gates"] = screened.sentences
-        if self._suspicion is not None:
+        if self._detector is not None:
             present = {*result.weights, *screened.reasons, *self._left_out}
             identities = screened.identities()
-            self.conviction.note(present, screened.reasons, left_out=self._left_out, identities=identities)
-            self._suspicion.end_round(run)
+            self.gate_record.note(present, screened.reasons, left_out=self._left_out, identities=identities)
+            self._detector.end_round(run)
 
     def values(self, run: Run) -> dict[str, list[float]]:
         """Return every measure as it stands, (N,) each."""
@@ -173,12 +173,12 @@ class Measures:
 
     def paid(self, run: Run, name: str) -> list[float]:
         """Return a measure as it is paid for, (N,)."""
-        return self.conviction.paid(self.values(run)[name])
+        return self.gate_record.paid(self.values(run)[name])
 
     @property
     def unpaid(self) -> frozenset[int]:
         """Those who were caught in most of the rounds that they took part in so far."""
-        return self.conviction.unpaid
+        return self.gate_record.unpaid
 
     def standard_errors(self) -> dict[str, list[float]]:
         """Return the standard errors of measures that were sampled, (N,) each."""
@@ -189,15 +189,15 @@ class Measures:
         """Return what the gates caught each participant at, in words, empty where nothing was; None without gates."""
         if not self.assessment.gates:
             return None
-        return self.conviction.remarks()
+        return self.gate_record.remarks()
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs."""
         return {
             "totals": {name: total.state_dict() for name, total in self._totals.items()},
             "variances": {name: total.state_dict() for name, total in self._variances.items()},
-            "conviction": self.conviction.state_dict(),
-            "suspicion": self._suspicion and self._suspicion.state_dict(),
+            "gate_record": self.gate_record.state_dict(),
+            "detector": self._detector and self._detector.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -217,14 +217,14 @@ class Measures:
             total.load_state_dict(state["totals"][name])
         for name, total in self._variances.items():
             total.load_state_dict(state["variances"][name])
-        self.conviction.load_state_dict(state["conviction"])
-        if self._suspicion is not None:
-            if state["suspicion"] is None:
+        self.gate_record.load_state_dict(state["gate_record"])
+        if self._detector is not None:
+            if state["detector"] is None:
                 raise InputError(
                     "trainer.assessment.gates=true, but this run's rounds so far had no gates to compare with; "
                     "set it to false, or begin a new run."
                 )
-            self._suspicion.load_state_dict(state["suspicion"])
+            self._detector.load_state_dict(state["detector"])
 
     def _score(self, run: Run, result: RoundResult) -> dict[str, tuple[Tensor, Tensor | None]]:
         """Return score and standard error (None: exact) of each player by every measure; nothing without players."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from aequa_lightning.callbacks.assessment.conviction import CLONE, SAME_DATA
+from aequa_lightning.callbacks.assessment.gate_record import CLONE, SAME_DATA
 from aequa_lightning.contributions.gates import components, examine, merge_clones
 
 # Reason, for the table at the end, and what the round's record says.
@@ -23,7 +23,7 @@ NON_FINITE = "sent an update that is not finite; left out of the average and wor
 
 
 @dataclass(frozen=True)
-class Suspects:
+class Detected:
     """What a round's updates say, together with those before.
 
     Attributes:
@@ -103,7 +103,7 @@ def let_pass(accepted: Sequence[int]) -> GateResult:
 
 def screen(
     gram: Tensor,
-    suspects: Suspects,
+    detected: Detected,
     *,
     accepted: Sequence[int],
     refused: Sequence[int],
@@ -115,7 +115,7 @@ def screen(
 
     Args:
         gram: Inner products of all pairs of accepted updates, (K, K).
-        suspects: What is known of them from this round and those before.
+        detected: What is known of them from this round and those before.
         accepted: Indices of those whose update entered the average, K of them.
         refused: Indices of those whose update was not finite or exploded.
         work: Local work of each accepted participant, (K,), above 0.
@@ -126,7 +126,7 @@ def screen(
         >>> updates = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
         >>> found = screen(
         ...     updates @ updates.T,
-        ...     Suspects(torch.ones(3), [], []),
+        ...     Detected(torch.ones(3), [], []),
         ...     accepted=[0, 1, 2],
         ...     refused=[],
         ...     work=torch.ones(3),
@@ -136,7 +136,7 @@ def screen(
         >>> found.group, found.sentences
         ((0, 1, 1), ['b, c sent the same update; valued as one, paid as one'])
     """
-    gates = examine(gram, suspects.new, work=work, held=held)
+    gates = examine(gram, detected.new, work=work, held=held)
     reasons = dict.fromkeys(refused, "non-finite")
     sentences = [f"{names[index]} {NON_FINITE}" for index in refused]
     for reason, told in REASONS.items():
@@ -144,7 +144,7 @@ def screen(
             if caught and index not in reasons:
                 reasons[index] = reason
                 sentences.append(f"{names[index]} {told}")
-    for reason, caught_ones in (("nothing new", suspects.riders), ("harmful", suspects.harmful)):
+    for reason, caught_ones in (("nothing new", detected.riders), ("harmful", detected.harmful)):
         for index in caught_ones:
             if index in accepted and index not in reasons:
                 reasons[index] = reason
@@ -152,7 +152,7 @@ def screen(
     valued = [index for index in accepted if index not in reasons]
     sent = [gates.group[list(accepted).index(index)] for index in valued]
     linked = torch.tensor(sent)[:, None] == torch.tensor(sent)
-    for pair in suspects.same:
+    for pair in detected.same:
         if set(pair) <= set(valued):
             first, second = map(valued.index, pair)
             linked[first, second] = linked[second, first] = True

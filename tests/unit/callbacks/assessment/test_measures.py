@@ -302,7 +302,7 @@ def test_the_measures_go_on_from_their_state(run: Run, honest: Tensor, finish: F
     assert second.standard_errors() == whole.standard_errors()
     assert list(whole.standard_errors()) == ["gtg_shapley"]
     assert second.remarks() == whole.remarks()
-    torch.testing.assert_close(second.state_dict()["suspicion"], whole.state_dict()["suspicion"], rtol=0, atol=0)
+    torch.testing.assert_close(second.state_dict()["detector"], whole.state_dict()["detector"], rtol=0, atol=0)
 
 
 def test_measures_that_cannot_be_taken_are_refused(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 import torch
 
-from aequa_lightning.callbacks.assessment.screening import Suspects, screen
+from aequa_lightning.callbacks.assessment.screening import Detected, screen
 
 NAMES = ["a", "b", "c", "d", "e", "f"]
 
@@ -13,10 +13,10 @@ def test_every_reason_is_told_once_and_the_first_one_counts() -> None:
     updates[2] *= 50
     updates[3] *= 50
     updates[5] = updates[4]
-    suspects = Suspects(torch.tensor([1.0, 1.0, 1.0, 0.0, 1.0, 1.0]), [1], [])
+    detected = Detected(torch.tensor([1.0, 1.0, 1.0, 0.0, 1.0, 1.0]), [1], [])
     found = screen(
         updates @ updates.T,
-        suspects,
+        detected,
         accepted=range(6),
         refused=[],
         work=torch.ones(6),
@@ -32,7 +32,7 @@ def test_every_reason_is_told_once_and_the_first_one_counts() -> None:
 
 def test_whoever_is_left_keeps_its_index() -> None:
     updates = torch.eye(3)
-    nobody = Suspects(torch.ones(3), [], [])
+    nobody = Detected(torch.ones(3), [], [])
     found = screen(
         updates, nobody, accepted=[1, 3, 4], refused=[0], work=torch.ones(3), held=torch.ones(3), names=NAMES
     )
@@ -42,9 +42,9 @@ def test_whoever_is_left_keeps_its_index() -> None:
 
 
 def test_who_is_suspected_is_worth_nothing() -> None:
-    suspects = Suspects(torch.ones(4), [2], [0])
+    detected = Detected(torch.ones(4), [2], [0])
     found = screen(
-        torch.eye(4), suspects, accepted=range(4), refused=[], work=torch.ones(4), held=torch.ones(4), names=NAMES
+        torch.eye(4), detected, accepted=range(4), refused=[], work=torch.ones(4), held=torch.ones(4), names=NAMES
     )
     assert found.reasons == {2: "nothing new", 0: "harmful"}
     assert found.participants == [1, 3]
@@ -53,9 +53,9 @@ def test_who_is_suspected_is_worth_nothing() -> None:
 
 
 def test_names_with_the_same_data_are_one_player_unless_they_are_caught() -> None:
-    suspects = Suspects(torch.ones(5), [4], [], [(0, 2), (2, 3), (1, 4)])
+    detected = Detected(torch.ones(5), [4], [], [(0, 2), (2, 3), (1, 4)])
     found = screen(
-        torch.eye(5), suspects, accepted=range(5), refused=[], work=torch.ones(5), held=torch.ones(5), names=NAMES
+        torch.eye(5), detected, accepted=range(5), refused=[], work=torch.ones(5), held=torch.ones(5), names=NAMES
     )
     assert (found.participants, found.group, found.identities()) == ([0, 1, 2, 3], (0, 1, 0, 0), [[0, 2, 3]])
     assert found.reasons == {

@@ -1,4 +1,4 @@
-"""What the server knows of cheating: compares every round's updates with earlier rounds and with each other."""
+"""Detection of cheating: compares the updates of a round with earlier rounds and with each other."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from aequa_lightning.callbacks.assessment.effects import claimed_effects
-from aequa_lightning.callbacks.assessment.screening import Suspects
+from aequa_lightning.callbacks.assessment.screening import Detected
 from aequa_lightning.contributions.evidence import Evidence
 from aequa_lightning.contributions.likeness import Likeness
 from aequa_lightning.contributions.novelty import new_parts, novelty, random_sign_cosines
@@ -25,8 +25,8 @@ TABLE, SHORTEST = 2**24, 251
 MOST_COMPARED = 1000
 
 
-class Suspicion:
-    """Follows what everybody could know, and what each participant has sent beyond it.
+class CheatDetector:
+    """Keeps what every participant can know, and compares with it what each of them sends.
 
     Everything is kept as sketches of at most 16,381 numbers: the last 64 steps of the shared model, 4 MiB for each
     width that participants may hold. All pairs of up to 1,000 participants are compared over the rounds.
@@ -53,7 +53,7 @@ class Suspicion:
         """Take in what everybody receives."""
         self._start = self._of_server(run)
 
-    def judge(self, run: Run, accepted: Sequence[int], gram: Tensor, square_gram: Tensor) -> Suspects:
+    def compare(self, run: Run, accepted: Sequence[int], gram: Tensor, square_gram: Tensor) -> Detected:
         """Compare a round's updates; a collective operation.
 
         Args:
@@ -81,7 +81,7 @@ class Suspicion:
         if self._likeness is not None:
             self._likeness.add(sketches, accepted)
             same = self._likeness.same(accepted, _traits(run))
-        return Suspects(shares, self._evidence.riders(accepted), self._evidence.harmful(accepted), same)
+        return Detected(shares, self._evidence.riders(accepted), self._evidence.harmful(accepted), same)
 
     def end_round(self, run: Run) -> None:
         """Take in how the server has moved."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aequa_lightning.callbacks.assessment.conviction import Conviction
+from aequa_lightning.callbacks.assessment.gate_record import GateRecord
 from aequa_lightning.contributions.measures import MEASURES, values_without_rounds
 
 
@@ -25,7 +25,7 @@ def paid_in_state(state: Mapping[str, Any], measure: str, *, standalone: Sequenc
         values = total.values.nan_to_num().tolist()
     if values is None:
         return None
-    conviction = Conviction(count)
-    if "conviction" in kept:
-        conviction.load_state_dict(kept["conviction"])
-    return conviction.paid(values)
+    gate_record = GateRecord(count)
+    if "gate_record" in kept:
+        gate_record.load_state_dict(kept["gate_record"])
+    return gate_record.paid(values)

@@ -1,4 +1,4 @@
-"""Who was caught how often, who is therefore not paid, and who is paid as one."""
+"""Counts of what the gates catch: who is therefore not paid, and who is paid as one."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -13,20 +13,20 @@ CLONE, SAME_DATA = "clone of", "same data as"
 UNPAID = "not paid"
 
 
-class Conviction:
-    """Counts what the gates catch each participant at. Whoever is one with others is not unpaid but shares.
+class GateRecord:
+    """Counts what the gates catch each participant at. Participants that are one are paid one share together.
 
     Args:
         participants: Their number.
 
     Example:
-        >>> conviction = Conviction(3)
+        >>> gate_record = GateRecord(3)
         >>> for _ in range(3):
         ...     reasons = {0: "null", 1: "clone of c", 2: "clone of b"}
-        ...     conviction.note([0, 1, 2], reasons, left_out=[], identities=[[1, 2]])
-        >>> conviction.remarks()
+        ...     gate_record.note([0, 1, 2], reasons, left_out=[], identities=[[1, 2]])
+        >>> gate_record.remarks()
         ['null in 3 rounds; not paid', 'clone of c in 3 rounds', 'clone of b in 3 rounds']
-        >>> conviction.paid([0.9, 0.8, 0.6])
+        >>> gate_record.paid([0.9, 0.8, 0.6])
         [0.0, 0.35, 0.35]
     """
 
