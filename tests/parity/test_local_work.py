@@ -128,7 +128,7 @@ def test_private_averages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     # What is averaged needs no accountant.
     monkeypatch.setattr("aequa_lightning.trainer.compatibility.check_accountant", lambda: None)
     monkeypatch.setattr("aequa_lightning.engine.server.privacy.spent_epsilon", lambda *_, **__: 1.0)
-    privacy, participation = Privacy(clip=0.2, noise_multiplier=0.1), Participation("poisson", availability=0.3)
+    privacy, participation = Privacy(clip=0.15, noise_multiplier=0.1), Participation("poisson", availability=0.3)
     drawn: dict[int, torch.Tensor] = {}
     noise = PrivateAverage.noise
 
@@ -148,13 +148,13 @@ def test_private_averages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
                 put(network, flat(network) - RATE * torch.cat([g.reshape(-1) for g in gradients]))
             update = flat(network) - hand.server
             lengths.append(float(update.norm()))
-            total += update * min(1.0, 0.2 / lengths[-1])
+            total += update * min(1.0, privacy.clip / lengths[-1])
         # The divisor does not tell how many there were, and noise there is also of nobody.
         hand.server = hand.server + (total / PER_ROUND + drawn[number]).float()
         numbers.append(len(present))
     torch.testing.assert_close(trained, hand.server, atol=1e-5, rtol=0)
     assert set(numbers) == {0, 1}
-    assert min(lengths) < 0.2 < max(lengths)
+    assert min(lengths) < privacy.clip < max(lengths)
 
 
 @pytest.mark.parametrize("state", ["reset", "keep"])
