@@ -2,8 +2,7 @@
 
 from aequa_lightning.adversaries.adversary import Adversary, View, check_adversaries
 from aequa_lightning.adversaries.data import Clone, FlippedLabels, SharedData
-from aequa_lightning.adversaries.free_riders import Drift, Noise, NotFinite, Nothing, Replay
-from aequa_lightning.adversaries.tampering import Scale, SignFlip
+from aequa_lightning.adversaries.updates import Drift, Noise, NotFinite, Nothing, Replay, Scale, SignFlip
 
 __all__ = [
     "Adversary",

@@ -1,4 +1,4 @@
-"""The base of participants that cheat, and what they can see."""
+"""Adversary, the base class of participants that cheat, and View, the information that they have."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from aequa_lightning.errors import InputError
 
 @dataclass(frozen=True)
 class View:
-    """What a participant knows when it sends its update.
+    """The information of a participant that sends its update.
 
     Attributes:
         round: Number of the round, from 1.
         generator: Source of its randomness, on the CPU; derived from the run's seed, the round and the participant.
-        received: Parameters that it trained from, float32 of shape (P,); zero where it holds nothing.
+        received: Parameters that it trained from, float32 of shape (P,); zero outside of its sub-network.
         initial: The shared model's first parameters, float32 of shape (P,).
         aggregates: How far the shared model moved in each past round, oldest first; float32 of shape (P,) each.
     """
@@ -30,9 +30,9 @@ class View:
 
 
 class Adversary:
-    """Base: participants that cheat in one way. This one is honest: override what the way of cheating needs.
+    """Base class: participants that cheat in one way. It is honest itself; subclasses override some of its methods.
 
-    An adversary keeps nothing from call to call. What it does follows from its arguments and the view, so that a run
+    An adversary has no state between calls. Its behaviour is a function of its arguments and the view, so that a run
     gives the same result on any number of processes and after a resume.
 
     Args:
@@ -54,14 +54,14 @@ class Adversary:
         self._check(len(set(self.participants)) == len(self.participants), "participants", "names one of them twice")
 
     def send(self, update: Tensor, view: View) -> Tensor:
-        """Return what a participant sends instead of what it trained.
+        """Return the update that a participant sends.
 
         Args:
-            update: What it trained, float32 of shape (P,); not to be written to.
-            view: What it knows.
+            update: The update that it trained, float32 of shape (P,); read-only.
+            view: The information that it has.
 
         Returns:
-            Floating point of shape (P,). What lies outside of the sub-network that the participant holds is dropped.
+            Floating point of shape (P,). Entries outside of the participant's sub-network are dropped.
         """
         return update
 
@@ -69,11 +69,11 @@ class Adversary:
         """Return the samples that a participant trains on, alone and in the rounds.
 
         Args:
-            data: The data as they were before anybody cheated.
+            data: The data before any adversary changed them.
             participant: The participant's number.
 
         Returns:
-            Inputs of shape (samples, ...) and classes of shape (samples,); not to be written to.
+            Inputs of shape (samples, ...) and classes of shape (samples,); read-only.
         """
         inputs, targets = data.participant(participant).tensors
         return inputs, targets
@@ -83,7 +83,7 @@ class Adversary:
         return participant
 
     def others(self) -> Sequence[int]:
-        """Return the honest participants that this way of cheating needs."""
+        """Return the honest participants that the adversaries copy from."""
         return ()
 
     def describe(self) -> dict[str, Any]:
@@ -97,7 +97,7 @@ class Adversary:
         return f"{type(self).__name__}({settings})"
 
     def _check(self, holds: bool, key: str, rule: str) -> None:
-        """Refuse a setting of which a rule does not hold."""
+        """Raise an InputError unless a rule holds for a setting."""
         if not holds:
             value = getattr(self, key)
             value = list(value) if isinstance(value, tuple) else value
@@ -105,11 +105,11 @@ class Adversary:
 
 
 def check_adversaries(adversaries: Sequence[Adversary], participants: int | None = None) -> None:
-    """Prove that each participant cheats in one way at most, and that those needed by others are honest.
+    """Check that each participant cheats in one way at most, and that participants whom adversaries copy are honest.
 
     Args:
-        adversaries: All of a run.
-        participants: How many participants the run has; None: not known yet.
+        adversaries: All adversaries of a run.
+        participants: Number of participants; None: not known yet.
 
     Raises:
         InputError: A participant is unknown, cheats in two ways, or is needed honest and cheats.

@@ -1,4 +1,4 @@
-"""Participants whose samples are not what they say: false labels, or data that another one has."""
+"""Participants with false labels, or with another participant's data."""
 
 from collections.abc import Sequence
 
@@ -34,11 +34,11 @@ class FlippedLabels(Adversary):
 
 
 class SharedData(Adversary):
-    """Joins with the data of another participant, which it trains on in an order of its own.
+    """Trains on the data of another participant, in its own order.
 
     Args:
         participants: Numbers of the participants that cheat in this way, from 0, at least one.
-        of: Number of the honest participant whose data they have.
+        of: Number of the honest participant whose data they use.
     """
 
     uses_aggregates = False
@@ -55,7 +55,7 @@ class SharedData(Adversary):
 
     @override
     def others(self) -> Sequence[int]:
-        """Return the participant whose data they have."""
+        """Return the participant whose data they use."""
         return (self.of,)
 
 

@@ -1,4 +1,4 @@
-"""The paper's networks, by name, and the user's own, by import path."""
+"""Networks by name, and user-written ones by import path."""
 
 import importlib
 from collections.abc import Callable
@@ -9,9 +9,8 @@ from torch import nn
 from aequa_lightning.backbones.cnn import cnn, cnn3, mlp
 from aequa_lightning.backbones.loading import check_import
 from aequa_lightning.backbones.pooling import pool_first
-from aequa_lightning.backbones.resnet import resnet18, resnet18_gn
 from aequa_lightning.backbones.text import bilstm, text_cnn
-from aequa_lightning.backbones.vision import mobilenet_v2, vgg11, vit_tiny
+from aequa_lightning.backbones.vision import mobilenet_v2, resnet18, resnet18_gn, vgg11, vit_tiny
 from aequa_lightning.errors import InputError
 
 __all__ = ["BACKBONES", "build_backbone"]
@@ -34,7 +33,7 @@ def build_backbone(name: str, /, *, num_classes: int, input_shape: tuple[int, ..
     """Return a fresh network, in which max pooling comes before a ReLU (see :func:`~.pooling.pool_first`).
 
     Args:
-        name: One of the names in ``BACKBONES``, or ``"package.module:function"`` for a function of one's own that is
+        name: One of the names in ``BACKBONES``, or ``"package.module:function"`` for a user-written function that is
             called with the same arguments.
         num_classes: Outputs of the network, >= 1.
         input_shape: Shape of one sample, without the batch.
@@ -72,7 +71,7 @@ def _imported(name: str) -> Callable[..., nn.Module]:
     check_import(name)
     try:
         found = getattr(importlib.import_module(module), function)
-    except Exception as error:  # whatever the module does when it is imported
+    except Exception as error:  # an import may run any code
         raise InputError(f"model.backbone={name!r} cannot be imported: {type(error).__name__}: {error}") from error
     if not callable(found):
         raise InputError(f"model.backbone={name!r} is no function; name one that returns a torch.nn.Module.")

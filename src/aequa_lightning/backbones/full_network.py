@@ -1,4 +1,4 @@
-"""The network that a configuration describes, at full width, with the norms that it asks for."""
+"""Builds the full network of a configuration, with its norms."""
 
 import copy
 from collections.abc import Sequence
@@ -33,8 +33,8 @@ def full_network(
         vocabulary_size: Number of different tokens, where an input is a row of token numbers; None where it is not.
         backbone: A name known to :func:`~aequa_lightning.backbones.build_backbone`, or an import path.
         backbone_options: Keyword arguments of the backbone.
-        norm: What becomes of batch norms: ``static`` ones normalise by the batch in evaluation too, ``group`` makes
-            them group norms; with the others they stay.
+        norm: Treatment of batch norms: ``static`` ones normalise by the batch in evaluation too, ``group`` replaces
+            them by group norms; the others leave them unchanged.
         channels_per_group: Channels of such a group, a divisor of every layer's.
 
     Raises:
@@ -42,9 +42,9 @@ def full_network(
 
     Example:
         >>> options = dict(vocabulary_size=None, backbone_options=None, norm="static", channels_per_group=16)
-        >>> network, example = full_network(10, (3, 32, 32), backbone="resnet18", **options)
-        >>> network.bn1.track_running_stats, example.shape
-        (False, torch.Size([1, 3, 32, 32]))
+        >>> network, example = full_network(10, (1, 8, 8), backbone="cnn3", **options)
+        >>> network[1].track_running_stats, example.shape
+        (False, torch.Size([1, 1, 8, 8]))
     """
     given: dict[str, Any] = {} if vocabulary_size is None else {"vocabulary_size": vocabulary_size}
     clash = sorted({"num_classes", "input_shape", *given} & set(backbone_options or {}))
@@ -53,14 +53,14 @@ def full_network(
     network = build_backbone(
         backbone, num_classes=num_classes, input_shape=tuple(input_shape), **given, **(backbone_options or {})
     )
-    # Token 0 is padding, which networks hide: the dry run would see nothing arrive.
+    # Token 0 is padding, which networks mask.
     example = torch.ones(1, *input_shape, dtype=torch.int64) if given else torch.zeros(1, *input_shape)
     _check_outputs(network, example, num_classes, backbone)
     return _with_norm(network, norm, channels_per_group), example
 
 
 def _check_outputs(network: nn.Module, example: Tensor, num_classes: int, backbone: str) -> None:
-    """Refuse a network that does not give each input a number for each class."""
+    """Raise an InputError for a network whose output is not (batch, classes)."""
     trial = copy.deepcopy(network).eval()
     try:
         with torch.no_grad():
@@ -78,7 +78,7 @@ def _check_outputs(network: nn.Module, example: Tensor, num_classes: int, backbo
 
 
 def _with_norm(network: nn.Module, norm: Norm, channels_per_group: int) -> nn.Module:
-    """Return the network with its batch norms as a norm policy wants them."""
+    """Return the network with the batch norms of a norm policy."""
     if norm not in get_args(Norm):
         raise InputError(f"model.norm={norm!r} is unknown; choose one of {', '.join(get_args(Norm))}.")
     if norm != "shared" and not any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in network.modules()):

@@ -1,4 +1,4 @@
-"""Which networks a checkpoint may name: those of this project, and the one that the caller names too."""
+"""Loading checkpoints without running code that they name: only the caller may name a backbone to import."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ _given: ContextVar[str | None] = ContextVar("given", default=None)
 
 @contextmanager
 def importing_only(given: str | None) -> Iterator[None]:
-    """Refuse, within the block, to import a backbone other than the one that the caller has given.
+    """Within the block, allow no import of a backbone but the one that the caller has given.
 
     Args:
         given: Import path ``package.module:function``; None: nothing is imported.
@@ -30,7 +30,7 @@ def importing_only(given: str | None) -> Iterator[None]:
 
 
 def check_import(name: str) -> None:
-    """Prove that a backbone's import path comes from the caller, not from a file that is being loaded.
+    """Check that a backbone's import path comes from the caller, not from a file that is being loaded.
 
     Args:
         name: Import path ``package.module:function``.
@@ -68,16 +68,16 @@ class LoadsOnlyData(LightningModule):
         weights_only: bool | None = True,
         **kwargs: Any,
     ) -> Self:
-        """Load a module as of Lightning, with ``weights_only``; what the file names is not imported.
+        """Load a module as Lightning does, with ``weights_only``; backbones that the file names are not imported.
 
         Args:
             checkpoint_path: The checkpoint.
-            map_location: As of Lightning.
-            hparams_file: As of Lightning.
-            strict: As of Lightning.
-            weights_only: As of Lightning.
-            **kwargs: Arguments of the module in the place of those of the file. ``backbone`` has to be given where it
-                is an import path.
+            map_location: See Lightning.
+            hparams_file: See Lightning.
+            strict: See Lightning.
+            weights_only: See Lightning.
+            **kwargs: Arguments of the module that replace those of the file. ``backbone`` must be given if it is an
+                import path.
 
         Raises:
             InputError: The file names a backbone by an import path that the caller has not given.

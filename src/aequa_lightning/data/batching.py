@@ -1,4 +1,4 @@
-"""Batches of a data loader."""
+"""A batch sampler that leaves no batch of a single sample."""
 
 from collections.abc import Iterator
 
@@ -6,14 +6,14 @@ from torch.utils.data import BatchSampler
 from typing_extensions import override
 
 
-class BatchesOfSeveral(BatchSampler):
-    """Batches of which the last takes in a single left-over sample: norm layers cannot normalise one sample alone.
+class NoSingleSampleBatches(BatchSampler):
+    """Batches without a last one of a single sample, which norm layers cannot normalise: it joins the batch before it.
 
-    The arguments are those of ``torch.utils.data.BatchSampler``. Batches of one may be asked for.
+    The arguments are those of ``torch.utils.data.BatchSampler``. With ``batch_size=1`` all batches have one sample.
 
     Example:
-        >>> list(BatchesOfSeveral(range(5), 2, drop_last=False)), list(BatchesOfSeveral(range(2), 1, drop_last=False))
-        ([[0, 1], [2, 3, 4]], [[0], [1]])
+        >>> list(NoSingleSampleBatches(range(5), 2, drop_last=False))
+        [[0, 1], [2, 3, 4]]
     """
 
     @override

@@ -1,4 +1,4 @@
-"""The embedded data set: handwritten digits that scikit-learn carries, no download."""
+"""The handwritten digits of scikit-learn, which need no download."""
 
 import torch
 from sklearn.datasets import load_digits
@@ -10,8 +10,8 @@ from aequa_lightning.data.preparation import stratified_split
 class DigitsData(CollaborativeData):
     """The 1,797 digits of 8 x 8 pixels in scikit-learn (Alpaydin and Kaynak, UCI repository, 1998).
 
-    The set has no official split. Ours is fixed: a fifth of every class, drawn with seed 0, is the test part (359
-    samples, 1,438 for training), whatever ``partition_seed`` says. Grey levels 0..16 count as 0..1.
+    The data set has no official split. Here the test part is always a fifth of every class, drawn with seed 0 (359
+    samples; 1,438 are left for training), whatever the ``partition_seed``. Grey levels 0..16 are scaled to 0..1.
     """
 
     num_classes = 10

@@ -57,7 +57,7 @@ class FEMNISTData(CollaborativeData):
                         raise ValueError(f"writer {user} has {len(pixels)} images and {len(labels)} labels")
                     if not np.isin(labels, range(62)).all() or pixels.min(initial=0) < 0 or pixels.max(initial=0) > 1:
                         raise ValueError(f"writer {user} has a value out of range")
-                    # LEAF's numbers are grey levels over 255, so that a byte holds them without loss.
+                    # LEAF's numbers are grey levels divided by 255, so uint8 holds them without loss.
                     images.append(np.rint(255 * pixels).astype(np.uint8))
                     targets.append(labels)
                     writers += [user] * len(labels)

@@ -1,4 +1,4 @@
-"""Partitions that are not drawn: the data set's own groups, and a file that says who holds what."""
+"""Partitions by the data set's own groups, and by a CSV file that assigns samples to participants."""
 
 import csv
 from collections.abc import Iterator
@@ -59,11 +59,11 @@ class Natural(Partition):
 
 @dataclass(frozen=True)
 class FromFile(Partition):
-    """Read who holds what from a CSV file.
+    """Read the participant of each sample from a CSV file.
 
     The file begins with the line ``index,participant``; then each row names a sample of the training part, counted
-    from 0 in the data set's order, and its participant, counted from 0. All training samples must be named once. Those
-    that the server keeps for validation are taken away from their participants.
+    from 0 in the data set's order, and its participant, counted from 0. All training samples must be named once;
+    validation samples of the server are taken from their participants.
 
     Args:
         path: The CSV file.
@@ -100,7 +100,7 @@ class FromFile(Partition):
 
 @contextmanager
 def _reading(path: str) -> Iterator[None]:
-    """Turn what a file that is no CSV raises into an `InputError`."""
+    """Raise an `InputError` for a file that is no CSV."""
     try:
         yield
     except (UnicodeDecodeError, csv.Error) as error:

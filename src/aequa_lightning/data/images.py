@@ -15,7 +15,7 @@ from aequa_lightning.data.module import CollaborativeData, Split
 from aequa_lightning.errors import InputError
 from aequa_lightning.runtime.paths import user_path
 
-# What lies beside images to tell of them, and what file managers leave behind.
+# Endings of notes beside images, and of files that file managers create.
 NOTES = (".txt", ".md", ".csv", ".json", ".xml", ".yaml", ".yml", ".html", ".ini", ".db")
 
 Labelled = list[tuple[Path, int]]
@@ -24,9 +24,9 @@ Labelled = list[tuple[Path, int]]
 class ImageFolderData(CollaborativeData):
     """Colour images in folders, ``train/CLASS/...`` and ``test/CLASS/...``; the classes are the folders' names, sorted.
 
-    All images are decoded into memory, turned as their EXIF data say, resized and cropped to a square. Hidden files and
-    folders are none of the data; other files, but for notes, are left out with a warning. What 8 bits a channel
-    cannot hold is refused: 16 bits, floats, transparent pixels, several images in a file.
+    All images are decoded into memory, rotated by their EXIF data, resized and cropped to a square. Hidden files and
+    folders are ignored, other files except notes with a warning. Images that 8 bits a channel cannot represent are
+    refused: 16 bits, floats, transparent pixels, several images in a file.
     Mean and standard deviation are measured on the training part.
 
     Args:
@@ -134,14 +134,14 @@ class TinyImageNetData(ImageFolderData):
 
 
 def image_files(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Return a folder's images, and what may be others, both sorted; nothing that is hidden.
+    """Return a folder's images and its other files except notes, both sorted and without hidden ones.
 
     Args:
         folder: Where to look, at any depth; it may be missing.
     """
     paths = [path for path in sorted(folder.rglob("*")) if not _is_hidden(path.relative_to(folder))]
     images = [path for path in paths if path.suffix.lower() in IMG_EXTENSIONS and path.is_file()]
-    # A link to a folder is not followed, so what it holds is left out.
+    # Links to folders are not followed, and count as other files.
     others = [path for path in paths if path.is_symlink() or not path.is_dir()]
     taken = set(images)
     return images, [path for path in others if path not in taken and path.suffix.lower() not in NOTES]
@@ -179,11 +179,11 @@ def _open(path: Path, fit: v2.Transform) -> Tensor:
 
 
 def _check_lossless(path: Path, image: Image.Image) -> None:
-    """Refuse what three channels of eight bits cannot hold."""
+    """Raise an `InputError` for an image that three channels of eight bits cannot represent."""
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and image.format != "MPO":  # a telephone's photograph and its preview
         raise InputError(f"{path} holds {frames} images, of which one would be taken; store them apart")
-    # Pillow reads 16 bits of several channels as eight, and only the layout of the file's rows tells so.
+    # Pillow silently reads 16 bits of several channels as eight; only the layout of the file's tiles shows it.
     layouts = [str(tile.args) for tile in getattr(image, "tile", [])]
     if image.mode.startswith(("I", "F")) or any(";16" in layout for layout in layouts):
         raise InputError(

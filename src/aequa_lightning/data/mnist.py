@@ -1,4 +1,4 @@
-"""MNIST and Fashion-MNIST from the four idx files, wherever they lie; their content is checked by SHA-256."""
+"""MNIST and Fashion-MNIST from their four idx files, whose content is checked by SHA-256."""
 
 import gzip
 import hashlib

@@ -1,4 +1,4 @@
-"""The base of all data sets: load, keep a validation part for the server, divide the rest among participants."""
+"""CollaborativeData, the base of all data sets: loads, keeps a validation part, divides the rest among participants."""
 
 import copy
 import warnings
@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, SequentialSampler, TensorDataset
 
 from aequa_lightning.data.augmentation import CropAndFlip
-from aequa_lightning.data.batching import BatchesOfSeveral
+from aequa_lightning.data.batching import NoSingleSampleBatches
 from aequa_lightning.data.noise import add_gaussian_noise, corrupt_labels, noise_levels
 from aequa_lightning.data.partition import Homogeneous, Partition
 from aequa_lightning.data.preparation import IntArray, channel_statistics, normalised, stratified_split
@@ -22,8 +22,8 @@ from aequa_lightning.runtime.process_settings import plain_computation
 
 Batch = tuple[Tensor, Tensor]
 
-# Each has a name and a file of its own.
-MOST_PARTICIPANTS = 1_000_000
+# Each participant has files of its own in the run folder.
+MAX_PARTICIPANTS = 1_000_000
 
 
 class Split(NamedTuple):
@@ -61,20 +61,20 @@ class CollaborativeData(LightningDataModule):
         test_samples: Likewise of the test part.
         augment: Shift the images of training batches at random by an eighth of their side, and mirror them where the
             data set allows it; see `augmentation`.
-        feature_noise: Standard deviation of Gaussian noise on a participant's normalised inputs: one level each, or
-            the last one's, with levels rising evenly from 0.
-        label_noise: Share of a participant's labels that are replaced by another class, likewise, in [0, 1].
+        feature_noise: Standard deviation of Gaussian noise on the participants' normalised inputs: one level each, or
+            the last participant's, with levels rising evenly from 0.
+        label_noise: Share of the participants' labels that are replaced by another class, likewise, in [0, 1].
 
     Attributes:
         num_classes: Number of classes, known after construction.
         input_shape: Shape of one sample without the batch dimension, known after construction.
         vocabulary_size: Number of different tokens, where a sample is a row of token numbers; None where it is not.
         names: A name per participant, fit for file names.
-        mean: Mean that is taken off, per channel or feature; None before ``setup`` where it is measured, and always
-            for token numbers.
-        std: Standard deviation that is divided by, likewise.
-        augmentation: What a trainer applies to the inputs of every training batch; None without ``augment``. A plain
-            `lightning.Trainer` does so through ``on_after_batch_transfer``.
+        mean: Mean that inputs are normalised by, per channel or feature; None before ``setup`` where it is measured,
+            and always for token numbers.
+        std: Standard deviation that inputs are normalised by, likewise.
+        augmentation: Applied to the inputs of every training batch; None without ``augment``. A plain
+            `lightning.Trainer` applies it in ``on_after_batch_transfer``.
         flippable: Whether a mirrored image still shows the same class.
     """
 
@@ -105,8 +105,8 @@ class CollaborativeData(LightningDataModule):
         for key, value in counts.items():
             if value < 1:
                 raise InputError(f"data.{key} is {value}; it must be at least 1")
-        if participants > MOST_PARTICIPANTS:
-            raise InputError(f"data.participants is {participants}; it must be at most {MOST_PARTICIPANTS}")
+        if participants > MAX_PARTICIPANTS:
+            raise InputError(f"data.participants is {participants}; it must be at most {MAX_PARTICIPANTS}")
         for key, samples in {"train_samples": train_samples, "test_samples": test_samples}.items():
             if samples is not None and samples < 1:
                 raise InputError(f"data.{key} is {samples}; it must be at least 1, or null for all")
@@ -145,7 +145,7 @@ class CollaborativeData(LightningDataModule):
             InputError: When files are missing or wrong, or when the partition leaves a participant too little.
         """
         if self._pooled is None:
-            # Whoever asks for a part first must not decide by how many threads, or in which type, means are measured.
+            # The caller's threads and default type must not affect the means.
             with plain_computation():
                 self._set_up()
 
@@ -170,7 +170,7 @@ class CollaborativeData(LightningDataModule):
         )
         if train.inputs.dtype != torch.int64 and self.mean is None:
             self.mean, self.std = channel_statistics(train.inputs[rows])
-        # The samples lie in the order of their holders, so that a participant's data are a slice and no copy.
+        # Samples are in the order of their participants, so that a participant's data are a slice and no copy.
         order = left[np.concatenate(parts)]
         self._offsets = np.cumsum([0] + [len(part) for part in parts])
         self._validation = self._dataset(train.inputs[kept], train.targets[kept])
@@ -225,17 +225,17 @@ class CollaborativeData(LightningDataModule):
         return self._validation
 
     def test(self) -> TensorDataset:
-        """Return the test part, for what is reported only."""
+        """Return the test part, for reports only."""
         self.setup()
         return self._test
 
     def class_counts(self) -> IntArray:
-        """Return how many samples of each class everybody holds, shape (participants, classes)."""
+        """Return how many samples of each class each participant holds, shape (participants, classes)."""
         held = (self.participant(number).tensors[1] for number in range(self.participants))
         return np.stack([np.bincount(targets.numpy(), minlength=self.num_classes) for targets in held])
 
     def describe(self) -> dict[str, Any]:
-        """Return what a reader needs to know of the data, as plain values."""
+        """Return a description of the data as plain values, for the run's record."""
         self.setup()
         return {
             "name": type(self).__name__.removesuffix("Data"),
@@ -256,7 +256,7 @@ class CollaborativeData(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return shuffled batches of all participants' samples, for centralised training."""
-        # Under DDP, Trainer knows by the loader's own sampler that it shuffles: batches are made by nothing else here.
+        # Under DDP, Trainer recognises shuffling by the loader's own sampler, so there is no batch sampler here.
         return DataLoader(self.pooled(), batch_size=self.batch_size, shuffle=True)  # type: ignore[arg-type]
 
     def val_dataloader(self) -> DataLoader[Batch]:
@@ -272,11 +272,11 @@ class CollaborativeData(LightningDataModule):
         return self.test_dataloader()
 
     def _loader(self, part: TensorDataset) -> DataLoader[Batch]:
-        batches = BatchesOfSeveral(SequentialSampler(part), self.batch_size, drop_last=False)
+        batches = NoSingleSampleBatches(SequentialSampler(part), self.batch_size, drop_last=False)
         return DataLoader(part, batch_sampler=batches)  # type: ignore[arg-type]
 
     def _check_options(self, inputs: Tensor) -> None:
-        """Refuse options that do not go with the kind of the samples."""
+        """Raise an `InputError` for options that the kind of samples does not support."""
         kind = f"a sample of {type(self).__name__} has type {inputs.dtype} and shape {self.input_shape}"
         if self.augment and inputs.ndim != 4:
             raise InputError(f"data.augment shifts images, but {kind}; set it to false")
@@ -284,7 +284,7 @@ class CollaborativeData(LightningDataModule):
             raise InputError(f"data.feature_noise is added to numbers, but {kind}; set it to 0")
 
     def _warn_of_losses(self, inputs: Tensor, labels: IntArray, *, rows: IntArray, left: IntArray) -> None:
-        """Say of which classes and inputs nothing can be learned, and refuse inputs that are all alike."""
+        """Warn of classes and inputs that teach nothing; raise an `InputError` if all inputs are equal."""
         gone = np.setdiff1d(labels[rows], labels[left]).tolist()
         if gone:
             warnings.warn(
@@ -308,7 +308,7 @@ class CollaborativeData(LightningDataModule):
             )
 
     def _used_rows(self, key: str, labels: IntArray, *, stream: int) -> IntArray:
-        """Return the rows of a part that are used at all, of which ``key`` says how many."""
+        """Return the rows of a part that are used; the option ``key`` has their number."""
         wanted: int | None = getattr(self, key)
         if wanted is None:
             return np.arange(len(labels))
@@ -317,7 +317,7 @@ class CollaborativeData(LightningDataModule):
         return stratified_split(labels, wanted / len(labels), [self.partition_seed, stream])[0]
 
     def _add_noise(self) -> None:
-        """Worsen the participants' samples in place; everybody's noise depends on the seed and its number only."""
+        """Add noise to the participants' samples in place; each one's depends on the seed and its number only."""
         for number in range(self.participants):
             inputs, targets = self.participant(number).tensors
             generator = np.random.default_rng([self.partition_seed, 3, number])

@@ -1,4 +1,4 @@
-"""Participants whose data are worse: Gaussian noise on the inputs, wrong labels (Li et al., ICDE 2022, section IV)."""
+"""Noise on participants' data: Gaussian noise on inputs, wrong labels (Li et al., ICDE 2022, section IV)."""
 
 from collections.abc import Sequence
 
@@ -13,9 +13,9 @@ def noise_levels(setting: float | Sequence[float], participants: int, key: str) 
     """Turn a setting into a level for each participant.
 
     Args:
-        setting: A number, which the last participant gets and from which the levels fall evenly to 0 for the first; or
-            a level for each participant.
-        participants: How many there are, at least 1.
+        setting: The last participant's level, with levels rising evenly from 0 for the first; or a level for each
+            participant.
+        participants: Number of participants, at least 1.
         key: The setting's key, for the error message.
 
     Returns:
@@ -42,7 +42,7 @@ def add_gaussian_noise(inputs: Tensor, level: float, generator: np.random.Genera
     Args:
         inputs: Any shape; changed.
         level: Standard deviation in the inputs' unit (1 where they are normalised), at least 0.
-        generator: Where the noise comes from.
+        generator: Source of the noise.
 
     Example:
         >>> inputs = torch.zeros(10_000)
@@ -61,7 +61,7 @@ def corrupt_labels(targets: Tensor, share: float, num_classes: int, generator: n
         targets: Classes, int64, shape (samples,); changed.
         share: Part of the labels to replace, in [0, 1], rounded to whole samples.
         num_classes: Number of classes, at least 2.
-        generator: Where the choice comes from.
+        generator: Source of the choice.
 
     Example:
         >>> targets = torch.zeros(8, dtype=torch.int64)

@@ -1,4 +1,4 @@
-"""The user's own arrays in one ``.npz`` file."""
+"""Data sets of the user's own arrays in one ``.npz`` file."""
 
 import lzma
 import math
@@ -25,7 +25,7 @@ LAYOUT = (
     " vectors (samples, features), and y_train and y_test, classes 0, 1, ... (samples,); write them with numpy.savez"
 )
 
-# What zipfile and numpy raise of files that are damaged, encrypted, packed in odd ways, too large or of other making.
+# Errors of zipfile and numpy for files that are damaged, encrypted, too large or of unsupported formats.
 DAMAGE = (
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, OSError, EOFError),
     *(ValueError, TypeError, KeyError, RuntimeError, SyntaxError, MemoryError, OverflowError),
@@ -72,7 +72,7 @@ class NpzData(CollaborativeData):
         with _reading(self.path), np.load(self.path) as arrays:
             inputs, targets = arrays[f"x_{part}"], arrays[f"y_{part}"]
         if inputs.dtype != np.uint8:
-            # Wide numbers become float32 once their mean has been taken off; see `normalised`.
+            # Wider types become float32 after the mean has been subtracted; see `normalised`.
             inputs = inputs.astype(np.float64 if inputs.dtype.itemsize > 4 else np.float32)
             fits = np.abs(inputs) <= np.finfo(np.float32).max
             rows = np.flatnonzero(~fits.reshape(len(inputs), -1).all(axis=1))
@@ -103,17 +103,17 @@ def read_headers(path: str) -> dict[str, Header]:
                 version = np.lib.format.read_magic(file)
                 read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
                 shape, _, dtype = read(file)
-                if not dtype.hasobject:  # told apart by its type later
+                if not dtype.hasobject:  # refused by its type later
                     _check_size(name, math.prod(shape) * dtype.itemsize, archive.getinfo(name).file_size - file.tell())
             headers[name.removesuffix(".npy")] = (shape, dtype)
     return headers
 
 
 def _check_size(name: str, told: int, held: int) -> None:
-    """Prove, before memory is asked for, that an array is as large as its header says and fits into this machine.
+    """Check, before memory is allocated, that an array is as large as its header says and fits into this machine.
 
     Raises:
-        ValueError: It is not, or does not.
+        ValueError: The size differs, or exceeds the memory.
     """
     if told != held:
         raise ValueError(f"{name} holds {held} bytes, its header says {told}")
@@ -123,7 +123,7 @@ def _check_size(name: str, told: int, held: int) -> None:
 
 @contextmanager
 def _reading(path: str) -> Iterator[None]:
-    """Turn what a missing, damaged or foreign file raises into an `InputError`."""
+    """Raise an `InputError` for a file that is missing, damaged or of another format."""
     if not Path(path).is_file():
         raise InputError(f"data.path {path} is no file; {LAYOUT}")
     try:

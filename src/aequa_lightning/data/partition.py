@@ -1,4 +1,4 @@
-"""The configuration of who holds which samples."""
+"""Partitions as configuration: rules that divide samples among participants."""
 
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
@@ -15,7 +15,7 @@ from aequa_lightning.errors import InputError
 
 @dataclass(frozen=True)
 class Samples:
-    """What a partition may look at.
+    """The samples that a partition divides.
 
     Attributes:
         labels: Class of each sample, shape (samples,).
@@ -50,7 +50,7 @@ class Partition(ABC):
         groups: IntArray | None = None,
         size: int | None = None,
     ) -> list[IntArray]:
-        """Divide samples among participants, and refuse a division that leaves somebody too little.
+        """Divide samples among participants; raise an error when one would hold too few.
 
         Args:
             labels: Class of each sample, integers, shape (samples,).
@@ -65,8 +65,8 @@ class Partition(ABC):
             One sorted index array per participant.
 
         Raises:
-            InputError: When the rule does not fit the labels or the number of participants, or when somebody is left
-                with fewer than ``min_samples``.
+            InputError: When the rule does not fit the labels or the number of participants, or when a participant
+                would hold fewer than ``min_samples``.
         """
         labels = np.asarray(labels, dtype=np.int64)
         if participants < 1:
@@ -94,7 +94,7 @@ class Partition(ABC):
 
 @dataclass(frozen=True)
 class Homogeneous(Partition):
-    """Everybody holds an equal part of every class; see `homogeneous`."""
+    """Each participant holds an equal part of every class; see `homogeneous`."""
 
     @override
     def assign(self, samples: Samples, participants: int, seed: int, *, min_samples: int) -> list[IntArray]:
@@ -155,7 +155,7 @@ class QuantityImbalance(Partition):
 
 @dataclass(frozen=True)
 class LabelSkew(Partition):
-    """Everybody holds a few classes only; see `label_skew`.
+    """Each participant holds a few classes only; see `label_skew`.
 
     Args:
         classes: How many classes each participant holds, at least 1.

@@ -1,4 +1,4 @@
-"""From loaded arrays to what a network takes: a stratified part, statistics, normalisation."""
+"""Stratified splits, channel statistics and normalisation of loaded arrays."""
 
 from collections.abc import Sequence
 
@@ -19,10 +19,10 @@ def stratified_split(
         labels: Class of each sample, shape (samples,).
         share: Part of every class to take, in (0, 1), rounded to whole samples.
         seed: Seed of the generator, one or several numbers from 0.
-        leave_one: Whether of a class of two or more at least one is left.
+        leave_one: Whether at least one sample of each class of two or more is left.
 
     Returns:
-        The sorted indices that were taken and those that were left.
+        The sorted indices of the samples that were taken, and of those that were left.
 
     Example:
         >>> taken, left = stratified_split(np.array([0] * 8 + [1] * 4), 0.25, seed=0)
@@ -53,7 +53,7 @@ def channel_statistics(inputs: Tensor) -> tuple[tuple[float, ...], tuple[float, 
     """
     scale = 255 if inputs.dtype == torch.uint8 else 1
     over = [dimension for dimension in range(inputs.ndim) if dimension != 1]
-    # Channel by channel: a whole set in double precision would take eight times its bytes.
+    # Channel by channel, because a whole data set in double precision would take eight times its memory.
     pairs = [torch.std_mean(channel.double(), correction=0) for channel in inputs.unbind(1)]
     std, mean = (torch.stack(values) / scale for values in zip(*pairs, strict=True))
     constant = inputs.amax(over) == inputs.amin(over)
@@ -61,7 +61,7 @@ def channel_statistics(inputs: Tensor) -> tuple[tuple[float, ...], tuple[float, 
 
 
 def normalised(inputs: Tensor, mean: Sequence[float] | None, std: Sequence[float] | None) -> Tensor:
-    """Return float32 inputs with the mean taken off and the standard deviation divided out.
+    """Return float32 inputs, less the mean and divided by the standard deviation.
 
     Args:
         inputs: Images (samples, channels, height, width) or vectors (samples, features), uint8 (counts as 0..1),
@@ -80,7 +80,7 @@ def normalised(inputs: Tensor, mean: Sequence[float] | None, std: Sequence[float
         return inputs
     scale = 255 if inputs.dtype == torch.uint8 else 1
     shape = (-1, *(1 for _ in range(inputs.ndim - 2)))
-    # In float64, what is small beside its mean, such as the seconds of a date, would be lost before it is centred.
+    # float64 inputs are centred in float64: values that vary little around a large mean would lose their digits.
     kind = torch.float64 if inputs.dtype == torch.float64 else torch.float32
     centred = inputs.to(kind) - scale * torch.tensor(mean, dtype=kind).view(shape)
     return centred.div_(scale * torch.tensor(std, dtype=kind).view(shape)).float()

@@ -1,4 +1,4 @@
-"""Who holds which samples: partitions as pure functions of (labels, participants, seed).
+"""Partitions as pure functions of labels, number of participants and seed.
 
 Every function returns one sorted index array per participant; the arrays are disjoint and cover all samples. All
 randomness comes from one generator seeded by ``seed``, so the same arguments give the same partition everywhere.
@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from aequa_lightning.data.preparation import IntArray
 
-# A Dirichlet draw is repeated while it leaves a participant too little. The bound turns a hopeless request into an
-# error within a second, and is far beyond what a sensible one needs.
+# Most Dirichlet draws, which are repeated while a participant holds too few samples. An impossible request thus ends
+# in an error within a second.
 DIRICHLET_DRAWS = 1000
 
 
@@ -38,9 +38,9 @@ def dirichlet(
 ) -> list[IntArray]:
     """Draw each class's shares over the participants from a symmetric Dirichlet distribution.
 
-    The participants are exchangeable: none is favoured by its position. Where a draw leaves somebody fewer than
-    ``min_samples``, all classes are drawn again from the same generator, at most ``DIRICHLET_DRAWS`` times; the result
-    then is the Dirichlet distribution given that everybody has that many.
+    The participants are exchangeable. Where a draw leaves one fewer than ``min_samples``, all classes are drawn again
+    from the same generator, at most ``DIRICHLET_DRAWS`` times; the result follows the Dirichlet distribution given
+    that all have that many.
 
     Args:
         labels: Class of each sample, integers, shape (samples,).
@@ -50,7 +50,7 @@ def dirichlet(
         min_samples: The fewest samples a participant may hold.
 
     Returns:
-        One sorted index array per participant; the last draw where none left everybody ``min_samples``.
+        One sorted index array per participant; the last draw if all draws left one fewer than ``min_samples``.
 
     Example:
         >>> parts = dirichlet([0] * 50 + [1] * 50, 3, seed=1, alpha=0.5)
@@ -103,8 +103,8 @@ def quantity_imbalance(
 def label_skew(labels: npt.ArrayLike, participants: int, seed: int, *, classes: int) -> list[IntArray]:
     """Give each participant ``classes`` random classes and divide each class evenly over its holders.
 
-    First the classes are dealt out in random order, so that each has a holder; then every participant's set is filled
-    up at random. A class may thus have one holder or many.
+    First the classes are dealt out in random order, so that each has a holder; then further classes of every
+    participant are drawn at random. A class has one holder or more.
 
     Args:
         labels: Class of each sample, integers, shape (samples,).
@@ -144,5 +144,5 @@ def _shuffled_classes(labels: npt.ArrayLike, generator: np.random.Generator) -> 
 
 
 def _deal(order: IntArray, participants: int) -> list[IntArray]:
-    """Deal indices out like cards, one to each in turn."""
+    """Deal indices out, one to each participant in turn."""
     return [np.sort(order[participant::participants]) for participant in range(participants)]

@@ -1,4 +1,4 @@
-"""The Stanford Sentiment Treebank, sentence level, from local text files; words are numbered by the training part."""
+"""The Stanford Sentiment Treebank, sentence level, from local text files; the training part gives the vocabulary."""
 
 from collections import Counter
 from functools import cached_property
@@ -80,7 +80,7 @@ class SST5Data(CollaborativeData):
         path = self._path(part)
         labels = {str(number): number for number in range(self.num_classes)}
         sentences = []
-        # Not splitlines: it also breaks at characters that occur inside sentences.
+        # splitlines would also split at other line separators, which occur inside sentences.
         for number, line in enumerate(path.read_text(encoding="utf-8").rstrip("\n").split("\n"), start=1):
             label, _, text = line.partition(" ")
             if label not in labels or not text.strip():

@@ -10,8 +10,8 @@ from aequa_lightning.engine.local.memory_layout import channels_last
 from aequa_lightning.engine.local.work import spans_of
 from aequa_lightning.engine.processes.seeding import seed_global_generators
 from aequa_lightning.engine.processes.topology import Topology
+from aequa_lightning.runtime.process_settings import evaluating
 from aequa_lightning.slimmable import SlimmableModel, Width
-from aequa_lightning.slimmable.modes import evaluating
 
 # One size everywhere, so that an accuracy measured twice is the same to the last digit.
 EVALUATION_BATCH = 500

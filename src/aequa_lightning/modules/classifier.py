@@ -1,4 +1,4 @@
-"""The LightningModule: a slimmable classifier trained by the sandwich rule, for Trainer and engine alike."""
+"""SlimmableClassifier, a LightningModule trained by the sandwich rule, for Trainer and engine."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -39,10 +39,10 @@ class SlimmableClassifier(LoadsOnlyData):
         distillation: Share of the distillation loss, by which narrow widths learn from the full width's outputs, in
             their loss, in [0, 1].
         temperature: Divides the logits of the distillation loss, > 0.
-        norm: What the backbone's batch norms have of each width. ``shared``: statistics, taken anew for whatever width
-            is evaluated; ``private``: weights and biases too, for the widths of the grid only (the engine refuses it);
-            ``static``: nothing, they normalise by the batch in evaluation too; ``group``: nothing, they become group
-            norms.
+        norm: What each width has for itself of the backbone's batch norms. ``shared``: statistics, which are
+            recalibrated for any width that is evaluated; ``private``: weights and biases too, for the widths of the
+            grid only (the engine refuses it); ``static``: nothing, they normalise by the batch in evaluation too;
+            ``group``: nothing, they are replaced by group norms.
         channels_per_group: Channels of a group where ``norm`` is ``group``, a divisor of every layer's, >= 1; widths
             keep whole groups.
         seed: Seed of the random widths.
@@ -82,7 +82,7 @@ class SlimmableClassifier(LoadsOnlyData):
             seed=seed,
         )
         self.norm = norm
-        # Whatever the caller's defaults are, data are float32, and the trainer moves the model to its device.
+        # float32 on the CPU whatever the caller's defaults: data are float32, and the trainer moves the model.
         with plain_computation():
             full, example = full_network(
                 num_classes,
@@ -162,7 +162,7 @@ class SlimmableClassifier(LoadsOnlyData):
     @override
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         if len(batch[1]) < self._least_samples:
-            # Cannot be normalised; under DDP the last batch has the same size everywhere.
+            # Batch norms cannot normalise it; under DDP the last batch has the same size in all processes.
             return
         optimizer = self.optimizers()
         assert not isinstance(optimizer, list)
@@ -186,7 +186,7 @@ class SlimmableClassifier(LoadsOnlyData):
 
     @override
     def on_validation_start(self) -> None:
-        # Statistics are private to a width and stale after training; labels are not looked at.
+        # After training, the statistics of each width are out of date. Labels are not used.
         if self.network.has_statistics:
             loader = self.trainer.val_dataloaders
             assert loader is not None
@@ -215,13 +215,11 @@ class SlimmableClassifier(LoadsOnlyData):
         return torch.optim.Adam(self.parameters(), lr=1e-3)
 
     def reward_hparams(self, width: float, layers: dict[str, float] | None) -> dict[str, Any]:
-        """Return what a reward of one width is rebuilt from, plain values.
-
-        They are the arguments of :class:`~aequa_lightning.modules.reward.RewardClassifier`.
+        """Return the arguments of :class:`~.reward.RewardClassifier` for a reward of one width, as plain values.
 
         Args:
             width: The width.
-            layers: The share of each layer, where they differ; None: the width's.
+            layers: The share of each layer, where they differ; None: the width for all.
         """
         kept = ("num_classes", "vocabulary_size", "backbone", "backbone_options", "norm", "channels_per_group")
         return {"width": width, "layers": layers, "input_shape": list(self.hparams["input_shape"])} | {

@@ -1,4 +1,4 @@
-"""A participant's reward as a LightningModule."""
+"""RewardClassifier, the LightningModule of a participant's reward."""
 
 from collections.abc import Sequence
 
@@ -16,13 +16,13 @@ class RewardClassifier(LoadsOnlyData):
     Args:
         num_classes: Number of classes.
         input_shape: Shape of one input without the batch.
-        width: The width it was cut at, in (0, 1].
-        layers: The share of each layer, in (0, 1], where they differ; the width is then but a number for them.
-        vocabulary_size: As of :class:`~aequa_lightning.SlimmableClassifier`.
-        backbone: As of :class:`~aequa_lightning.SlimmableClassifier`.
-        backbone_options: As of :class:`~aequa_lightning.SlimmableClassifier`.
-        norm: As of :class:`~aequa_lightning.SlimmableClassifier`; a network of one width has its norms for itself.
-        channels_per_group: As of :class:`~aequa_lightning.SlimmableClassifier`.
+        width: Its width, in (0, 1].
+        layers: The share of each layer, in (0, 1], where they differ; the width is then only a label.
+        vocabulary_size: See :class:`~aequa_lightning.SlimmableClassifier`.
+        backbone: See :class:`~aequa_lightning.SlimmableClassifier`.
+        backbone_options: See :class:`~aequa_lightning.SlimmableClassifier`.
+        norm: See :class:`~aequa_lightning.SlimmableClassifier`; a network of one width treats shared and private alike.
+        channels_per_group: See :class:`~aequa_lightning.SlimmableClassifier`.
     """
 
     def __init__(

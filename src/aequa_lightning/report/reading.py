@@ -10,7 +10,7 @@ from aequa_lightning.errors import InputError
 from aequa_lightning.report.records import AllocationRecord, Front, Participant, Round, RunRecord, first_known
 from aequa_lightning.run_folder.csv_files import read_csv
 from aequa_lightning.run_folder.damaged_files import possibly_damaged, read_json
-from aequa_lightning.run_folder.events import BEGINNINGS, Event, latest_rounds, read_events
+from aequa_lightning.run_folder.events import SESSION_STARTS, Event, latest_rounds, read_events
 
 
 def read_run(folder: Path) -> RunRecord:
@@ -47,7 +47,7 @@ def _latest_run(events: list[Event], record: Path) -> list[Event]:
     """Return the events from the last start on. A resumed run may begin with a resume, which has the same fields."""
     starts = [place for place, event in enumerate(events) if event["event"] == "start"]
     events = events[starts[-1] :] if starts else events
-    if not events or events[0]["event"] not in BEGINNINGS:
+    if not events or events[0]["event"] not in SESSION_STARTS:
         raise InputError(f"{record} does not begin with a start event; run `aequa fit` to the end of its set-up first.")
     return events
 

@@ -1,4 +1,4 @@
-"""Files of ``torch.save`` from anybody: read as data, once the archive is known to be what it seems."""
+"""Reads files of ``torch.save`` as data only, after a check of the archive."""
 
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,10 @@ def load_archive(path: Path, *, sums: bool = True) -> Any:
 
     Args:
         path: The file; one of torch's older kind, which is no archive, is read too.
-        sums: Whether the check sum of every part is compared, at which torch itself does not look.
+        sums: Whether the checksum of every part is compared, which torch does not do.
 
     Raises:
-        Exception: The file is damaged or something else. What torch raises then is of many kinds.
+        Exception: The file is damaged or of another format; torch raises many kinds.
     """
     if is_zipfile(path):
         _verify(path, sums=sums)
@@ -23,14 +23,14 @@ def load_archive(path: Path, *, sums: bool = True) -> Any:
 
 
 def _verify(path: Path, *, sums: bool) -> None:
-    """Prove that an archive is no larger inside than outside, and that its parts are sound.
+    """Check that an archive is not compressed, and the checksums of its parts.
 
     Raises:
-        BadZipFile: It is not.
+        BadZipFile: A check fails.
     """
     with ZipFile(path) as archive:
         parts = archive.infolist()
-        # torch packs nothing; a few bytes that unpack to gigabytes are somebody else's.
+        # torch stores without compression; a compressed part could be a zip bomb.
         if any(part.compress_type != ZIP_STORED for part in parts):
             raise BadZipFile("a part of it is compressed")
         if sum(part.file_size for part in parts) > path.stat().st_size:

@@ -1,4 +1,4 @@
-"""CSV files: what is text stays text in a spreadsheet, and is read again as it was."""
+"""CSV files whose texts no spreadsheet takes for formulas, and their reader."""
 
 import csv
 import io
@@ -9,8 +9,8 @@ from typing import Any
 
 from aequa_lightning.runtime.terminal import printable
 
-# With these and more a spreadsheet takes a cell for a formula, and some importers drop blanks before them. Texts that
-# begin so after apostrophes get one more, so that none of them is lost in reading.
+# A spreadsheet takes a cell for a formula that begins with one of these, for some importers after blanks. Texts that
+# already have apostrophes before them get one more, so that reading restores them.
 _FORMULA = re.compile(r"'*\s*[=+\-@\t\r\n＝＋－＠].", re.DOTALL)
 
 

@@ -1,4 +1,4 @@
-"""What a damaged file raises, as one sentence about that file."""
+"""Reading files that may be missing or damaged: one InputError that names the file, and strict JSON."""
 
 import csv
 import json
@@ -15,14 +15,14 @@ REMEDY = "write it again with `aequa fit --ckpt_path last`"
 
 @contextmanager
 def possibly_damaged(path: Path, remedy: str = REMEDY) -> Iterator[None]:
-    """Tell of a file that is missing or malformed, where its content is read and taken apart.
+    """Raise an InputError for a missing or malformed file that the block reads.
 
     Args:
         path: The file.
-        remedy: What to do then.
+        remedy: What the user can do.
 
     Raises:
-        InputError: It is.
+        InputError: The file is missing or malformed.
 
     Example:
         >>> import json
@@ -45,13 +45,13 @@ def possibly_damaged(path: Path, remedy: str = REMEDY) -> Iterator[None]:
 
 
 def read_json(path: Path) -> Any:
-    """Return the content of a JSON file as the standard has it: no NaN or infinity, and no key twice.
+    """Return the content of a standard JSON file: without NaN and infinity, and without repeated keys.
 
     Args:
         path: The file.
 
     Raises:
-        ValueError: It is no such file.
+        ValueError: The content is not standard JSON.
         RecursionError: It nests too deep.
 
     Example:
@@ -67,7 +67,7 @@ def read_json(path: Path) -> Any:
 
 
 def parse_json(text: bytes) -> Any:
-    """Return the content of JSON as the standard has it; see :func:`read_json`.
+    """Return the content of standard JSON; see :func:`read_json`.
 
     Example:
         >>> parse_json(b'{"seconds": 1e999}')

@@ -1,4 +1,4 @@
-"""``events.jsonl``: the append-only record of a run, from which every table and picture is made."""
+"""``events.jsonl``, the append-only record of a run, and ``metrics.csv``, which is derived from it."""
 
 import io
 import json
@@ -14,10 +14,10 @@ from aequa_lightning.run_folder.files import naming, write_atomically
 
 Event = dict[str, Any]
 
-# What a session of a run writes first.
-BEGINNINGS = ("start", "resume")
+# The first event of a session of a run.
+SESSION_STARTS = ("start", "resume")
 
-# Without these nobody can say what an event tells of.
+# Fields that events must have to be usable.
 FIELDS: dict[str, dict[str, tuple[type, ...]]] = {
     "round": {"round": (int,), "seconds": (int, float), "validation_accuracy": (dict,)},
     "standalone": {"participant": (str,)},
@@ -28,9 +28,8 @@ FIELDS: dict[str, dict[str, tuple[type, ...]]] = {
 def read_events(path: Path) -> list[Event]:
     """Read the events of a run.
 
-    A line that a kill or a full disk tore is left out: the session that wrote it ended there, and what it was about to
-    tell is done and told again after a resume. Any other line that is no event, or lacks what it is about, is left out
-    too, with a warning.
+    A line that a kill or a full disk cut short is skipped: the session ended there, and a resumed session repeats its
+    work and writes it again. Any other line that is no event, or lacks a required field, is skipped with a warning.
 
     Args:
         path: The file; a missing one reads as no events.
@@ -48,7 +47,7 @@ def read_events(path: Path) -> list[Event]:
     torn: int | None = None
     for number, line in enumerate(path.read_bytes().splitlines(), start=1):
         event, fault = _parse(line)
-        if torn is not None and not (event and event["event"] in BEGINNINGS):
+        if torn is not None and not (event and event["event"] in SESSION_STARTS):
             _warn(path, torn, "is no event")
         torn = number if event is None and fault is None else None
         if fault is not None:
@@ -59,7 +58,7 @@ def read_events(path: Path) -> list[Event]:
 
 
 def _parse(line: bytes) -> tuple[Event | None, str | None]:
-    """Return the event of a line, or in words why it holds none; neither of a torn line."""
+    """Return the event of a line, or the reason why it has none; two Nones for a line that was cut short."""
     try:
         content = parse_json(line)
     except (ValueError, RecursionError):
@@ -73,12 +72,12 @@ def _parse(line: bytes) -> tuple[Event | None, str | None]:
 
 
 def _warn(path: Path, number: int, fault: str) -> None:
-    # Always from this place: however often a process reads the file, it says so once.
+    # stacklevel=1 makes Python show the warning once, however often a process reads the file.
     warnings.warn(f"Line {number} of {path} {fault} and was left out.", stacklevel=1)
 
 
 class EventLog:
-    """Appends events, one JSON object a line, each handed to the system before :meth:`append` returns.
+    """Appends events, one JSON object a line, each written before :meth:`append` returns.
 
     Args:
         path: The file; made when missing.
@@ -91,7 +90,7 @@ class EventLog:
         """Add one event with the time in seconds since the epoch.
 
         Args:
-            event: What happened, such as ``round``.
+            event: Kind of the event, such as ``round``.
             **fields: JSON values.
 
         Raises:
@@ -100,7 +99,7 @@ class EventLog:
         """
         line = json.dumps({"event": event, "time": time.time(), **fields}, allow_nan=False)
         with naming(self.path), self.path.open("ab+") as file:
-            # After a crash the last line may lack its end; a new line must not be glued to it.
+            # After a crash the last line may lack its newline.
             if file.tell() > 0:
                 file.seek(-1, io.SEEK_END)
                 if file.read(1) != b"\n":
@@ -123,7 +122,7 @@ def write_metrics(path: Path, events: Iterable[Event]) -> None:
     """Write ``metrics.csv`` anew, one row a round, from the events.
 
     Args:
-        path: The file; without a round there is none.
+        path: The file; removed when there is no round.
         events: Events of the run.
     """
     rows = [_metrics_row(event) for event in latest_rounds(events)]
@@ -134,7 +133,7 @@ def write_metrics(path: Path, events: Iterable[Event]) -> None:
 
 
 def append_metrics(path: Path, event: Event) -> None:
-    """Add a round's row to ``metrics.csv``, at a cost that does not grow with the rounds before it.
+    """Append a round's row to ``metrics.csv``, without reading the rounds before it.
 
     Args:
         path: The file; made when missing.

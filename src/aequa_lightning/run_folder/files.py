@@ -1,4 +1,4 @@
-"""Files that are either old or new, never half: written aside, synced, then renamed."""
+"""Atomic writes: a file is written beside its destination, synced, then renamed."""
 
 import errno
 import hashlib
@@ -32,7 +32,7 @@ def write_atomically(path: Path, content: bytes) -> None:
         ...     (Path(folder) / "a" / "note.txt").read_bytes()
         b'kept'
     """
-    # A name of its own keeps apart writers that do not know of each other, be it on different machines.
+    # A unique name keeps concurrent writers apart, also on different machines.
     aside = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
     with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -48,7 +48,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def remove_left_overs(folder: Path) -> None:
-    """Remove what writers that were killed left aside in a folder, not in folders within it; no other may be writing.
+    """Remove temporary files that killed writers left in a folder (not below it); nothing else may be writing there.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -60,11 +60,11 @@ def remove_left_overs(folder: Path) -> None:
         note.txt
     """
     for path in folder.glob(".*.tmp"):
-        with suppress(OSError):  # they are in nobody's way
+        with suppress(OSError):  # leftovers do no harm
             path.unlink()
 
 
-# Folders that a run fills; others, such as a logger's, are not its own.
+# Folders that a run writes to; others, such as a logger's, are not checked.
 OWN_FOLDERS = (
     "checkpoints",
     "downloads",
@@ -78,7 +78,7 @@ OWN_FOLDERS = (
 
 
 def refuse_links(folder: Path) -> None:
-    """Prove that what is written in a run folder stays in it; the folder itself may be a link.
+    """Check for links in a run folder, through which a run would write elsewhere; the folder itself may be a link.
 
     Args:
         folder: The run folder; it may be missing.
@@ -124,7 +124,7 @@ def check_writable(folder: Path, key: str = "trainer.run_dir") -> None:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Let an error of the system within the block name a file: what a full disk raises names none."""
+    """Add a file's name to system errors within the block; those of a full disk have none."""
     try:
         yield
     except OSError as error:
@@ -132,7 +132,7 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def is_full_disk(error: BaseException) -> TypeGuard[OSError]:
-    """Tell whether an error says that there is no room for a file.
+    """Return whether an error means that the disk is full.
 
     Example:
         >>> is_full_disk(OSError(errno.ENOSPC, "No space left on device")), is_full_disk(OSError("other"))
@@ -142,7 +142,7 @@ def is_full_disk(error: BaseException) -> TypeGuard[OSError]:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write ``content`` as indented JSON, atomically. NaN and infinity are refused, for no other reader takes them."""
+    """Write ``content`` as indented JSON, atomically; NaN and infinity, which JSON lacks, raise a ValueError."""
     write_atomically(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
 
 
@@ -153,7 +153,7 @@ def sha256(path: Path) -> str:
 
 
 def sync(path: Path) -> None:
-    """Wait until a file is on disk, or the names of what a folder holds: a rename is durable only then."""
+    """Sync a file, or a folder's entries, to disk; a rename is durable only after the latter."""
     if os.name != "posix":
         return
     descriptor = os.open(path, os.O_RDONLY)

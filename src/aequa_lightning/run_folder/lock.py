@@ -1,4 +1,4 @@
-"""A run folder is one command's at a time: two would mix their records and write the same checkpoints."""
+"""Locks a run folder for one command: two would mix their records and write the same checkpoints."""
 
 import os
 import socket
@@ -17,31 +17,31 @@ if sys.platform != "win32":
 
 
 class Held(Enum):
-    """By whom a file is locked; by nobody where files cannot be."""
+    """By whom a file is locked; by nobody where the system has no locks."""
 
     BY_US = 1
     BY_ANOTHER = 2
     BY_NOBODY = 3
 
 
-# The file stays when the run ends: removing it could take it from a command that has just locked it.
+# The lock file stays when the run ends: another command may just have locked it.
 NAME = ".lock"
-# Folders of a run in which large files are written aside, besides those of downloads.
+# Folders of a run with temporary files, besides those of downloads.
 FOLDERS = ("checkpoints", "rewards")
 
 
 @contextmanager
 def locked(run_dir: Path) -> Iterator[None]:
-    """Keep other commands out of a run folder within the block, and clear away what killed ones left half written.
+    """Lock a run folder within the block, and remove temporary files that killed commands left.
 
-    Processes that are forked in the block keep them out too, for as long as they live. Where nothing can be locked
-    (Windows, a file system without locks, a folder that cannot be written) the block runs all the same.
+    Processes that are forked in the block hold the lock too, as long as they live. Without locks (Windows, some file
+    systems, a read-only folder) the block runs unlocked.
 
     Args:
         run_dir: The run folder.
 
     Raises:
-        InputError: Another command holds it, or something in it is a link.
+        InputError: Another command holds the lock, or the folder contains a link.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -65,19 +65,19 @@ def locked(run_dir: Path) -> Iterator[None]:
         yield
     finally:
         if file is not None:
-            # Closed, not unlocked: a process that was forked in the block and lives on must keep the folder.
+            # Closed, not unlocked: forked processes that are still alive keep the lock.
             file.close()
 
 
 @contextmanager
 def try_lock(path: Path) -> Iterator[bool]:
-    """Take what a file stands for within the block, if nobody else has.
+    """Lock a file within the block, if no other process has locked it.
 
     Args:
-        path: A file for this purpose; it stays. Its folder is created when missing.
+        path: The lock file, which is created with its folder and stays.
 
     Yields:
-        Whether it is ours; where nothing can be locked, it always is.
+        Whether the lock was obtained; True where the system has no locks.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -103,7 +103,7 @@ def _open(path: Path) -> FileIO | None:
 
 
 def _lock(file: FileIO) -> Held:
-    """Lock a file and note in it who does."""
+    """Lock a file and write the process that does into it."""
     if sys.platform == "win32":
         return Held.BY_NOBODY
     try:

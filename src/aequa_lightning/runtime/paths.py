@@ -9,11 +9,11 @@ def user_path(text: str | Path, key: str) -> Path:
     """Return a path, its ``~`` replaced by the home folder: no shell does that within a configuration.
 
     Args:
-        text: What the user wrote.
-        key: What names it, for the message.
+        text: The path in a configuration or on the command line.
+        key: The key of the option, for the message.
 
     Raises:
-        InputError: It is empty, holds a NUL, or names the home of nobody.
+        InputError: It is empty, holds a NUL, or names the home of an unknown user.
 
     Example:
         >>> user_path("~/runs", "trainer.run_dir") == Path.home() / "runs"

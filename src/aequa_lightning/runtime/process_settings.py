@@ -1,7 +1,7 @@
-"""Settings of the process that would change a result: set for our own computation, and given back to the caller.
+"""Process-wide settings that change results: set for a computation, and restored afterwards.
 
-Whoever calls may have set anything: an autocast, another default type, a number of threads, a seed. What is computed
-here depends on none of it, and changes none of it.
+A caller may have set an autocast, another default type, a number of threads or a seed. No result depends on them, and
+the caller's settings are unchanged afterwards.
 """
 
 import os
@@ -22,10 +22,10 @@ CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
 
 @contextmanager
 def own_settings(*, threads: int = 1, seed: int = 0) -> Iterator[None]:
-    """Run a verb under settings of our own.
+    """Run a command with fixed settings.
 
     Within the block the number of threads, the modes of torch (see :func:`plain_modes`), its default type and device,
-    the three global generators, and cuDNN are those of a run; after it they are the caller's again.
+    the three global generators, and cuDNN have fixed settings; the caller's are restored after it.
 
     Args:
         threads: Threads of an operation on the CPU, >= 1.
@@ -46,10 +46,10 @@ def own_settings(*, threads: int = 1, seed: int = 0) -> Iterator[None]:
 
 
 def _keep_autograd_forkable() -> None:
-    """Let autograd see that there is no GPU, before ``torch.export`` stands in for one.
+    """Run a backward pass on a machine without a GPU, before ``torch.export`` registers fake ones.
 
     At its first backward pass in a process autograd starts a thread for each device, and forked processes can then no
-    longer train. ``torch.export`` registers GPUs that are not there, for tensors without data.
+    longer train. ``torch.export`` registers GPUs that do not exist, for tensors without data.
     """
     if not torch.accelerator.is_available():
         torch.ones((), requires_grad=True).backward()
@@ -57,16 +57,16 @@ def _keep_autograd_forkable() -> None:
 
 @contextmanager
 def plain_computation(*, threads: int = 1) -> Iterator[None]:
-    """Compute with a number of threads, in plain modes, with float32 and the CPU as the defaults of new tensors."""
+    """Compute with a number of threads, in plain modes, with new tensors on the CPU in float32 by default."""
     with thread_count(threads), plain_modes(), _defaults():
         yield
 
 
 @contextmanager
 def thread_count(number: int) -> Iterator[None]:
-    """Let an operation on the CPU have so many threads, in torch and in numpy's linear algebra.
+    """Set the number of threads of an operation on the CPU, in torch and in numpy's linear algebra.
 
-    Sums round by how they are divided among threads, so that an environment with other threads gives other bits.
+    The rounding of sums depends on their division among threads, so another number of threads gives other bits.
 
     Args:
         number: >= 1.
@@ -90,11 +90,11 @@ def thread_count(number: int) -> Iterator[None]:
 
 @contextmanager
 def plain_modes() -> Iterator[None]:
-    """Compute without autocast, with gradients, and with the algorithms and the precision that torch has by itself.
+    """Compute with gradients, without autocast, and with torch's default algorithms and precision.
 
-    Left out are ``no_grad``, inference mode, the search for anomalies (which ends a run where the engine would refuse
-    one update), deterministic algorithms (some operations have none, and raise), a lower precision of float32 products,
-    and errors that numpy was told to raise.
+    This turns off ``no_grad``, inference mode, anomaly detection (which ends a run where the engine would reject one
+    update), deterministic algorithms (some operations have none, and raise), a lower precision of float32 products, and
+    numpy's floating-point errors.
 
     Example:
         >>> with torch.no_grad(), torch.autocast("cpu"), plain_modes():
@@ -116,7 +116,7 @@ def plain_modes() -> Iterator[None]:
 
 @contextmanager
 def own_generators(seed: int) -> Iterator[None]:
-    """Seed torch's, numpy's and Python's global generators, and put them back to where they were.
+    """Seed torch's, numpy's and Python's global generators, and restore their states afterwards.
 
     Args:
         seed: In [0, 2**32).
@@ -142,13 +142,13 @@ def own_generators(seed: int) -> Iterator[None]:
         if on_gpus is not None:
             torch.cuda.set_rng_state_all(on_gpus)
         elif torch.cuda.is_initialized():
-            # What torch would have done when the caller had used a GPU first.
+            # As torch does when a GPU is first used after ``manual_seed``.
             torch.cuda.manual_seed_all(first)
 
 
 @contextmanager
 def keeping_modes(module: nn.Module) -> Iterator[None]:
-    """Leave each part of a module in training or evaluation mode as it was, whatever the block does.
+    """Restore the training or evaluation mode of each part of a module after the block.
 
     Example:
         >>> layers = nn.Sequential(nn.Dropout(), nn.Dropout().eval())
@@ -165,19 +165,36 @@ def keeping_modes(module: nn.Module) -> Iterator[None]:
             part.training = mode
 
 
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Put all parts of a module into evaluation mode within the block, and back into their own modes afterwards.
+
+    Example:
+        >>> network = nn.Sequential(nn.Dropout(), nn.Dropout().eval())
+        >>> with evaluating(network):
+        ...     [part.training for part in network]
+        [False, False]
+        >>> [part.training for part in network]
+        [True, False]
+    """
+    with keeping_modes(module):
+        module.eval()
+        yield
+
+
 def _first_seed() -> int:
-    """Return the seed that the caller gave torch, of which a GPU that has not been used yet would make its own."""
+    """Return the caller's seed of torch, which a GPU takes over when it is first used."""
     return torch.default_generator.initial_seed()
 
 
 @contextmanager
 def _defaults() -> Iterator[None]:
-    """Let new tensors be float32 on the CPU where nothing else is said."""
+    """Make float32 and the CPU the defaults of new tensors."""
     dtype = torch.get_default_dtype()
     torch.set_default_dtype(torch.float32)
     try:
         with ExitStack() as stack:
-            # A device that is set costs time at every operation, so none is where it is the CPU in any case.
+            # A device context slows down every operation, so the CPU is set only where it is not the default.
             if torch.get_default_device() != torch.device("cpu"):
                 stack.enter_context(torch.device("cpu"))
             yield
@@ -204,7 +221,7 @@ def _full_products() -> Iterator[None]:
     try:
         former = torch.get_float32_matmul_precision()
     except RuntimeError:
-        # Set by the attributes of newer versions of torch, of which the function knows nothing.
+        # It was set by attributes of newer torch versions, which this function does not support.
         backends = [torch.backends.cuda.matmul, torch.backends.mkldnn.matmul]  # type: ignore[attr-defined]
         former = [backend.fp32_precision for backend in backends]
     torch.set_float32_matmul_precision("highest")
@@ -220,11 +237,11 @@ def _full_products() -> Iterator[None]:
 
 @contextmanager
 def _repeatable_on_gpus() -> Iterator[None]:
-    """Choose kernels whose sums do not depend on chance: the same seed is to give the same result on GPUs too."""
+    """Choose deterministic kernels of cuDNN and cuBLAS, so that a seed gives the same result on GPUs."""
     cudnn, workspace = torch.backends.cudnn, os.environ.get(CUBLAS)
     before = cudnn.deterministic, cudnn.benchmark
     cudnn.deterministic, cudnn.benchmark = True, False
-    # cuBLAS reads it when it starts.
+    # cuBLAS reads the variable when it is initialised.
     os.environ.setdefault(CUBLAS, ":4096:8")
     try:
         yield

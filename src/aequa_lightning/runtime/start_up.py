@@ -1,4 +1,7 @@
-"""What the environment of a process may do to it before anything is computed. Imports no torch, which takes seconds."""
+"""Protection against the environment at start-up: matplotlib's backend, encodings of the terminal.
+
+Imports no torch, which takes seconds.
+"""
 
 import io
 import os
@@ -11,7 +14,7 @@ from typing import Any
 from aequa_lightning.runtime.terminal import printable
 
 BACKEND = "MPLBACKEND"
-# What a stream does with characters that its encoding lacks: the second is the rule where the locale is C.
+# Error handlers of streams that raise for characters that the encoding lacks; the second is used in the C locale.
 RAISING = ("strict", "surrogateescape")
 
 
@@ -23,11 +26,11 @@ def import_matplotlib() -> None:
     """
     name = os.environ.pop(BACKEND, None)
     if name is None:
-        return  # It is imported when it is needed.
+        return  # Without the variable, matplotlib can be imported later.
     try:
         import matplotlib
 
-        # What importing it would have done.
+        # As matplotlib does when it is imported.
         with suppress(ValueError):
             matplotlib.rcParams["backend"] = name
     finally:
@@ -36,10 +39,10 @@ def import_matplotlib() -> None:
 
 @contextmanager
 def printing_anything() -> Iterator[None]:
-    """Let messages reach any terminal, whatever is in them.
+    """Print any message to any terminal without an encoding error.
 
-    A terminal that lacks a character shows a question mark; by default Python raises, after all the training. Control
-    characters in warnings, which may come from the name of a stranger's file, are shown and not obeyed.
+    A character that the terminal lacks is shown as a question mark; by default Python raises. Control characters in
+    warnings, which may contain names of other people's files, are escaped.
     """
     streams = [stream for stream in (sys.stdout, sys.stderr) if isinstance(stream, io.TextIOWrapper)]
     before = [(stream, stream.errors) for stream in streams]

@@ -1,4 +1,4 @@
-"""Text in the terminal: names and paths may be a stranger's, so that nothing in them is obeyed."""
+"""Text for the terminal with control characters escaped, because names and paths may come from others."""
 
 import re
 from typing import IO, Any
@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.text import Text
 from typing_extensions import override
 
-# Controls of the terminal but for tab and newline, other ends of lines, and what turns the direction of writing.
+# Control characters but tab and newline, other line ends, and characters that change the writing direction.
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
@@ -24,7 +24,7 @@ def printable(text: str) -> str:
 
 
 def verbatim(text: str, style: str = "") -> Text:
-    r"""Return a text for tables of rich that any console shows as it is.
+    r"""Return a text for tables of rich that is shown verbatim.
 
     Example:
         >>> verbatim("[red]a").plain
@@ -34,7 +34,7 @@ def verbatim(text: str, style: str = "") -> Text:
 
 
 class PlainConsole(Console):
-    """A console that takes texts, also those in tables, as they are: no markup, no emoji codes, no control characters.
+    """A console that shows texts, also those in tables, verbatim: without markup, emoji codes and control characters.
 
     Args:
         stderr: Whether to write to the standard error.

@@ -1,4 +1,4 @@
-"""Lending a width its part of the full network's parameters, for the length of one forward.
+"""A width's slices of the full network's parameters, with gradients added in place.
 
 Differentiating a slice makes a gradient of the size of the whole tensor, mostly zeros, which is then added to the
 whole gradient: for every parameter and every width of a step. Where gradients are only accumulated, as in a sandwich
@@ -34,10 +34,10 @@ def accumulating() -> Iterator[None]:
 
 
 def borrow_slices(plan: SlicePlan, full: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return a width's part of every parameter, each computing to the bit as a parameter of its own would.
+    """Return a width's part of every parameter, with which operations give the same bits as with a plain parameter.
 
     Args:
-        plan: What the width takes.
+        plan: The plan of the width.
         full: The full network's parameters, by name.
     """
     in_place = _accumulating.get() and torch.is_grad_enabled()
@@ -48,24 +48,24 @@ def borrow_slices(plan: SlicePlan, full: Mapping[str, Tensor]) -> dict[str, Tens
         if in_place and whole.requires_grad and whole.is_leaf and whole.shape != shape:
             cut[name] = whole
         else:
-            parts[name] = _as_owned(plan.cut(name, whole), whole)
+            parts[name] = _as_parameter(plan.cut(name, whole), whole)
     if cut:
-        parts.update(zip(cut, _Parts.apply(plan, tuple(cut), *cut.values()), strict=True))
+        parts.update(zip(cut, _CutParameters.apply(plan, tuple(cut), *cut.values()), strict=True))
     return parts
 
 
-def _as_owned(part: Tensor, whole: Tensor) -> Tensor:
-    # Matrix products may round differently on strided weights, and are slower on them; and they choose their path by
-    # whether a weight requires a gradient, even where none is computed.
+def _as_parameter(part: Tensor, whole: Tensor) -> Tensor:
+    # Matrix products round differently on strided weights, and choose their kernel by whether a weight requires a
+    # gradient, even where none is computed.
     owned = part.contiguous()
     return owned if owned.requires_grad == whole.requires_grad else owned.requires_grad_(whole.requires_grad)
 
 
-class _Parts(torch.autograd.Function):
+class _CutParameters(torch.autograd.Function):
     """Parts of many parameters; the backward adds their gradients to the parameters' own.
 
-    The parameters receive no gradient through autograd, but are reached by it, so that the hooks by which
-    DistributedDataParallel learns that a gradient is complete are called after it is.
+    Autograd passes no gradient to the parameters but still reaches them, so that the hooks of DistributedDataParallel
+    run once a gradient is complete.
     """
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""What a width costs, and the largest width that a budget allows."""
+"""Parameters, multiply-adds and bytes of a width, and the largest width within a budget."""
 
 from bisect import bisect_right
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Cost:
 
     Attributes:
         parameters: Number of parameters.
-        multiply_adds: Those of convolutions, linear layers, attention and recurrences, for the example input.
+        multiply_adds: Multiply-adds of convolutions, linear layers, attention and recurrences, for the example input.
         bytes: Size of parameters and buffers.
     """
 
@@ -29,7 +29,7 @@ class Cost:
 
 
 def cost(model: SlimmableModel, width: Width) -> Cost:
-    """Return what a width costs.
+    """Return the cost of a width.
 
     Args:
         model: A slimmable model.
@@ -62,7 +62,7 @@ def width_for(model: SlimmableModel, *, measure: str, budget: float, per_layer: 
         model: A slimmable model.
         measure: A field of :class:`Cost`: ``"parameters"``, ``"multiply_adds"`` or ``"bytes"``.
         budget: The most it may cost.
-        per_layer: Use up the rest of the budget by widening layer after layer towards the next larger width.
+        per_layer: Spend the rest of the budget on widening one layer after another to the next larger width.
 
     Returns:
         The share of the channels; with ``per_layer`` the share of each layer's, where that is larger.

@@ -1,7 +1,7 @@
 """Compiled forms of the networks of a grid.
 
-A graph belongs to its shapes, so every width has a form of its own. Slices are lent to it as to the skeleton that it is
-made from: what is compiled is an ordinary network.
+A compiled graph is bound to its shapes, so every width has a compiled form of its own, which borrows slices of the full
+weights as the uncompiled skeleton does.
 """
 
 from collections.abc import Callable
@@ -15,10 +15,10 @@ from aequa_lightning.errors import InputError
 
 
 class Compiler:
-    """Compiles each network when it is first needed; the forms are neither stored nor copied.
+    """Compiles each network when it is first needed; compiled forms are neither pickled nor copied.
 
     Args:
-        networks: How many there are to compile, at most.
+        networks: Largest number of networks to compile.
         device: Where they compute.
         options: Of ``torch.compile``.
 
@@ -27,11 +27,11 @@ class Compiler:
     """
 
     def __init__(self, networks: int, *, device: torch.device, options: dict[str, Any]) -> None:
-        # Left to itself, the compiler would take the channels that differ from width to width for one unknown number.
+        # By default the compiler would treat channel counts, which differ between widths, as one dynamic size.
         self._options = {"dynamic": False} | options
         self._forms: dict[tuple[int, ...], Callable[..., Any]] = {}
         self._try(device)
-        # The limit counts by code, and networks of all widths are the same code. A batch of one is a case of its own.
+        # The limit counts per code object, which all widths share; batches of one sample are compiled separately.
         torch._dynamo.config.recompile_limit += 2 * networks
 
     def __getstate__(self) -> dict[str, Any]:
@@ -42,7 +42,7 @@ class Compiler:
 
         Args:
             network: The full network or a skeleton.
-            sizes: What it keeps of each axis, which tells the networks apart.
+            sizes: Channels that it keeps of each axis; they identify the network.
 
         Returns:
             Called with the input. One graph serves batches of all sizes.

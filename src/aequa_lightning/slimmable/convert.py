@@ -1,11 +1,11 @@
-"""From batch norm to norms that keep no running statistics, so that a width needs none of its own."""
+"""Copies of a network with norms that keep no running statistics, which no width then needs for itself."""
 
 import copy
 
 from torch import nn
 
 from aequa_lightning.errors import InputError
-from aequa_lightning.slimmable.norm import Stateful
+from aequa_lightning.slimmable.norm import RunningNorm
 
 BatchNorm = nn.modules.batchnorm._BatchNorm
 
@@ -13,9 +13,9 @@ BatchNorm = nn.modules.batchnorm._BatchNorm
 def group_norm_from_batch_norm(module: nn.Module, channels_per_group: int = 16) -> nn.Module:
     """Return a copy of a network with a group norm in place of every batch norm.
 
-    The number of channels in a group is what stays the same from width to width, so that a width normalises its groups
-    as the full network does; and no width needs statistics of its own. The affine parameters are copied. The function
-    is another one: train the network afterwards. Source: Wu and He, "Group Normalization", ECCV 2018.
+    All widths have the same number of channels in a group, so that a width normalises its groups as the full network
+    does, and no width needs statistics of its own. The affine parameters are copied. The outputs change: train the
+    network afterwards. Source: Wu and He, "Group Normalization", ECCV 2018.
 
     Args:
         module: Any network; it stays as it is.
@@ -34,7 +34,7 @@ def group_norm_from_batch_norm(module: nn.Module, channels_per_group: int = 16) 
     for name, part in module.named_modules():
         if isinstance(part, BatchNorm):
             memo[id(part)] = _group_norm(name, part, channels_per_group)
-    # What a copy has been remembered for is not copied again, wherever and however often it is referred to.
+    # deepcopy puts the replacements wherever the norm layers are referred to.
     return copy.deepcopy(module, memo)
 
 
@@ -43,8 +43,8 @@ def without_running_statistics(module: nn.Module) -> nn.Module:
 
     No width needs statistics of its own then. But an output depends on the other inputs of its batch: give batches
     that are large and mixed as in training. One input alone is normalised by itself, which fails where a layer sees
-    one value per channel. (Static batch norm of Diao et al., "HeteroFL", ICLR 2021, takes running statistics after
-    training; that is what a network with running statistics does when it is recalibrated.)
+    one value per channel. (Static batch norm of Diao et al., "HeteroFL", ICLR 2021, measures statistics after
+    training, as a network with running statistics does when it is recalibrated.)
 
     Args:
         module: Any network; it stays as it is.
@@ -55,7 +55,7 @@ def without_running_statistics(module: nn.Module) -> nn.Module:
     """
     duplicate = copy.deepcopy(module)
     for part in duplicate.modules():
-        if isinstance(part, Stateful):
+        if isinstance(part, RunningNorm):
             part.track_running_stats = False
             for key in list(part._buffers):
                 setattr(part, key, None)

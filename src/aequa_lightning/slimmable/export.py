@@ -1,6 +1,6 @@
-"""Files of an extracted network, for those who have torch, or not even that.
+"""Safetensors and ONNX files of an extracted network.
 
-A file holds the tensors of its network, each with its own storage, and nothing of the network that it was cut from.
+A file holds the tensors of the extracted network only, and nothing else of the network that it was cut from.
 """
 
 import copy
@@ -37,12 +37,12 @@ def save_safetensors(path: Path, network: nn.Module, *, about: Mapping[str, str]
 def save_onnx(path: Path, network: nn.Module, example_input: Tensor) -> None:
     """Write a network as an ONNX program with a dynamic batch, which runtimes without torch can run.
 
-    It computes as the network does in evaluation.
+    The program computes what the network computes in evaluation mode.
 
     Args:
         path: The file.
         network: An extracted network, on the CPU.
-        example_input: A batch of the size that the network is made for; its first dimension is the batch.
+        example_input: A batch of inputs of the expected size; its first dimension is the batch.
 
     Raises:
         InputError: When the packages ``onnx`` and ``onnxscript`` are missing, or the network cannot be exported.

@@ -1,7 +1,7 @@
-"""The important channels first: reorder a pretrained network so that its prefixes are its best parts.
+"""Orders the channels of a pretrained network by importance, so that narrow widths keep the most important ones.
 
 A network that was trained at full width only has its channels in no order, and a prefix of them is a random part.
-Permuting the channels between two layers, in everything that lies along them, leaves the function as it is. Source:
+Permuting the channels between two layers, in all tensors along them, leaves the function as it is. Source:
 Cai et al., "Once-for-All: Train One Network and Specialize it for Efficient Deployment", ICLR 2020, section 3.3
 (elastic width: channels sorted by the L1 norm of their weights).
 """
@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from aequa_lightning.slimmable.model import SlimmableModel
-from aequa_lightning.slimmable.tracing.structure import Along, Structure
+from aequa_lightning.slimmable.tracing.structure import AxisMap, Structure
 
 Orders = Mapping[int, Tensor]
-"""For axes by number, the block that goes to each place, (blocks,)."""
+"""By the number of an axis, the block that moves to each place, (blocks,)."""
 
 
 @torch.no_grad()
@@ -27,7 +27,7 @@ def order_by_importance(model: SlimmableModel) -> tuple[str, ...]:
 
     The importance of a channel is the L1 norm of the weights that read it. Channels that can only be kept together
     (groups, heads) move together. Do this once, before training: the state of an optimizer is not permuted with it.
-    What is private to the narrow widths belongs to other channels afterwards and is forgotten.
+    Statistics and parameters that are private to narrow widths are reset.
 
     Args:
         model: A slimmable model, usually made from a pretrained network.
@@ -49,7 +49,7 @@ def order_by_importance(model: SlimmableModel) -> tuple[str, ...]:
     structure = model.structure
     orders = _invariant_orders(model, channel_importance(structure, _tensors(model.full)))
     _permute(_tensors(model.full), structure, orders)
-    model.forget()
+    model.reset_private()
     return tuple(axis.name for number, axis in enumerate(structure.axes) if number not in orders)
 
 
@@ -61,14 +61,14 @@ def channel_importance(structure: Structure, tensors: Mapping[str, Tensor]) -> l
         tensors: The full network's parameters and buffers, by name.
     """
     totals = [torch.zeros(axis.size // axis.unit, dtype=torch.double) for axis in structure.axes]
-    for name, along in structure.along.items():
+    for name, axis_maps in structure.axis_maps.items():
         tensor = tensors[name].detach().double().cpu().abs()
-        for dim, lies in enumerate(along):
-            if lies is not None and (name, dim) in structure.reads:
+        for dim, axis_map in enumerate(axis_maps):
+            if axis_map is not None and (name, dim) in structure.reads:
                 norms = tensor.sum([other for other in range(tensor.ndim) if other != dim])
-                for number in set(lies.axis[lies.axis >= 0].tolist()):
-                    on_axis = lies.axis == number
-                    totals[number].index_add_(0, lies.block[on_axis], norms[on_axis])
+                for number in set(axis_map.axis[axis_map.axis >= 0].tolist()):
+                    on_axis = axis_map.axis == number
+                    totals[number].index_add_(0, axis_map.block[on_axis], norms[on_axis])
     return totals
 
 
@@ -77,14 +77,14 @@ def _invariant_orders(model: SlimmableModel, importance: Sequence[Tensor]) -> Or
     orders = {number: _order(blocks) for number, blocks in enumerate(importance)}
     if _is_invariant(model, orders):
         return orders
-    # An order by chance that of the network proves nothing, so it is turned round by a block too.
+    # An order that happens to be the present one proves nothing, so a rotated one is tried too.
     free = {
         number: order
         for number, order in orders.items()
         if all(_is_invariant(model, {number: turned}) for turned in (order, order.roll(1)))
     }
-    # Axes with as many blocks may depend on each other, as halves that the network's code cuts out. They can still move
-    # in one order.
+    # Axes with the same number of blocks may depend on each other, such as halves that the network's code cuts out.
+    # They can still be permuted by one common order.
     for count in {len(importance[number]) for number in orders.keys() - free.keys()}:
         bound = [number for number in orders if number not in free and len(importance[number]) == count]
         order = _order(torch.stack([importance[number] for number in bound]).sum(0))
@@ -95,25 +95,25 @@ def _invariant_orders(model: SlimmableModel, importance: Sequence[Tensor]) -> Or
 
 
 def _order(blocks: Tensor) -> Tensor:
-    """Return the blocks by their importance, descending; equal ones keep their order."""
+    """Return the blocks in descending order of importance; equal ones keep their order."""
     return blocks.argsort(descending=True, stable=True)
 
 
 def _permute(tensors: Mapping[str, Tensor], structure: Structure, orders: Orders) -> None:
-    for name, along in structure.along.items():
+    for name, axis_maps in structure.axis_maps.items():
         tensor = tensors[name]
-        for dim, lies in enumerate(along):
-            if lies is not None:
-                tensor.copy_(tensor.index_select(dim, _sources(lies, orders).to(tensor.device)))
+        for dim, axis_map in enumerate(axis_maps):
+            if axis_map is not None:
+                tensor.copy_(tensor.index_select(dim, _sources(axis_map, orders).to(tensor.device)))
 
 
-def _sources(lies: Along, orders: Orders) -> Tensor:
-    """Return the position that each position of a dimension is filled from."""
-    sources = torch.arange(len(lies.axis))
-    for number in set(lies.axis.tolist()) & orders.keys():
-        on_axis = (lies.axis == number).nonzero().flatten()
+def _sources(axis_map: AxisMap, orders: Orders) -> Tensor:
+    """Return for each position of a dimension the position whose values move there."""
+    sources = torch.arange(len(axis_map.axis))
+    for number in set(axis_map.axis.tolist()) & orders.keys():
+        on_axis = (axis_map.axis == number).nonzero().flatten()
         # The places of each block, one row a block: a flattened image has many, a fused projection three.
-        places = on_axis[lies.block[on_axis].argsort(stable=True)].view(len(orders[number]), -1)
+        places = on_axis[axis_map.block[on_axis].argsort(stable=True)].view(len(orders[number]), -1)
         sources[places] = places[orders[number]]
     return sources
 
@@ -121,13 +121,13 @@ def _sources(lies: Along, orders: Orders) -> Tensor:
 def _is_invariant(model: SlimmableModel, orders: Orders) -> bool:
     """Return whether the network computes the same when permuted.
 
-    It is tried with random weights, so that nothing hides behind a zero.
+    It is tested with random weights, because a zero weight would hide a dependence.
     """
     generator = torch.Generator().manual_seed(0)
     probe = copy.deepcopy(model.full).cpu().double().eval()
     tensors = _tensors(probe)
     parameters = {name for name, _ in probe.named_parameters()}
-    for name in sorted(parameters | model.structure.along.keys()):
+    for name in sorted(parameters | model.structure.axis_maps.keys()):
         tensor = tensors[name]
         noise = torch.randn(tensor.shape, generator=generator, dtype=torch.double)
         tensor.copy_(noise / tensor[0].numel() ** 0.5 if tensor.ndim > 1 else noise.abs() + 0.5)

@@ -1,4 +1,4 @@
-"""A network of any width: one set of weights whose prefixes are networks too."""
+"""SlimmableModel: runs, trains and extracts any width of an ordinary network."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -12,32 +12,31 @@ from aequa_lightning.errors import InputError
 from aequa_lightning.slimmable import norm
 from aequa_lightning.slimmable.borrowed_slices import borrow_slices
 from aequa_lightning.slimmable.compiling import Compiler
-from aequa_lightning.slimmable.description import description
 from aequa_lightning.slimmable.plan import SlicePlan
 from aequa_lightning.slimmable.subnetworks import SubNetwork, SubNetworks
 from aequa_lightning.slimmable.tracing.skeleton import filled_copy
-from aequa_lightning.slimmable.width_statistics import Affines, WidthStatistics, unseen
+from aequa_lightning.slimmable.width_statistics import Affines, WidthStatistics, fresh_statistics_of
 from aequa_lightning.slimmable.widths import Width, grid
 
 
 class SlimmableModel(nn.Module):
     """A plain network that can be run, trained and handed out at any width.
 
-    The full network stays what it is; a narrow width computes with the leading part of every layer, through a skeleton
-    of the narrow shapes that borrows slices of the full weights for the length of one forward. There is no
-    state to forget: the width is an argument.
+    The full network stays unchanged; a narrow width computes with the leading part of every layer, through a skeleton
+    of the narrow shapes that borrows slices of the full weights during one forward. The width is an argument and no
+    state of the model.
 
     Args:
-        full: Any network made of torch's layers. It is held, not copied.
+        full: Any network made of torch's layers. It is not copied.
         widths: The grid that training draws from: shares in (0, 1] with 1 among them. Their smallest is the smallest
             width that can be asked for; between it and 1 any width can. Wherever a width is asked for, shares of single
             layers can be too: by the names that :meth:`describe` shows, where layers that are not named stay whole.
-        example_input: A batch (one sample is enough) of the size that the network is made for.
-        affine: ``"shared"``: all widths share the weights and biases of batch and instance norms, and their parameters
-            are those of ``full``. ``"private"``: every width of the grid has its own, and there are no other widths.
-        verify: Check each width by numbers when it is made: with random weights it must compute what the full network
-            computes with zeros in place of what the width leaves out. Only who makes thousands of models should
-            switch it off; labels of channels are compared in any case.
+        example_input: A batch (one sample is enough) of inputs of the expected size.
+        affine: ``"shared"``: all widths share the weights and biases of batch and instance norms with ``full``.
+            ``"private"``: every width of the grid has its own, and there are no other widths.
+        verify: Check each new width numerically: with random weights it must compute what the full network computes
+            with zeros for all channels that the width lacks. It takes a dry run a width, which matters only where
+            thousands of models are made; labels of channels are compared in any case.
 
     Attributes:
         full: The full network.
@@ -46,8 +45,8 @@ class SlimmableModel(nn.Module):
         has_statistics: Whether any norm layer keeps running statistics.
 
     Raises:
-        InputError: When a width is no share in (0, 1], the network's structure cannot follow a width of the grid, or
-            there are no affine parameters to be private, or single norm layers are in evaluation mode.
+        InputError: When a width is no share in (0, 1], the network's structure cannot follow a width of the grid,
+            ``affine`` is private but no norm has parameters, or single norm layers are in evaluation mode.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(4, 10), nn.ReLU(), nn.Linear(10, 3))
@@ -77,13 +76,13 @@ class SlimmableModel(nn.Module):
         self._compiler: Compiler | None = None
         self.has_statistics = bool(norm.statistics(full))
         if full.training:
-            # A network that is in evaluation mode as a whole may be put into training mode later.
+            # A network that is in evaluation mode as a whole can still be put into training mode later.
             norm.check_modes(full)
         self.statistics, self.affines = WidthStatistics(), Affines()
         own = self._networks.tensors()
         for narrow in self._narrow():
             if self.has_statistics:
-                self.statistics.of(narrow, own)
+                self.statistics.get_or_add(narrow, own)
             if self._private:
                 self.affines.add(narrow, own)
 
@@ -100,16 +99,20 @@ class SlimmableModel(nn.Module):
         if self._networks.is_full(width):
             return self._run(self.full, width)(x)
         narrow = self._networks.at(width)
-        own, banks = self._networks.tensors(), self.statistics
-        statistics = banks.filling(narrow, own) if self.full.training else banks.filled(narrow, own, width)
-        return narrow.skeleton(x, self._lend(narrow, own, statistics), self._run(narrow.skeleton.module, width))
+        own = self._networks.tensors()
+        if self.full.training:
+            statistics = self.statistics.for_update(narrow, own)
+        else:
+            statistics = self.statistics.for_evaluation(narrow, own, width)
+        tensors = self._narrow_tensors(narrow, own, statistics)
+        return narrow.skeleton(x, tensors, self._run(narrow.skeleton.module, width))
 
     def compile(self, *args: Any, **options: Any) -> None:
         """Let the widths of the grid train through compiled forms, each made when its width first trains.
 
-        What is not training, and widths that are not of the grid, compute as before. Outputs and gradients are those
-        of the network as it is, up to rounding and to the random numbers that dropout draws. Call it after the model
-        has been moved to its device.
+        Evaluation and widths outside the grid stay uncompiled. Outputs and gradients are those of the uncompiled
+        network, up to rounding and to the random numbers that dropout draws. Call it after the model has been moved to
+        its device.
 
         Args:
             *args: None; the signature is that of ``nn.Module.compile``.
@@ -131,8 +134,8 @@ class SlimmableModel(nn.Module):
             width: Share of the channels, or of each layer's, between the smallest width of the grid and 1.
 
         Returns:
-            Called with tensors for parameters of ``full``, by name, and the network's input. Parameters without a
-            tensor, and what a width has of its own, are taken as they are.
+            Called with tensors for parameters of ``full``, by name, and the network's input. Other parameters, and
+            private ones of the width, have their present values.
 
         Raises:
             InputError: When the width is out of range.
@@ -150,7 +153,7 @@ class SlimmableModel(nn.Module):
             if none and not self.full.training:
                 raise InputError("width: in evaluation a network with running statistics is no function of the others")
             given = {**own, **tensors}
-            # What is cut must not lie in pieces; in which order it lies is up to whoever gives it.
+            # Slices are made contiguous; whole tensors keep the memory layout of the caller.
             parts = {
                 name: part if part is given[name] else part.clone()
                 for name, part in narrow.parameters.take(given).items()
@@ -160,7 +163,7 @@ class SlimmableModel(nn.Module):
         return compute
 
     def plan(self, width: Width) -> SlicePlan:
-        """Return what a width takes of each parameter of ``full``; nothing of those that it has of its own.
+        """Return a width's part of each parameter of ``full``, without those that are private to it.
 
         Args:
             width: Share of the channels, or of each layer's, between the smallest width of the grid and 1.
@@ -177,8 +180,8 @@ class SlimmableModel(nn.Module):
 
         Args:
             width: Share of the channels, or of each layer's, between the smallest width of the grid and 1.
-            fresh_statistics: Reset the running statistics, for a network that will be trained on; by default
-                those of the width are handed out, and must have seen data.
+            fresh_statistics: Reset the running statistics, for a network that is trained further; by default the
+                statistics of the width are copied, and must have seen data.
 
         Raises:
             InputError: When the width is out of range or its statistics have seen no data.
@@ -188,18 +191,18 @@ class SlimmableModel(nn.Module):
         owned = narrow.parameters.extract(own) | narrow.buffers.extract(own)
         owned |= {name: t.detach().clone() for name, t in self.affines.get(narrow.sizes).items()}
         if fresh_statistics:
-            owned |= unseen(narrow, own)
+            owned |= fresh_statistics_of(narrow, own)
         elif self._networks.is_full(width):
             owned |= narrow.statistics.extract(own)
         else:
-            owned |= {name: t.clone() for name, t in self.statistics.filled(narrow, own, width).items()}
+            owned |= {name: t.clone() for name, t in self.statistics.for_evaluation(narrow, own, width).items()}
         module = filled_copy(narrow.skeleton.module, owned)
         for part, twin in zip(module.modules(), self.full.modules(), strict=True):
             part.training = twin.training
         return module
 
     def has(self, width: Width) -> bool:
-        """Return whether the network can have a width, which is proven by a dry run.
+        """Return whether the network can follow a width, which a dry run checks.
 
         Args:
             width: Share of the channels, or of each layer's, between the smallest width of the grid and 1.
@@ -225,8 +228,8 @@ class SlimmableModel(nn.Module):
             wide: A wider one, at most 1.
 
         Returns:
-            What lies between the two and is no width of all layers. All of it nests, and each has a number between
-            ``narrow`` and ``wide`` that grows with it. With private affine parameters there is nothing between.
+            Shares by layer for each step between the two, by a number between ``narrow`` and ``wide`` that grows with
+            them; each contains the one before. Empty with private affine parameters.
 
         Example:
             >>> net = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
@@ -238,19 +241,19 @@ class SlimmableModel(nn.Module):
         return {} if self._private else self.structure.between(narrow, wide)
 
     def describe(self) -> str:
-        """Return a table of what can become narrower: the channels of each axis at each width of the grid."""
-        return description(self.structure, {width: self._networks.numel(width) for width in self.widths})
+        """Return a table of the axes: the channels of each at each width of the grid, and the parameters."""
+        return self.structure.describe({width: self._networks.numel(width) for width in self.widths})
 
     @torch.no_grad()
     def recalibrate(self, batches: Iterable[Tensor], widths: Iterable[Width] | None = None) -> None:
         """Compute the running statistics of the norm layers anew, for each width from the same batches.
 
         Each statistic becomes the plain average over the batches. Everything but the norm layers computes as in
-        evaluation, no weight changes, and all modes are afterwards as before. A batch of a single sample joins its
-        neighbour; a sample that is the only one of all is given twice.
+        evaluation, no weight changes, and all modes are restored afterwards. A batch of a single sample joins its
+        neighbour; if there is only one sample in all, it is given twice.
 
         Args:
-            batches: Network inputs, walked through once.
+            batches: Network inputs, iterated over once.
             widths: Widths to recalibrate; by default those of the grid.
 
         Raises:
@@ -266,22 +269,22 @@ class SlimmableModel(nn.Module):
         full = [self.full for width in chosen.values() if self._networks.is_full(width)]
         narrow = [self._networks.at(width) for width in chosen.values() if not self._networks.is_full(width)]
         own = self._networks.tensors()
-        statistics = [self.statistics.filling(part, own) for part in narrow]
+        statistics = [self.statistics.for_update(part, own) for part in narrow]
         for tensors in [*map(norm.statistics, full), *statistics]:
             norm.reset(tensors)
         with ExitStack() as modes:
             for module in (self.full, *(part.skeleton.module for part in narrow)):
-                modes.enter_context(norm.cumulative(module))
+                modes.enter_context(norm.averaging_statistics(module))
             for batch in chain([first], walk):
                 for network in full:
                     network(batch)
                 for part, kept in zip(narrow, statistics, strict=True):
-                    part.skeleton(batch, self._lend(part, own, kept))
+                    part.skeleton(batch, self._narrow_tensors(part, own, kept))
 
     @torch.no_grad()
-    def forget(self) -> None:
-        """Let all that is private to the narrow widths start anew, as after construction, from the full network."""
-        self.statistics.forget()
+    def reset_private(self) -> None:
+        """Reset the statistics and private parameters of narrow widths to those of a new model."""
+        self.statistics.reset()
         own = self._networks.tensors()
         for narrow in self._narrow():
             start = narrow.private.take(own)
@@ -293,15 +296,15 @@ class SlimmableModel(nn.Module):
         return [self._networks.at(width) for width in self.widths if not self._networks.is_full(width)]
 
     def _run(self, network: nn.Module, width: Width) -> Callable[[Any], Any]:
-        """Return what computes with the network of a width: itself, or its compiled form."""
+        """Return the network of a width to call: itself, or its compiled form."""
         if self._compiler is None or not (self.full.training and torch.is_grad_enabled()) or width not in self.widths:
             return network
         return self._compiler.compiled(network, self._networks.sizes(width))
 
-    def _lend(
+    def _narrow_tensors(
         self, narrow: SubNetwork, own: Mapping[str, Tensor], statistics: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
-        """Return the tensors that a skeleton computes with: parts of the full ones, and what is private to a width."""
+        """Return the tensors of a narrow skeleton: slices of the full network's, statistics and private parameters."""
         tensors = borrow_slices(narrow.parameters, own)
         if narrow.buffers.indices:
             tensors.update(narrow.buffers.take(own))

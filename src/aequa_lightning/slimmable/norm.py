@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from aequa_lightning.errors import InputError
-from aequa_lightning.slimmable.modes import evaluating, keeping_modes
+from aequa_lightning.runtime.process_settings import evaluating, keeping_modes
 
-Stateful = nn.modules.batchnorm._NormBase
+RunningNorm = nn.modules.batchnorm._NormBase
 """Batch and instance norms: the layers that may keep running statistics."""
 
 
@@ -24,19 +24,19 @@ def statistics(module: nn.Module) -> dict[str, Tensor]:
     return {
         f"{name}.{key}" if name else key: buffer
         for name, part in module.named_modules()
-        if isinstance(part, Stateful) and part.running_mean is not None
+        if isinstance(part, RunningNorm) and part.running_mean is not None
         for key, buffer in part.named_buffers(recurse=False)
     }
 
 
 def check_modes(network: nn.Module) -> None:
-    """Prove that norm layers with running statistics are in training mode, as every width's own need it.
+    """Check that norm layers with running statistics are in training mode.
 
     Raises:
-        InputError: One is in evaluation mode. It would train with the statistics of the full width, which fit no other.
+        InputError: One is in evaluation mode; every width would train with the statistics of the full width.
     """
     for name, part in network.named_modules():
-        if isinstance(part, Stateful) and part.running_mean is not None and not part.training:
+        if isinstance(part, RunningNorm) and part.running_mean is not None and not part.training:
             raise InputError(
                 f"network: norm layer {name!r} is in evaluation mode, and the statistics that it would keep fit the "
                 "full width only; call .train() on it, or put torchvision.ops.FrozenBatchNorm2d in its place, whose "
@@ -49,20 +49,20 @@ def parameters(module: nn.Module) -> dict[str, nn.Parameter]:
     return {
         f"{name}.{key}" if name else key: parameter
         for name, part in module.named_modules()
-        if isinstance(part, Stateful)
+        if isinstance(part, RunningNorm)
         for key, parameter in part.named_parameters(recurse=False)
     }
 
 
 def private_names(full: nn.Module, affine: str) -> frozenset[str]:
-    """Return the names of the parameters of which every width has its own.
+    """Return the names of the parameters that every width has for itself.
 
     Args:
         full: The full network.
         affine: ``"shared"`` or ``"private"``.
 
     Raises:
-        InputError: When ``affine`` is neither, or there is nothing to be private.
+        InputError: When ``affine`` is neither, or no norm layer has affine parameters.
     """
     if affine not in ("shared", "private"):
         raise InputError(f"affine: {affine!r} is unknown; choose 'shared' or 'private'")
@@ -75,15 +75,15 @@ def private_names(full: nn.Module, affine: str) -> frozenset[str]:
 
 
 def reset(tensors: Mapping[str, Tensor]) -> None:
-    """Set running statistics to those of a layer that has seen nothing."""
+    """Set running statistics to those of a layer that has seen no data: mean 0, variance 1, count 0."""
     for name, tensor in tensors.items():
         tensor.fill_(1 if name.endswith("running_var") else 0)
 
 
 def is_fresh(tensors: Mapping[str, Tensor]) -> bool:
-    """Return whether running statistics are those of a layer that has seen nothing.
+    """Return whether running statistics are those of a layer that has seen no data.
 
-    The values tell it, because a state dict may lack the counter ``num_batches_tracked``.
+    Their values decide, because a state dict may lack the counter ``num_batches_tracked``.
 
     Args:
         tensors: Running statistics, by buffer name.
@@ -100,13 +100,13 @@ def is_fresh(tensors: Mapping[str, Tensor]) -> bool:
 
 
 @contextmanager
-def cumulative(module: nn.Module) -> Iterator[None]:
-    """Let the norm layers, and nothing else, compute as in training, and average their statistics over the batches.
+def averaging_statistics(module: nn.Module) -> Iterator[None]:
+    """Put the norm layers, and nothing else, into training mode with statistics averaged over the batches.
 
-    Modes and momenta are as before afterwards.
+    Modes and momenta are restored afterwards.
     """
     parts = list(module.modules())
-    momenta = {part: part.momentum for part in parts if isinstance(part, Stateful) and part.running_mean is not None}
+    momenta = {part: part.momentum for part in parts if isinstance(part, RunningNorm) and part.running_mean is not None}
     with keeping_modes(module):
         try:
             for part in parts:
@@ -121,7 +121,7 @@ def cumulative(module: nn.Module) -> Iterator[None]:
 
 @torch.no_grad()
 def smallest_batch(network: nn.Module, example_input: Tensor) -> int:
-    """Return how many samples a batch of training must have: 2 where a batch norm sees one value a channel and sample.
+    """Return the least samples of a training batch: 2 where a batch norm has one value per channel and sample.
 
     Args:
         network: Any network; it computes once, in evaluation mode.

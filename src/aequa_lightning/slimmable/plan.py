@@ -1,7 +1,7 @@
-"""What a width takes of each parameter: the only place that knows how a width cuts a tensor.
+"""Slice plans: the part of each parameter that belongs to a width.
 
-Forward, extraction, masked aggregation, byte counts and the leak audit all read a :class:`SlicePlan`, so that they
-cannot disagree.
+Forward, extraction, masked aggregation, byte counts and the leak audit all read a :class:`SlicePlan`; nothing else
+defines how a width cuts a tensor.
 """
 
 import math
@@ -45,10 +45,10 @@ class SlicePlan:
         return {name: self.cut(name, full[name]) for name in self.indices}
 
     def extract(self, full: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return this width's part of every parameter, for giving it away.
+        """Return copies of this width's part of every parameter, for handing them out.
 
-        The results are detached contiguous copies: their storage holds nothing but the part. (``torch.save`` of a view
-        writes the whole storage behind it, and with it every weight that was to be withheld.)
+        The results are detached and contiguous: their storage holds nothing but the part. (``torch.save`` of a view
+        would write the whole storage behind it, with every weight that was to be withheld.)
 
         Args:
             full: The full network's parameters, by name.
@@ -59,7 +59,7 @@ class SlicePlan:
 
     @torch.no_grad()
     def put(self, full: Mapping[str, Tensor], narrow: Mapping[str, Tensor]) -> None:
-        """Write ``narrow`` into its place in ``full``; everything outside the place stays as it is.
+        """Write ``narrow`` into its place in ``full``; everything else stays as it is.
 
         Args:
             full: Tensors shaped like the full network's parameters, by name; changed in place.
@@ -78,7 +78,7 @@ class SlicePlan:
         if whole.shape == shape:
             return whole
         if name not in self._segmented:
-            # One view, and one step backwards, where indexing makes one for every dimension.
+            # One view with one backward step; indexing would make one for every dimension.
             return whole.as_strided(shape, whole.stride())
         part, segments = self._segments(name, whole)
         for dim, positions in segments:
@@ -86,7 +86,7 @@ class SlicePlan:
         return part
 
     def add(self, name: str, whole: Tensor, part: Tensor) -> None:
-        """Add this width's part to its place in one tensor; everything outside the place stays as it is.
+        """Add this width's part to its place in one tensor; everything else stays as it is.
 
         Args:
             name: The parameter's name.
@@ -108,7 +108,7 @@ class SlicePlan:
 
     @cached_property
     def _segmented(self) -> frozenset[str]:
-        """The parameters of which not just a prefix is taken."""
+        """Names of the parameters that are cut to other positions than a prefix."""
         return frozenset(n for n, index in self.indices.items() if any(isinstance(part, Tensor) for part in index))
 
     def _segments(self, name: str, whole: Tensor) -> tuple[Tensor, list[tuple[int, Tensor]]]:

@@ -237,7 +237,7 @@ def sandwich_step(
 
     Each width has its own backward, so that the activations of one width at a time are in memory; the gradients are
     synchronised between processes with the last one only. The caller zeroes the gradients before, and clips and
-    steps after. What a narrow width adds goes into ``grad`` directly, past hooks that are registered on parameters.
+    steps after. Narrow widths add to ``grad`` in place, so that hooks registered on parameters do not see it.
 
     Args:
         forward: Called as ``forward(inputs, width=...)``; under DDP or Fabric the wrapped model.

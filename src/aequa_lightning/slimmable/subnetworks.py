@@ -1,6 +1,6 @@
-"""The sub-networks of a network, each made and proven when it is first asked for.
+"""Creates, checks and caches the sub-network of each width.
 
-All that is made here follows from the full network and the example input. It is neither stored nor copied with them.
+The cache can be recomputed from the full network and the example input, so it is neither pickled nor copied.
 """
 
 import warnings
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from aequa_lightning.errors import InputError
 from aequa_lightning.slimmable import norm
 from aequa_lightning.slimmable.plan import SlicePlan
-from aequa_lightning.slimmable.tracing.probe import blank_tensors, dry, precise, random_tensors
+from aequa_lightning.slimmable.tracing.probe import blank_tensors, dry_run, random_tensors, to_double
 from aequa_lightning.slimmable.tracing.search import find_structure
 from aequa_lightning.slimmable.tracing.skeleton import SkeletonRunner, check_plain, meta_copy, narrow_copy
 from aequa_lightning.slimmable.tracing.structure import Structure
@@ -28,12 +28,12 @@ class SubNetwork:
     """One distinct sub-network.
 
     Attributes:
-        sizes: What it keeps of each axis; all that belongs to it is found by them.
+        sizes: Channels that it keeps of each axis; they identify the sub-network.
         skeleton: Computes with tensors of its shapes.
-        parameters: What it takes of the full network's parameters; nothing of those that are private to it.
-        private: What those that are private to it start as.
-        statistics: What it takes of the norm layers' running statistics.
-        buffers: The same of all other buffers.
+        parameters: Its part of the full network's parameters, without those that are private to it.
+        private: The part of the full network's parameters that its private ones are initialised with.
+        statistics: Its part of the running statistics of norm layers.
+        buffers: Its part of all other buffers.
     """
 
     sizes: tuple[int, ...]
@@ -45,8 +45,8 @@ class SubNetwork:
 
 
 @dataclass
-class _Made:
-    """What has been made so far."""
+class _Cache:
+    """Computed results, by width or by sizes."""
 
     blank: nn.Module | None = None
     references: list[tuple[str, Mapping[str, Any], str]] | None = None
@@ -57,14 +57,14 @@ class _Made:
 
 
 class SubNetworks:
-    """Every sub-network that a width names.
+    """The sub-networks of all widths, each created and checked when it is first needed.
 
     Args:
         full: The full network.
-        example_input: A batch of the size that it is made for, on the CPU.
+        example_input: A batch of inputs of the expected size, on the CPU.
         widths: The grid, descending from 1.
-        private: Names of the parameters of which each width of the grid has its own; if any, there are no other widths.
-        verify: Check every sub-network by numbers when it is made.
+        private: Names of parameters that each width of the grid has for itself; with any, only those widths exist.
+        verify: Check every new sub-network numerically too.
 
     Attributes:
         structure: How widths cut the network.
@@ -88,13 +88,13 @@ class SubNetworks:
         self._parameter_names = frozenset(name for name, _ in full.named_parameters())
         self._statistics_names = frozenset(norm.statistics(full))
         self._verify = verify
-        self._made = _Made()
-        with dry():
+        self._cache = _Cache()
+        with dry_run():
             self.structure, self._outputs = self._find_structure()
-        self._say_what_stays_whole()
+        self._warn_of_fixed_layers()
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_made": _Made()}
+        return self.__dict__ | {"_cache": _Cache()}
 
     def check(self, width: Width) -> None:
         """Raise an InputError when a width is out of range, or names a layer that cannot become narrower."""
@@ -108,13 +108,13 @@ class SubNetworks:
                 raise InputError(f"width: {kept}{place} is outside [{least}, 1], the range this network is made for")
 
     def sizes(self, width: Width) -> tuple[int, ...]:
-        """Return what a width keeps of each axis.
+        """Return how many channels of each axis a width keeps.
 
         Raises:
             InputError: When there is no such width.
         """
-        if not isinstance(width, Mapping) and width in self._made.sizes:
-            return self._made.sizes[width]
+        if not isinstance(width, Mapping) and width in self._cache.sizes:
+            return self._cache.sizes[width]
         self.check(width)
         sizes = self.structure.sizes(width)
         if self._private and sizes not in map(self.structure.sizes, self._widths):
@@ -123,7 +123,7 @@ class SubNetworks:
                 "ask for one of these, or make the model with affine='shared'"
             )
         if not isinstance(width, Mapping):
-            self._made.sizes[width] = sizes
+            self._cache.sizes[width] = sizes
         return sizes
 
     def is_full(self, width: Width) -> bool:
@@ -131,7 +131,7 @@ class SubNetworks:
         return self.sizes(width) == self.sizes(1.0)
 
     def plan(self, width: Width) -> SlicePlan:
-        """Return what a width takes of the full network's parameters; nothing of those that are private to it.
+        """Return a width's part of the full network's parameters, without those that are private to it.
 
         Raises:
             InputError: When there is no such width.
@@ -139,7 +139,7 @@ class SubNetworks:
         return self._parameters(self.sizes(width))
 
     def numel(self, width: Width) -> int:
-        """Return the number of parameters at a width, with those that it has of its own."""
+        """Return the number of parameters at a width, private ones included."""
         return self._plan(self.sizes(width), self._parameter_names).numel()
 
     def has(self, width: Width) -> bool:
@@ -160,27 +160,27 @@ class SubNetworks:
         reason = self._make(sizes)
         if reason is not None:
             raise InputError(f"width: this network cannot have {width}: {reason}. {self._nearest(width)}")
-        return self._made.networks[sizes]
+        return self._cache.networks[sizes]
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the full network's parameters and buffers by name, through references made once."""
-        if self._made.references is None:
-            self._made.references = [
+        if self._cache.references is None:
+            self._cache.references = [
                 (f"{path}.{key}" if path else key, store, key)
                 for path, part in self._full.named_modules()
                 for store in (part._parameters, part._buffers)
                 for key in store
                 if (f"{path}.{key}" if path else key) in self._shapes
             ]
-        return {name: store[key] for name, store, key in self._made.references}
+        return {name: store[key] for name, store, key in self._cache.references}
 
     def _parameters(self, sizes: tuple[int, ...]) -> SlicePlan:
-        if sizes not in self._made.plans:
-            self._made.plans[sizes] = self._plan(sizes, self._parameter_names - self._owned(sizes))
-        return self._made.plans[sizes]
+        if sizes not in self._cache.plans:
+            self._cache.plans[sizes] = self._plan(sizes, self._parameter_names - self._owned(sizes))
+        return self._cache.plans[sizes]
 
     def _owned(self, sizes: tuple[int, ...]) -> frozenset[str]:
-        """Return the names of the parameters that a sub-network has of its own."""
+        """Return the names of the parameters that are private to a sub-network."""
         return frozenset() if sizes == self.sizes(1.0) else self._private
 
     def _plan(self, sizes: tuple[int, ...], names: AbstractSet[str]) -> SlicePlan:
@@ -188,14 +188,14 @@ class SubNetworks:
 
     def _find_structure(self) -> tuple[Structure, list[torch.Size]]:
         """Return how the widths of the grid cut the network, and the shapes of its outputs."""
-        self._made.blank = meta_copy(self._full)
+        self._cache.blank = meta_copy(self._full)
         found = find_structure(
-            self._made.blank, self._probe_tensors(), self._example_input, self._widths, by_numbers=self._verify
+            self._cache.blank, self._probe_tensors(), self._example_input, self._widths, by_numbers=self._verify
         )
-        self._made.sound = found.sound
+        self._cache.sound = found.sound
         return found.structure, found.outputs
 
-    def _say_what_stays_whole(self) -> None:
+    def _warn_of_fixed_layers(self) -> None:
         """Warn of layers that no width can narrow.
 
         Raises:
@@ -212,20 +212,22 @@ class SubNetworks:
 
     def _probe_tensors(self) -> dict[str, Tensor]:
         """Return the tensors of a dry run, by name: buffers as they are, and random parameters and statistics."""
-        assert self._made.blank is not None
-        buffers = {name: precise(buffer.detach().cpu()) for name, buffer in self._full.named_buffers()}
-        return buffers | random_tensors(self._made.blank) if self._verify else blank_tensors(self._made.blank) | buffers
+        assert self._cache.blank is not None
+        buffers = {name: to_double(buffer.detach().cpu()) for name, buffer in self._full.named_buffers()}
+        return (
+            buffers | random_tensors(self._cache.blank) if self._verify else blank_tensors(self._cache.blank) | buffers
+        )
 
     def _make(self, sizes: tuple[int, ...]) -> str | None:
-        """Make a sub-network, if there is none yet, and return None, or the reason why it cannot exist."""
-        if sizes in self._made.networks:
+        """Create a sub-network unless it is cached; return None, or the reason why it cannot exist."""
+        if sizes in self._cache.networks:
             return None
-        if self._made.blank is None:
-            self._made.blank = meta_copy(self._full)
-        if sizes not in self._made.sound and sizes != self.structure.sizes(1.0):
-            with dry():
+        if self._cache.blank is None:
+            self._cache.blank = meta_copy(self._full)
+        if sizes not in self._cache.sound and sizes != self.structure.sizes(1.0):
+            with dry_run():
                 fault = fault_of(
-                    self._made.blank,
+                    self._cache.blank,
                     self._probe_tensors(),
                     self._example_input,
                     self.structure,
@@ -237,9 +239,9 @@ class SubNetworks:
                 return fault.reason
         plan, structure = self.structure.plan(sizes, self._shapes), self.structure
         skeleton = narrow_copy(
-            self._made.blank, plan, structure.heads_at(sizes), structure.normed_at(sizes), structure.unchanged
+            self._cache.blank, plan, structure.heads_at(sizes), structure.normed_at(sizes), structure.unchanged
         )
-        self._made.networks[sizes] = SubNetwork(
+        self._cache.networks[sizes] = SubNetwork(
             sizes,
             SkeletonRunner(skeleton, self._full),
             self._parameters(sizes),
@@ -257,7 +259,7 @@ class SubNetworks:
         above = [point for point in points if point > max(shares)]
         legal = []
         for side in (below, above):
-            some = side[:: 1 + len(side) // 24]  # proving each of them costs a dry run
+            some = side[:: 1 + len(side) // 24]  # checking each of them costs a dry run
             fits = (point for point in some if point == 1.0 or self._make(self.structure.sizes(point)) is None)
             legal += [f"{point:.6g}" for point in [next(fits, None)] if point is not None]
         return f"Widths nearby that it can have: {', '.join(legal) or 'only 1'}."

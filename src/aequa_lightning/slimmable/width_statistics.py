@@ -1,4 +1,4 @@
-"""What is kept of each width: running statistics, and affine parameters where those are not shared."""
+"""Running statistics of each width, and the affine parameters of norms that widths do not share."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,11 +11,11 @@ from aequa_lightning.slimmable.subnetworks import SubNetwork
 from aequa_lightning.slimmable.widths import Width
 
 
-class StatisticsOfWidth(nn.Module):
+class RunningStatistics(nn.Module):
     """The running statistics of one narrow sub-network, as buffers.
 
     Attributes:
-        seen: Whether data have gone into them.
+        seen: Whether they were computed from data.
     """
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
@@ -31,13 +31,13 @@ class StatisticsOfWidth(nn.Module):
 
 
 class WidthStatistics(nn.Module):
-    """The banks of all narrow sub-networks that have one, by the channels that the sub-network keeps of each axis.
+    """The running statistics of all narrow sub-networks that have some, by the channels kept of each axis.
 
-    Loading a checkpoint replaces them by those of the checkpoint, whatever the widths.
+    Loading a checkpoint replaces all of them, also where it holds other widths.
     """
 
-    def of(self, narrow: SubNetwork, full: Mapping[str, Tensor]) -> StatisticsOfWidth:
-        """Return the bank of a sub-network, a fresh one if it has none yet.
+    def get_or_add(self, narrow: SubNetwork, full: Mapping[str, Tensor]) -> RunningStatistics:
+        """Return the statistics of a sub-network; they are created fresh at the first call.
 
         Args:
             narrow: The sub-network, which must have statistics.
@@ -45,11 +45,11 @@ class WidthStatistics(nn.Module):
         """
         key = _key(narrow.sizes)
         if key not in self._modules:
-            self.add_module(key, StatisticsOfWidth(unseen(narrow, full)))
+            self.add_module(key, RunningStatistics(fresh_statistics_of(narrow, full)))
         return self._modules[key]  # type: ignore[return-value]
 
-    def filling(self, narrow: SubNetwork, full: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Return the statistics of a sub-network, which data are about to go into; none where it has none.
+    def for_update(self, narrow: SubNetwork, full: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Return the statistics of a sub-network for training or recalibration, which update them; empty without norms.
 
         Args:
             narrow: The sub-network.
@@ -57,17 +57,17 @@ class WidthStatistics(nn.Module):
         """
         if not narrow.statistics.shapes:
             return {}
-        bank = self.of(narrow, full)
-        bank.seen = True
-        return bank.named
+        statistics = self.get_or_add(narrow, full)
+        statistics.seen = True
+        return statistics.named
 
-    def filled(self, narrow: SubNetwork, full: Mapping[str, Tensor], width: Width) -> Mapping[str, Tensor]:
-        """Return the statistics of a sub-network, which must have seen data; none where it has none.
+    def for_evaluation(self, narrow: SubNetwork, full: Mapping[str, Tensor], width: Width) -> Mapping[str, Tensor]:
+        """Return the statistics of a sub-network for evaluation; empty without norms.
 
         Args:
             narrow: The sub-network.
             full: The full network's parameters and buffers, by name.
-            width: What the sub-network was asked for as.
+            width: The width that was asked for, for the message.
 
         Raises:
             InputError: When they have seen no data, but those of the full network have.
@@ -75,19 +75,19 @@ class WidthStatistics(nn.Module):
         if not narrow.statistics.shapes:
             return {}
         known = self._modules.get(_key(narrow.sizes))
-        if not isinstance(known, StatisticsOfWidth) or not (known.seen or _is_fresh(narrow, full)):
+        if not isinstance(known, RunningStatistics) or not (known.seen or _is_fresh(narrow, full)):
             raise InputError(
                 f"width: the norm statistics of width {width} have seen no data; call "
                 "recalibrate(batches, widths=[...]) before evaluating or handing out this width"
             )
         return known.named
 
-    def forget(self) -> None:
-        """Let every bank have seen nothing."""
-        for bank in self._modules.values():
-            assert isinstance(bank, StatisticsOfWidth)
-            norm.reset(bank.named)
-            bank.seen = False
+    def reset(self) -> None:
+        """Reset all statistics to those of a network that has seen no data."""
+        for statistics in self._modules.values():
+            assert isinstance(statistics, RunningStatistics)
+            norm.reset(statistics.named)
+            statistics.seen = False
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Tensor], prefix: str, *others: object) -> None:
         found: dict[str, dict[str, Tensor]] = {}
@@ -101,9 +101,9 @@ class WidthStatistics(nn.Module):
             for name in [name for name in tensors if name.endswith("running_mean")]:
                 # Files of other libraries leave the counter out.
                 tensors.setdefault(name.removesuffix("running_mean") + "num_batches_tracked", torch.tensor(0))
-            # The module's own loading visits the children next and finds everything in place.
+            # torch loads the children next, and needs them to exist with the right shapes.
             self.add_module(
-                key, StatisticsOfWidth({name: tensor.to(device, copy=True) for name, tensor in tensors.items()})
+                key, RunningStatistics({name: tensor.to(device, copy=True) for name, tensor in tensors.items()})
             )
 
 
@@ -111,7 +111,7 @@ class Affines(nn.Module):
     """Weights and biases of the norm layers that are private to a narrow sub-network of the grid."""
 
     def add(self, narrow: SubNetwork, full: Mapping[str, Tensor]) -> None:
-        """Add those of a sub-network, which start as its part of the full network's.
+        """Add the parameters of a sub-network, initialised with its part of the full network's.
 
         Args:
             narrow: The sub-network.
@@ -122,13 +122,13 @@ class Affines(nn.Module):
         self.add_module(_key(narrow.sizes), nn.ParameterDict(own))
 
     def get(self, sizes: Sequence[int]) -> dict[str, Tensor]:
-        """Return those of a sub-network by the names that they have in the network, none where it has none."""
+        """Return the parameters of a sub-network by their names in the network; empty when it has none of its own."""
         own = self._modules.get(_key(sizes))
         return {} if own is None else {_dotted(name): tensor for name, tensor in own.named_parameters()}
 
 
-def unseen(narrow: SubNetwork, full: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the statistics of a sub-network that has seen nothing, on the full network's device.
+def fresh_statistics_of(narrow: SubNetwork, full: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return statistics of a sub-network that has seen no data, on the full network's device.
 
     Args:
         narrow: The sub-network.
@@ -140,7 +140,7 @@ def unseen(narrow: SubNetwork, full: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _is_fresh(narrow: SubNetwork, full: Mapping[str, Tensor]) -> bool:
-    """Return whether no data have gone into the full network's statistics either."""
+    """Return whether the full network's statistics have seen no data either."""
     return norm.is_fresh({name: full[name] for name in narrow.statistics.shapes})
 
 

@@ -1,4 +1,4 @@
-"""The arithmetic of widths: how many channels a width keeps, and which widths differ."""
+"""Arithmetic of widths: the channels that a width keeps, and the widths at which their number changes."""
 
 import math
 from collections.abc import Iterable, Mapping

@@ -22,9 +22,8 @@ from aequa_lightning.run_folder.csv_files import csv_text
 from aequa_lightning.run_folder.damaged_files import possibly_damaged
 from aequa_lightning.run_folder.files import refuse_links, write_atomically
 from aequa_lightning.runtime.paths import user_path
-from aequa_lightning.runtime.process_settings import keeping_modes, own_settings
+from aequa_lightning.runtime.process_settings import evaluating, keeping_modes, own_settings
 from aequa_lightning.runtime.terminal import PlainConsole
-from aequa_lightning.slimmable.modes import evaluating
 from aequa_lightning.trainer.checkpoints import check_parameters
 
 CPU = torch.device("cpu")

@@ -40,7 +40,7 @@ def _cosine(a: Tensor, b: Tensor) -> float:
     return float(torch.nn.functional.cosine_similarity(a, b, dim=0))
 
 
-def test_what_takes_no_work() -> None:
+def test_adversaries_what_takes_no_work() -> None:
     view = _view()
     assert not Nothing([0]).send(UPDATE, view).any()
     assert NotFinite([0]).send(UPDATE, view).isnan().all()
@@ -51,7 +51,7 @@ def test_what_takes_no_work() -> None:
     assert not torch.equal(noise, Noise([0], scale=2.0).send(UPDATE, _view(seed=1)))
 
 
-def test_a_replay_is_the_aggregate_of_some_rounds_ago() -> None:
+def test_adversaries_replay_is_the_aggregate_of_some_rounds_ago() -> None:
     view = _view()
     for age, place in ((1, 2), (2, 1), (3, 0), (9, 0)):
         assert torch.equal(Replay([0], age=age).send(UPDATE, view), view.aggregates[place])
@@ -61,7 +61,7 @@ def test_a_replay_is_the_aggregate_of_some_rounds_ago() -> None:
     assert not Replay([0]).send(UPDATE, _view(past=0)).any()
 
 
-def test_the_drift_is_as_long_as_the_update() -> None:
+def test_adversaries_drift_is_as_long_as_the_update() -> None:
     sent = Drift([0], scale=0.5).send(UPDATE, _view())
     total = torch.stack(list(_view().aggregates)).sum(0)
     assert _cosine(sent, total) == pytest.approx(1)
@@ -69,12 +69,12 @@ def test_the_drift_is_as_long_as_the_update() -> None:
     assert not Drift([0]).send(UPDATE, _view(past=0)).any()
 
 
-def test_tampering_changes_length_or_sign() -> None:
+def test_adversaries_tampering_changes_length_or_sign() -> None:
     assert torch.equal(Scale([0], factor=10).send(UPDATE, _view()), 10 * UPDATE)
     assert torch.equal(SignFlip([0]).send(UPDATE, _view()), -UPDATE)
 
 
-def test_samples_are_flipped_or_those_of_another() -> None:
+def test_adversaries_samples_are_flipped_or_those_of_another() -> None:
     data = DigitsData(participants=4)
     data.setup("fit")
     before = [data.participant(number).tensors for number in range(4)]
@@ -92,12 +92,12 @@ def test_samples_are_flipped_or_those_of_another() -> None:
     assert cheated_data(data, []) is data
 
 
-def test_a_clone_trains_with_the_other_ones_random_numbers() -> None:
+def test_adversaries_clone_trains_with_the_other_ones_random_numbers() -> None:
     cheating = Cheating([Clone([2, 3], of=1)], torch.zeros(3), seed=0)
     assert [cheating.trains_as(number) for number in range(4)] == [0, 1, 1, 1]
 
 
-def test_past_aggregates_survive_a_resume() -> None:
+def test_adversaries_past_aggregates_survive_a_resume() -> None:
     parameters = torch.zeros(2)
     cheating = Cheating([Replay([0], age=2)], parameters, seed=0)
     for step in (1.0, 10.0, 100.0):
@@ -114,7 +114,7 @@ def test_past_aggregates_survive_a_resume() -> None:
         Cheating([Nothing([0])], torch.zeros(2), seed=0).load_state_dict(cheating.state_dict(), parameters)
 
 
-def test_nothing_is_kept_for_those_who_need_nothing() -> None:
+def test_adversaries_nothing_is_kept_for_those_who_need_nothing() -> None:
     cheating = Cheating([SignFlip([0])], torch.zeros(2), seed=0)
     cheating.end_round(torch.ones(2))
     assert cheating.state_dict()["aggregates"] == []
@@ -127,7 +127,7 @@ class _Short(Adversary):
         return update[:-1]
 
 
-def test_an_update_of_another_size_is_refused_before_the_rounds() -> None:
+def test_adversaries_update_of_another_size_is_refused_before_the_rounds() -> None:
     with pytest.raises(InputError, match=r"_Short.send returned torch.float32 of shape \(1,\)"):
         Cheating([_Short([0])], torch.zeros(2), seed=0)
 
@@ -150,7 +150,7 @@ def test_an_update_of_another_size_is_refused_before_the_rounds() -> None:
         (lambda: Clone([0], of=-1), "Clone.of=-1"),
     ],
 )
-def test_bad_settings_are_refused(make: Callable[[], Adversary], message: str) -> None:
+def test_adversaries_bad_settings_are_refused(make: Callable[[], Adversary], message: str) -> None:
     with pytest.raises(InputError, match=message):
         make()
 
@@ -165,6 +165,6 @@ def test_bad_settings_are_refused(make: Callable[[], Adversary], message: str) -
         ([SharedData([0], of=0)], "SharedData.of=0 must be honest"),
     ],
 )
-def test_what_does_not_go_together_is_refused(adversaries: list[Adversary], message: str) -> None:
+def test_adversaries_what_does_not_go_together_is_refused(adversaries: list[Adversary], message: str) -> None:
     with pytest.raises(InputError, match=message):
         check_adversaries(adversaries, 4)

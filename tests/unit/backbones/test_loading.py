@@ -45,7 +45,7 @@ def test_loading_a_reward_runs_no_code_that_the_file_names(model: SlimmableClass
     assert not Path("was-run").exists()
 
 
-def test_the_caller_may_name_it(model: SlimmableClassifier) -> None:
+def test_loading_caller_may_name_it(model: SlimmableClassifier) -> None:
     network = model.network.extract(0.5)
     save_reward(Path("a.ckpt"), network, hyper_parameters=model.reward_hparams(0.5, None), about={})
     reward = RewardClassifier.load_from_checkpoint("a.ckpt", backbone="own_network:net").eval()
@@ -54,7 +54,7 @@ def test_the_caller_may_name_it(model: SlimmableClassifier) -> None:
     assert Path("was-run").exists()
 
 
-def test_backbones_of_this_project_need_no_name(tmp_path: Path) -> None:
+def test_loading_backbones_of_this_project_need_no_name(tmp_path: Path) -> None:
     model = SlimmableClassifier(3, (4,), backbone="mlp", backbone_options={"hidden": [8]}, widths=(1.0, 0.5))
     save_reward(
         tmp_path / "a.ckpt",

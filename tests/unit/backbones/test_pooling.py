@@ -28,7 +28,7 @@ def outputs_and_gradients(network: nn.Module, images: torch.Tensor) -> list[torc
     ids=repr,
 )
 @pytest.mark.parametrize("inplace", [False, True])
-def test_outputs_and_gradients_are_the_same_to_the_bit(pooling: nn.MaxPool2d, inplace: bool) -> None:
+def test_pooling_outputs_and_gradients_are_the_same_to_the_bit(pooling: nn.MaxPool2d, inplace: bool) -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(2, 4, 1, bias=False), nn.ReLU(inplace), pooling, nn.Conv2d(4, 3, 2))
     # Few different numbers: windows with ties, with nothing but zeros, and with nothing positive.
@@ -41,7 +41,7 @@ def test_outputs_and_gradients_are_the_same_to_the_bit(pooling: nn.MaxPool2d, in
         assert torch.equal(value, other)
 
 
-def test_layers_with_parameters_keep_their_names() -> None:
+def test_pooling_layers_with_parameters_keep_their_names() -> None:
     with torch.device("meta"):
         network = vgg11_bn()
     names = [name for name, _ in network.named_parameters()]
@@ -60,11 +60,11 @@ def test_layers_with_parameters_keep_their_names() -> None:
     ],
     ids=repr,
 )
-def test_nothing_else_is_exchanged(layers: list[nn.Module]) -> None:
+def test_pooling_nothing_else_is_exchanged(layers: list[nn.Module]) -> None:
     assert list(pool_first(nn.Sequential(*layers))) == layers
 
 
-def test_the_networks_by_name_pool_first() -> None:
+def test_pooling_networks_by_name_pool_first() -> None:
     kinds = [type(layer) for layer in build_backbone("cnn", num_classes=10, input_shape=(1, 28, 28)).modules()]
     assert nn.MaxPool2d in kinds
     assert (nn.ReLU, nn.MaxPool2d) not in itertools.pairwise(kinds)

@@ -16,7 +16,7 @@ def candidates(image, padding, flip):
     return torch.stack(crops + [crop.flip(-1) for crop in crops] if flip else crops)
 
 
-def test_every_crop_of_every_image_with_equal_chance():
+def test_augmentation_every_crop_of_every_image_with_equal_chance():
     image = torch.arange(1.0, 25.0).view(2, 3, 4)
     for flip in (False, True):
         torch.manual_seed(0)
@@ -26,14 +26,14 @@ def test_every_crop_of_every_image_with_equal_chance():
         assert stats.chisquare(match.sum(dim=0).numpy()).pvalue > 1e-3
 
 
-def test_images_of_a_batch_are_not_mixed():
+def test_augmentation_images_of_a_batch_are_not_mixed():
     batch = torch.rand(16, 3, 8, 8)
     out = CropAndFlip(padding=2, flip=True)(batch)
     for image, augmented in zip(batch, out, strict=True):
         assert (candidates(image, 2, True) == augmented).flatten(1).all(dim=1).any()
 
 
-def test_the_global_seed_repeats_it():
+def test_augmentation_global_seed_repeats_it():
     batch, crop = torch.rand(8, 1, 8, 8), CropAndFlip(padding=2, flip=True)
     torch.manual_seed(3)
     first = crop(batch)

@@ -40,7 +40,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_writers_stay_together(folder):
+def test_femnist_writers_stay_together(folder):
     data = FEMNISTData(str(folder), participants=3, validation_share=0.1, min_samples=2)
     assert (data.num_classes, data.input_shape) == (62, (1, 28, 28))
     train, test = data.load()
@@ -56,18 +56,18 @@ def test_writers_stay_together(folder):
         assert {row.tobytes() for row in restored.numpy()} <= own
 
 
-def test_another_partition_is_possible(folder):
+def test_femnist_another_partition_is_possible(folder):
     data = FEMNISTData(str(folder), participants=2, partition=Dirichlet(10.0), min_samples=2)
     assert data.describe()["partition"]["name"] == "Dirichlet"
     assert data.describe()["name"] == "FEMNIST"
 
 
-def test_more_participants_than_writers(folder):
+def test_femnist_more_participants_than_writers(folder):
     with pytest.raises(InputError, match="3 groups for 4 participants"):
         FEMNISTData(str(folder), participants=4).setup()
 
 
-def test_missing_part(folder):
+def test_femnist_missing_part(folder):
     for path in (folder / "test").iterdir():
         path.unlink()
     with pytest.raises(InputError, match=r"holds no JSON files in test; expected are train/\*.json"):
@@ -84,7 +84,7 @@ def test_missing_part(folder):
         (lambda held: held["x"][0].__setitem__(0, 255), "value out of range"),
     ],
 )
-def test_another_layout(folder, change, message):
+def test_femnist_another_layout(folder, change, message):
     path = next((folder / "train").glob("all_data_1*"))
     content = json.loads(path.read_text())
     change(content["user_data"][WRITERS[2]])
@@ -93,7 +93,7 @@ def test_another_layout(folder, change, message):
         FEMNISTData(str(folder), participants=3).setup()
 
 
-def test_no_json(folder):
+def test_femnist_no_json(folder):
     path = next((folder / "train").iterdir())
     path.write_text("{")
     with pytest.raises(InputError, match="has another layout"):

@@ -22,7 +22,7 @@ class Grouped(CollaborativeData):
         return split, split
 
 
-def test_groups_stay_together():
+def test_partition_groups_stay_together():
     for participants in range(1, 6):
         parts = natural(GROUPS, participants, 3)
         assert sorted(np.concatenate(parts)) == list(range(100))
@@ -31,16 +31,16 @@ def test_groups_stay_together():
         assert max(map(len, held)) - min(map(len, held)) <= 1
 
 
-def test_one_group_each_in_order():
+def test_partition_one_group_each_in_order():
     assert [set(GROUPS[part]) for part in natural(GROUPS, 5, 0)] == [{2}, {5}, {6}, {9}, {11}]
 
 
-def test_merged_groups_depend_on_the_seed():
+def test_partition_merged_groups_depend_on_the_seed():
     draws = {tuple(sorted(set(GROUPS[natural(GROUPS, 2, seed)[0]]))) for seed in range(200)}
     assert len(draws) == 10  # three of five, all of them
 
 
-def test_natural_in_a_data_set():
+def test_partition_natural_in_a_data_set():
     data = Grouped(participants=5, partition=Natural(), min_samples=5)
     rows = [data.participant(number).tensors[0][:, 0].long().numpy() for number in range(5)]
     assert [set(GROUPS[part]) for part in rows] == [{2}, {5}, {6}, {9}, {11}]
@@ -56,7 +56,7 @@ def write(tmp_path, lines):
     return str(path)
 
 
-def test_from_file_in_a_data_set(tmp_path):
+def test_partition_from_file_in_a_data_set(tmp_path):
     holder = np.random.default_rng(1).integers(0, 3, 100)
     order = np.random.default_rng(2).permutation(100)
     path = write(tmp_path, ["index,participant", *(f"{row},{holder[row]}" for row in order)])
@@ -80,11 +80,11 @@ def test_from_file_in_a_data_set(tmp_path):
         (["index,participant", "0,0", "1,0", "2,0", "3,0"], r"participant 1 of 2 would hold 0 .* in the file"),
     ],
 )
-def test_files_that_do_not_fit(tmp_path, lines, message):
+def test_partition_files_that_do_not_fit(tmp_path, lines, message):
     with pytest.raises(InputError, match=message):
         FromFile(write(tmp_path, lines)).split([0, 1, 0, 1], 2, 0)
 
 
-def test_missing_file(tmp_path):
+def test_partition_missing_file(tmp_path):
     with pytest.raises(InputError, match=r"nowhere.csv is no file"):
         FromFile(str(tmp_path / "nowhere.csv"))

@@ -36,19 +36,19 @@ def test_image_folder(folder):
     assert len(data.test()) == 8
 
 
-def test_grey_images_get_three_channels_and_squares_keep_their_middle(folder):
+def test_images_grey_images_get_three_channels_and_squares_keep_their_middle(folder):
     ramp = np.tile(np.arange(0, 240, 20, dtype=np.uint8), (6, 1))  # 6 high, 12 wide
     Image.fromarray(ramp).save(folder / "test" / "ash" / "0.png")
     test = ImageFolderData(str(folder), image_size=6).load()[1]
     assert torch.equal(test.inputs[0], torch.from_numpy(ramp[:, 3:9].copy()).expand(3, 6, 6))
 
 
-def test_mirroring_is_a_choice(folder):
+def test_images_mirroring_is_a_choice(folder):
     assert ImageFolderData(str(folder), image_size=8, augment=True).augmentation.flip
     assert not ImageFolderData(str(folder), image_size=8, augment=True, mirrored=False).augmentation.flip
 
 
-def test_what_is_missing(folder, tmp_path):
+def test_images_what_is_missing(folder, tmp_path):
     with pytest.raises(InputError, match=r"holds 0 classes in train; expected train/CLASS/IMAGE"):
         ImageFolderData(str(tmp_path / "nowhere"), image_size=8)
     with pytest.raises(InputError, match=r"data.image_size is 0"):
@@ -58,13 +58,13 @@ def test_what_is_missing(folder, tmp_path):
         ImageFolderData(str(folder), image_size=8).load()
 
 
-def test_no_test_part(folder):
+def test_images_no_test_part(folder):
     (folder / "test").rename(folder / "elsewhere")
     with pytest.raises(InputError, match=r"test holds no images"):
         ImageFolderData(str(folder), image_size=8).load()
 
 
-def test_broken_image(folder):
+def test_images_broken_image(folder):
     path = folder / "train" / "ash" / "0.png"
     path.write_bytes(path.read_bytes()[:40])
     with pytest.raises(InputError, match=r"0.png cannot be read as an image"):
@@ -84,7 +84,7 @@ def tiny_imagenet(tmp_path):
     return tmp_path
 
 
-def test_tiny_imagenet(tiny_imagenet):
+def test_images_tiny_imagenet(tiny_imagenet):
     data = TinyImageNetData(str(tiny_imagenet), participants=2, min_samples=2)
     assert data.input_shape == (3, 64, 64)
     train, test = data.load()
@@ -94,7 +94,7 @@ def test_tiny_imagenet(tiny_imagenet):
     assert torch.equal(test.inputs[0, 0], test.inputs[0, 2])  # grey
 
 
-def test_tiny_imagenet_annotations(tiny_imagenet):
+def test_images_tiny_imagenet_annotations(tiny_imagenet):
     annotations = tiny_imagenet / "val" / "val_annotations.txt"
     annotations.write_text("val_0.JPEG\toak\t0\t0\t9\t9\n")
     with pytest.raises(InputError, match=r"'oak'.*whose class train lacks"):

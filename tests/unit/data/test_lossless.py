@@ -30,7 +30,7 @@ def _load(folder: Path) -> ImageFolderData:
     return data
 
 
-def test_what_is_hidden_is_no_class_and_gives_no_sample(folder: Path) -> None:
+def test_data_what_is_hidden_is_no_class_and_gives_no_sample(folder: Path) -> None:
     for place in (".ipynb_checkpoints", "a/.ipynb_checkpoints", "__MACOSX", "b/.thumbnails/large"):
         (folder / "train" / place).mkdir(parents=True)
         (folder / "train" / place / "0.png").write_bytes((folder / "train" / "a" / "00.png").read_bytes())
@@ -40,7 +40,7 @@ def test_what_is_hidden_is_no_class_and_gives_no_sample(folder: Path) -> None:
     assert len(data.pooled()) + len(data.validation()) == 40
 
 
-def test_an_empty_class_is_refused_in_training_and_said_in_testing(folder: Path) -> None:
+def test_data_empty_class_is_refused_in_training_and_said_in_testing(folder: Path) -> None:
     (folder / "train" / "c").mkdir()
     with pytest.raises(InputError, match=r"train/c holds no images"):
         _load(folder)
@@ -53,7 +53,7 @@ def test_an_empty_class_is_refused_in_training_and_said_in_testing(folder: Path)
 
 
 @pytest.mark.parametrize("name", ["train/a/x.heic", "train/a/deep/x.gif", "train/x.png", "test/b/x.npy"])
-def test_files_that_are_left_out_are_named(folder: Path, name: str) -> None:
+def test_data_files_that_are_left_out_are_named(folder: Path, name: str) -> None:
     (folder / name).parent.mkdir(exist_ok=True)
     (folder / name).write_bytes(b"0")
     with pytest.warns(UserWarning, match=rf"{Path(name).name} is left out \(1 such files\)"):
@@ -97,13 +97,13 @@ def _deep_colour() -> bytes:
         ("x.jpg", b"", "cannot be read"),
     ],
 )
-def test_what_eight_bits_cannot_hold_is_refused(folder: Path, name: str, content: bytes, words: str) -> None:
+def test_data_what_eight_bits_cannot_hold_is_refused(folder: Path, name: str, content: bytes, words: str) -> None:
     (folder / "train" / "a" / name).write_bytes(content)
     with pytest.raises(InputError, match=rf"train/a/{name} .*{words}"):
         _load(folder)
 
 
-def test_opaque_alpha_palettes_grey_and_turned_images_are_read_as_they_look(folder: Path) -> None:
+def test_data_opaque_alpha_palettes_grey_and_turned_images_are_read_as_they_look(folder: Path) -> None:
     pixels = np.random.default_rng(1).integers(0, 256, (6, 6, 3)).astype(np.uint8)
     image = Image.fromarray(pixels)
     turned = Image.Exif()
@@ -126,7 +126,7 @@ def test_opaque_alpha_palettes_grey_and_turned_images_are_read_as_they_look(fold
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e4, 1.7e9, -1e12])
-def test_a_feature_far_from_zero_keeps_what_it_tells(tmp_path: Path, offset: float) -> None:
+def test_data_feature_far_from_zero_keeps_what_it_tells(tmp_path: Path, offset: float) -> None:
     draw, y = np.random.default_rng(0), np.tile(np.arange(2), 200)
     x = np.c_[offset + draw.normal(size=400) + 3 * y, draw.normal(size=400)]
     np.savez(tmp_path / "x.npz", x_train=x, y_train=y, x_test=x, y_test=y)
@@ -135,7 +135,7 @@ def test_a_feature_far_from_zero_keeps_what_it_tells(tmp_path: Path, offset: flo
     np.testing.assert_allclose(seen, (x - x.mean(0)) / x.std(0), atol=1e-3)
 
 
-def test_constant_inputs_are_said_or_refused(tmp_path: Path) -> None:
+def test_data_constant_inputs_are_said_or_refused(tmp_path: Path) -> None:
     x, y = np.random.default_rng(0).normal(size=(40, 3)), np.arange(40) % 2
     x[:, 1] = 5.0
     np.savez(tmp_path / "one.npz", x_train=x, y_train=y, x_test=x, y_test=y)
@@ -146,7 +146,7 @@ def test_constant_inputs_are_said_or_refused(tmp_path: Path) -> None:
         NpzData(str(tmp_path / "all.npz"), participants=2).setup()
 
 
-def test_validation_leaves_the_participants_a_sample_of_each_class(tmp_path: Path) -> None:
+def test_data_validation_leaves_the_participants_a_sample_of_each_class(tmp_path: Path) -> None:
     x, y = np.random.default_rng(0).normal(size=(43, 3)), np.r_[np.arange(40) % 2, 2, 2, 2]
     np.savez(tmp_path / "x.npz", x_train=x, y_train=y, x_test=x, y_test=y)
     data = NpzData(str(tmp_path / "x.npz"), participants=2, validation_share=0.9, min_samples=1)

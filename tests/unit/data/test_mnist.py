@@ -46,26 +46,26 @@ def compare(data):
 
 
 @pytest.mark.parametrize("level", [0, 1, 2])
-def test_folder_layouts(folder, level):
+def test_mnist_folder_layouts(folder, level):
     root = [folder.parents[1], folder.parent, folder][level]
     compare(FashionMNISTData(str(root), participants=2))
 
 
-def test_zipped_files(folder):
+def test_mnist_zipped_files(folder):
     for path in list(folder.iterdir())[:3]:
         path.with_name(path.name + ".gz").write_bytes(gzip.compress(path.read_bytes()))
         path.unlink()
     compare(FashionMNISTData(str(folder), participants=2))
 
 
-def test_torchvision_reads_the_same(folder):
+def test_mnist_torchvision_reads_the_same(folder):
     theirs = torchvision.datasets.FashionMNIST(str(folder.parents[1]), train=False)
     ours = FashionMNISTData(str(folder), participants=2).load()[1]
     assert torch.equal(ours.inputs[:, 0], theirs.data)
     assert torch.equal(ours.targets, theirs.targets)
 
 
-def test_missing_file(folder):
+def test_mnist_missing_file(folder):
     (folder / FILES[3]).unlink()
     with pytest.raises(InputError, match=r"does not hold FashionMNIST.*t10k-labels.*data.download=true.*Debian"):
         FashionMNISTData(str(folder))
@@ -73,7 +73,7 @@ def test_missing_file(folder):
         MNISTData()
 
 
-def test_wrong_content(folder):
+def test_mnist_wrong_content(folder):
     content = bytearray((folder / FILES[0]).read_bytes())
     content[100] ^= 1
     (folder / FILES[0]).write_bytes(content)
@@ -81,7 +81,7 @@ def test_wrong_content(folder):
         FashionMNISTData(str(folder), participants=2).setup()
 
 
-def test_truncated_archive(folder):
+def test_mnist_truncated_archive(folder):
     path = folder / FILES[2]
     path.with_name(path.name + ".gz").write_bytes(gzip.compress(path.read_bytes())[:-50])
     path.unlink()
@@ -89,12 +89,12 @@ def test_truncated_archive(folder):
         FashionMNISTData(str(folder), participants=2).setup()
 
 
-def test_fashion_is_not_mnist(folder):
+def test_mnist_fashion_is_not_mnist(folder):
     with pytest.raises(InputError, match="another file"):
         MNISTData(str(folder), participants=2).setup()
 
 
-def test_download(tmp_path, folder, monkeypatch):
+def test_mnist_download(tmp_path, folder, monkeypatch):
     calls = []
 
     def fake(root, *, download):
@@ -118,7 +118,7 @@ def test_download(tmp_path, folder, monkeypatch):
 @pytest.mark.skipif(
     not FashionMNISTData.system_folder.is_dir(), reason="Debian's dataset-fashion-mnist is not installed"
 )
-def test_debians_package():
+def test_mnist_debians_package():
     data = FashionMNISTData(participants=10)
     data.setup()
     assert (len(data.pooled()), len(data.validation()), len(data.test())) == (48000, 12000, 10000)

@@ -34,7 +34,7 @@ def rows(dataset):
     return dataset.tensors[0][:, 0].tolist()
 
 
-def test_validation_comes_out_of_training_and_the_rest_is_divided():
+def test_data_validation_comes_out_of_training_and_the_rest_is_divided():
     data = Unscaled(participants=4, validation_share=0.1, partition=Dirichlet(1.0))
     data.setup("fit")
     held = [rows(data.participant(number)) for number in range(4)]
@@ -47,7 +47,7 @@ def test_validation_comes_out_of_training_and_the_rest_is_divided():
     assert torch.equal(targets, (inputs[:, 0] >= 50).long() + (inputs[:, 0] >= 150).long())
 
 
-def test_the_partition_is_the_rule_applied_to_what_validation_leaves():
+def test_data_partition_is_the_rule_applied_to_what_validation_leaves():
     data = Unscaled(participants=3, partition=QuantityImbalance(0.3, 2), partition_seed=5)
     left = np.array(sorted(set(range(300)) - set(map(int, rows(data.validation())))))
     labels = (left >= 50).astype(int) + (left >= 150)
@@ -56,7 +56,7 @@ def test_the_partition_is_the_rule_applied_to_what_validation_leaves():
     assert data.class_counts().tolist() == [[12, 24, 36], [12, 24, 36], [16, 32, 48]]
 
 
-def test_the_partition_seed_decides_and_nothing_else():
+def test_data_partition_seed_decides_and_nothing_else():
     torch.manual_seed(0)
     first = Unscaled(partition=Dirichlet(0.5), partition_seed=3)
     expected = rows(first.pooled())
@@ -65,7 +65,7 @@ def test_the_partition_seed_decides_and_nothing_else():
     assert rows(Unscaled(partition=Dirichlet(0.5), partition_seed=4).pooled()) != expected
 
 
-def test_setup_loads_once_and_participants_are_views():
+def test_data_setup_loads_once_and_participants_are_views():
     data = Numbered(participants=2)
     for stage in ("fit", "test", None):
         data.setup(stage)
@@ -78,7 +78,7 @@ def test_setup_loads_once_and_participants_are_views():
         data.participant(-1)
 
 
-def test_statistics_are_measured_on_the_training_part():
+def test_data_statistics_are_measured_on_the_training_part():
     data = Numbered(participants=2)
     assert data.mean is None
     data.setup()
@@ -90,7 +90,7 @@ def test_statistics_are_measured_on_the_training_part():
     assert rows(data.test())[0] == pytest.approx((1000 - 149.5) / np.arange(300).std(), rel=1e-5)
 
 
-def test_digits():
+def test_data_digits():
     data = DigitsData()
     assert (data.num_classes, data.input_shape) == (10, (1, 8, 8))
     assert data.names[0] == "participant-00"
@@ -106,11 +106,11 @@ def test_digits():
     assert torch.equal(DigitsData(partition_seed=9).test().tensors[0], inputs)
 
 
-def test_names_are_as_long_as_needed():
+def test_data_names_are_as_long_as_needed():
     assert Numbered(participants=101).names[7] == "participant-007"
 
 
-def test_describe_is_plain():
+def test_data_describe_is_plain():
     data = Unscaled(participants=3, partition=QuantityImbalance(0.3, 2), label_noise=[0, 0, 0.5])
     described = data.describe()
     assert json.loads(json.dumps(described)) == described
@@ -121,7 +121,7 @@ def test_describe_is_plain():
 
 
 @pytest.mark.parametrize("ready", [False, True])
-def test_pickling(ready):
+def test_data_pickling(ready):
     data = DigitsData(participants=3, partition=Dirichlet(1.0), augment=True)
     if ready:
         data.setup()
@@ -129,7 +129,7 @@ def test_pickling(ready):
     assert torch.equal(copy.pooled().tensors[0], data.pooled().tensors[0])
 
 
-def test_loaders():
+def test_data_loaders():
     data = Unscaled(participants=2, batch_size=16)
     batches = list(data.train_dataloader())
     assert {len(batch[0]) for batch in batches[:-1]} == {16}
@@ -143,7 +143,7 @@ def test_loaders():
         assert torch.cat([batch[0][:, 0] for batch in loader]).tolist() == rows(dataset)
 
 
-def test_train_samples_takes_a_stratified_part():
+def test_data_train_samples_takes_a_stratified_part():
     data = Unscaled(participants=2, train_samples=90, validation_share=0.2)
     used = rows(data.pooled()) + rows(data.validation())
     assert len(set(used)) == len(used) == 90
@@ -152,7 +152,7 @@ def test_train_samples_takes_a_stratified_part():
     assert len(data.test()) == 30
 
 
-def test_test_samples_takes_a_stratified_part():
+def test_data_test_samples_takes_a_stratified_part():
     whole, part = DigitsData(participants=2), DigitsData(participants=2, test_samples=100)
     counts = torch.bincount(part.test().tensors[1])
     assert counts.sum() == 100
@@ -162,7 +162,7 @@ def test_test_samples_takes_a_stratified_part():
     )
 
 
-def test_noise_worsens_participants_and_nothing_else():
+def test_data_noise_worsens_participants_and_nothing_else():
     clean = DigitsData(participants=3)
     noisy = DigitsData(participants=3, feature_noise=0.5, label_noise=[0.0, 0.2, 0.0])
     assert torch.equal(noisy.validation().tensors[0], clean.validation().tensors[0])
@@ -173,7 +173,7 @@ def test_noise_worsens_participants_and_nothing_else():
         assert (y != y_clean).sum().item() == round(share * len(y))
 
 
-def test_noise_of_one_participant_does_not_depend_on_the_others():
+def test_data_noise_of_one_participant_does_not_depend_on_the_others():
     one = DigitsData(participants=3, feature_noise=[0, 0, 0.5])
     all_three = DigitsData(participants=3, feature_noise=[0.5, 0.5, 0.5])
     assert torch.equal(one.participant(2).tensors[0], all_three.participant(2).tensors[0])
@@ -203,7 +203,7 @@ class Recorder(lightning.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.0)
 
 
-def test_a_plain_trainer_augments_training_batches_only(tmp_path):
+def test_data_plain_trainer_augments_training_batches_only(tmp_path):
     data, module = DigitsData(participants=2, augment=True, batch_size=2000), Recorder()
     trainer = lightning.Trainer(
         max_epochs=1,
@@ -224,7 +224,7 @@ def test_a_plain_trainer_augments_training_batches_only(tmp_path):
     assert not torch.equal(seen.sort().values, data.pooled().tensors[0].sum(dim=(1, 2, 3)).sort().values)
 
 
-def test_augmentation_follows_the_kind_of_images():
+def test_data_augmentation_follows_the_kind_of_images():
     assert DigitsData().augmentation is None
     crop = DigitsData(augment=True).augmentation
     assert (crop.padding, crop.flip) == (1, False)
@@ -248,12 +248,12 @@ def test_augmentation_follows_the_kind_of_images():
         ({"label_noise": 1.5}, "data.label_noise is 1.5"),
     ],
 )
-def test_settings_out_of_range(options, message):
+def test_data_settings_out_of_range(options, message):
     with pytest.raises(InputError, match=message):
         Numbered(**options)
 
 
-def test_more_participants_than_the_data_allow():
+def test_data_more_participants_than_the_data_allow():
     with pytest.raises(InputError, match=r"of 30 would hold \d of 240 samples.*data.min_samples \(10\)"):
         Numbered(participants=30).setup()
     with pytest.raises(InputError, match=r"data.train_samples is 301, but there are 300"):

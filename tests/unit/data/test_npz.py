@@ -31,7 +31,7 @@ def write(tmp_path):
 )
 @pytest.mark.parametrize("dtype", [np.uint8, np.float64])
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-def test_shapes_and_types(write, shape, expected, dtype, save):
+def test_npz_shapes_and_types(write, shape, expected, dtype, save):
     content = arrays(shape, dtype)
     data = NpzData(write(content, save), participants=2)
     assert (data.num_classes, data.input_shape) == (3, expected)
@@ -47,13 +47,13 @@ def test_shapes_and_types(write, shape, expected, dtype, save):
     assert np.allclose(got, want, atol=1e-4)
 
 
-def test_labels_as_a_column(write):
+def test_npz_labels_as_a_column(write):
     data = NpzData(write(arrays(y_train=LABELS[:, None], y_test=LABELS[:30, None].astype(np.uint8))), participants=2)
     assert data.num_classes == 3
     assert data.test().tensors[1].tolist() == LABELS[:30].tolist()
 
 
-def test_construction_reads_no_inputs(write, monkeypatch):
+def test_npz_construction_reads_no_inputs(write, monkeypatch):
     path = write(arrays())
     read = []
     original = np.lib.npyio.NpzFile.__getitem__
@@ -84,13 +84,13 @@ def test_construction_reads_no_inputs(write, monkeypatch):
         (arrays(y_test=LABELS[:30] + 1), r"y_test holds the classes 3, which y_train lacks"),
     ],
 )
-def test_what_does_not_fit(write, content, message):
+def test_npz_what_does_not_fit(write, content, message):
     with pytest.raises(InputError, match=message):
         NpzData(write(content))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
-def test_numbers_that_are_none(write, value):
+def test_npz_numbers_that_are_none(write, value):
     content = arrays(dtype=np.float64)
     content["x_train"][17, 3, 2] = value
     data = NpzData(write(content), participants=2)
@@ -98,7 +98,7 @@ def test_numbers_that_are_none(write, value):
         data.setup()
 
 
-def test_no_file_and_no_archive(tmp_path, write):
+def test_npz_no_file_and_no_archive(tmp_path, write):
     with pytest.raises(InputError, match=r"nowhere.npz is no file; expected are x_train"):
         NpzData(str(tmp_path / "nowhere.npz"))
     path = tmp_path / "text.npz"
@@ -112,7 +112,7 @@ def test_no_file_and_no_archive(tmp_path, write):
         NpzData(full)
 
 
-def test_damage_after_the_headers(write):
+def test_npz_damage_after_the_headers(write):
     path = write(arrays(), np.savez)
     with open(path, "r+b") as file:  # noqa: PTH123 - in place
         file.seek(1500)
@@ -121,7 +121,7 @@ def test_damage_after_the_headers(write):
         NpzData(path, participants=2).setup()
 
 
-def test_real_cifar10_tiles(real_data, write):
+def test_npz_real_cifar10_tiles(real_data, write):
     image = pytest.importorskip("PIL.Image")
 
     def tiles(part):

@@ -9,7 +9,7 @@ from aequa_lightning.errors import InputError
 LABELS = np.random.default_rng(7).permutation(np.repeat([0, 1, 2, 3], [103, 80, 57, 40]))
 
 
-def test_classes_draw_the_same_partition_as_the_functions():
+def test_partition_classes_draw_the_same_partition_as_the_functions():
     for partition, parts in [
         (Homogeneous(), homogeneous(LABELS, 5, 2)),
         (Dirichlet(2.0), dirichlet(LABELS, 5, 2, alpha=2.0)),
@@ -30,7 +30,7 @@ def test_classes_draw_the_same_partition_as_the_functions():
         (lambda: LabelSkew(0), r"partition.classes is 0"),
     ],
 )
-def test_settings_out_of_range(construct, message):
+def test_partition_settings_out_of_range(construct, message):
     with pytest.raises(InputError, match=message):
         construct()
 
@@ -52,10 +52,10 @@ def test_partitions_that_do_not_fit(partition, participants, message):
         partition.split(LABELS, participants, 0, min_samples=5)
 
 
-def test_describe_names_rule_and_settings():
+def test_partition_describe_names_rule_and_settings():
     assert QuantityImbalance(0.15, 6).describe() == {"name": "QuantityImbalance", "share": 0.15, "owners": 6}
 
 
-def test_dirichlet_gives_up_with_advice():
+def test_partition_dirichlet_gives_up_with_advice():
     with pytest.raises(InputError, match=r"would hold \d+ of 280 samples, fewer than data.min_samples \(56\).*alpha"):
         Dirichlet(0.1).split(LABELS, 5, 0, min_samples=56)

@@ -30,32 +30,32 @@ def parse():
     return lambda *words: parser.instantiate(parser.parse_args(list(words))).data
 
 
-def test_every_file_is_expected():
+def test_partition_every_file_is_expected():
     assert {path.stem for path in FOLDER.iterdir()} == set(EXPECTED)
 
 
 @pytest.mark.parametrize("name", EXPECTED)
-def test_file_names_the_partition(parse, name):
+def test_partition_file_names_the_partition(parse, name):
     data = parse("--data", "DigitsData", "--data.partition", str(FOLDER / f"{name}.yaml"))
     assert data.partition == EXPECTED[name]
 
 
 @pytest.mark.parametrize("name", sorted(set(EXPECTED) - {"label-skew-30"}))
-def test_the_papers_nine_partitions_fit_ten_participants_on_digits(parse, name):
+def test_partition_papers_nine_partitions_fit_ten_participants_on_digits(parse, name):
     data = parse("--data", "DigitsData", "--data.partition", str(FOLDER / f"{name}.yaml"))
     counts = data.class_counts()
     assert counts.sum() == len(data.pooled())
     assert counts.sum(axis=1).min() >= data.min_samples
 
 
-def test_a_partition_by_name(parse):
+def test_partition_by_name(parse):
     data = parse("--data=DigitsData", "--data.partition=QuantityImbalance", "--data.partition.share=0.3",
                  "--data.partition.owners=2", "--data.participants=4", "--data.label_noise=[0, 0, 0, 0.5]")  # fmt: skip
     assert data.partition == QuantityImbalance(0.3, 2)
     assert data.label_noise == [0, 0, 0, 0.5]
 
 
-def test_options_of_the_base_reach_every_data_set(parse, tmp_path):
+def test_partition_options_of_the_base_reach_every_data_set(parse, tmp_path):
     path = tmp_path / "data.npz"
     np.savez(path, x_train=np.zeros((40, 3)), y_train=np.arange(40) % 2, x_test=np.zeros((4, 3)), y_test=[0, 1, 0, 1])
     data = parse("--data=NpzData", f"--data.path={path}", "--data.participants=3", "--data.validation_share=0.5")

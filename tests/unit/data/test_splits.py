@@ -21,7 +21,7 @@ def counts(parts, labels=LABELS):
 
 @pytest.mark.parametrize("scheme", SCHEMES.values(), ids=SCHEMES)
 @pytest.mark.parametrize("participants", [4, 7, 10])
-def test_parts_are_sorted_disjoint_and_cover_everything(scheme, participants):
+def test_partition_parts_are_sorted_disjoint_and_cover_everything(scheme, participants):
     parts = scheme(LABELS, participants, 3)
     assert len(parts) == participants
     assert all((np.diff(part) > 0).all() for part in parts)
@@ -29,7 +29,7 @@ def test_parts_are_sorted_disjoint_and_cover_everything(scheme, participants):
 
 
 @pytest.mark.parametrize("scheme", SCHEMES.values(), ids=SCHEMES)
-def test_the_seed_alone_decides(scheme):
+def test_partition_seed_alone_decides(scheme):
     np.random.seed(0)  # the global generator must not matter
     first = scheme(LABELS, 5, 11)
     np.random.seed(1)
@@ -39,13 +39,13 @@ def test_the_seed_alone_decides(scheme):
 
 
 @pytest.mark.parametrize("participants", [1, 3, 10])
-def test_homogeneous_parts_differ_by_at_most_one(participants):
+def test_partition_homogeneous_parts_differ_by_at_most_one(participants):
     held = counts(homogeneous(LABELS, participants, 0))
     assert np.ptp(held, axis=0).max() <= 1
     assert np.ptp(held.sum(axis=1)) <= 1
 
 
-def test_dirichlet_shares_follow_the_beta_marginal():
+def test_partition_dirichlet_shares_follow_the_beta_marginal():
     # The marginal of a symmetric Dirichlet over N is Beta(alpha, (N - 1) alpha); 2,000 samples make rounding small.
     alpha, participants = 0.5, 4
     labels = np.repeat([0, 1], 2000)
@@ -61,14 +61,14 @@ def test_dirichlet_shares_follow_the_beta_marginal():
     assert abs(stats.spearmanr(shares[:, 0, 0], shares[:, 0, 1]).statistic) < 0.15
 
 
-def test_dirichlet_grows_even_with_alpha():
+def test_partition_dirichlet_grows_even_with_alpha():
     spreads = [np.ptp(counts(dirichlet(LABELS, 5, 0, alpha=alpha)) / 280) for alpha in (0.05, 1, 1e6)]
     assert spreads[0] > spreads[1] > spreads[2]
     expected = np.array([103, 80, 57, 40]) / 5
     assert np.abs(counts(dirichlet(LABELS, 5, 0, alpha=1e8)) - expected).max() <= 1
 
 
-def test_dirichlet_draws_again_until_everybody_holds_enough():
+def test_partition_dirichlet_draws_again_until_everybody_holds_enough():
     once = dirichlet(LABELS, 5, 0, alpha=0.1)
     enough = dirichlet(LABELS, 5, 0, alpha=0.1, min_samples=20)
     assert min(map(len, once)) < 20 <= min(map(len, enough))
@@ -78,7 +78,7 @@ def test_dirichlet_draws_again_until_everybody_holds_enough():
     ("share", "owners", "owner_counts"),
     [(0.15, 6, [15, 30]), (0.4, 2, [40, 80])],
 )
-def test_quantity_imbalance_by_hand(share, owners, owner_counts):
+def test_partition_quantity_imbalance_by_hand(share, owners, owner_counts):
     # 100 and 200 samples, ten participants: the paper's two settings leave a tenth and a fifth to the others.
     labels = np.repeat([0, 1], [100, 200])
     held = counts(quantity_imbalance(labels, 10, 0, share=share, owners=owners), labels)
@@ -90,7 +90,7 @@ def test_quantity_imbalance_by_hand(share, owners, owner_counts):
 
 
 @pytest.mark.parametrize(("participants", "classes"), [(2, 2), (3, 2), (4, 1), (4, 4), (9, 1), (10, 3)])
-def test_label_skew_holders(participants, classes):
+def test_partition_label_skew_holders(participants, classes):
     for seed in range(20):
         held = counts(label_skew(LABELS, participants, seed, classes=classes))
         assert ((held > 0).sum(axis=1) == classes).all()
@@ -99,14 +99,14 @@ def test_label_skew_holders(participants, classes):
             assert np.ptp(column[column > 0]) <= 1
 
 
-def test_label_skew_covers_every_class_where_it_only_just_can():
+def test_partition_label_skew_covers_every_class_where_it_only_just_can():
     labels = np.arange(700) % 7
     held = counts(label_skew(labels, 3, 5, classes=3), labels)
     assert ((held > 0).sum(axis=1) == 3).all()
     assert (held.sum(axis=0) == 100).all()
 
 
-def test_label_skew_pairs_classes_at_random():
+def test_partition_label_skew_pairs_classes_at_random():
     # Over many seeds each of two classes out of four is held together equally often (6 pairs, chi-square).
     pairs = np.zeros((4, 4), dtype=int)
     for seed in range(600):

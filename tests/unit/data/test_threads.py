@@ -27,5 +27,5 @@ def measured(threads: int) -> object:
     return data.mean, data.std
 
 
-def test_means_and_deviations_are_the_same_bits() -> None:
+def test_data_means_and_deviations_are_the_same_bits() -> None:
     assert len({measured(threads) for threads in (1, 2, 3, 5)}) == 1

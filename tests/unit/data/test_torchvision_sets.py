@@ -35,7 +35,7 @@ def cifar10(tmp_path, monkeypatch):
     return tmp_path, batches
 
 
-def test_cifar10(cifar10):
+def test_data_cifar10(cifar10):
     root, batches = cifar10
     data = CIFAR10Data(str(root), participants=2)
     train, test = data.load()
@@ -46,7 +46,7 @@ def test_cifar10(cifar10):
     assert len(data.pooled()) + len(data.validation()) == 80
 
 
-def test_cifar10_damaged(cifar10):
+def test_data_cifar10_damaged(cifar10):
     root, _ = cifar10
     path = root / "cifar-10-batches-py" / "test_batch"
     path.write_bytes(path.read_bytes()[:-1])
@@ -54,7 +54,7 @@ def test_cifar10_damaged(cifar10):
         CIFAR10Data(str(root), participants=2).setup()
 
 
-def test_cifar100(tmp_path, monkeypatch):
+def test_data_cifar100(tmp_path, monkeypatch):
     folder = tmp_path / "cifar-100-python"
     pixels, labels = RNG.integers(0, 256, (400, 3072), dtype=np.uint8), np.arange(400) % 100
     content = {"data": pixels, "fine_labels": labels.tolist(), "coarse_labels": [0] * 400}
@@ -69,7 +69,7 @@ def test_cifar100(tmp_path, monkeypatch):
     assert train.targets.tolist() == labels.tolist()
 
 
-def test_svhn(tmp_path, monkeypatch):
+def test_data_svhn(tmp_path, monkeypatch):
     images, labels = RNG.integers(0, 256, (32, 32, 3, 40), dtype=np.uint8), np.arange(1, 41)[:, None] % 10
     labels[labels == 0] = 10  # the files call the digit 0 class 10
     split_list = {}
@@ -97,12 +97,12 @@ def test_svhn(tmp_path, monkeypatch):
         (SVHNData, "train_32x32.mat and test_32x32.mat"),
     ],
 )
-def test_missing_folder(tmp_path, data_set, layout):
+def test_data_missing_folder(tmp_path, data_set, layout):
     with pytest.raises(InputError, match=rf"does not hold .*Expected {layout} there: set data.download=true"):
         data_set(str(tmp_path))
 
 
-def test_download(tmp_path, monkeypatch):
+def test_data_download(tmp_path, monkeypatch):
     calls = []
 
     def fake(root, *, train, download):

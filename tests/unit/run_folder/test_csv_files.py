@@ -27,7 +27,7 @@ FORMULAS = [
 
 
 @pytest.mark.parametrize("text", FORMULAS)
-def test_no_cell_and_no_column_begins_a_formula(tmp_path: Path, text: str) -> None:
+def test_csv_no_cell_and_no_column_begins_a_formula(tmp_path: Path, text: str) -> None:
     path = tmp_path / "a.csv"
     path.write_text(csv_text([text, "gain"], [(text, -0.5)]), newline="")
     with path.open(newline="") as file:
@@ -38,7 +38,7 @@ def test_no_cell_and_no_column_begins_a_formula(tmp_path: Path, text: str) -> No
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cc", "Cs", "Cf", "Zl", "Zp"])), min_size=1))
-def test_any_name_is_read_as_it_was_written(names: list[str]) -> None:
+def test_csv_any_name_is_read_as_it_was_written(names: list[str]) -> None:
     text = csv_text(["participant", "score"], [(name, 0.5) for name in names])
     with TemporaryDirectory() as folder:
         path = Path(folder) / "a.csv"
@@ -46,5 +46,5 @@ def test_any_name_is_read_as_it_was_written(names: list[str]) -> None:
         assert [row["participant"] for row in read_csv(path)] == names
 
 
-def test_control_characters_are_escaped_and_none_is_empty() -> None:
+def test_csv_control_characters_are_escaped_and_none_is_empty() -> None:
     assert csv_text(["a", "b"], [("\x1b[31m", None)]) == "a,b\n\\x1b[31m,\n"

@@ -8,7 +8,7 @@ from aequa_lightning.__main__ import main
 from aequa_lightning.run_folder.files import write_atomically, write_json
 
 
-def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "state"
     write_atomically(path, b"old")
 
@@ -23,13 +23,15 @@ def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.M
     assert [entry.name for entry in tmp_path.iterdir()] == ["state"]
 
 
-def test_json_refuses_what_other_readers_do_not_take(tmp_path: Path) -> None:
+def test_files_json_refuses_what_other_readers_do_not_take(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="Out of range float"):
         write_json(tmp_path / "x.json", {"x": float("inf")})
     assert not (tmp_path / "x.json").exists()
 
 
-def test_a_command_on_a_full_disk_says_so(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_command_on_a_full_disk_says_so(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def draw(words: list[str]) -> None:
         Path("/dev/full").write_text("a picture")
 
@@ -40,7 +42,7 @@ def test_a_command_on_a_full_disk_says_so(capsys: pytest.CaptureFixture[str], mo
     )
 
 
-def test_writers_of_one_process_do_not_meet(tmp_path: Path) -> None:
+def test_files_writers_of_one_process_do_not_meet(tmp_path: Path) -> None:
     path, contents = tmp_path / "shared.json", [bytes([number]) * 100_000 for number in range(8)]
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda content: write_atomically(path, content), contents * 4))

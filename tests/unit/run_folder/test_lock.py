@@ -15,7 +15,7 @@ from aequa_lightning.run_folder.lock import locked
 fcntl = pytest.importorskip("fcntl", reason="Windows has no such locks")
 
 
-def test_a_folder_that_is_held_is_refused_and_one_that_was_is_not(tmp_path: Path) -> None:
+def test_lock_folder_that_is_held_is_refused_and_one_that_was_is_not(tmp_path: Path) -> None:
     for _ in range(2):
         with locked(tmp_path):
             with pytest.raises(InputError) as refused, locked(tmp_path):
@@ -25,14 +25,14 @@ def test_a_folder_that_is_held_is_refused_and_one_that_was_is_not(tmp_path: Path
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
-def test_an_error_lets_the_folder_go(tmp_path: Path) -> None:
+def test_lock_error_lets_the_folder_go(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), locked(tmp_path):
         raise ZeroDivisionError
     with locked(tmp_path):
         pass
 
 
-def test_a_process_that_was_forked_meanwhile_goes_on_holding_it(tmp_path: Path) -> None:
+def test_lock_process_that_was_forked_meanwhile_goes_on_holding_it(tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
     told = context.Event()
     with locked(tmp_path):
@@ -46,7 +46,7 @@ def test_a_process_that_was_forked_meanwhile_goes_on_holding_it(tmp_path: Path) 
         pass
 
 
-def test_the_work_is_done_where_nothing_can_be_locked(tmp_path: Path) -> None:
+def test_lock_work_is_done_where_nothing_can_be_locked(tmp_path: Path) -> None:
     done = []
     with locked(tmp_path / "missing"):
         done.append("no folder")
@@ -55,7 +55,7 @@ def test_the_work_is_done_where_nothing_can_be_locked(tmp_path: Path) -> None:
     assert done == ["no folder", "no locks"]
 
 
-def test_what_killed_commands_left_half_written_is_removed(tmp_path: Path) -> None:
+def test_lock_what_killed_commands_left_half_written_is_removed(tmp_path: Path) -> None:
     left = [tmp_path / ".metrics.csv.5eed.tmp"]
     left += [tmp_path / folder / f".{folder}.5eed.tmp" for folder in ("checkpoints", "rewards")]
     others = [tmp_path / name for name in ("notes.tmp", ".mine", "standalone/.a.json.5eed.tmp", "figures/.a.tmp")]
@@ -70,7 +70,7 @@ def test_what_killed_commands_left_half_written_is_removed(tmp_path: Path) -> No
     assert [path for path in others if path.exists()] == others
 
 
-def test_nothing_is_removed_from_a_folder_that_is_held(tmp_path: Path) -> None:
+def test_lock_nothing_is_removed_from_a_folder_that_is_held(tmp_path: Path) -> None:
     with locked(tmp_path):
         half = tmp_path / ".metrics.csv.5eed.tmp"
         half.touch()
@@ -79,7 +79,7 @@ def test_nothing_is_removed_from_a_folder_that_is_held(tmp_path: Path) -> None:
         assert half.exists()
 
 
-def test_what_killed_writers_left_is_cleared_away_in_every_folder_of_a_run(tmp_path: Path) -> None:
+def test_lock_what_killed_writers_left_is_cleared_away_in_every_folder_of_a_run(tmp_path: Path) -> None:
     folders = ("checkpoints", "downloads/round-0001")
     for folder in folders:
         (tmp_path / folder).mkdir(parents=True)

@@ -12,7 +12,7 @@ from aequa_lightning.trainer.trainer import CollaborativeTrainer
 from tests.helpers.command import TOGETHER, aequa, fit
 
 
-def test_a_run_lives_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paths_run_lives_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     fit(Path("~/runs/mine"), *TOGETHER, rounds=1)
     assert (tmp_path / "home" / "runs" / "mine" / "allocation.json").is_file()
@@ -27,7 +27,7 @@ def test_a_run_lives_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.Monk
     assert not Path("~").exists()
 
 
-def test_data_and_keys_are_found_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paths_data_and_keys_are_found_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     x, y = np.arange(80.0).reshape(40, 2), np.arange(40) % 2
     np.savez(tmp_path / "data.npz", x_train=x, y_train=y, x_test=x, y_test=y)
@@ -38,6 +38,6 @@ def test_data_and_keys_are_found_in_the_home_folder(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize("text", ["", "nul\0", "~nobody-of-this-name/runs"])
-def test_what_is_no_path_is_refused_by_its_key(text: str) -> None:
+def test_paths_what_is_no_path_is_refused_by_its_key(text: str) -> None:
     with pytest.raises(InputError, match=r"trainer\.run_dir="):
         user_path(text, "trainer.run_dir")

@@ -75,7 +75,7 @@ any_surroundings = pytest.mark.parametrize("name", SURROUNDINGS)
 
 
 @any_surroundings
-def test_within_all_is_ours_and_afterwards_the_callers(name: str) -> None:
+def test_settings_within_all_is_ours_and_afterwards_the_callers(name: str) -> None:
     with own_settings(threads=1):
         ours = settings()
     with SURROUNDINGS[name]():
@@ -89,7 +89,7 @@ def test_within_all_is_ours_and_afterwards_the_callers(name: str) -> None:
         assert settings() == before
 
 
-def test_products_set_by_torchs_newer_attributes_are_put_back() -> None:
+def test_settings_products_set_by_torchs_newer_attributes_are_put_back() -> None:
     backend = torch.backends.mkldnn.matmul
     before = backend.fp32_precision
     backend.fp32_precision = "bf16"
@@ -101,7 +101,7 @@ def test_products_set_by_torchs_newer_attributes_are_put_back() -> None:
         backend.fp32_precision = before
 
 
-def test_generators_draw_the_same_within_and_go_on_afterwards() -> None:
+def test_settings_generators_draw_the_same_within_and_go_on_afterwards() -> None:
     within = []
     for seed in (1, 2):
         for seeded in (random.seed, np.random.seed, torch.manual_seed):
@@ -117,7 +117,7 @@ def test_generators_draw_the_same_within_and_go_on_afterwards() -> None:
 
 
 @any_surroundings
-def test_a_model_and_its_data_are_what_they_are_in_plain_surroundings(name: str) -> None:
+def test_settings_model_and_its_data_are_what_they_are_in_plain_surroundings(name: str) -> None:
     def built() -> list[torch.Tensor]:
         torch.manual_seed(0)
         data = DigitsData(participants=2, feature_noise=0.1)
@@ -133,7 +133,7 @@ def test_a_model_and_its_data_are_what_they_are_in_plain_surroundings(name: str)
         assert torch.equal(tensor, expected)
 
 
-def test_a_stream_that_lacks_a_character_shows_a_question_mark(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_stream_that_lacks_a_character_shows_a_question_mark(monkeypatch: pytest.MonkeyPatch) -> None:
     for errors in ("strict", "surrogateescape"):
         stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors=errors)
         monkeypatch.setattr(sys, "stdout", stream)

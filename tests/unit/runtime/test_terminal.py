@@ -23,7 +23,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_a_terminal_shows_a_text_as_it_is(text: str) -> None:
+def test_terminal_shows_a_text_as_it_is(text: str) -> None:
     stream = io.StringIO()
     console = PlainConsole(file=stream, force_terminal=True, width=80)
     table = Table("name", title=text, caption=text)
@@ -37,13 +37,13 @@ def test_a_terminal_shows_a_text_as_it_is(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_a_text_is_shown_as_it_is_by_any_console(text: str) -> None:
+def test_terminal_text_is_shown_as_it_is_by_any_console(text: str) -> None:
     stream = io.StringIO()
     Console(file=stream, force_terminal=True, width=80).print(verbatim(text))
     assert stream.getvalue() == printable(text) + "\n"
 
 
-def test_warnings_show_control_characters() -> None:
+def test_terminal_warnings_show_control_characters() -> None:
     shown: list[str] = []
     with warnings.catch_warnings():
         warnings.simplefilter("always")
@@ -55,5 +55,5 @@ def test_warnings_show_control_characters() -> None:
     assert shown == ["file \\x1b[2Ja", "plain", "\x1b"]
 
 
-def test_messages_keep_their_lines_and_letters() -> None:
+def test_terminal_messages_keep_their_lines_and_letters() -> None:
     assert printable("Zürich 東京\n\tعلي 👩‍🔬") == "Zürich 東京\n\tعلي 👩‍🔬"

@@ -11,7 +11,7 @@ WIDTHS = (1.0, 0.61, 0.3)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_adding_gradients_in_place_gives_those_of_plain_slices(name: str) -> None:
+def test_borrowed_slices_adding_gradients_in_place_gives_those_of_plain_slices(name: str) -> None:
     torch.manual_seed(0)
     build, shape = NETWORKS[name]
     x = batch(shape)
@@ -31,7 +31,7 @@ def test_adding_gradients_in_place_gives_those_of_plain_slices(name: str) -> Non
             torch.testing.assert_close(in_place, plain, rtol=1e-6, atol=1e-6)
 
 
-def test_outside_of_accumulation_a_width_can_be_differentiated_as_usual() -> None:
+def test_borrowed_slices_outside_of_accumulation_a_width_can_be_differentiated_as_usual() -> None:
     model = SlimmableModel(nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 3)), [1, 0.5], torch.zeros(1, 4))
     x = torch.randn(5, 4)
     with accumulating():

@@ -15,7 +15,7 @@ def make() -> SlimmableModel:
     return SlimmableModel(net, [1, 0.3], torch.zeros(1, 1, 8, 8))
 
 
-def test_costs_equal_the_hand_count() -> None:
+def test_budget_costs_equal_the_hand_count() -> None:
     for width in make().distinct_widths():
         kept = round(6 * width)
         counted = cost(make(), width)
@@ -25,7 +25,7 @@ def test_costs_equal_the_hand_count() -> None:
         assert counted.bytes == 4 * parameters + 4 * 2 * kept + 8
 
 
-def test_attention_and_recurrences_are_counted() -> None:
+def test_budget_attention_and_recurrences_are_counted() -> None:
     class Last(nn.Module):
         def forward(self, x: tuple[torch.Tensor, object]) -> torch.Tensor:
             return x[0][:, -1]
@@ -43,7 +43,7 @@ def test_attention_and_recurrences_are_counted() -> None:
 
 
 @pytest.mark.parametrize("measure", ["parameters", "multiply_adds", "bytes"])
-def test_the_widest_that_fits_is_found(measure: str) -> None:
+def test_budget_widest_that_fits_is_found(measure: str) -> None:
     model = make()
     widths = model.distinct_widths()
     costs = [getattr(cost(model, width), measure) for width in widths]
@@ -54,7 +54,7 @@ def test_the_widest_that_fits_is_found(measure: str) -> None:
 
 
 @pytest.mark.parametrize("measure", ["parameters", "multiply_adds", "bytes"])
-def test_the_rest_of_a_budget_is_used_up_layer_by_layer(measure: str) -> None:
+def test_budget_rest_of_a_budget_is_used_up_layer_by_layer(measure: str) -> None:
     torch.manual_seed(0)
     model = SlimmableModel(lenet(), [1, 0.25], torch.zeros(1, 1, 28, 28))
     low, high = next(pair for pair in pairwise(model.distinct_widths()) if len(model.widths_between(*pair)) == 3)
@@ -78,6 +78,6 @@ def count(network: nn.Module) -> dict[str, int]:
     return {"parameters": parameters, "multiply_adds": multiply_adds, "bytes": 4 * parameters}
 
 
-def test_an_unknown_measure_is_refused() -> None:
+def test_budget_unknown_measure_is_refused() -> None:
     with pytest.raises(InputError, match="'flops' is unknown"):
         width_for(make(), measure="flops", budget=1)

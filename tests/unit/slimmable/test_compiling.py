@@ -25,7 +25,7 @@ def train(model: SlimmableModel, x: torch.Tensor) -> None:
     sandwich_step(model, x, torch.arange(len(x)) % 3, WIDTHS)
 
 
-def test_compiled_widths_have_the_same_gradients_from_one_graph_each() -> None:
+def test_compiling_compiled_widths_have_the_same_gradients_from_one_graph_each() -> None:
     plain = make()
     compiled, counter = copy.deepcopy(plain), CompileCounterWithBackend("aot_eager")
     compiled.compile(backend=counter)
@@ -53,7 +53,7 @@ def test_compiled_widths_have_the_same_gradients_from_one_graph_each() -> None:
     torch.testing.assert_close(twin.full[0].weight.grad, compiled.full[0].weight.grad)
 
 
-def test_a_machine_without_a_compiler_is_told_before_any_training() -> None:
+def test_compiling_machine_without_a_compiler_is_told_before_any_training() -> None:
     with (
         torch._inductor.config.patch({"cpp.cxx": (None, "/nowhere/g++")}),
         pytest.raises(InputError, match=r"compile: .*No working C\+\+ compiler.*install"),

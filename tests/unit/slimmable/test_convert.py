@@ -13,7 +13,7 @@ def norms(module: nn.Module) -> list[nn.Module]:
 
 
 @pytest.mark.parametrize(("build", "size"), [(Residual, 4), (Dense, 2)])
-def test_every_width_of_a_converted_network_does_without_statistics(build: type[nn.Module], size: int) -> None:
+def test_convert_every_width_of_a_converted_network_does_without_statistics(build: type[nn.Module], size: int) -> None:
     torch.manual_seed(0)
     original, x = build(), torch.randn(2, 3, 8, 8)
     for part in norms(original):
@@ -41,7 +41,7 @@ def test_every_width_of_a_converted_network_does_without_statistics(build: type[
             assert part.num_channels == size * part.num_groups
 
 
-def test_a_group_norm_normalises_each_group_of_channels() -> None:
+def test_convert_group_norm_normalises_each_group_of_channels() -> None:
     norm = nn.BatchNorm2d(8, eps=1e-3)
     with torch.no_grad():
         norm.weight.copy_(torch.arange(1.0, 9.0))
@@ -53,7 +53,7 @@ def test_a_group_norm_normalises_each_group_of_channels() -> None:
     torch.testing.assert_close(group_norm_from_batch_norm(norm, 4)(x), expected)
 
 
-def test_a_norm_that_is_used_twice_stays_one() -> None:
+def test_convert_norm_that_is_used_twice_stays_one() -> None:
     class Twice(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -71,7 +71,7 @@ def test_a_norm_that_is_used_twice_stays_one() -> None:
     assert list(converted.parameters()) == []
 
 
-def test_channels_that_do_not_divide_are_refused() -> None:
+def test_convert_channels_that_do_not_divide_are_refused() -> None:
     with pytest.raises(InputError, match=r"14 channels of layer 'third\.0' .* groups of 4"):
         group_norm_from_batch_norm(Dense(), 4)
     with pytest.raises(InputError, match="channels_per_group: 0"):

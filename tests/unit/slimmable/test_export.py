@@ -42,7 +42,7 @@ def onnx(path: Path, network: nn.Module) -> None:
 
 
 @pytest.mark.parametrize("write", [save_safetensors, checkpoint, program, pytest.param(onnx, marks=pytest.mark.slow)])
-def test_a_file_holds_its_slice_and_nothing_of_the_rest(
+def test_export_file_holds_its_slice_and_nothing_of_the_rest(
     write: Callable[[Path, nn.Module], None], tmp_path: Path
 ) -> None:
     model = make()
@@ -56,7 +56,7 @@ def test_a_file_holds_its_slice_and_nothing_of_the_rest(
     assert count_words((tmp_path / "full").read_bytes(), words) > 0.99 * len(words)
 
 
-def test_safetensors_bring_the_network_back(tmp_path: Path) -> None:
+def test_export_safetensors_bring_the_network_back(tmp_path: Path) -> None:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(128, 4))
     net = net.to(memory_format=torch.channels_last)
@@ -73,7 +73,7 @@ def test_safetensors_bring_the_network_back(tmp_path: Path) -> None:
         assert file.metadata() == {"width": "0.5"}
 
 
-def test_tied_tensors_are_written_under_each_name(tmp_path: Path) -> None:
+def test_export_tied_tensors_are_written_under_each_name(tmp_path: Path) -> None:
     net = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
     net[1].weight = net[0].weight
     save_safetensors(tmp_path / "tied", net)
@@ -82,7 +82,7 @@ def test_tied_tensors_are_written_under_each_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_onnx_computes_the_same_for_any_batch(tmp_path: Path) -> None:
+def test_export_onnx_computes_the_same_for_any_batch(tmp_path: Path) -> None:
     reference = pytest.importorskip("onnx.reference", reason="the extra 'onnx'")
     pytest.importorskip("onnxscript", reason="the extra 'onnx'")
     network, x = make().extract(0.5), torch.randn(5, *IMAGE)
@@ -95,14 +95,14 @@ def test_onnx_computes_the_same_for_any_batch(tmp_path: Path) -> None:
     torch.testing.assert_close(torch.tensor(output), network.eval()(x).detach())
 
 
-def test_missing_packages_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_export_missing_packages_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match="pip install onnx onnxscript"):
         save_onnx(tmp_path / "none.onnx", make().extract(0.5), torch.zeros(1, *IMAGE))
     assert not (tmp_path / "none.onnx").exists()
 
 
-def test_a_file_carries_nothing_from_behind_its_tensors() -> None:
+def test_export_file_carries_nothing_from_behind_its_tensors() -> None:
     class Narrow(nn.Module):
         """Views of a wide network, as a careless extraction would leave them."""
 

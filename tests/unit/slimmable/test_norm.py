@@ -19,7 +19,7 @@ def make() -> tuple[SlimmableModel, list[torch.Tensor]]:
     return SlimmableModel(net, [1, 0.5, 0.25], torch.zeros(1, 4)), [torch.randn(6, 4) for _ in range(3)]
 
 
-def test_recalibration_is_the_average_over_the_batches_and_changes_nothing_else() -> None:
+def test_norm_recalibration_is_the_average_over_the_batches_and_changes_nothing_else() -> None:
     model, batches = make()
     for batch in batches:
         model(batch, width=0.5)  # statistics that have to be forgotten
@@ -38,7 +38,7 @@ def test_recalibration_is_the_average_over_the_batches_and_changes_nothing_else(
         assert normed.num_batches_tracked == 3
 
 
-def test_statistics_are_private_to_a_width() -> None:
+def test_norm_statistics_are_private_to_a_width() -> None:
     model, batches = make()
     model.recalibrate(batches)
     before = model.eval()(batches[0], width=0.25)
@@ -47,7 +47,7 @@ def test_statistics_are_private_to_a_width() -> None:
     assert torch.equal(model.eval()(batches[0], width=0.25), before)
 
 
-def test_evaluating_a_width_without_statistics_raises_until_it_is_recalibrated() -> None:
+def test_norm_evaluating_a_width_without_statistics_raises_until_it_is_recalibrated() -> None:
     model, batches = make()
     model(batches[0])
     model.eval()
@@ -61,20 +61,20 @@ def test_evaluating_a_width_without_statistics_raises_until_it_is_recalibrated()
         assert torch.equal(model(batches[0], width=width), model.extract(width)(batches[0]))
 
 
-def test_widths_that_keep_all_channels_are_the_full_network() -> None:
+def test_norm_widths_that_keep_all_channels_are_the_full_network() -> None:
     model, batches = make()
     model.recalibrate(batches, [0.99, 1])
     assert model.full[1].num_batches_tracked == len(batches)
     assert torch.equal(model.eval()(batches[0], width=0.99), model.full(batches[0]))
 
 
-def test_a_fresh_network_can_be_evaluated_on_its_grid() -> None:
+def test_norm_fresh_network_can_be_evaluated_on_its_grid() -> None:
     model, batches = make()
     model.eval()
     assert torch.equal(model(batches[0], width=0.5), model.extract(0.5)(batches[0]))
 
 
-def test_a_checkpoint_brings_the_statistics_of_its_widths() -> None:
+def test_norm_checkpoint_brings_the_statistics_of_its_widths() -> None:
     model, batches = make()
     model.recalibrate(batches, [1, 0.5, 0.7])
     other = SlimmableModel(make()[0].full, [1, 0.8, 0.5], torch.zeros(1, 4))
@@ -86,7 +86,7 @@ def test_a_checkpoint_brings_the_statistics_of_its_widths() -> None:
     assert set(other.state_dict()) == set(model.state_dict())
 
 
-def test_recalibration_without_data_is_refused() -> None:
+def test_norm_recalibration_without_data_is_refused() -> None:
     model, batches = make()
     model.recalibrate(batches)
     before = model.eval()(batches[0], width=0.5)
@@ -105,7 +105,7 @@ def private(widths: tuple[float, ...] = (1.0, 0.5, 0.25)) -> tuple[SlimmableMode
     return model, torch.randn(6, 3, 8, 8)
 
 
-def test_private_affine_parameters_are_trained_and_handed_out_with_their_width_alone() -> None:
+def test_norm_private_affine_parameters_are_trained_and_handed_out_with_their_width_alone() -> None:
     model, x = private()
     narrow = model.extract(0.5, fresh_statistics=True)
     names = {name for name, _ in model.full.named_parameters()}
@@ -128,7 +128,7 @@ def test_private_affine_parameters_are_trained_and_handed_out_with_their_width_a
     assert f"{sum(p.numel() for p in narrow.parameters()):,}" in model.describe()
 
 
-def test_private_affine_parameters_exist_for_the_grid_only() -> None:
+def test_norm_private_affine_parameters_exist_for_the_grid_only() -> None:
     model, x = private()
     assert model.distinct_widths() == (0.25, 0.5, 1.0)
     assert model.widths_between(0.5, 1.0) == {}
@@ -139,7 +139,7 @@ def test_private_affine_parameters_exist_for_the_grid_only() -> None:
         SlimmableModel(nn.Sequential(nn.Linear(2, 2)), [1], torch.zeros(1, 2), affine="private")
 
 
-def test_private_affine_parameters_are_stored_and_start_anew_after_an_ordering() -> None:
+def test_norm_private_affine_parameters_are_stored_and_start_anew_after_an_ordering() -> None:
     model, x = private()
     other = private()[0]
     sandwich_step(other, x, torch.zeros(6, dtype=torch.long), other.widths)
@@ -159,7 +159,7 @@ def norms(module: nn.Module) -> list[tuple[str, nn.Module]]:
     return [(name, part) for name, part in module.named_modules() if isinstance(part, nn.BatchNorm2d)]
 
 
-def test_without_running_statistics_evaluation_normalises_by_the_batch() -> None:
+def test_norm_without_running_statistics_evaluation_normalises_by_the_batch() -> None:
     torch.manual_seed(0)
     network = Residual()
     static = without_running_statistics(network)
@@ -173,7 +173,7 @@ def test_without_running_statistics_evaluation_normalises_by_the_batch() -> None
     assert not torch.allclose(model(x)[:3], model(x[:3]))
 
 
-def test_statistics_loaded_without_a_counter_count_as_seen() -> None:
+def test_norm_statistics_loaded_without_a_counter_count_as_seen() -> None:
     def build() -> nn.Module:
         torch.manual_seed(0)
         return nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3))
@@ -191,7 +191,7 @@ def test_statistics_loaded_without_a_counter_count_as_seen() -> None:
     model(torch.zeros(2, 4))  # the full width has statistics
 
 
-def test_banks_loaded_without_a_counter_are_the_statistics_of_their_width() -> None:
+def test_norm_banks_loaded_without_a_counter_are_the_statistics_of_their_width() -> None:
     model, batches = make()
     model.recalibrate(batches)
     saved = {name: tensor for name, tensor in model.state_dict().items() if "num_batches" not in name}
@@ -201,7 +201,7 @@ def test_banks_loaded_without_a_counter_are_the_statistics_of_their_width() -> N
         assert torch.equal(loaded.eval()(batches[0], width=width), model.eval()(batches[0], width=width))
 
 
-def test_recalibration_gives_a_last_sample_to_the_batch_before() -> None:
+def test_norm_recalibration_gives_a_last_sample_to_the_batch_before() -> None:
     model, (first, second, third) = make()
     model.recalibrate([first, second, third[:1]])
     expected = make()[0]
@@ -210,7 +210,7 @@ def test_recalibration_gives_a_last_sample_to_the_batch_before() -> None:
         assert torch.equal(buffer, expected.get_buffer(name))
 
 
-def test_recalibration_on_a_single_sample_gives_finite_outputs() -> None:
+def test_norm_recalibration_on_a_single_sample_gives_finite_outputs() -> None:
     model, batches = make()
     model.recalibrate([batches[0][:1]])
     torch.testing.assert_close(model.full[1].running_mean, model.full[0](batches[0][:1])[0])

@@ -10,7 +10,7 @@ SEGMENTS = SlicePlan(
 )
 
 
-def test_take_agrees_with_plain_indexing_and_passes_gradients_back() -> None:
+def test_plan_take_agrees_with_plain_indexing_and_passes_gradients_back() -> None:
     full = {name: tensor.clone().requires_grad_() for name, tensor in FULL.items()}
     for plan, rows, columns in ((PREFIX, [0, 1], [0, 1, 2]), (SEGMENTS, [0, 2], [0, 3, 5])):
         part = plan.take(full)["weight"]
@@ -21,7 +21,7 @@ def test_take_agrees_with_plain_indexing_and_passes_gradients_back() -> None:
         assert torch.equal(gradient, expected)
 
 
-def test_take_of_slices_are_views_and_extract_owns_its_storage() -> None:
+def test_plan_take_of_slices_are_views_and_extract_owns_its_storage() -> None:
     assert PREFIX.take(FULL)["weight"].data_ptr() == FULL["weight"].data_ptr()
     for plan in (PREFIX, SEGMENTS):
         for name, part in plan.extract(FULL).items():
@@ -29,7 +29,7 @@ def test_take_of_slices_are_views_and_extract_owns_its_storage() -> None:
             assert part.data_ptr() != FULL[name].data_ptr()
 
 
-def test_put_writes_into_place_and_nowhere_else() -> None:
+def test_plan_put_writes_into_place_and_nowhere_else() -> None:
     for plan in (PREFIX, SEGMENTS):
         target = {name: torch.full_like(tensor, -1) for name, tensor in FULL.items()}
         plan.put(target, plan.extract(FULL))

@@ -11,7 +11,7 @@ from tests.helpers.width_judge import fault_of
 EXAMPLES = 40
 
 
-def test_random_networks_are_right_or_refused() -> None:
+def test_tracing_random_networks_are_right_or_refused() -> None:
     refused: list[Recipe] = []
 
     @settings(max_examples=EXAMPLES, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))

@@ -19,7 +19,7 @@ from .test_tracing import IMAGE, ROWS, Net, right
 
 
 @pytest.mark.parametrize("cell", [nn.RNNCell, nn.GRUCell, nn.LSTMCell])
-def test_cells_that_the_network_steps_by_itself(cell: type[nn.RNNCellBase]) -> None:
+def test_tracing_cells_that_the_network_steps_by_itself(cell: type[nn.RNNCellBase]) -> None:
     def forward(s: Any, x: Tensor) -> Tensor:
         state = None
         for step in x.unbind(1):
@@ -42,7 +42,7 @@ def _routed(s: Any, x: Tensor, skip: bool) -> Tensor:
 
 
 @pytest.mark.parametrize("skip", [False, True])
-def test_experts_that_are_chosen_by_the_input(skip: bool) -> None:
+def test_tracing_experts_that_are_chosen_by_the_input(skip: bool) -> None:
     """Those that the example does not reach are found by other inputs."""
     experts = nn.ModuleList([nn.Sequential(nn.Linear(12, 10), nn.ReLU(), nn.Linear(10, 12)) for _ in range(4)])
     net = Net(
@@ -62,20 +62,20 @@ def test_experts_that_are_chosen_by_the_input(skip: bool) -> None:
         lambda y, places: y.index_copy(1, places[:2], y[:, 2:4]),
     ],
 )
-def test_writing_by_position_along_other_dimensions(write: Callable[..., Tensor]) -> None:
+def test_tracing_writing_by_position_along_other_dimensions(write: Callable[..., Tensor]) -> None:
     places = torch.tensor([0, 1, 1, 2, 0, 2])
     net = Net(lambda s, x: s.out(write(s.inner(x), places)), inner=nn.Linear(5, 16), out=nn.Linear(16, 3))
     right(net, torch.randn(2, 6, 5))
 
 
-def test_rows_of_a_parameter_that_the_input_names_are_all_kept() -> None:
+def test_tracing_rows_of_a_parameter_that_the_input_names_are_all_kept() -> None:
     net = Net(lambda s, x: s.out(s.words[x].mean(1)), words=nn.Parameter(torch.randn(30, 16)), out=nn.Linear(16, 3))
     right(net, torch.randint(0, 30, (2, 7)))
     assert SlimmableModel(net, [1, 0.5], torch.zeros(1, 7, dtype=torch.long)).extract(0.5).words.shape == (30, 8)
 
 
 @pytest.mark.parametrize("buffer", [False, True])
-def test_rotations_as_complex_numbers(buffer: bool) -> None:
+def test_tracing_rotations_as_complex_numbers(buffer: bool) -> None:
     angles = torch.outer(torch.arange(6.0), torch.tensor([1.0, 0.1]))
     turns = torch.polar(torch.ones_like(angles), angles)
 
@@ -94,7 +94,7 @@ def test_rotations_as_complex_numbers(buffer: bool) -> None:
     right(net, torch.randn(2, 6, 5))
 
 
-def test_fourier_transforms_along_other_dimensions() -> None:
+def test_tracing_fourier_transforms_along_other_dimensions() -> None:
     net = Net(
         lambda s, x: s.out(torch.fft.irfft(torch.fft.rfft(s.inner(x)) * torch.view_as_complex(s.filter), n=6)),
         inner=nn.Conv1d(5, 8, 1), filter=nn.Parameter(torch.randn(8, 4, 2)), out=nn.Conv1d(8, 3, 1),
@@ -116,11 +116,11 @@ def test_fourier_transforms_along_other_dimensions() -> None:
         lambda y: y.sort(2).values,
     ],
 )
-def test_operations_that_leave_the_channels_apart(change: Callable[[Tensor], Tensor]) -> None:
+def test_tracing_operations_that_leave_the_channels_apart(change: Callable[[Tensor], Tensor]) -> None:
     right(Net(lambda s, x: s.out(change(s.a(x))), a=nn.Conv2d(3, 16, 1), out=nn.Conv2d(16, 3, 1)), IMAGE)
 
 
-def test_bilinear_layers_and_distances() -> None:
+def test_tracing_bilinear_layers_and_distances() -> None:
     net = Net(
         lambda s, x: -torch.cdist(s.both(s.one(x).relu(), s.two(x).relu()), s.centres),
         one=nn.Linear(6, 10), two=nn.Linear(6, 12), both=nn.Bilinear(10, 12, 14),
@@ -129,7 +129,7 @@ def test_bilinear_layers_and_distances() -> None:
     right(net, ROWS)
 
 
-def test_a_size_that_the_code_scales_by_stays_as_it_is() -> None:
+def test_tracing_size_that_the_code_scales_by_stays_as_it_is() -> None:
     net = Net(
         lambda s, x: s.out((s.words(x) * s.d_model**0.5).mean(1)),
         words=nn.Embedding(30, 16), out=nn.Linear(16, 3), d_model=16,
@@ -140,7 +140,7 @@ def test_a_size_that_the_code_scales_by_stays_as_it_is() -> None:
         SlimmableModel(net, [1, 0.5], torch.zeros(1, 7, dtype=torch.long))
 
 
-def test_what_no_code_can_be_read_of_is_refused() -> None:
+def test_tracing_what_no_code_can_be_read_of_is_refused() -> None:
     with pytest.raises(InputError, match="layer '0' has no parameters yet"):
         SlimmableModel(nn.Sequential(nn.LazyLinear(16), nn.Linear(16, 3)), [1, 0.5], ROWS[:1])
     with warnings.catch_warnings():
@@ -154,7 +154,7 @@ def test_what_no_code_can_be_read_of_is_refused() -> None:
 
 
 @pytest.mark.parametrize("expanded", [False, True])
-def test_one_key_for_all_heads(expanded: bool) -> None:
+def test_tracing_one_key_for_all_heads(expanded: bool) -> None:
     def forward(s: Any, x: Tensor) -> Tensor:
         q, k, v = s.q(x).view(len(x), 6, -1, 4).transpose(1, 2), s.k(x)[:, None], s.v(x)[:, None]
         if expanded:
@@ -170,7 +170,7 @@ def test_one_key_for_all_heads(expanded: bool) -> None:
         assert fault_of(net, torch.randn(2, 6, 5), (1.0, 0.5)) == ""
 
 
-def test_a_mask_from_the_input_that_all_heads_share() -> None:
+def test_tracing_mask_from_the_input_that_all_heads_share() -> None:
     def forward(s: Any, x: Tensor) -> Tensor:
         y = s.inner(x)
         return s.out(s.heads(y, y, y, key_padding_mask=x[..., 0] > 1)[0].mean(1))
@@ -183,7 +183,7 @@ def test_a_mask_from_the_input_that_all_heads_share() -> None:
     assert SlimmableModel(net, [1, 0.5], x[:1]).extract(0.5).heads.num_heads == 2
 
 
-def test_a_gate_that_is_repeated_for_each_channel() -> None:
+def test_tracing_gate_that_is_repeated_for_each_channel() -> None:
     def forward(s: Any, x: Tensor) -> Tensor:
         y = s.a(x)
         return s.out(y * s.gate(y).sigmoid().repeat(1, y.shape[1], 1, 1))
@@ -191,7 +191,7 @@ def test_a_gate_that_is_repeated_for_each_channel() -> None:
     right(Net(forward, a=nn.Conv2d(3, 16, 1), gate=nn.Conv2d(16, 1, 1), out=nn.Conv2d(16, 4, 1)), IMAGE)
 
 
-def test_rotations_of_a_part_of_each_head() -> None:
+def test_tracing_rotations_of_a_part_of_each_head() -> None:
     angles = torch.arange(6.0)[:, None]
 
     def turned(x: Tensor) -> Tensor:

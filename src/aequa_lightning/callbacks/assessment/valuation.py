@@ -13,8 +13,8 @@ from aequa_lightning.contributions.values import Coalitions, Utility
 from aequa_lightning.engine.evaluation import AtWidth, count_correct, evaluation_batches
 from aequa_lightning.engine.run import Run
 from aequa_lightning.engine.server.exact_sum import ExactSum
-from aequa_lightning.slimmable.modes import evaluating
-from aequa_lightning.slimmable.norm import cumulative
+from aequa_lightning.runtime.process_settings import evaluating
+from aequa_lightning.slimmable.norm import averaging_statistics
 
 # Models of coalitions that exist at the same time: 64, or as many as fit into 64 MiB.
 MODELS = 64
@@ -72,7 +72,7 @@ def coalition_utility(run: Run, base: Tensor, steps: Tensor, utility: Callable[[
     def worth_of(coalitions: Coalitions) -> NDArray[np.float64]:
         worth = torch.zeros(len(coalitions), dtype=torch.float64)
         # Norm layers take the statistics of the batch: a coalition's own, at no extra pass over the data.
-        with cumulative(network):
+        with averaging_statistics(network):
             for start in range(topology.rank * batch_size, len(coalitions), topology.processes * batch_size):
                 batch = slice(start, start + batch_size)
                 worth[batch] = torch.from_numpy(game(coalitions[batch]))

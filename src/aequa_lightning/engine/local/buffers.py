@@ -20,8 +20,8 @@ from aequa_lightning.backbones.full_network import full_network
 from aequa_lightning.engine.processes.seeding import seed_global_generators
 from aequa_lightning.errors import InputError
 from aequa_lightning.modules.classifier import SlimmableClassifier
+from aequa_lightning.runtime.process_settings import evaluating
 from aequa_lightning.slimmable import norm
-from aequa_lightning.slimmable.modes import evaluating
 
 FULL = "network.full."
 # Steps of training after which a buffer that ever changes is expected to have changed.

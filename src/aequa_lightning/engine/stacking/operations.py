@@ -1,11 +1,11 @@
-"""Operations on images that ``torch.func.vmap`` has no good form of, in one that suits a stack of networks.
+"""Convolutions and pooling of a stack of networks, which are slow under ``torch.func.vmap``.
 
-The channels of all networks of a stack lie side by side, last in memory. A stack's convolution is then one grouped
-convolution, and pooling sees one network with more channels; nothing is moved between them, and the few channels of
-small networks together fill the processor's vectors.
+The channels of all networks of a stack are side by side, last in memory. A stack's convolution is then one grouped
+convolution, and pooling sees one network with more channels; no data are moved in between, and the few channels of
+small networks together fill the processor's vector registers.
 
-A rule of ``vmap`` can be given to an ``autograd.Function``, but calling one costs as much as a small operation itself.
-So the stack's tensors are taken out of ``vmap``'s wrapping here, and what is computed is wrapped again.
+An ``autograd.Function`` may have its own rule for ``vmap``, but calling one takes as long as a small operation. So
+tensors are unwrapped from ``vmap``'s batching here, and the results are wrapped again.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +20,7 @@ from typing_extensions import override
 
 
 class StackableOperations(TorchFunctionMode):
-    """Within it, convolutions and pooling of a stack's images work on the channels of all its networks at once.
+    """Within this mode, convolutions and pooling of a stack work on the channels of all its networks at once.
 
     Example:
         >>> weights, images = torch.randn(3, 8, 2, 3, 3), torch.randn(3, 5, 2, 6, 6)
@@ -39,14 +39,14 @@ class StackableOperations(TorchFunctionMode):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        return FORMS.get(func, func)(*args, **(kwargs or {}))
+        return STACKED_FORMS.get(func, func)(*args, **(kwargs or {}))
 
 
 def _is_stack(value: Tensor) -> bool:
     return _functorch.is_batchedtensor(value)
 
 
-# Arguments have the library's names, for a network may give them by name.
+# Arguments have torch's names, because a network may pass them by name.
 
 
 def _convolve(
@@ -58,7 +58,7 @@ def _convolve(
     dilation: int | Sequence[int] = 1,
     groups: int = 1,
 ) -> Tensor:
-    """Return the stack's convolutions, each network's images with its own weights: one grouped convolution."""
+    """Return the convolutions of each network's images with its own weights, as one grouped convolution."""
     if input.ndim != 4 or not _is_stack(weight):
         return torch.conv2d(input, weight, bias, stride, padding, dilation, groups)
     level, weights = _functorch.maybe_get_level(weight), _unwrapped(weight)
@@ -76,7 +76,7 @@ def _convolve(
 
 
 def _pooling(pool: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Return a pooling in the form for stacks: it treats every channel by itself, and there are more of them."""
+    """Return a pooling for stacks; it treats every channel by itself, so all networks' channels can be side by side."""
 
     def pooled(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         if input.ndim != 4 or not _is_stack(input):
@@ -88,21 +88,21 @@ def _pooling(pool: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 def _adaptive_pool(input: Tensor, output_size: Any) -> Tensor:
-    """Return the mean over images where that is asked for: the library's own falls back on a loop over the stack."""
+    """Return the mean over images for an output size of 1, where torch's own pooling loops over the stack."""
     if output_size in (1, (1, 1), [1, 1]):
         return input.mean((-2, -1), keepdim=True)
     return functional.adaptive_avg_pool2d(input, output_size)
 
 
 def _unwrapped(value: Tensor, count: int = 0) -> Tensor:
-    """Return a value with the stack's dimension first; one that all networks share is repeated."""
+    """Return a tensor with the stack's dimension first; one that all networks share is expanded."""
     if _is_stack(value):
         return _functorch.get_unwrapped(value).movedim(_functorch.maybe_get_bdim(value), 0)
     return value.expand(count, *value.shape)
 
 
 def _wrapped(together: Tensor, count: int, level: int) -> Tensor:
-    """Return images of channels side by side as ``vmap`` knows them."""
+    """Return images with channels side by side as a batched tensor of ``vmap``."""
     return _functorch._add_batch_dim(together.unflatten(1, (count, -1)), 1, level)
 
 
@@ -113,7 +113,7 @@ def side_by_side(images: Tensor) -> Tensor:
         images: Shape (networks, batch, channels, height, width).
 
     Returns:
-        Shape (batch, networks * channels, height, width). Not a copy where they lay like this already.
+        Shape (batch, networks * channels, height, width). No copy where the memory is in this order already.
 
     Example:
         >>> images = torch.arange(24.0).view(2, 1, 3, 2, 2)  # two networks, one image of three channels each
@@ -126,7 +126,7 @@ def side_by_side(images: Tensor) -> Tensor:
     return images.permute(1, 3, 4, 0, 2).contiguous().flatten(3).permute(0, 3, 1, 2)
 
 
-FORMS: dict[Callable[..., Any], Callable[..., Any]] = {
+STACKED_FORMS: dict[Callable[..., Any], Callable[..., Any]] = {
     torch.conv2d: _convolve,
     functional.max_pool2d: _pooling(functional.max_pool2d),
     functional.avg_pool2d: _pooling(functional.avg_pool2d),

@@ -1,4 +1,4 @@
-"""What every participant of a stack does in every step: the batches, widths and random numbers that it has alone."""
+"""The batches, widths and random numbers of every step of a stack, which are those of unstacked training."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Job:
         inputs: Its samples, on the device.
         targets: Their classes, on the device.
         work: How much it trains.
-        keys: What this work is; with the seed they decide everything random in it.
+        keys: Identify the work; with the seed they determine everything random in it.
     """
 
     inputs: Tensor
@@ -30,7 +30,7 @@ class Job:
 
 
 class StackBatch(NamedTuple):
-    """Batches of equal size of some rows of a stack, and the widths that each of them drew, as many for each."""
+    """Batches of equal size of some rows of a stack, and the widths that each row drew, equally many."""
 
     rows: list[int]
     inputs: Tensor
@@ -39,16 +39,16 @@ class StackBatch(NamedTuple):
 
 
 class StackSchedule:
-    """What every participant of a stack does in every step: what :class:`LocalTrainer` would have it do alone.
+    """The steps of all participants of a stack, as :class:`LocalTrainer` would train each of them.
 
     Args:
-        local: Whose batches, widths and augmentation they are.
-        jobs: What the participants do.
+        local: Has the batch size, the rule for widths, the seed and the augmentation.
+        jobs: The work of each participant.
         grid: Widths that the steps draw from.
 
     Attributes:
-        order: Which of the jobs each row is; those with the most steps come first.
-        places: Row of each participant in the order in which they were given.
+        order: The job of each row; those with the most steps come first.
+        places: The row of each job.
         steps: Steps of each row.
         active: Number of rows that take part in each step, and 0 after the last.
     """
@@ -93,7 +93,7 @@ class StackSchedule:
             yield StackBatch(rows, inputs, self._targets[index], widths)
 
     def _augmented(self, inputs: Tensor, rows: list[int]) -> Tensor:
-        """Return the batches of some rows, augmented; every row goes on where its own last draw left off."""
+        """Return the batches of some rows, augmented, each with its own random numbers."""
         if self.local.augmentation is None:
             return inputs
         augmented = []
@@ -105,12 +105,12 @@ class StackSchedule:
 
 
 def _numbers(batch: Batch) -> Tensor:
-    """Return the numbers of a batch's samples as a tensor."""
+    """Return the indices of a batch's samples as a tensor."""
     return torch.arange(batch.start, batch.stop) if isinstance(batch, range) else batch
 
 
 def index_of(rows: list[int], device: torch.device) -> slice | Tensor:
-    """Return what takes the given rows, ascending, out of a table: without a copy where they are the first ones.
+    """Return an index for the given rows, ascending, of a table: a slice, without a copy, for the first rows.
 
     Example:
         >>> index_of([0, 1], torch.device("cpu")), index_of([0, 2], torch.device("cpu"))

@@ -1,4 +1,4 @@
-"""How many participants are stacked: asked for, or found out by a short measurement before the first round."""
+"""How many participants are stacked: as configured, or by a short measurement before the first round."""
 
 import math
 import time
@@ -19,24 +19,24 @@ from aequa_lightning.errors import InputError
 from aequa_lightning.modules.classifier import SlimmableClassifier
 from aequa_lightning.run_folder.events import Event
 
-# A larger stack gains nothing more: it is arithmetic by then.
-LARGEST = 64
-# Smaller ones are tried too, each by this factor: what they compute may fit into the processor's cache.
-SMALLER = 3
-# Stacks that a round has at least where it can, so that one process and two have the same.
-STACKS = 2
-# What a stack must gain to be worth while: less is within the error of the measurement.
-WORTH = 1.05
-# What a step may take for a network to count as small.
-SMALL_SECONDS = 0.02
-# Steps by which that is found out.
-FIRST_STEPS = 3
-# How much of a participant's work is tried. As much as possible: a stack takes time to be formed, too.
-TRIED_SECONDS = 0.08
-# Participants of the stack that are tried alone as well, at most.
-TRIED_ALONE = 8
+# Larger stacks are no faster: their time is spent on arithmetic.
+MAX_STACK_SIZE = 64
+# Each size that is tried is smaller by this factor: small stacks may fit into the processor's cache.
+SIZE_STEP = 3
+# Least number of stacks of a round where it has enough participants, so that one and two processes have the same.
+MIN_STACKS = 2
+# Least speed-up of a stack: less is within the error of the measurement.
+MIN_SPEED_UP = 1.05
+# Longest step of a network that is small enough for stacks.
+MAX_STEP_SECONDS = 0.02
+# Steps of its measurement.
+FIRST_TRIAL_STEPS = 3
+# Time of a participant's trial, which includes the time to form a stack.
+TRIAL_SECONDS = 0.08
+# Most participants that are timed alone for comparison.
+MAX_TRIALS_ALONE = 8
 
-# Optimizers that treat every number by itself: on stacked parameters they do what they do on single ones.
+# Elementwise optimizers, which treat stacked parameters as they treat those of one network.
 ELEMENTWISE = tuple(
     getattr(torch.optim, name)
     for name in ("SGD", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "Adagrad", "Adadelta", "ASGD", "Rprop")
@@ -48,45 +48,49 @@ def decide_stacking(run: Run, events: Sequence[Event]) -> Stacking:
 
     Args:
         run: The run, before its first training.
-        events: What an interrupted session has recorded.
+        events: The events of an interrupted session.
 
     Returns:
         The same in every process.
 
     Raises:
-        InputError: Stacks are asked for, but cannot be had.
+        InputError: The configuration asks for stacks, but they are impossible.
     """
     asked = run.plan.stacking
     if asked in ("off", 1):
         return Stacking(1, "asked for")
-    hindrance = obstacle(run)
-    if asked == "auto" and hindrance is not None:
-        return Stacking(1, hindrance)
+    reason = reason_against(run)
+    if asked == "auto" and reason is not None:
+        return Stacking(1, reason)
     if asked == "auto":
-        # Measured once in a run: another size of stacks would round differently.
+        # Measured once in a run, because another size of stacks rounds differently.
         started = next((event for event in events if event["event"] == "start"), None)
         if run.round > 0:
             return run.stacking
         if started is not None:
             return Stacking(**started["stacking"])
     players = run.plan.participants_per_round or run.data.participants
-    largest = min(LARGEST, -(-players // max(STACKS, run.topology.groups))) if asked == "auto" else int(asked)
-    sizes = sizes_to_try(largest) if asked == "auto" else [largest]
+    if asked == "auto":
+        largest = min(MAX_STACK_SIZE, -(-players // max(MIN_STACKS, run.topology.groups)))
+        sizes = sizes_to_try(largest)
+    else:
+        largest = int(asked)
+        sizes = [largest]
     if not sizes:
-        hindrance = "a round has too few participants"
+        reason = "a round has too few participants"
     alone, stacked = math.inf, [math.inf]
-    if hindrance is None:
+    if reason is None:
         with run.status.at("trying stacks"):
-            alone, stacked, hindrance = _try(run, sizes)
+            alone, stacked, reason = _measure(run, sizes)
     if asked != "auto":
-        if hindrance is not None:
-            raise InputError(f"trainer.stacking={asked} is not possible here: {hindrance}; set it to off.")
+        if reason is not None:
+            raise InputError(f"trainer.stacking={asked} is not possible here: {reason}; set it to off.")
         return Stacking(largest, "asked for")
-    if hindrance is not None:
-        return Stacking(1, hindrance)
+    if reason is not None:
+        return Stacking(1, reason)
     seconds, size = min(zip(stacked, sizes, strict=True))
     sentence = f"a participant's step takes {1e3 * alone:.3g} ms alone and {1e3 * seconds:.3g} ms in a stack of {size}"
-    return Stacking(size if alone > WORTH * seconds else 1, sentence)
+    return Stacking(size if alone > MIN_SPEED_UP * seconds else 1, sentence)
 
 
 def sizes_to_try(largest: int) -> list[int]:
@@ -99,16 +103,16 @@ def sizes_to_try(largest: int) -> list[int]:
     sizes = []
     while largest > 1:
         sizes.append(largest)
-        largest = max(2, largest // SMALLER) if largest > 2 else 1
+        largest = max(2, largest // SIZE_STEP) if largest > 2 else 1
     return sizes
 
 
-def obstacle(run: Run) -> str | None:
-    """Return why the participants of a run cannot be stacked; None where nothing is known to hinder it."""
+def reason_against(run: Run) -> str | None:
+    """Return why the participants of a run cannot be stacked; None when no reason is known."""
     classifier, optimizer = run.classifier, run.local.optimizer.optimizer
     kind = type(classifier)
     trainable = (parameter for parameter in classifier.network.full.parameters() if parameter.requires_grad)
-    hindrances = {
+    reasons = {
         "replicas share every participant": run.topology.replicas > 1,
         "losses are scaled in 16-mixed": getattr(run.fabric.strategy.precision, "scaler", None) is not None,
         "networks are compiled": run.plan.compile,
@@ -126,14 +130,14 @@ def obstacle(run: Run) -> str | None:
         ),
         f"{type(optimizer).__name__} is not known to treat every number by itself": type(optimizer) not in ELEMENTWISE,
     }
-    return next((reason for reason, holds in hindrances.items() if holds), None)
+    return next((reason for reason, holds in reasons.items() if holds), None)
 
 
-def _try(run: Run, sizes: Sequence[int]) -> tuple[float, list[float], str | None]:
-    """Return the seconds of a participant's step alone and in a stack of each size, and why there can be no stack.
+def _measure(run: Run, sizes: Sequence[int]) -> tuple[float, list[float], str | None]:
+    """Return the seconds of a participant's step alone and in a stack of each size, and why stacks are impossible.
 
-    The stacks are ones that could be, with participants as unequal as they are. All processes try at once, as they will
-    train, because those of one machine share its caches and its memory; the seconds are their mean.
+    The stacks consist of the run's own participants. All processes measure at once, as they will train, because
+    processes of one machine share its caches and memory; the seconds are their mean.
     """
     device = run.topology.device
 
@@ -153,22 +157,22 @@ def _try(run: Run, sizes: Sequence[int]) -> tuple[float, list[float], str | None
         return _least_seconds(partial(train, indices, work), device) / (steps * len(indices))
 
     together, candidates = run.topology.mean_over_processes, members(max(sizes))
-    first = together(seconds(train_alone, candidates[:1], FIRST_STEPS))
-    if run.plan.stacking == "auto" and first > SMALL_SECONDS:
+    first = together(seconds(train_alone, candidates[:1], FIRST_TRIAL_STEPS))
+    if run.plan.stacking == "auto" and first > MAX_STEP_SECONDS:
         return first, [first], f"a step takes {1e3 * first:.3g} ms, and stacks pay for small networks"
     in_a_round = run.plan.work.count(run.samples[candidates[0]], run.data.batch_size)
-    steps = max(1, min(in_a_round, int(TRIED_SECONDS / first)))
-    alone = together(seconds(train_alone, candidates[:: -(-len(candidates) // TRIED_ALONE)], steps))
+    steps = max(1, min(in_a_round, int(TRIAL_SECONDS / first)))
+    alone = together(seconds(train_alone, candidates[:: -(-len(candidates) // MAX_TRIALS_ALONE)], steps))
     stacked, refusal = [], "it fails in another process"
     for size in sizes:
         own = math.inf
         with warnings.catch_warnings():
-            # Operations that torch.func.vmap does in a loop cost time, and that is measured here.
+            # vmap warns of operations that it computes in a loop; their time is measured here.
             warnings.simplefilter("ignore")
             try:
                 own = seconds(train_stack, members(size), steps)
             except Exception as error:
-                # Whatever a network of one's own raises; or for want of memory in one process alone, and others wait.
+                # A user's network may raise anything. If memory is short in one process only, the others must not wait.
                 refusal = next(iter(str(error).splitlines()), type(error).__name__)
         stacked.append(together(own))
     if min(stacked) == math.inf:
@@ -177,7 +181,7 @@ def _try(run: Run, sizes: Sequence[int]) -> tuple[float, list[float], str | None
 
 
 def _least_seconds(work: Callable[[], None], device: torch.device) -> float:
-    """Return the lesser time of two; on the CPU the processor's, which neighbours on the machine do not lengthen."""
+    """Return the shorter time of two; on the CPU it is process time, which other processes do not lengthen."""
     clock = time.process_time if device.type == "cpu" else time.perf_counter
     seconds = []
     for _ in range(2):

@@ -1,9 +1,9 @@
-"""Training several participants at once: every step moves a whole stack of networks.
+"""Trains several participants at once: every step computes with a stack of their networks.
 
-A step of a small network is spent on starting small operations, not on arithmetic. Participants with such networks are
-stacked: their parameters get a leading dimension, and ``torch.func.vmap`` makes one operation of what would have been
-one for each of them. Everybody sees the batches, widths and random numbers that it would see alone, so that the result
-is the same but for rounding.
+A step of a small network spends most of its time on launching small operations. Participants with such networks are
+stacked: their parameters get a leading dimension, and ``torch.func.vmap`` computes one operation for all of them. Each
+participant has the batches, widths and random numbers that it has in :class:`LocalTrainer`, so that the result is the
+same up to rounding.
 """
 
 import copy
@@ -28,28 +28,28 @@ from aequa_lightning.slimmable.sandwich import StepLosses
 
 Network = Callable[[Mapping[str, Tensor], Any], Any]
 
-# Order in memory of the dimensions of stacked weights, by their number: that of their gradients, for what lies alike is
-# added up fastest. Convolutions of channels that come last write theirs with the input channels last, products of
-# matrices with the outputs last.
-ORDER_IN_MEMORY = {3: (0, 2, 1), 5: (0, 1, 3, 4, 2)}
+# Memory order of the dimensions of stacked weights, by their number: that of their gradients, because tensors of the
+# same layout are added fastest. Channels-last convolutions write gradients with the input channels last, matrix
+# products with the outputs last.
+GRADIENT_LAYOUT = {3: (0, 2, 1), 5: (0, 1, 3, 4, 2)}
 
 
 def form_stacks(
     participants: Sequence[int], widths: Sequence[float], samples: Sequence[int], size: int
 ) -> list[list[int]]:
-    """Divide a round's participants into stacks: of one width each, and of like numbers of samples.
+    """Divide a round's participants into stacks of one width each, and of similar numbers of samples.
 
-    Rounding may depend on who is stacked with whom, so the stacks depend on nothing but the participants.
+    Rounding may depend on the members of a stack, so the stacks depend on the participants only.
 
     Args:
         participants: Those of the round, ascending.
-        widths: What each of them holds.
+        widths: The width that each of them holds.
         samples: Number of training samples of each.
         size: Most participants of a stack, >= 1.
 
     Returns:
-        The stacks, of nearly equal size where they are of one width; in each the most samples come first. Where there
-        are several of one width their number is even, so that two processes have as much to do.
+        The stacks, those of one width of nearly equal size; in each the most samples come first. Several stacks of one
+        width are an even number, so that two processes have equal work.
 
     Example:
         >>> form_stacks([4, 5, 6, 7, 8], [1.0, 1.0, 0.5, 1.0, 1.0], [30, 10, 10, 20, 40], 3)
@@ -74,7 +74,7 @@ class StackedTrainer:
     """Trains a stack of participants as :class:`LocalTrainer` trains them one by one.
 
     Args:
-        local: Its model says how to compute and its optimizer how to step; the values of neither change.
+        local: Has the model and the optimizer that are used; their values do not change.
     """
 
     def __init__(self, local: LocalTrainer) -> None:
@@ -95,25 +95,25 @@ class StackedTrainer:
         """Train participants with fresh optimizers.
 
         Args:
-            start: Where each of them starts, of shape (participants, P).
-            jobs: What they do.
+            start: Start parameters of each participant, shape (participants, P).
+            jobs: The work of each participant.
             grid: Widths that the steps draw from.
-            distillation: Which of them learn from another one too, in the place of the model's own.
+            distillation: Replaces the model's own; None: the model's own.
 
         Returns:
-            The mean loss over steps and widths of each, and its update: how far it gets from where it starts, of
-            shape (participants, P).
+            Each participant's mean loss over steps and widths, and the updates (end minus start), shape
+            (participants, P).
 
         Raises:
             InputError: The network draws random numbers that the participants would share.
         """
         self.local.set_training_mode()
-        # Whatever a network draws from these, the whole stack would draw once; torch's, vmap itself refuses.
+        # A draw from NumPy's or Python's generator would be the same for the whole stack; vmap refuses torch's itself.
         before = position_of_other_generators()
         schedule = StackSchedule(self.local, jobs, grid)
-        begin = self._by_name(_rearranged(start, schedule.order))
-        values = {name: _laid_out(value) for name, value in begin.items()}
-        optimizer = self._twin(values)
+        begin = self._by_name(_reordered(start, schedule.order))
+        values = {name: _in_gradient_layout(value) for name, value in begin.items()}
+        optimizer = self._stacked_optimizer(values)
         rule = self.local.classifier.rule.with_distillation(distillation)
         teacher = None if rule.distillation is None else rule.distillation.teacher
         teachers = () if teacher is None else (teacher,)
@@ -125,7 +125,7 @@ class StackedTrainer:
             for batch in schedule.batches(step):
                 self._accumulate(networks, values, losses, batch, rule)
             optimizer.step()
-            # Whoever has done its last step still moves with the others, so what it has reached is put away.
+            # Rows without further steps still move with the others, so their updates are stored now.
             ended = slice(schedule.active[step + 1], schedule.active[step])
             if ended.start < ended.stop:
                 for name, value in values.items():
@@ -136,7 +136,7 @@ class StackedTrainer:
                 "would give all its participants the same ones; set it to off."
             )
         means = losses / torch.tensor(schedule.steps, device=losses.device)
-        return means[schedule.places].tolist(), _rearranged(updates, schedule.places)
+        return means[schedule.places].tolist(), _reordered(updates, schedule.places)
 
     def _by_name(self, table: Tensor) -> dict[str, Tensor]:
         """Return a table of flat parameters, (participants, P), as views in the parameters' own shapes."""
@@ -149,7 +149,7 @@ class StackedTrainer:
 
         def compute(values: Mapping[str, Tensor], inputs: Tensor) -> Any:
             inputs = precision.convert_input(inputs)
-            # Nothing else is computed within: every operation would be looked at.
+            # Only the network is computed within: the mode slows down every operation.
             with StackableOperations(), precision.forward_context():
                 outputs = stacked(values, inputs)
             return precision.convert_output(outputs)
@@ -166,7 +166,7 @@ class StackedTrainer:
     ) -> None:
         """Add the gradients of one sandwich step to those of the stacked values, and to the stack's losses.
 
-        For every row by itself it is what ``sandwich_step`` does; rows that drew a width are computed together.
+        Each row does what ``sandwich_step`` does; rows that drew the same width are computed together.
         """
         drawn = sorted({width for widths in batch.widths for width in widths}, reverse=True)
         weights = {width: weight for widths in batch.widths for width, weight in rule.loss_weights(widths).items()}
@@ -191,27 +191,27 @@ class StackedTrainer:
                 _add_gradient(value, rows, gradient)
             losses[rows] += of_each.detach().to(losses.dtype) / len(batch.widths[0])
 
-    def _twin(self, values: dict[str, Tensor]) -> Optimizer:
-        """Return a fresh optimizer of the stacked values with the present options of the process's own."""
+    def _stacked_optimizer(self, values: dict[str, Tensor]) -> Optimizer:
+        """Return a fresh optimizer of the stacked values with the current options of the local trainer's optimizer."""
         names = {id(parameter): name for name, parameter in self._parameters.items()}
-        twin = copy.copy(self.local.optimizer.optimizer)
-        twin.state = defaultdict(dict)
-        twin.param_groups = [
+        optimizer = copy.copy(self.local.optimizer.optimizer)
+        optimizer.state = defaultdict(dict)
+        optimizer.param_groups = [
             {**group, "params": [values[names[id(parameter)]] for parameter in group["params"]]}
-            for group in twin.param_groups
+            for group in optimizer.param_groups
         ]
-        return twin
+        return optimizer
 
 
-def _laid_out(values: Tensor) -> Tensor:
-    """Return a copy of stacked parameters that lies in memory as their gradients will."""
-    order = ORDER_IN_MEMORY.get(values.ndim, range(values.ndim))
+def _in_gradient_layout(values: Tensor) -> Tensor:
+    """Return a copy of stacked parameters in the memory layout of their gradients."""
+    order = GRADIENT_LAYOUT.get(values.ndim, range(values.ndim))
     places = [order.index(dimension) for dimension in range(values.ndim)]
     return values.permute(*order).clone(memory_format=torch.contiguous_format).permute(places)
 
 
-def _rearranged(table: Tensor, rows: list[int]) -> Tensor:
-    """Return the rows of a table in another order: the table itself where that is its own."""
+def _reordered(table: Tensor, rows: list[int]) -> Tensor:
+    """Return the rows of a table in another order; the table itself when the order is unchanged."""
     return table if rows == list(range(len(rows))) else table[rows]
 
 

@@ -1,1 +1,1 @@
-"""From an ordinary network to the axes along which a width cuts it."""
+"""Finds the axes along which widths can cut an ordinary network, by tracing channels through a dry run."""

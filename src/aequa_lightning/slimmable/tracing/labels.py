@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 CONSTANT = 0
-"""An element that the network's code makes itself. It fits whatever it meets."""
+"""An element that the network's code makes itself; it can be combined with any channel."""
 ALWAYS = 1
 """An element that exists at every width, such as one of the network's input."""
 FIRST = 2
@@ -33,7 +33,7 @@ class Labels:
             exist at every width.
         constant: Whether the network's code made the tensor from nothing; then there are no factors.
         copies: Broadcasts to ``shape`` and varies along the dimensions along which the code has repeated the tensor,
-            which makes it fit whatever it meets there. None: there are no such dimensions.
+            where it can be combined with any channels. None: there are no such dimensions.
     """
 
     shape: tuple[int, ...]
@@ -43,12 +43,12 @@ class Labels:
 
     @property
     def span(self) -> tuple[int, ...]:
-        """The shape, with size 1 where the tensor is copies of itself."""
+        """The shape, with size 1 along dimensions of copies."""
         repeated = frozenset() if self.copies is None else varying(self.copies)
         return tuple(1 if dim in repeated else size for dim, size in enumerate(self.shape))
 
     def full(self, number: int) -> Tensor:
-        """Return a factor expanded to the whole shape, or what stands for it where there are fewer factors."""
+        """Return a factor expanded to the whole shape; beyond the last factor, one without channels."""
         if number < len(self.factors):
             return self.factors[number].expand(self.shape)
         # A tensor that has other factors is not constrained by a further one.
@@ -82,7 +82,7 @@ def is_channel(labels: Tensor) -> Tensor:
 def compact(label: Tensor) -> Tensor:
     """Return a factor with size 1 along each dimension along which it does not vary.
 
-    A tensor is rectangular at every width, so that constants along a dimension take the label of what lies beside them.
+    A tensor is rectangular at every width, so that constants along a dimension take the label of their neighbours.
 
     Example:
         >>> compact(torch.tensor([[2.0, 3.0], [2.0, 3.0], [0.0, 0.0]]))
@@ -107,7 +107,7 @@ def compact(label: Tensor) -> Tensor:
     return label
 
 
-def make(shape: Sequence[int], factors: Sequence[Tensor]) -> Labels:
+def labels_from(shape: Sequence[int], factors: Sequence[Tensor]) -> Labels:
     """Return labels of the given factors, expanded or not, without those that hold no channel."""
     kept = [compact(factor) for factor in factors]
     constant = bool(kept) and not any(bool(factor.any()) for factor in kept)
@@ -136,14 +136,14 @@ def channels_of(labels: Tensor) -> Tensor:
     return found.long() - FIRST
 
 
-def number(shapes: dict[str, tuple[int, ...]]) -> dict[str, tuple[Tensor | None, ...]]:
+def number_channels(shapes: dict[str, tuple[int, ...]]) -> dict[str, tuple[Tensor | None, ...]]:
     """Number the channels of tensors: every position of every dimension longer than 1.
 
     Returns:
         For each dimension of each tensor, by name, the numbers of its positions, (size,); None where its size is 1.
 
     Example:
-        >>> number({"weight": (2, 1), "bias": (2,)})
+        >>> number_channels({"weight": (2, 1), "bias": (2,)})
         {'weight': (tensor([0, 1]), None), 'bias': (tensor([2, 3]),)}
     """
     count, numbers = 0, {}
@@ -156,10 +156,10 @@ def number(shapes: dict[str, tuple[int, ...]]) -> dict[str, tuple[Tensor | None,
     return numbers
 
 
-def of_numbers(numbers: Sequence[Tensor | None], shape: Sequence[int]) -> Labels:
+def parameter_labels(numbers: Sequence[Tensor | None], shape: Sequence[int]) -> Labels:
     """Return the labels of a parameter: one factor for each of its dimensions that has channels.
 
-    Dimensions of size 1 have none: what has one channel is never narrowed.
+    Dimensions of size 1 have none, because a single channel is never dropped.
 
     Args:
         numbers: For each dimension, the numbers of the channels along it, (size,), or None where there are none.

@@ -1,21 +1,21 @@
-"""How each kind of operation passes on labels, and what it demands of the channels.
+"""The rule of each operation: the labels of its results, and its constraints on channels.
 
-There are few kinds. What moves data is run on the labels (``movement.py``). What computes element by element ties what
-meets. Matrix products are a meeting and a sum (``products.py``). Sums, norms and pooling over channels want whole
-groups of them (``reductions.py``). What has no rule mixes: all channels that go in are kept at every width.
+Operations that move data are applied to the labels (``movement.py``). Elementwise operations tie the channels that
+they combine. Matrix products combine channels and sum over them (``products.py``). Sums, norms and pooling over
+channels need whole groups of them (``reductions.py``). An operation without a rule keeps all channels of its inputs at
+every width.
 """
 
 import torch
 from torch import Tag, Tensor
 from torch.utils._pytree import tree_leaves
 
-from aequa_lightning.slimmable.tracing.labels import Labels, make, resized, varying
+from aequa_lightning.slimmable.tracing.labels import Labels, labels_from, resized, varying
 from aequa_lightning.slimmable.tracing.movement import MOVEMENTS
 from aequa_lightning.slimmable.tracing.probe import compute
 from aequa_lightning.slimmable.tracing.products import PRODUCTS
 from aequa_lightning.slimmable.tracing.reductions import REDUCTIONS, dims_of
 from aequa_lightning.slimmable.tracing.trace import Call, Result, Rule, Tracer
-from aequa_lightning.slimmable.tracing.writing import WRITES
 
 
 def rule_of(call: Call) -> Rule:
@@ -32,7 +32,7 @@ def rule_of(call: Call) -> Rule:
 
 
 def _is_pointwise(call: Call) -> bool:
-    """Return whether PyTorch calls any form of an operation pointwise: it does not say so of those in place."""
+    """Return whether PyTorch tags any overload of an operation as pointwise; in-place ones lack the tag."""
     forms = getattr(torch.ops.aten, call.name, call.func)
     return any(Tag.pointwise in form.tags for form in (call.func, *(getattr(forms, n) for n in forms.overloads())))
 
@@ -40,41 +40,41 @@ def _is_pointwise(call: Call) -> bool:
 def _pointwise(t: Tracer, call: Call) -> Result:
     out = t.value(call)
     shape = next(leaf.shape for leaf in tree_leaves(out) if isinstance(leaf, Tensor))
-    return t.settle(call, out, t.meet([t.of(x) for x in call.tensors], shape, call.name))
+    return t.masked_result(call, out, t.combine([t.labels_of(x) for x in call.tensors], shape, call.name))
 
 
 def _same(t: Tracer, call: Call) -> Result:
     """An operation whose result has the shape, and exists where, its first argument does."""
-    return t.settle(call, t.value(call), t.of(call.args[0]))
+    return t.masked_result(call, t.value(call), t.labels_of(call.args[0]))
 
 
 def _copy(t: Tracer, call: Call) -> Result:
-    labels = t.meet([t.of(call.args[0]), t.of(call.args[1])], call.args[0].shape, call.name)
-    return t.settle(call, t.value(call), labels)
+    labels = t.combine([t.labels_of(call.args[0]), t.labels_of(call.args[1])], call.args[0].shape, call.name)
+    return t.masked_result(call, t.value(call), labels)
 
 
 def _fresh(t: Tracer, call: Call) -> Result:
-    """New memory, or a number: nothing of the channels is in it."""
+    """New memory, or a number, without channels."""
     out = compute(call.func, call.name, call.args, call.kwargs)
     return out, [Labels(tuple(leaf.shape), constant=True) for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
 
 
 def _gated(t: Tracer, call: Call) -> Result:
-    """A gated linear unit: the halves of a dimension meet."""
+    """A gated linear unit: combines the halves of a dimension."""
     x, dim = call.args[0], call.bound["dim"]
-    labels = t.of(x)
+    labels = t.labels_of(x)
     half = x.shape[dim] // 2
     parts = []
     for start in (0, half):
         factors = [f.narrow(dim, start, half) if f.shape[dim] > 1 else f for f in labels.factors]
-        t.note_part(labels.factors, factors)
-        parts.append(make(x.narrow(dim, start, half).shape, factors))
-    return t.settle(call, t.value(call), t.meet(parts, parts[0].shape, call.name))
+        t.record_part(labels.factors, factors)
+        parts.append(labels_from(x.narrow(dim, start, half).shape, factors))
+    return t.masked_result(call, t.value(call), t.combine(parts, parts[0].shape, call.name))
 
 
 def _window(t: Tracer, call: Call) -> Result:
     """Pooling, padding and resizing in space: channels must not vary there."""
-    labels = t.of(call.args[0])
+    labels = t.labels_of(call.args[0])
     spatial = next(int(digit) for digit in "123" if f"{digit}d" in call.name)
     ndim, factors = len(labels.shape), []
     for factor in labels.factors:
@@ -84,18 +84,18 @@ def _window(t: Tracer, call: Call) -> Result:
             factors.append(factor)
     out = t.value(call)
     shape = next(leaf.shape for leaf in tree_leaves(out) if isinstance(leaf, Tensor))
-    return t.settle(call, out, resized(Labels(labels.shape, tuple(factors), labels.constant), shape))
+    return t.masked_result(call, out, resized(Labels(labels.shape, tuple(factors), labels.constant), shape))
 
 
 def _sampled(t: Tracer, call: Call) -> Result:
     """Sampling in space at places that are computed."""
-    t.keep_all([t.of(call.args[1])], f"says where {t.place(call.name)} samples")
+    t.keep_all([t.labels_of(call.args[1])], f"says where {t.place(call.name)} samples")
     return _window(t, call)
 
 
 def _transformed(t: Tracer, call: Call) -> Result:
-    """Fourier transforms, scans and sorting mix what lies along some dimensions, and nothing else."""
-    labels, dims = t.of(call.args[0]), dims_of(call, call.args[0].ndim)
+    """Fourier transforms, scans and sorting mix elements along some dimensions only."""
+    labels, dims = t.labels_of(call.args[0]), dims_of(call, call.args[0].ndim)
     factors = []
     for factor in labels.factors:
         if varying(factor) & set(dims):
@@ -104,7 +104,7 @@ def _transformed(t: Tracer, call: Call) -> Result:
             factors.append(factor)
     out = t.value(call)
     shape = next(leaf.shape for leaf in tree_leaves(out) if isinstance(leaf, Tensor))
-    return t.settle(call, out, resized(Labels(labels.shape, tuple(factors), labels.constant), shape))
+    return t.masked_result(call, out, resized(Labels(labels.shape, tuple(factors), labels.constant), shape))
 
 
 _WINDOWS = (
@@ -136,7 +136,6 @@ RULES: dict[str, Rule] = {
     **MOVEMENTS,
     **REDUCTIONS,
     **PRODUCTS,
-    **WRITES,
     **dict.fromkeys(_SAME, _same),
     **dict.fromkeys(_FRESH, _fresh),
     **dict.fromkeys(_ALONG, _transformed),
@@ -145,4 +144,4 @@ RULES: dict[str, Rule] = {
     "copy": _copy,
     "glu": _gated,
 }
-"""The rule of each operation that is not told by its tags or its name."""
+"""The rule of each operation that its tags or its name do not determine."""

@@ -1,7 +1,7 @@
-"""Dry runs: the network in double precision, with random weights and nothing left to chance.
+"""Networks and settings of dry runs: double precision, random weights, reproducible results.
 
-What a dry run computes is compared with what another one computes, so both draw the same numbers, stay in double
-precision and avoid kernels that fuse several operations.
+The results of two dry runs are compared, so both use the same random numbers, stay in double precision and avoid
+kernels that fuse several operations.
 """
 
 import math
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from aequa_lightning.slimmable.norm import Stateful
+from aequa_lightning.slimmable.norm import RunningNorm
 from aequa_lightning.slimmable.plan import SlicePlan
 from aequa_lightning.slimmable.tracing.skeleton import filled_copy
 
@@ -24,9 +24,9 @@ _CHANCE = {"randint": 0, "rand": 0.5, "uniform": 0.5, "bernoulli": 1, "normal": 
 def random_tensors(skeleton: nn.Module) -> dict[str, Tensor]:
     """Return random parameters and running statistics in double precision for a network, by name, none of them zero.
 
-    Matrices keep the size of what they multiply; vectors lie between 0.5 and 1.5, so that nothing is divided by zero.
+    Products with a matrix keep their scale; vectors are between 0.5 and 1.5, so that nothing is divided by zero.
     """
-    statistics = {id(b) for part in skeleton.modules() if isinstance(part, Stateful) for b in part.buffers(False)}
+    statistics = {id(b) for part in skeleton.modules() if isinstance(part, RunningNorm) for b in part.buffers(False)}
     named = [
         (name, tensor)
         for name, tensor in [*skeleton.named_parameters(), *skeleton.named_buffers()]
@@ -51,7 +51,7 @@ def random_tensors(skeleton: nn.Module) -> dict[str, Tensor]:
 
 
 def blank_tensors(skeleton: nn.Module) -> dict[str, Tensor]:
-    """Return ones that take no memory in place of :func:`random_tensors`, for runs that compute no products."""
+    """Return ones without memory of their own instead of :func:`random_tensors`, for runs without products."""
     one = torch.ones((), dtype=torch.double)
     named = [*skeleton.named_parameters(), *skeleton.named_buffers()]
     return {name: one.expand(tensor.shape) for name, tensor in named if tensor.is_meta}
@@ -63,7 +63,7 @@ def probe(skeleton: nn.Module, tensors: Mapping[str, Tensor], plan: SlicePlan | 
     Args:
         skeleton: The full network's or a narrow one.
         tensors: The full network's parameters and buffers, by name, in double precision.
-        plan: What the skeleton keeps of them; None: everything.
+        plan: The skeleton's part of them; None: everything.
     """
     names = {name for name, _ in [*skeleton.named_parameters(), *skeleton.named_buffers()]}
     own = {name: tensors[name] if plan is None else plan.cut(name, tensors[name]) for name in names}
@@ -82,7 +82,7 @@ def random_input(example_input: Tensor, skeleton: nn.Module, seed: int = 0) -> T
         skeleton: The network's skeleton.
         seed: Others than 0 draw other numbers, where it is integer from the example's own.
     """
-    static = any(isinstance(part, Stateful) and part.running_mean is None for part in skeleton.modules())
+    static = any(isinstance(part, RunningNorm) and part.running_mean is None for part in skeleton.modules())
     copies = 2 if static and len(example_input) == 1 else 1
     x = example_input.repeat(copies, *(1,) * (example_input.ndim - 1))
     generator = torch.Generator().manual_seed(1 + seed)
@@ -92,8 +92,8 @@ def random_input(example_input: Tensor, skeleton: nn.Module, seed: int = 0) -> T
 
 
 @contextmanager
-def dry() -> Iterator[None]:
-    """Run without gradients, autocast and fused kernels, whatever the caller has switched on."""
+def dry_run() -> Iterator[None]:
+    """Run without gradients, autocast and fused kernels, whatever the caller's settings."""
     fast, threads = torch.backends.mha.get_fastpath_enabled(), torch.get_num_threads()
     generators = torch.get_rng_state()
     torch.set_num_threads(1)  # the operations are small: several threads would spend their time waiting
@@ -127,7 +127,7 @@ def structure_mode(module: nn.Module) -> Iterator[None]:
 
 
 def compute(func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Compute an operation of a dry run: in double precision, without chance, grouped convolutions in few steps.
+    """Compute an operation in double precision, with constants for random numbers and fast grouped convolutions.
 
     Args:
         func: The operation.
@@ -145,14 +145,14 @@ def compute(func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: 
     chance = next((value for start, value in _CHANCE.items() if name.startswith(start)), None)
     if chance is not None and isinstance(out, Tensor) and name != "randperm":
         out.fill_(chance)
-    return out if not isinstance(out, Tensor) or (args and out is args[0]) else precise(out)
+    return out if not isinstance(out, Tensor) or (args and out is args[0]) else to_double(out)
 
 
-def precise(tensor: Tensor) -> Tensor:
+def to_double(tensor: Tensor) -> Tensor:
     """Return a tensor in double precision; one of whole numbers as it is.
 
     Example:
-        >>> precise(torch.zeros(1)).dtype, precise(torch.zeros(1, dtype=torch.cfloat)).dtype
+        >>> to_double(torch.zeros(1)).dtype, to_double(torch.zeros(1, dtype=torch.cfloat)).dtype
         (torch.float64, torch.complex128)
     """
     if tensor.is_complex():

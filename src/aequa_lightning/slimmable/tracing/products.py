@@ -1,4 +1,4 @@
-"""Matrix products and convolutions: a meeting of two tensors element by element, followed by a sum."""
+"""Rules of matrix products and convolutions: an elementwise product of broadcasting tensors and a sum."""
 
 from collections.abc import Sequence
 
@@ -25,18 +25,18 @@ def _product(first: str, second: str, result: str, *, added: bool = False) -> Ru
         summed = sorted(set(first + second) - set(result))
         space = result + "".join(summed)
         sizes = dict(zip(first + second, [*x.shape, *y.shape], strict=True))
-        operands = [_placed(t.of(z), letters, space) for z, letters in ((x, first), (y, second))]
-        met = t.meet(operands, [sizes[letter] for letter in space], call.name, summed=True)
+        operands = [_placed(t.labels_of(z), letters, space) for z, letters in ((x, first), (y, second))]
+        met = t.combine(operands, [sizes[letter] for letter in space], call.name, summed=True)
         for z, operand in zip((x, y), operands, strict=True):
             if t.is_parameter(z):
-                _note_reads(t, operand, range(len(result), len(space)))
+                _record_reads(t, operand, range(len(result), len(space)))
         if result.startswith("b"):
-            _note_heads(t, operands[0], len(result))
+            _record_heads(t, operands[0], len(result))
         dims = range(len(result), len(space))
-        labels = t.reduced(met, dims, False, call.name)
+        labels = t.reduce(met, dims, False, call.name)
         if added:
-            labels = t.meet([labels, t.of(call.args[0])], tuple(out.shape), call.name)
-        return t.settle(call, out, labels)
+            labels = t.combine([labels, t.labels_of(call.args[0])], tuple(out.shape), call.name)
+        return t.masked_result(call, out, labels)
 
     return rule
 
@@ -53,15 +53,15 @@ def _trilinear(t: Tracer, call: Call) -> Result:
     operands: list[Labels] = []
     space: list[int] = []
     for tensor, added in zip(tensors, places, strict=True):
-        labels, shape = t.of(tensor), tensor.shape
+        labels, shape = t.labels_of(tensor), tensor.shape
         for dim in sorted(added):
             shape = (*shape[:dim], 1, *shape[dim:])
         operands.append(Labels(tuple(shape), tuple(_with_ones(f, added) for f in labels.factors), labels.constant))
         space = [max(sizes) for sizes in zip(space, shape, strict=True)] if space else list(shape)
         if t.is_parameter(tensor):
-            _note_reads(t, operands[-1], summed)
-    met = t.meet(operands, space, call.name, summed=True)
-    return t.settle(call, t.value(call), t.reduced(met, summed, False, call.name))
+            _record_reads(t, operands[-1], summed)
+    met = t.combine(operands, space, call.name, summed=True)
+    return t.masked_result(call, t.value(call), t.reduce(met, summed, False, call.name))
 
 
 def _with_ones(factor: Tensor, dims: Sequence[int]) -> Tensor:
@@ -72,7 +72,7 @@ def _with_ones(factor: Tensor, dims: Sequence[int]) -> Tensor:
 
 
 def _placed(labels: Labels, letters: str, space: str) -> Labels:
-    """Return labels with their dimensions where the letters stand in the space, and size 1 elsewhere."""
+    """Return labels with their dimensions in the order of the space, and size 1 for letters that they lack."""
     order = [letters.index(letter) for letter in space if letter in letters]
 
     def place(sizes: Sequence[int]) -> list[int]:
@@ -84,15 +84,15 @@ def _placed(labels: Labels, letters: str, space: str) -> Labels:
     return Labels(tuple(place(labels.shape)), factors, labels.constant, copies)
 
 
-def _note_reads(t: Tracer, operand: Labels, dims: Sequence[int]) -> None:
-    """Note which dimensions of parameters a product sums over."""
+def _record_reads(t: Tracer, operand: Labels, dims: Sequence[int]) -> None:
+    """Record which dimensions of parameters a product sums over."""
     for factor in operand.factors:
         if varying(factor) and varying(factor) <= set(dims):
-            t.note_read(factor)
+            t.record_read(factor)
 
 
-def _note_heads(t: Tracer, query: Labels, result: int) -> None:
-    """Note the heads of an attention: batches of a product whose sums run over channels that differ between them."""
+def _record_heads(t: Tracer, query: Labels, result: int) -> None:
+    """Record the heads of an attention: batches of a product that sum over different channels."""
     for factor in query.factors:
         summed = {dim for dim in varying(factor) if dim >= result}
         if not summed or 0 not in varying(factor) or not bool(is_channel(factor).all()):
@@ -112,15 +112,15 @@ def _in_order(labels: Tensor) -> Tensor:
 def _convolution(t: Tracer, call: Call) -> Result:
     x, weight, bias, *_, transposed, _, groups = call.args
     out = t.product(call)
-    labels = _convolved(t, call, t.of(x), t.of(weight), transposed, groups)
+    labels = _convolved(t, call, t.labels_of(x), t.labels_of(weight), transposed, groups)
     labels = _fitted(t, labels, tuple(out.shape), call.name)
     if bias is not None:
         column = Labels(
             (1, out.shape[1], *(1,) * (out.ndim - 2)),
-            tuple(f.view(1, -1, *(1,) * (out.ndim - 2)) for f in t.of(bias).factors),
+            tuple(f.view(1, -1, *(1,) * (out.ndim - 2)) for f in t.labels_of(bias).factors),
         )
-        labels = t.meet([labels, column], tuple(out.shape), call.name)
-    return t.settle(call, out, labels)
+        labels = t.combine([labels, column], tuple(out.shape), call.name)
+    return t.masked_result(call, out, labels)
 
 
 def _convolved(t: Tracer, call: Call, x: Labels, weight: Labels, transposed: bool, groups: int) -> Labels:
@@ -138,9 +138,9 @@ def _convolved(t: Tracer, call: Call, x: Labels, weight: Labels, transposed: boo
         )
         operands = [_placed(x, "nc" + space, "no" + space + "c"), _placed(plain, letters, "no" + space + "c")]
         sizes = (x.shape[0], weight.shape[rows], *x.shape[2:], x.shape[1])
-        met = t.meet(operands, sizes, call.name, summed=True)
-        _note_reads(t, operands[1], [len(sizes) - 1])
-        return t.reduced(met, [len(sizes) - 1], False, call.name)
+        met = t.combine(operands, sizes, call.name, summed=True)
+        _record_reads(t, operands[1], [len(sizes) - 1])
+        return t.reduce(met, [len(sizes) - 1], False, call.name)
     return _grouped(t, call, x, weight, transposed, groups)
 
 

@@ -1,7 +1,7 @@
-"""What is summed, normed or pooled over channels: whole groups of them, or all that are left.
+"""Rules of sums, norms and pooling over channels.
 
-A sum over all channels of a layer keeps its meaning when some are zero. A mean, a maximum, a softmax or a norm over all
-of them is taken over those that are left. Where channels are taken in groups, a width keeps whole groups.
+A sum over all channels of a layer is unchanged by zeros. A mean, a maximum, a softmax or a norm over all of them is
+taken over those that a width keeps. Where channels are taken in groups, a width keeps whole groups.
 """
 
 from collections.abc import Sequence
@@ -23,25 +23,25 @@ def dims_of(call: Call, ndim: int) -> list[int]:
 
 
 def _reducing(over_kept: bool) -> Rule:
-    """Return the rule of sums (zeros do not matter) or of what is taken over the channels that are left."""
+    """Return the rule of sums, which zeros do not change, or of reductions over the kept channels only."""
 
     def rule(t: Tracer, call: Call) -> Result:
         x = call.args[0]
-        labels, dims = t.of(x), dims_of(call, x.ndim)
+        labels, dims = t.labels_of(x), dims_of(call, x.ndim)
         if over_kept and len(dims) == 1 and x.ndim:
-            t.note_norm(labels, dims[0])
-        after = t.reduced(labels, dims, bool(call.bound.get("keepdim", False)), call.name)
+            t.record_norm(labels, dims[0])
+        after = t.reduce(labels, dims, bool(call.bound.get("keepdim", False)), call.name)
         out = _over_kept(t, call, labels, dims) if over_kept else t.value(call)
-        return t.settle(call, out, after)
+        return t.masked_result(call, out, after)
 
     return rule
 
 
 def _softmax(t: Tracer, call: Call) -> Result:
     x = call.args[0]
-    labels, dims = t.of(x), [call.args[1] % max(x.ndim, 1)]
-    t.whole_groups(labels, dims, call.name)
-    return t.settle(call, _over_kept(t, call, labels, dims), labels)
+    labels, dims = t.labels_of(x), [call.args[1] % max(x.ndim, 1)]
+    t.tie_groups(labels, dims, call.name)
+    return t.masked_result(call, _over_kept(t, call, labels, dims), labels)
 
 
 def _kept_places(t: Tracer, labels: Labels, dims: Sequence[int]) -> list[tuple[int, Tensor]]:
@@ -87,15 +87,15 @@ def _spread(part: Tensor, shape: Sequence[int], places: Sequence[tuple[int, Tens
 
 
 def _layer_norm(t: Tracer, call: Call) -> Result:
-    """Statistics over the channels that are left."""
+    """Takes statistics over the kept channels."""
     bound = call.bound
     x, shape = call.args[0], bound["normalized_shape"]
-    labels, weights = t.of(x), [bound.get("weight"), bound.get("bias")]
+    labels, weights = t.labels_of(x), [bound.get("weight"), bound.get("bias")]
     dims = list(range(x.ndim - len(shape), x.ndim))
-    t.whole_groups(labels, dims, call.name)
-    labels = t.meet([labels, *(t.of(w) for w in weights if w is not None)], x.shape, call.name)
+    t.tie_groups(labels, dims, call.name)
+    labels = t.combine([labels, *(t.labels_of(w) for w in weights if w is not None)], x.shape, call.name)
     if len(dims) == 1:
-        t.note_norm(labels, -1)
+        t.record_norm(labels, -1)
     places = _kept_places(t, labels, dims)
     if not places:
         out = t.value(call)
@@ -109,14 +109,14 @@ def _layer_norm(t: Tracer, call: Call) -> Result:
         first, *rest = call.func(*values, bound["eps"])
         out = (_spread(first, x.shape, places), *rest)
     small = [Labels(tuple(leaf.shape)) for leaf in tree_leaves(out)[1:]]
-    return t.settle(call, out, labels)[0], [labels, *small]
+    return t.masked_result(call, out, labels)[0], [labels, *small]
 
 
 def _group_norm(t: Tracer, call: Call) -> Result:
-    """Groups are kept whole; a single group is a norm over the channels that are left."""
+    """Groups are kept whole; a single group is a norm over the kept channels."""
     x, weight, bias, batch, channels, pixels, groups, eps = call.args
-    labels = t.of(x)
-    parts = [None if w is None else t.of(w) for w in (weight, bias)]
+    labels = t.labels_of(x)
+    parts = [None if w is None else t.labels_of(w) for w in (weight, bias)]
     column = [1, -1, *(1,) * (x.ndim - 2)]
     flat = [Labels((1, channels, *(1,) * (x.ndim - 2)), tuple(f.view(column) for f in p.factors)) for p in parts if p]
     if groups > 1:
@@ -125,9 +125,9 @@ def _group_norm(t: Tracer, call: Call) -> Result:
                 grouped = factor.unflatten(1, (groups, -1))
                 t.tie(grouped, grouped[:, :, :1], call.name)
     else:
-        t.whole_groups(labels, range(1, x.ndim), call.name)
-    labels = t.meet([labels, *flat], x.shape, call.name)
-    t.note_norm(labels, 1)
+        t.tie_groups(labels, range(1, x.ndim), call.name)
+    labels = t.combine([labels, *flat], x.shape, call.name)
+    t.record_norm(labels, 1)
     places = _kept_places(t, labels, [1]) if groups == 1 else []
     if not places:
         out = t.value(call)
@@ -137,22 +137,22 @@ def _group_norm(t: Tracer, call: Call) -> Result:
         first, *rest = call.func(x.index_select(1, index), *few, batch, len(index), pixels, 1, eps)
         out = (_spread(first, x.shape, places), *rest)
     small = [Labels(tuple(leaf.shape)) for leaf in tree_leaves(out)[1:]]
-    return t.settle(call, out, labels)[0], [labels, *small]
+    return t.masked_result(call, out, labels)[0], [labels, *small]
 
 
 def _batch_norm(t: Tracer, call: Call) -> Result:
     x = call.args[0]
     column = [1, -1, *(1,) * (x.ndim - 2)]
     tensors = [leaf for leaf in call.args[1:] if isinstance(leaf, Tensor)]
-    parts = [t.of(w) for w in tensors]
+    parts = [t.labels_of(w) for w in tensors]
     flat = [
         Labels(tuple(w.view(column).shape), tuple(f.view(column) for f in p.factors), p.constant)
         for w, p in zip(tensors, parts, strict=True)
     ]
-    labels = t.meet([t.of(x), *flat], x.shape, call.name)
+    labels = t.combine([t.labels_of(x), *flat], x.shape, call.name)
     out = t.value(call)
     small = [Labels(tuple(leaf.shape), constant=True) for leaf in tree_leaves(out)[1:] if isinstance(leaf, Tensor)]
-    return t.settle(call, out, labels)[0], [labels, *small]
+    return t.masked_result(call, out, labels)[0], [labels, *small]
 
 
 _SUMS = ["sum", "nansum", "linalg_vector_norm", "norm", "any", "count_nonzero"]

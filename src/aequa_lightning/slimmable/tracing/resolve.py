@@ -1,8 +1,8 @@
-"""From the demands of a dry run to *axes*: blocks of channels of which every width keeps the first ones.
+"""Turns the constraints of a dry run into axes: blocks of channels of which every width keeps the first ones.
 
 Channels that must be kept together form a block. Blocks that have as many channels in the same dimensions of the same
 parameters are interchangeable, and form an axis: the channels of a residual stream, say, with the norms and the
-depthwise convolutions on it, or the heads of an attention. What must be kept at every width lies on no axis.
+depthwise convolutions on it, or the heads of an attention. Channels that are kept at every width are on no axis.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,17 +13,17 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-from aequa_lightning.slimmable.tracing.demands import OUTPUT, Numbers, Tie, Trace, root_of
-from aequa_lightning.slimmable.tracing.structure import Along, Axis, Structure
+from aequa_lightning.slimmable.tracing.constraints import OUTPUT, Numbers, Tie, Trace, root_of
+from aequa_lightning.slimmable.tracing.structure import Axis, AxisMap, Structure
 
 Kept = Sequence[tuple[Tensor, str]]
 
 
 def resolve(found: Trace, numbers: Numbers, fixed: Kept = ()) -> Structure:
-    """Turn the demands of a dry run into axes.
+    """Turn the constraints of a dry run into axes.
 
     Args:
-        found: What the run of the full network learned.
+        found: The findings of the run of the full network.
         numbers: The channels of its parameters and buffers.
         fixed: Further channels to keep at every width, each list with the reason.
     """
@@ -42,24 +42,26 @@ def resolve(found: Trace, numbers: Numbers, fixed: Kept = ()) -> Structure:
                 reasons[number] = reason
     always = torch.zeros(count, dtype=torch.bool)
     always[list(reasons)] = True
-    elements, axes = _axes(block, always, found, numbers)
-    along = {}
+    channel_map, axes = _axes(block, always, found, numbers)
+    axis_maps = {}
     for name, dims in numbers.items():
-        lies = tuple(None if ids is None else _on(elements, ids) for ids in dims)
-        if any(part is not None for part in lies):
-            along[name] = lies
+        maps = tuple(None if ids is None else _on(channel_map, ids) for ids in dims)
+        if any(part is not None for part in maps):
+            axis_maps[name] = maps
     heads = {
-        module: (part, len(ids)) for module, (ids, _) in found.heads.items() if (part := _on(elements, ids)) is not None
+        module: (part, len(ids))
+        for module, (ids, _) in found.heads.items()
+        if (part := _on(channel_map, ids)) is not None
     }
-    normed = {module: part for module, ids in found.normed.items() if (part := _on(elements, ids)) is not None}
-    whole = _whole(block, elements, reasons, found, numbers)
-    return Structure(axes, along, elements, block, numbers, heads, normed, frozenset(found.reads), whole)
+    normed = {module: part for module, ids in found.normed.items() if (part := _on(channel_map, ids)) is not None}
+    whole = _whole(block, channel_map, reasons, found, numbers)
+    return Structure(axes, axis_maps, channel_map, block, numbers, heads, normed, frozenset(found.reads), whole)
 
 
 def _streams(found: Trace, numbers: Numbers) -> list[Tie]:
-    """Tie what the query of an attention reads to its heads, where the channels are as many.
+    """Tie the input channels of an attention's query to its heads, where both have the same number of channels.
 
-    Code that splits its input's channels into heads takes it for granted that they are as many as the heads'.
+    Code that splits the channels into heads often uses the input's number of channels for it.
     """
     ties = []
     for module, (_, channels) in found.heads.items():
@@ -92,8 +94,9 @@ def components(count: int, first: Tensor, second: Tensor) -> Tensor:
 def _blocks(count: int, ties: Sequence[Tie]) -> tuple[Tensor, list[tuple[Tensor, str]]]:
     """Return the block of each channel, named after its first one, and channels that are kept instead of being tied.
 
-    Where a tensor meets a smaller one that is repeated, the smaller one stays whole if the larger one's channels differ
-    only along the repetition (a rotary table that all heads share); else its channels follow (a gate for each group).
+    Where a tensor is combined with a smaller, repeated one, the smaller one stays whole if the larger one's channels
+    differ only along the repetition (a rotary table that all heads share); else its channels follow (a gate for each
+    group).
     """
     nothing = torch.zeros(0, dtype=torch.long)
     first, second = [nothing], [nothing]
@@ -134,13 +137,13 @@ def _differs_only_along(tie: Tie, block: Tensor) -> bool:
     return True
 
 
-def _axes(block: Tensor, always: Tensor, found: Trace, numbers: Numbers) -> tuple[Along, tuple[Axis, ...]]:
-    """Return where each channel lies, and the axes in the order of the network."""
+def _axes(block: Tensor, always: Tensor, found: Trace, numbers: Numbers) -> tuple[AxisMap, tuple[Axis, ...]]:
+    """Return the axis and block of each channel, and the axes in the order of the network."""
     free = ~always[block]
     roots = [(name, dim, ids) for name, dims in numbers.items() for dim, ids in enumerate(dims) if ids is not None]
     groups = [ids for _, _, ids in roots] + list(found.parts.values())
     signatures = _signatures(block, free, groups)
-    lies = Along(torch.full((len(block),), -1), torch.zeros(len(block), dtype=torch.long))
+    axis_of = torch.full((len(block),), -1)
     order = {name: number for number, name in enumerate(found.used)}
     axes: list[tuple[int, int, Axis, list[int]]] = []
     for signature, blocks in signatures.items():
@@ -157,10 +160,10 @@ def _axes(block: Tensor, always: Tensor, found: Trace, numbers: Numbers) -> tupl
     position = torch.full((len(block),), -1)
     for number, (_, _, _, blocks) in enumerate(axes):
         position[blocks] = torch.arange(len(blocks))
-        lies.axis[blocks] = number
-    on_axis = lies.axis[block]
-    elements = Along(on_axis, torch.where(on_axis >= 0, position[block], 0))
-    return elements, tuple(axis for _, _, axis, _ in axes)
+        axis_of[blocks] = number
+    on_axis = axis_of[block]
+    channel_map = AxisMap(on_axis, torch.where(on_axis >= 0, position[block], 0))
+    return channel_map, tuple(axis for _, _, axis, _ in axes)
 
 
 def _signatures(
@@ -183,15 +186,15 @@ def _signatures(
     return blocks
 
 
-def _on(elements: Along, ids: Tensor) -> Along | None:
-    axis = elements.axis[ids]
-    return None if bool((axis < 0).all()) else Along(axis, elements.block[ids])
+def _on(channel_map: AxisMap, ids: Tensor) -> AxisMap | None:
+    axis = channel_map.axis[ids]
+    return None if bool((axis < 0).all()) else AxisMap(axis, channel_map.block[ids])
 
 
 def _whole(
-    block: Tensor, elements: Along, reasons: Mapping[int, str], found: Trace, numbers: Numbers
+    block: Tensor, channel_map: AxisMap, reasons: Mapping[int, str], found: Trace, numbers: Numbers
 ) -> dict[str, str]:
-    """Return the layers that produce channels none of which can go, each with the reason."""
+    """Return the layers all of whose channels are kept at every width, each with the reason."""
     whole: dict[str, str] = {}
     for name, dims in numbers.items():
         if name in found.used and not any((name, dim) in found.reads for dim in range(len(dims))):
@@ -199,7 +202,7 @@ def _whole(
         if len(dims) < 2:  # no layer's weight, such as a buffer that only training uses
             continue
         for dim, ids in enumerate(dims[:2]):
-            if ids is None or (name, dim) in found.reads or bool((elements.axis[ids] >= 0).any()):
+            if ids is None or (name, dim) in found.reads or bool((channel_map.axis[ids] >= 0).any()):
                 continue
             said = [reasons[number] for number in block[ids].unique().tolist() if number in reasons]
             reason = next(iter(said), f"its {len(ids)} channels can only be kept together")

@@ -1,27 +1,27 @@
-"""The search for how the widths of a grid cut a network: what turns out to be no part of it is kept whole."""
+"""Searches for axes by which all widths of a grid are exact parts of a network; faulty axes are kept whole."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from aequa_lightning.errors import InputError
-from aequa_lightning.slimmable.tracing.labels import number
+from aequa_lightning.slimmable.tracing.labels import number_channels
 from aequa_lightning.slimmable.tracing.resolve import resolve
-from aequa_lightning.slimmable.tracing.skeleton import remembers_sizes
+from aequa_lightning.slimmable.tracing.skeleton import has_size_attributes
 from aequa_lightning.slimmable.tracing.structure import Structure
 from aequa_lightning.slimmable.tracing.verify import Fault, fault_of, trace_full
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a search has found.
+    """The result of a search.
 
     Attributes:
         structure: How widths cut the network.
         outputs: The shapes of the full network's outputs.
-        sound: What each width that was checked keeps of each axis.
+        sound: The sizes of the widths that were checked.
     """
 
     structure: Structure
@@ -50,11 +50,11 @@ def find_structure(
         InputError: When the network cannot run on the example input, or has a structure that cannot be followed.
     """
     named = [*blank.named_parameters(), *blank.named_buffers()]
-    numbers = number({name: tuple(tensor.shape) for name, tensor in named if tensor.is_meta})
+    numbers = number_channels({name: tuple(tensor.shape) for name, tensor in named if tensor.is_meta})
     trace = trace_full(blank, tensors, example_input, numbers)
     outputs = [value.shape for value in trace.values]
     kept: list[tuple[Tensor, str]] = []
-    remembering = {name for name, module in blank.named_modules() if remembers_sizes(module)}
+    with_sizes = {name for name, module in blank.named_modules() if has_size_attributes(module)}
     unchanged: frozenset[str] = frozenset()
 
     def fault_at(structure: Structure, sizes: tuple[int, ...]) -> Fault | None:
@@ -70,7 +70,7 @@ def find_structure(
         )
 
     while True:
-        structure = resolve(trace, numbers, kept).leaving(unchanged)
+        structure = replace(resolve(trace, numbers, kept), unchanged=unchanged)
         sound: set[tuple[int, ...]] = set()
         for sizes in dict.fromkeys(map(structure.sizes, reversed(widths))):
             fault = None if sizes == structure.sizes(1.0) else fault_at(structure, sizes)
@@ -79,10 +79,10 @@ def find_structure(
             sound.add(sizes)
         else:
             return Found(structure, outputs, sound)
-        if fault.module is not None and fault.module in remembering:
-            # Its code may count on a size that it remembers, as embeddings scaled by the root of it do.
-            remembering.remove(fault.module)
-            other = structure.leaving(unchanged | {fault.module})
+        if fault.module is not None and fault.module in with_sizes:
+            # Its code may need the full size, as embeddings that are scaled by its root do.
+            with_sizes.remove(fault.module)
+            other = replace(structure, unchanged=unchanged | {fault.module})
             again = fault_at(other, sizes)
             if again is None or again.module != fault.module:
                 unchanged = other.unchanged
@@ -94,10 +94,10 @@ def find_structure(
 
 
 def _axes_of(structure: Structure, fault: Fault) -> Tensor:
-    """Return all channels on the axes that a fault involves: those of the likeliest step that involves any."""
+    """Return all channels on the axes that a fault involves, by the likeliest step that involves any."""
     for channels in fault.channels:
-        axes = structure.elements.axis[channels].unique()
+        axes = structure.channel_map.axis[channels].unique()
         axes = axes[axes >= 0]
         if len(axes):
-            return torch.isin(structure.elements.axis, axes).nonzero().flatten()
+            return torch.isin(structure.channel_map.axis, axes).nonzero().flatten()
     return torch.zeros(0, dtype=torch.long)

@@ -1,7 +1,7 @@
-"""Skeletons: plain modules of a narrow width without any memory of their own.
+"""Skeletons: modules in the shapes of a narrow width whose parameters are on the meta device.
 
-A skeleton is a copy of the full network whose parameters live on the meta device in the narrow shapes, with the sizes
-that its layers remember (``out_channels``, ``num_heads`` ...) set to match. Computing with it means lending it tensors.
+A skeleton is a copy of the full network whose size attributes (``out_channels``, ``num_heads`` ...) match the narrow
+shapes. It computes with tensors that are put in place for one forward.
 """
 
 import copy
@@ -30,7 +30,7 @@ def check_plain(module: nn.Module) -> None:
 def meta_copy(module: nn.Module) -> nn.Module:
     """Return a copy of a module whose floating-point parameters and buffers are on the meta device.
 
-    Integer buffers (index tables, masks) keep their values, for the control flow may depend on them.
+    Integer buffers (index tables, masks) keep their values, because control flow may depend on them.
 
     Raises:
         InputError: When the module cannot be copied.
@@ -61,7 +61,7 @@ def narrow_copy(
         plan: Covers the parameters and buffers.
         heads: The number of heads, full and narrow, of modules that compute attention, by module name.
         normed: The number of channels of modules that norm over them, by module name.
-        unchanged: Names of modules written by a user that go on remembering the full network's sizes.
+        unchanged: Names of user-written modules whose size attributes stay those of the full network.
     """
     memo: dict[int, Any] = {}
     for name, tensor in [*skeleton.named_parameters(), *skeleton.named_buffers()]:
@@ -96,7 +96,7 @@ def _set_normed(module: Any, full: Any, channels: int) -> None:
 
 
 def _changes(full: nn.Module, narrow: nn.Module) -> dict[int, int]:
-    """Return what became of each size that the parameters inside a module have, where that is one and the same."""
+    """Return the narrow size by full size of the parameters inside a module, where it is unambiguous."""
     found: dict[int, set[int]] = {}
     for before, after in zip(full.parameters(), narrow.parameters(), strict=True):
         for size, new in zip(before.shape, after.shape, strict=True):
@@ -104,13 +104,13 @@ def _changes(full: nn.Module, narrow: nn.Module) -> dict[int, int]:
     return {size: news.pop() for size, news in found.items() if len(news) == 1}
 
 
-def remembers_sizes(module: nn.Module) -> bool:
-    """Return whether a module written by a user remembers sizes that follow a width."""
+def has_size_attributes(module: nn.Module) -> bool:
+    """Return whether a user-written module has size attributes that depend on the width."""
     return not isinstance(module, tuple(_RESIZE)) and any(isinstance(module.__dict__.get(key), int) for key in _SIZES)
 
 
 def _set_sizes(module: nn.Module, names: Sequence[str], changes: Mapping[int, int]) -> None:
-    """Set the sizes that a module written by a user remembers."""
+    """Set the size attributes of a user-written module."""
     for name in names:
         size = module.__dict__.get(name)  # not a property, which follows by itself
         if isinstance(size, int) and size in changes:
@@ -133,7 +133,7 @@ def filled_copy(skeleton: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module
 
 
 class SkeletonRunner:
-    """A skeleton that computes with tensors it borrows for the length of one forward.
+    """Calls a skeleton with tensors that are put in place for one forward.
 
     It does what ``torch.func.functional_call`` does, without that function's bookkeeping on every call.
 
@@ -160,8 +160,8 @@ class SkeletonRunner:
 
         Args:
             x: The input.
-            tensors: What to compute with; None: without.
-            run: A compiled form of the skeleton, to compute in its place.
+            tensors: By name; None: the skeleton computes without that tensor.
+            run: A compiled form of the skeleton to call instead.
         """
         for part, twin in self._twins:
             if part.training is not twin.training:

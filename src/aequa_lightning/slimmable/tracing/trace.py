@@ -1,12 +1,12 @@
-"""One dry run of a network, in which every operation is watched and passes on the labels of its inputs.
+"""The tracer: a dispatch mode that passes labels of channels through every operation of a dry run.
 
 Every element of an activation carries labels that say which channels must be kept for it to exist (``labels.py``). The
-operations are watched where PyTorch dispatches them to kernels, so that it does not matter how a network is written:
-what arrives are some hundred basic operations, for which ``operations.py`` has rules. What a run learns are demands on
-the channels (``demands.py``): these two are kept together, this one is always kept.
+tracer sees operations where PyTorch dispatches them to kernels, so that it does not matter how a network is written:
+there are some hundred basic operations, for which ``operations.py`` has rules. A run collects constraints on the
+channels (``constraints.py``): channels that are kept together, and channels that are always kept.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -18,12 +18,12 @@ from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from aequa_lightning.errors import InputError
-from aequa_lightning.slimmable.tracing.demands import OUTPUT, Demands, Numbers, Trace
-from aequa_lightning.slimmable.tracing.labels import Labels, make, of_numbers
-from aequa_lightning.slimmable.tracing.probe import compute, precise, structure_mode
+from aequa_lightning.slimmable.tracing.constraints import OUTPUT, Constraints, Numbers, Trace
+from aequa_lightning.slimmable.tracing.labels import Labels, labels_from, parameter_labels
+from aequa_lightning.slimmable.tracing.probe import compute, structure_mode, to_double
 
 Result = tuple[Any, list[Labels]]
-"""What an operation returns, and the labels of each tensor in it."""
+"""An operation's result, and the labels of each tensor in it."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,7 @@ class Call:
     @cached_property
     def tensors(self) -> list[Tensor]:
         """All tensors among the arguments."""
-        found = []
-        for argument in (*self.args, *self.kwargs.values()):
-            found += [
-                x for x in (argument if isinstance(argument, list | tuple) else [argument]) if isinstance(x, Tensor)
-            ]
-        return found
+        return [leaf for leaf in tree_leaves((self.args, self.kwargs)) if isinstance(leaf, Tensor)]
 
     @cached_property
     def bound(self) -> dict[str, Any]:
@@ -69,18 +64,18 @@ Rule = Callable[["Tracer", Call], Result]
 """Computes a call; returns its result and the labels of each tensor in the result."""
 
 
-class Tracer(Demands, TorchDispatchMode):
-    """Watches the operations of a dry run and passes on labels.
+class Tracer(Constraints, TorchDispatchMode):
+    """Passes labels through the operations of a dry run and collects constraints.
 
     Args:
         network: Runs in double precision.
         numbers: The channels of its parameters and buffers.
-        rules: How to pass on labels, by the operation's name.
-        exists: For each label, whether its channel is kept: elements that do not exist are then set to zero, and what
-            is taken over all channels is taken over those that exist. None: the network runs as it is.
+        rules: Returns the rule of an operation.
+        exists: For each label, whether its channel is kept: elements that do not exist are then set to zero, and means,
+            norms and the like are taken over those that exist. None: the network runs unchanged.
         record: Keep the values of all steps.
-        products: Compute matrix products. Without, their results are zeros of the right shape: labels do not depend on
-            values, and nearly all of the time goes there.
+        products: Compute matrix products. Otherwise their results are zeros of the right shape, which saves most of the
+            time: labels do not depend on values.
     """
 
     def __init__(
@@ -103,21 +98,21 @@ class Tracer(Demands, TorchDispatchMode):
         self._names: dict[int, str] = {}
         for name, tensor in [*network.named_parameters(), *network.named_buffers()]:
             self._names[id(tensor)] = name
-            self._table[tensor] = of_numbers(numbers.get(name, ()), tensor.shape)
+            self._table[tensor] = parameter_labels(numbers.get(name, ()), tensor.shape)
             self._raw[tensor] = True
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         call = Call.of(func, args, kwargs or {})
-        operands = [self.of(tensor) for tensor in call.tensors]
+        operands = [self.labels_of(tensor) for tensor in call.tensors]
         if all(labels.constant for labels in operands):
             return compute(func, call.name, args, call.kwargs)
         self.found.steps.append((self.place(call.name), operands))
         out, labels = self._rules(call)(self, call)
         results = [out] if isinstance(out, Tensor) else [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
         for tensor, its in zip(results, labels, strict=False):
-            if call.in_place and its.factors and self.of(tensor).constant:
+            if call.in_place and its.factors and self.labels_of(tensor).constant:
                 self._write(tensor, its)
             else:
                 self._table[tensor] = its
@@ -127,8 +122,8 @@ class Tracer(Demands, TorchDispatchMode):
 
     # ---- labels and values ------------------------------------------------------------------------------
 
-    def of(self, tensor: Tensor) -> Labels:
-        """Return the labels of a tensor; those that nothing is known of are made by the network's code."""
+    def labels_of(self, tensor: Tensor) -> Labels:
+        """Return the labels of a tensor; unknown ones are constants that the network's code makes."""
         name = self._names.get(id(tensor))
         if name is not None:
             self.found.used.setdefault(name)
@@ -139,11 +134,11 @@ class Tracer(Demands, TorchDispatchMode):
             stored = self._written.get(tensor.untyped_storage()._cdata)
             if stored is not None:
                 view = stored[1].as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
-                return make(tensor.shape, [view])
+                return labels_from(tensor.shape, [view])
         return known or Labels(tuple(tensor.shape), constant=True)
 
     def _write(self, tensor: Tensor, labels: Labels) -> None:
-        """Note labels written into memory that the network's code made, so that all views of the memory have them."""
+        """Record labels written into memory that the network's code allocated, for all views of that memory."""
         storage = tensor.untyped_storage()
         if storage._cdata not in self._written:
             size = storage.nbytes() // tensor.element_size()
@@ -154,7 +149,7 @@ class Tracer(Demands, TorchDispatchMode):
             self.keep(further, f"is written into other memory in {self.place()}")
 
     def value(self, call: Call) -> Any:
-        """Compute a call; parameters among its arguments count as zero where the width keeps nothing."""
+        """Compute a call, with zeros for all elements of parameters that the width does not keep."""
         if self.exists is None or not any(tensor in self._raw for tensor in call.tensors):
             return compute(call.func, call.name, call.args, call.kwargs)
         args, kwargs = tree_map(self.masked, (call.args, call.kwargs))
@@ -166,11 +161,13 @@ class Tracer(Demands, TorchDispatchMode):
             return self.value(call)
         args = tree_map(lambda leaf: leaf.to("meta") if isinstance(leaf, Tensor) else leaf, call.args)
         blank = call.func(*args, **call.kwargs)
-        return precise(torch.zeros(blank.shape, dtype=blank.dtype))
+        return to_double(torch.zeros(blank.shape, dtype=blank.dtype))
 
     def masked(self, leaf: Any) -> Any:
-        """Return an argument; a parameter counts as zero where the width keeps nothing."""
-        return self.only_existing(leaf, self.of(leaf)) if isinstance(leaf, Tensor) and leaf in self._raw else leaf
+        """Return an argument, with zeros for all elements of a parameter that the width does not keep."""
+        return (
+            self.only_existing(leaf, self.labels_of(leaf)) if isinstance(leaf, Tensor) and leaf in self._raw else leaf
+        )
 
     def is_parameter(self, tensor: Tensor) -> bool:
         """Return whether a tensor is a parameter or buffer of the network, or a view of one."""
@@ -200,7 +197,7 @@ class Tracer(Demands, TorchDispatchMode):
                 tensor = tensor.masked_fill(~mask, 0)  # of the same strides, which views rely on
         return tensor
 
-    def settle(self, call: Call, out: Any, labels: Labels) -> tuple[Any, list[Labels]]:
+    def masked_result(self, call: Call, out: Any, labels: Labels) -> tuple[Any, list[Labels]]:
         """Return a result whose tensors all have the same labels, with zeros where they do not exist."""
         if self.exists is None or not labels.factors:
             return out, [labels] * len(tree_leaves(out))
@@ -215,12 +212,12 @@ class Tracer(Demands, TorchDispatchMode):
         return tree_map(zeroed, out), [labels] * len(tree_leaves(out))
 
     def enter(self, x: Tensor) -> None:
-        """Note the network's input: it has the same size at every width."""
+        """Register the network's input, which has the same size at every width."""
         self._table[x] = Labels(tuple(x.shape))
 
     def mix(self, call: Call) -> Result:
-        """Compute a call that has no rule: it may mix channels in any way, so all of them are kept at every width."""
-        operands = [self.of(x) for x in call.tensors]
+        """Compute a call without a rule: it may mix channels in any way, so all of them are kept at every width."""
+        operands = [self.labels_of(x) for x in call.tensors]
         self.keep_all(
             operands, f"goes through {self.place(call.name)}, which mixes channels in a way that is not known"
         )
@@ -229,25 +226,23 @@ class Tracer(Demands, TorchDispatchMode):
 
 
 def tensors_of(output: Any) -> list[Tensor]:
-    """Return all tensors of a network's output, also of containers that pytrees do not know.
+    """Return all tensors of a network's output, also in objects that are no pytrees.
 
     Example:
         >>> len(tensors_of({"a": torch.zeros(1), "b": (torch.zeros(1), None)}))
         2
     """
-    if isinstance(output, Tensor):
-        return [output]
-    if isinstance(output, Mapping):
-        return [tensor for value in output.values() for tensor in tensors_of(value)]
-    if isinstance(output, list | tuple):
-        return [tensor for value in output for tensor in tensors_of(value)]
-    if hasattr(output, "__dict__"):
-        return [tensor for value in vars(output).values() for tensor in tensors_of(value)]
-    return []
+    found: list[Tensor] = []
+    for leaf in tree_leaves(output):
+        if isinstance(leaf, Tensor):
+            found.append(leaf)
+        elif hasattr(leaf, "__dict__"):
+            found += tensors_of(vars(leaf))
+    return found
 
 
 def run(tracer: Tracer, network: nn.Module, x: Tensor) -> Trace:
-    """Run a network under a tracer, within :func:`dry`, and note what reaches its output.
+    """Run a network under a tracer, within :func:`dry_run`, and keep all channels that reach its output.
 
     Raises:
         InputError: When the network's output holds no tensor.
@@ -259,6 +254,6 @@ def run(tracer: Tracer, network: nn.Module, x: Tensor) -> Trace:
         tracer.found.values = tensors_of(output)
         if not tracer.found.values:
             raise InputError(f"network: its output, a {type(output).__name__}, holds no tensor")
-        tracer.found.labels = [tracer.of(tensor) for tensor in tracer.found.values]
+        tracer.found.labels = [tracer.labels_of(tensor) for tensor in tracer.found.values]
         tracer.keep_all(tracer.found.labels, OUTPUT)
     return tracer.found

@@ -1,7 +1,7 @@
-"""Is a width a part of the full network? Checked by labels and by numbers, whatever the tracer knows of its operations.
+"""Checks by labels and by numbers that a width is an exact part of the full network.
 
-The narrow network is run with random weights in double precision, next to the full one, in which everything that the
-width does not keep is zero; what is taken over channels (means, norms, softmax) is taken over those that are left.
+The narrow network is run with random weights in double precision and compared with the full one, in which all channels
+that the width does not keep are zero; means, norms and softmax over channels are taken over the kept ones.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from aequa_lightning.errors import InputError
-from aequa_lightning.slimmable.tracing.demands import Numbers, Trace
+from aequa_lightning.slimmable.tracing.constraints import Numbers, Trace
 from aequa_lightning.slimmable.tracing.labels import FIRST, Labels, channels_of
 from aequa_lightning.slimmable.tracing.operations import rule_of
 from aequa_lightning.slimmable.tracing.probe import probe, random_input
@@ -20,8 +20,8 @@ from aequa_lightning.slimmable.tracing.skeleton import narrow_copy
 from aequa_lightning.slimmable.tracing.structure import Structure
 from aequa_lightning.slimmable.tracing.trace import Tracer, run
 
-_TRIES = 3  # runs that bring nothing new, before what no run has used counts as unused
-_TOLERANCE = 1e-6  # of the largest value; in double precision a right width is at 1e-12
+_TRIES = 3  # runs without new parameters after which those that no run has used count as unused
+_TOLERANCE = 1e-6  # relative to the largest value; a correct width differs by 1e-12
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Fault:
 
     Attributes:
         reason: One sentence.
-        channels: The channels that are involved, the likeliest first.
+        channels: The channels that are involved, the likeliest cause first.
         module: Name of the module whose code ran, where that is known.
     """
 
@@ -40,7 +40,7 @@ class Fault:
 
 
 def trace_full(skeleton: nn.Module, tensors: Mapping[str, Tensor], example_input: Tensor, numbers: Numbers) -> Trace:
-    """Run the full network once and return what was learned.
+    """Run the full network once and return the findings.
 
     Raises:
         InputError: When it cannot run on the example input.
@@ -61,7 +61,7 @@ def trace_full(skeleton: nn.Module, tensors: Mapping[str, Tensor], example_input
 
 
 def _take_other_ways(found: Trace, network: nn.Module, example_input: Tensor, numbers: Numbers) -> None:
-    """Run on other inputs as long as they make a network use more of its parameters, such as other experts."""
+    """Run on other inputs while they make the network use further parameters, such as other experts."""
     values, labels, steps = found.values, found.labels, len(found.steps)
     names = {name for name, _ in network.named_parameters()}
     in_vain, seed = 0, 0
@@ -95,8 +95,8 @@ def fault_of(
         structure: How widths cut the network.
         sizes: The channels that the width keeps of each axis.
         outputs: The shapes of the full network's outputs.
-        by_numbers: Compare the outputs too, which takes another run of each.
-        steps: The steps of the full network, whose labels tell what is involved where a narrow one has one channel.
+        by_numbers: Compare the outputs too, which takes a second run.
+        steps: The steps of the full network; a narrow one has no labels where it keeps one channel.
     """
     plan = structure.plan(sizes, {name: tuple(tensor.shape) for name, tensor in tensors.items()})
     x = random_input(example_input, skeleton)
@@ -126,7 +126,7 @@ def fault_of(
         known = (tie.first >= 0) & (tie.second >= 0)
         apart = structure.blocks[tie.first[known]] != structure.blocks[tie.second[known]]
         if tie.repeated is not None:
-            apart &= structure.elements.axis[tie.second[known]] >= 0
+            apart &= structure.channel_map.axis[tie.second[known]] >= 0
         if bool(apart.any()):
             ids = torch.cat([tie.first[known], tie.second[known]])
             return Fault(f"{tie.place} would combine other channels than at full width", [ids.unique()])

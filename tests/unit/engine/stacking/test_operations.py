@@ -17,7 +17,9 @@ from aequa_lightning.engine.stacking.operations import StackableOperations
         (4, (3, 3), {"padding": "same", "groups": 2}, True),
     ],
 )
-def test_values_and_gradients_of_convolutions_are_those_of_the_library(channels, kernel, options, bias) -> None:
+def test_stacking_values_and_gradients_of_convolutions_are_those_of_the_library(
+    channels, kernel, options, bias
+) -> None:
     torch.manual_seed(0)
     inward = channels // options.get("groups", 1)
     shapes = [(4, 6, inward, *kernel), (4, 3, channels, 11, 9), *([(4, 6)] if bias else [])]
@@ -47,7 +49,7 @@ def test_values_and_gradients_of_convolutions_are_those_of_the_library(channels,
     ],
     ids=repr,
 )
-def test_pooling_and_its_gradients_are_those_of_each_network(pool) -> None:
+def test_stacking_pooling_and_its_gradients_are_those_of_each_network(pool) -> None:
     torch.manual_seed(0)
     # Ties too: which of two equal numbers gets the gradient must not change.
     images = torch.randint(0, 3, (4, 3, 2, 9, 6)).double().requires_grad_()
@@ -61,7 +63,7 @@ def test_pooling_and_its_gradients_are_those_of_each_network(pool) -> None:
     )
 
 
-def test_a_network_that_all_share_the_images_of() -> None:
+def test_stacking_network_that_all_share_the_images_of() -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(2, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(16, 3))
     images = torch.randn(5, 2, 6, 6)
@@ -73,14 +75,14 @@ def test_a_network_that_all_share_the_images_of() -> None:
         torch.testing.assert_close(outputs, alone)
 
 
-def test_a_single_image_is_left_to_the_library() -> None:
+def test_stacking_single_image_is_left_to_the_library() -> None:
     convolution, image = nn.Conv2d(2, 4, 3), torch.randn(2, 5, 5)
     expected = functional.max_pool2d(convolution(image), 2)
     with StackableOperations():
         assert torch.equal(functional.max_pool2d(convolution(image), 2), expected)
 
 
-def test_arguments_may_be_given_by_name() -> None:
+def test_stacking_arguments_may_be_given_by_name() -> None:
     torch.manual_seed(0)
     weights, images = torch.randn(3, 4, 2, 3, 3), torch.randn(3, 5, 2, 8, 8)
 

@@ -107,7 +107,7 @@ def run_with(
     [([0.01, 0.5, 0.2, 0.1], 5), ([0.01, 0.5, 0.2, 0.06], 2), ([0.01, 0.5, 0.49, 0.2], 1), ([1.0], 1)],
     ids=["a gain", "more in a small stack", "hardly a gain", "not small"],
 )
-def test_auto_stacks_where_that_is_faster(
+def test_stacking_auto_stacks_where_that_is_faster(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: list[float], size: int
 ) -> None:
     run = run_with(tmp_path, monkeypatch, "auto")
@@ -146,11 +146,11 @@ def test_auto_stacks_where_that_is_faster(
         "memory",
     ],
 )
-def test_what_cannot_be_stacked_is_not_and_says_why(
+def test_stacking_what_cannot_be_stacked_is_not_and_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], reason: str
 ) -> None:
     # However slow this machine is.
-    monkeypatch.setattr(sizing, "SMALL_SECONDS", math.inf)
+    monkeypatch.setattr(sizing, "MAX_STEP_SECONDS", math.inf)
     stacking = decide_stacking(run_with(tmp_path, monkeypatch, "auto", **options), [])
     assert stacking.size == 1
     assert reason in stacking.reason
@@ -158,19 +158,21 @@ def test_what_cannot_be_stacked_is_not_and_says_why(
         decide_stacking(run_with(tmp_path, monkeypatch, 3, **options), [])
 
 
-def test_replicas_are_not_stacked_and_a_dropout_of_nothing_is_none(
+def test_stacking_replicas_are_not_stacked_and_a_dropout_of_nothing_is_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = run_with(tmp_path, monkeypatch, "auto", layer=torch.nn.Dropout(0.0))
-    assert sizing.obstacle(run) is None
+    assert sizing.reason_against(run) is None
     run.topology.replicas = 2
     assert decide_stacking(run, []) == Stacking(1, "replicas share every participant")
 
 
-def test_a_stack_is_never_more_than_a_group_s_share_of_a_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stacking_stack_is_never_more_than_a_group_s_share_of_a_round(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tried: list[list[int]] = []
     monkeypatch.setattr(
-        sizing, "_try", lambda run, sizes: (tried.append(list(sizes)), (1.0, [1.0] * len(sizes), None))[1]
+        sizing, "_measure", lambda run, sizes: (tried.append(list(sizes)), (1.0, [1.0] * len(sizes), None))[1]
     )
     run = run_with(tmp_path, monkeypatch, "auto")
     decide_stacking(run, [])
@@ -182,7 +184,9 @@ def test_a_stack_is_never_more_than_a_group_s_share_of_a_round(tmp_path: Path, m
     assert tried == [[5, 2], [3, 2], [2]]
 
 
-def test_a_stack_that_fails_in_another_process_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stacking_stack_that_fails_in_another_process_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = run_with(tmp_path, monkeypatch, "auto")
     monkeypatch.setattr(sizing, "_least_seconds", lambda work, device: 0.01)
     means = iter([0.001, 0.1, math.inf, math.inf])
@@ -190,19 +194,21 @@ def test_a_stack_that_fails_in_another_process_is_not_taken(tmp_path: Path, monk
     assert decide_stacking(run, []) == Stacking(1, "a stack cannot be computed: it fails in another process")
 
 
-def test_what_is_asked_for_is_done_however_large_the_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stacking_what_is_asked_for_is_done_however_large_the_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sizing, "_least_seconds", lambda work, device: 60.0)
     assert decide_stacking(run_with(tmp_path, monkeypatch, 4), []) == Stacking(4, "asked for")
 
 
-def test_losses_that_are_scaled_are_not_stacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stacking_losses_that_are_scaled_are_not_stacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = run_with(tmp_path, monkeypatch, "auto")
     # On CPUs Fabric takes bf16-mixed in the place of 16-mixed.
     monkeypatch.setattr(run.fabric.strategy.precision, "scaler", torch.amp.GradScaler("cpu"), raising=False)
     assert decide_stacking(run, []) == Stacking(1, "losses are scaled in 16-mixed")
 
 
-def test_a_stack_that_finds_no_memory_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stacking_stack_that_finds_no_memory_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     outcomes = iter([0.01, 0.5, None, 0.1])
 
     def least_seconds(work: Callable[[], None], device: torch.device) -> float:
@@ -215,12 +221,14 @@ def test_a_stack_that_finds_no_memory_is_not_taken(tmp_path: Path, monkeypatch: 
     assert decide_stacking(run_with(tmp_path, monkeypatch, "auto"), []).size == 2
 
 
-def test_what_is_asked_for_is_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stacking_what_is_asked_for_is_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert decide_stacking(run_with(tmp_path, monkeypatch, "off"), []) == Stacking(1, "asked for")
     assert decide_stacking(run_with(tmp_path, monkeypatch, 4), []) == Stacking(4, "asked for")
 
 
-def test_a_resumed_run_goes_on_with_what_was_measured_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stacking_resumed_run_goes_on_with_what_was_measured_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = run_with(tmp_path, monkeypatch, "auto")
     events = [{"event": "start", "stacking": {"size": 3, "reason": "a"}}]
     assert decide_stacking(run, events) == Stacking(3, "a")

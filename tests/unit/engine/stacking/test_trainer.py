@@ -113,7 +113,7 @@ def one_by_one(
         "losses of unequal shares, summed",
     ],
 )
-def test_everybody_moves_as_it_does_alone(
+def test_stacking_everybody_moves_as_it_does_alone(
     tmp_path: Path, optimizer: Any, options: dict[str, Any], work: LocalWork
 ) -> None:
     local = local_trainer(tmp_path, optimizer, **options)
@@ -127,7 +127,7 @@ def test_everybody_moves_as_it_does_alone(
     assert torch.equal(local.parameters, before)
 
 
-def test_what_one_of_them_spoils_is_its_own(tmp_path: Path) -> None:
+def test_stacking_what_one_of_them_spoils_is_its_own(tmp_path: Path) -> None:
     local = local_trainer(tmp_path, lambda p: torch.optim.SGD(p, lr=0.05))
     start, jobs = jobs_for(local, LocalWork())
     stacked, grid = StackedTrainer(local), local.classifier.network.widths
@@ -139,7 +139,9 @@ def test_what_one_of_them_spoils_is_its_own(tmp_path: Path) -> None:
     assert torch.equal(updates[others], sound[others])
 
 
-def test_a_stack_trains_as_in_training_and_leaves_nothing_in_the_optimizer_of_the_process(tmp_path: Path) -> None:
+def test_stacking_stack_trains_as_in_training_and_leaves_nothing_in_the_optimizer_of_the_process(
+    tmp_path: Path,
+) -> None:
     local = local_trainer(tmp_path, lambda p: torch.optim.Adam(p, lr=1e-3), backbone="cnn3")
     start, jobs = jobs_for(local, LocalWork(steps=2))
     # As an evaluation leaves it.
@@ -149,7 +151,7 @@ def test_a_stack_trains_as_in_training_and_leaves_nothing_in_the_optimizer_of_th
     torch.testing.assert_close(together, one_by_one(local, start, jobs)[1], atol=1e-4, rtol=0)
 
 
-def test_a_width_of_the_round_may_teach_the_wider_ones(tmp_path: Path) -> None:
+def test_stacking_width_of_the_round_may_teach_the_wider_ones(tmp_path: Path) -> None:
     local = local_trainer(tmp_path, lambda p: torch.optim.SGD(p, lr=0.05))
     (start, jobs), grid = jobs_for(local, LocalWork()), local.classifier.network.widths
     distillation = Distillation(0.7, teacher=0.5)
@@ -159,7 +161,7 @@ def test_a_width_of_the_round_may_teach_the_wider_ones(tmp_path: Path) -> None:
     assert (stacked.train(start, jobs, grid=grid)[1] - expected).abs().max() > 1e-4
 
 
-def test_the_learning_rate_is_the_present_one(tmp_path: Path) -> None:
+def test_stacking_learning_rate_is_the_present_one(tmp_path: Path) -> None:
     local = local_trainer(tmp_path, lambda p: torch.optim.SGD([{"params": list(p), "lr": 0.05}]))
     start, jobs = jobs_for(local, LocalWork())
     stacked = StackedTrainer(local)
@@ -169,7 +171,7 @@ def test_the_learning_rate_is_the_present_one(tmp_path: Path) -> None:
     torch.testing.assert_close(stacked.train(start, jobs, grid=local.classifier.network.widths)[1], expected)
 
 
-def test_stacks_hold_everybody_once_and_one_width_each() -> None:
+def test_stacking_stacks_hold_everybody_once_and_one_width_each() -> None:
     widths = [1.0, 0.5, 0.5, 1.0, 1.0, 0.25, 0.5, 1.0, 1.0]
     participants = list(range(10, 19))
     samples = [5, 9, 1, 5, 8, 2, 4, 7, 7]
@@ -192,7 +194,7 @@ def convolutions(num_classes: int, input_shape: tuple[int, ...]) -> torch.nn.Mod
     )
 
 
-def test_what_is_added_up_lies_alike_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stacking_what_is_added_up_lies_alike_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     laid_out: set[tuple[int, bool]] = set()
 
     def add(value: Tensor, rows: Any, gradient: Tensor) -> None:
@@ -213,7 +215,7 @@ def test_what_is_added_up_lies_alike_in_memory(tmp_path: Path, monkeypatch: pyte
     assert laid_out == {(2, True), (3, True), (5, True)}
 
 
-def test_mixed_precision_is_near(tmp_path: Path) -> None:
+def test_stacking_mixed_precision_is_near(tmp_path: Path) -> None:
     def moved(precision: str) -> tuple[Tensor, Tensor]:
         options = {"backbone": f"{__name__}:convolutions", "widths": (1.0, 0.5), "precision": precision}
         local = local_trainer(tmp_path, lambda p: torch.optim.SGD(p, lr=0.05), **options)

@@ -1,4 +1,4 @@
-"""Participants that send what took no work: nothing, noise, or what everybody knows already."""
+"""Participants that send another update than they trained: zeros, noise, past aggregates, or a changed one."""
 
 import math
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ class Noise(Adversary):
 
     Args:
         participants: Numbers of the participants that cheat in this way, from 0, at least one.
-        scale: Length of the noise relative to what was trained, > 0.
+        scale: Length of the noise relative to the trained update, > 0.
     """
 
     uses_aggregates = False
@@ -60,14 +60,14 @@ class Noise(Adversary):
 
 
 class Replay(Adversary):
-    """Sends an old aggregate; nothing while there is none.
+    """Sends an old aggregate; zeros in the first round.
 
     Args:
         participants: Numbers of the participants that cheat in this way, from 0, at least one.
-        age: How many rounds the aggregate is old, >= 1: 1 is the last round's. Before it is there, the oldest is sent.
-        mix: Length of the noise that is added, relative to the aggregate's, >= 0. The cosine of what is sent with the
-            aggregate is ``1 / sqrt(1 + mix**2)``.
-        scale: Factor of the whole, not 0.
+        age: Age of the aggregate in rounds, >= 1: 1 is the last round's. In early rounds the oldest is sent.
+        mix: Length of the noise that is added, relative to the aggregate's, >= 0. The cosine between the update and
+            the aggregate is ``1 / sqrt(1 + mix**2)``.
+        scale: Factor of the sum, not 0.
     """
 
     def __init__(self, participants: Sequence[int], age: int = 1, mix: float = 0.0, scale: float = 1.0) -> None:
@@ -93,11 +93,11 @@ class Replay(Adversary):
 
 
 class Drift(Adversary):
-    """Sends how far the shared model has moved since the start; nothing while it has not.
+    """Sends the sum of all past aggregates; zeros in the first round.
 
     Args:
         participants: Numbers of the participants that cheat in this way, from 0, at least one.
-        scale: Length of what is sent relative to what was trained, > 0.
+        scale: Length of the update relative to the trained one, > 0.
     """
 
     def __init__(self, participants: Sequence[int], scale: float = 1.0) -> None:
@@ -107,7 +107,7 @@ class Drift(Adversary):
 
     @override
     def send(self, update: Tensor, view: View) -> Tensor:
-        """Return the sum of all past aggregates, shortened to the length of the update."""
+        """Return the sum of all past aggregates, scaled to the length of the update."""
         drift = torch.zeros_like(update)
         for aggregate in view.aggregates:
             drift += aggregate
@@ -115,8 +115,50 @@ class Drift(Adversary):
         return drift if far == 0 else drift.mul_(self.scale * length(update) / far)
 
 
+class Scale(Adversary):
+    """Sends the trained update times a factor.
+
+    Args:
+        participants: Numbers of the participants that cheat in this way, from 0, at least one.
+        factor: The factor, above 0.
+    """
+
+    uses_aggregates = False
+
+    def __init__(self, participants: Sequence[int], factor: float = 10.0) -> None:
+        super().__init__(participants)
+        self.factor = factor
+        self._check(0 < factor < math.inf, "factor", "must be above 0 and finite")
+
+    @override
+    def send(self, update: Tensor, view: View) -> Tensor:
+        """Return the update times the factor."""
+        return self.factor * update
+
+
+class SignFlip(Adversary):
+    """Sends the negative of the trained update.
+
+    Args:
+        participants: Numbers of the participants that cheat in this way, from 0, at least one.
+        scale: Length of the update relative to the trained one, above 0.
+    """
+
+    uses_aggregates = False
+
+    def __init__(self, participants: Sequence[int], scale: float = 1.0) -> None:
+        super().__init__(participants)
+        self.scale = scale
+        self._check(0 < scale < math.inf, "scale", "must be above 0 and finite")
+
+    @override
+    def send(self, update: Tensor, view: View) -> Tensor:
+        """Return the negative update."""
+        return -self.scale * update
+
+
 def noise_like(vector: Tensor, view: View) -> Tensor:
-    """Return noise of length 1 in the shape of a vector, drawn on the CPU so that devices do not matter.
+    """Return noise of length 1 in the shape of a vector, drawn on the CPU so that it is the same on all devices.
 
     Example:
         >>> view = View(1, torch.Generator().manual_seed(0), torch.zeros(9), torch.zeros(9), [])

@@ -1,4 +1,4 @@
-"""What a dry run demands of the channels, and how labels meet, are summed over and grouped."""
+"""Constraints that a dry run puts on channels, and the labels of combined, summed and grouped tensors."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ from aequa_lightning.slimmable.tracing.labels import (
     aligned,
     channels_of,
     is_channel,
-    make,
+    labels_from,
     varying,
 )
 
@@ -29,9 +29,9 @@ Numbers = Mapping[str, tuple[Tensor | None, ...]]
 class Tie:
     """Pairs of channels that must be kept together, as two equally long lists.
 
-    With ``either`` set, keeping all of ``second`` at every width is another way to satisfy the demand. It is set where
-    a tensor meets a smaller one that is repeated along the dimensions ``repeated``: ``first`` and ``second`` then have
-    the shape of the larger one.
+    With ``repeated`` set, keeping all of ``second`` at every width satisfies the constraint too. It is set where a
+    tensor is combined with a smaller one that is repeated along the dimensions ``repeated``: ``first`` and ``second``
+    then have the shape of the larger one.
     """
 
     first: Tensor
@@ -42,7 +42,7 @@ class Tie:
 
 @dataclass
 class Trace:
-    """What one dry run learned.
+    """The findings of one dry run.
 
     Attributes:
         ties: Channels that must be kept together.
@@ -72,8 +72,8 @@ class Trace:
     record: list[tuple[str, str, Tensor, Labels]] = field(default_factory=list)
 
 
-class Demands:
-    """Collects what a dry run demands of the channels.
+class Constraints:
+    """Collects the constraints that a dry run puts on channels.
 
     Args:
         network: The network that runs.
@@ -92,7 +92,7 @@ class Demands:
 
     @contextmanager
     def naming_modules(self) -> Iterator[None]:
-        """Keep the names of the modules that are running."""
+        """Track the names of the running modules."""
         hooks = []
         for name, module in self._network.named_modules():
             hooks.append(module.register_forward_pre_hook(lambda *_, name=name: self._path.append(name)))
@@ -108,17 +108,17 @@ class Demands:
         return self._path[-1] if self._path else ""
 
     def place(self, name: str | None = None) -> str:
-        """Return where the dry run is, in words: between layers it is the network's own code that runs."""
+        """Return where the dry run is, for messages; between layers the network's own code runs."""
         layer = f"layer {self.where()!r}" if self.where() else f"what follows layer {self._left!r}"
         return layer if name is None else f"{name!r} in {layer}"
 
     def _leave(self, *_: object) -> None:
         self._left = self._path.pop() or self._left
 
-    # ---- demands ---
+    # ---- constraints ---
 
     def tie(self, first: Tensor, second: Tensor, name: str) -> None:
-        """Demand that channels are kept together, element by element of two broadcasting factors."""
+        """Require channels to be kept together, element by element of two broadcasting factors."""
         first, second = (side.reshape(-1) for side in torch.broadcast_tensors(first, second))
         for one, other in ((first, second), (second, first)):
             self.keep(one[other == ALWAYS], f"meets something of fixed size at {self.place(name)}")
@@ -130,19 +130,19 @@ class Demands:
             self.found.ties.append(Tie(pairs[0], pairs[1], self.place(name)))
 
     def keep(self, labels: Tensor, reason: str) -> None:
-        """Demand that channels are kept at every width."""
+        """Require channels to be kept at every width."""
         channels = channels_of(labels)
         if len(channels):
             self.found.kept.append((channels, reason))
 
     def keep_all(self, operands: Sequence[Labels], reason: str) -> None:
-        """Demand that all channels of some tensors are kept at every width."""
+        """Require all channels of some tensors to be kept at every width."""
         for labels in operands:
             for factor in labels.factors:
                 self.keep(factor, reason)
 
-    def meet(self, operands: Sequence[Labels], shape: Sequence[int], name: str, *, summed: bool = False) -> Labels:
-        """Return the labels where tensors meet element by element, as broadcasting has them meet; tie what meets.
+    def combine(self, operands: Sequence[Labels], shape: Sequence[int], name: str, *, summed: bool = False) -> Labels:
+        """Return the labels of an elementwise operation on broadcasting tensors; tie the channels that it combines.
 
         Args:
             operands: The tensors' labels.
@@ -175,7 +175,7 @@ class Demands:
                     self.tie(base, factor, name)
                     result = factor
                 else:
-                    self._meet_smaller(base, factor, repeated, name)
+                    self._tie_repeated(base, factor, repeated, name)
             owners = {owner, *(other for other, _ in cluster)}
             for other, labels in enumerate(operands):
                 spanned = {dim for dim in reached if spans[other][dim] > 1}
@@ -185,21 +185,21 @@ class Demands:
                     if varying(factor) <= spanned:
                         self.keep(factor, f"meets something of fixed size at {self.place(name)}")
                     else:  # such as a table of positions that all heads share: whole heads can still go
-                        self.whole_groups(Labels(tuple(shape), (factor,)), list(spanned), name)
+                        self.tie_groups(Labels(tuple(shape), (factor,)), list(spanned), name)
             factors.append(result)
         return (
-            make(shape, factors)
+            labels_from(shape, factors)
             if factors
             else Labels(tuple(shape), constant=not any(not o.constant for o in operands))
         )
 
-    def _meet_smaller(self, base: Tensor, factor: Tensor, repeated: frozenset[int], name: str) -> None:
-        """Note that a factor meets a smaller one, which may follow it or stay whole: later demands decide."""
+    def _tie_repeated(self, base: Tensor, factor: Tensor, repeated: frozenset[int], name: str) -> None:
+        """Tie a factor with a smaller, repeated one, which may follow it or stay whole; other constraints decide."""
         first, second = torch.broadcast_tensors(base, factor)
         self.keep(second[first == ALWAYS], f"meets something of fixed size at {self.place(name)}")
         self.found.ties.append(Tie(first.long() - FIRST, second.long() - FIRST, self.place(name), repeated))
 
-    def whole_groups(self, labels: Labels, dims: Sequence[int], name: str) -> Labels:
+    def tie_groups(self, labels: Labels, dims: Sequence[int], name: str) -> Labels:
         """Tie channels that are summed, normed or pooled in groups: along ``dims``, while others vary besides.
 
         Returns:
@@ -215,11 +215,11 @@ class Demands:
             factors.append(factor)
         return Labels(labels.shape, tuple(factors), labels.constant)
 
-    def reduced(self, labels: Labels, dims: Sequence[int], keepdim: bool, name: str) -> Labels:
-        """Return the labels of what is left when dimensions are summed over or otherwise reduced."""
+    def reduce(self, labels: Labels, dims: Sequence[int], keepdim: bool, name: str) -> Labels:
+        """Return the labels of a tensor that is summed over or otherwise reduced along dimensions."""
         ndim = len(labels.shape)
         within = sorted({dim % ndim for dim in dims}, reverse=True)
-        whole = self.whole_groups(labels, within, name)
+        whole = self.tie_groups(labels, within, name)
         factors = [factor for factor in whole.factors if not varying(factor) & set(within)]
         if labels.factors and not any(varying(factor) for factor in labels.factors):
             factors = list(labels.factors)
@@ -231,19 +231,19 @@ class Demands:
                 factors = [factor.squeeze(dim) for factor in factors]
         return Labels(tuple(shape), tuple(factors), labels.constant and not factors)
 
-    def note_norm(self, labels: Labels, dim: int) -> None:
-        """Note the channels that the running module norms over."""
+    def record_norm(self, labels: Labels, dim: int) -> None:
+        """Record the channels that the running module norms over."""
         ids = labels.along(dim)
         if bool(is_channel(ids).all()):
             self.found.normed.setdefault(self.where(), ids.long() - FIRST)
 
-    def note_read(self, factor: Tensor) -> None:
-        """Note that the dimension of a parameter is summed over, or looked up."""
+    def record_read(self, factor: Tensor) -> None:
+        """Record that the dimension of a parameter is summed over, or looked up."""
         if bool(is_channel(factor).any()):
             self.found.reads.add(root_of(int(channels_of(factor)[0]), self.numbers))
 
-    def note_part(self, before: Sequence[Tensor], after: Sequence[Tensor]) -> None:
-        """Note which channels the network's code cuts out of a tensor."""
+    def record_part(self, before: Sequence[Tensor], after: Sequence[Tensor]) -> None:
+        """Record which channels the network's code cuts out of a tensor."""
         for one, other in zip(before, after, strict=False):
             if one.numel() <= other.numel():
                 continue
