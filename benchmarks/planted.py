@@ -40,7 +40,7 @@ from aequa_lightning.data import CollaborativeData, DigitsData, FashionMNISTData
 from aequa_lightning.data.partition import Partition, Samples
 from aequa_lightning.engine.callback import Callbacks, CollaborationCallback, RoundResult
 from aequa_lightning.engine.cohort import CohortTrainer
-from aequa_lightning.engine.config import Plan
+from aequa_lightning.engine.config import RunConfig
 from aequa_lightning.engine.local.work import LocalWork
 from aequa_lightning.engine.loop import Collaboration
 from aequa_lightning.engine.run import Run
@@ -116,7 +116,7 @@ class PlantedCohort(CohortTrainer):
 
     def __init__(self, run: Run, callbacks: Callbacks, scale: float) -> None:
         super().__init__(run, callbacks)
-        self.seed, self.scale = run.plan.seed, scale
+        self.seed, self.scale = run.config.seed, scale
         self.last_aggregate: Tensor | None = None
 
     @override
@@ -217,7 +217,7 @@ def run_once(
     assessments = Assessments(gates)
     values, pay = {}, {}
     with tempfile.TemporaryDirectory() as folder:
-        plan = Plan(
+        config = RunConfig(
             max_rounds=ROUNDS,
             work=LocalWork(LOCAL_EPOCHS),
             participants_per_round=None,
@@ -229,7 +229,7 @@ def run_once(
             standalone_dir=alone,
         )
         fabric = Fabric(accelerator="cpu", devices=1)
-        collaboration = Collaboration(fabric, model, data, plan=plan, callbacks=[assessments])
+        collaboration = Collaboration(fabric, model, data, config=config, callbacks=[assessments])
         run = collaboration.run
         collaboration.cohort_trainer = PlantedCohort(run, collaboration.callbacks, scale)
         collaboration.fit()

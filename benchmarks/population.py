@@ -27,7 +27,7 @@ from torch.utils.data import TensorDataset
 from aequa_lightning.callbacks import Rewards
 from aequa_lightning.data import DigitsData
 from aequa_lightning.engine.callback import CollaborationCallback, RoundResult
-from aequa_lightning.engine.config import Plan
+from aequa_lightning.engine.config import RunConfig
 from aequa_lightning.engine.local.corrections import NoCorrection, Scaffold
 from aequa_lightning.engine.local.work import LocalWork
 from aequa_lightning.engine.loop import Collaboration
@@ -82,7 +82,7 @@ def measure(people: int, rounds: int, keep: bool) -> tuple[float, float, float]:
     data, model = Population(people), SlimmableClassifier(10, (1, 8, 8), backbone="mlp", widths=[1.0])
     mechanism = SharedModel(contribution="data_share")
     with tempfile.TemporaryDirectory() as folder:
-        plan = Plan(
+        config = RunConfig(
             max_rounds=rounds,
             work=LocalWork(),
             participants_per_round=PER_ROUND,
@@ -103,14 +103,14 @@ def measure(people: int, rounds: int, keep: bool) -> tuple[float, float, float]:
             replicas=1,
             loggers=[],
             timeout=timedelta(minutes=1),
-            run_dir=plan.run_dir,
+            run_dir=config.run_dir,
         )
         rewards, meter = Rewards(mechanism, export_programs=False), Meter()
 
         def work(fabric: Fabric) -> None:
-            Collaboration(fabric, model, data, plan=plan, callbacks=[rewards, meter]).fit()
+            Collaboration(fabric, model, data, config=config, callbacks=[rewards, meter]).fit()
 
-        launch(fabric, work, threads=1, run_dir=plan.run_dir, timeout=timedelta(minutes=1))
+        launch(fabric, work, threads=1, run_dir=config.run_dir, timeout=timedelta(minutes=1))
     half = len(meter.times) // 2
     slope = np.polyfit(np.arange(len(meter.times))[half:], meter.megabytes[half:], 1)[0]
     seconds = statistics.median(np.diff(meter.times)[1:])

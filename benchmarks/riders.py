@@ -50,7 +50,7 @@ from aequa_lightning.callbacks.assessment.measures import Assessment, Measures
 from aequa_lightning.data import DigitsData
 from aequa_lightning.data.partition import Dirichlet, Homogeneous, LabelSkew, Partition, QuantityImbalance
 from aequa_lightning.engine.callback import CollaborationCallback, RoundResult
-from aequa_lightning.engine.config import Plan
+from aequa_lightning.engine.config import RunConfig
 from aequa_lightning.engine.local.work import LocalWork
 from aequa_lightning.engine.loop import Collaboration
 from aequa_lightning.engine.run import Run
@@ -149,7 +149,7 @@ def run_once(cell: Cell, alone: Path) -> list[dict[str, Any]]:
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*are not finite or exploded")
-        plan = Plan(
+        config = RunConfig(
             max_rounds=ROUNDS,
             work=LocalWork(LOCAL_EPOCHS),
             participants_per_round=None,
@@ -161,7 +161,9 @@ def run_once(cell: Cell, alone: Path) -> list[dict[str, Any]]:
             standalone_dir=alone,
             adversaries=adversaries,
         )
-        collaboration = Collaboration(Fabric(accelerator="cpu", devices=1), model, data, plan=plan, callbacks=[watch])
+        collaboration = Collaboration(
+            Fabric(accelerator="cpu", devices=1), model, data, config=config, callbacks=[watch]
+        )
         collaboration.fit()
         run = collaboration.run
         measures = watch.measures

@@ -13,7 +13,7 @@ from torch.utils.data import TensorDataset
 from aequa_lightning import backbones
 from aequa_lightning.data import CollaborativeData
 from aequa_lightning.engine.callback import CollaborationCallback
-from aequa_lightning.engine.config import Plan
+from aequa_lightning.engine.config import RunConfig
 from aequa_lightning.engine.local import trainer
 from aequa_lightning.engine.local.work import LocalWork
 from aequa_lightning.engine.loop import Collaboration
@@ -102,7 +102,7 @@ def main() -> None:
             timeout=timedelta(minutes=5),
             run_dir=Path(folder),
         )
-        plan = Plan(
+        config = RunConfig(
             max_rounds=run.count,
             work=LocalWork(shuffle=False),
             participants_per_round=run.work.cohort,
@@ -117,7 +117,7 @@ def main() -> None:
 
         def work(fabric):
             laps = Laps(run)
-            collaboration = Collaboration(fabric, model, data, plan=plan, callbacks=[laps])
+            collaboration = Collaboration(fabric, model, data, config=config, callbacks=[laps])
             collaboration.run.progress.stacking = decide_stacking(collaboration.run, [])
             collaboration.run.local.train = laps.timed(collaboration.run.local.train)
             run.start()

@@ -29,7 +29,7 @@ class Diary(CollaborationCallback):
 
     def on_round_end(self, run, result):
         if run.is_global_zero:
-            with (run.plan.run_dir / "diary.txt").open("a") as file:
+            with (run.config.run_dir / "diary.txt").open("a") as file:
                 file.write(f"{self.title} {result.round}\\n")
 """
 
@@ -63,7 +63,7 @@ def test_the_command_line_overrides_the_file() -> None:
     words = ("--trainer.max_rounds=3", "--optimizer=SGD", "--optimizer.lr=0.5", "--data.partition=Homogeneous")
     words += ("--trainer.compile=true",)
     cli = build(*words, "--lr_scheduler=StepLR", "--lr_scheduler.step_size=4", "--model.widths=[1.0,0.5]")
-    assert (cli.trainer.plan.max_rounds, cli.trainer.plan.compile) == (3, True)
+    assert (cli.trainer.config.max_rounds, cli.trainer.config.compile) == (3, True)
     assert cli.model.network.widths == (1.0, 0.5)
     (optimizer,), (schedule,) = cli.model.configure_optimizers()
     assert (type(optimizer), optimizer.defaults["lr"]) == (torch.optim.SGD, 0.5)
@@ -169,7 +169,7 @@ def test_an_option_of_the_trainer_that_the_engine_lacks_is_refused(
 def test_the_seed_decides_the_first_weights_and_the_partition() -> None:
     def start(seed: int) -> tuple[torch.Tensor, int]:
         cli = build(f"--seed_everything={seed}")
-        return torch.cat([value.flatten() for value in cli.model.parameters()]), cli.trainer.plan.seed
+        return torch.cat([value.flatten() for value in cli.model.parameters()]), cli.trainer.config.seed
 
     (first, seed), (again, _), (other, another) = start(5), start(5), start(6)
     assert (seed, another) == (5, 6)

@@ -12,7 +12,7 @@ from aequa_lightning.callbacks import Rewards
 from aequa_lightning.callbacks.assessment.measures import Assessment
 from aequa_lightning.data import DigitsData
 from aequa_lightning.engine.checkpoint import load_last
-from aequa_lightning.engine.config import Plan
+from aequa_lightning.engine.config import RunConfig
 from aequa_lightning.engine.local.corrections import Scaffold
 from aequa_lightning.engine.local.work import LocalWork
 from aequa_lightning.engine.loop import Collaboration
@@ -31,13 +31,13 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> PretendedGPU:
     return PretendedGPU(monkeypatch)
 
 
-def _plan(folder: Path, **options: Any) -> Plan:
+def _config(folder: Path, **options: Any) -> RunConfig:
     defaults = {"max_rounds": 1, "work": LocalWork(steps=2), "participants_per_round": None, "aggregator": FedAdam()}
     common = {"checkpoint_every": 1, "seed": 0, "run_dir": folder, "mechanism": Aequa(), "standalone": False}
-    return Plan(**defaults | common | options)  # type: ignore[arg-type]
+    return RunConfig(**defaults | common | options)  # type: ignore[arg-type]
 
 
-def _run(plan: Plan) -> Collaboration:
+def _run(config: RunConfig) -> Collaboration:
     data = DigitsData(participants=3, train_samples=120, test_samples=30, augment=True)
     torch.manual_seed(0)
     model = SlimmableClassifier(
@@ -51,8 +51,8 @@ def _run(plan: Plan) -> Collaboration:
     )
     fabric = Fabric(accelerator="cpu", devices=1)
     fabric._strategy._root_device = GPU  # type: ignore[attr-defined]
-    callbacks = [Rewards(plan.mechanism, MEASURES, export_programs=False)]
-    return Collaboration(fabric, model, data, plan=plan, callbacks=callbacks)  # type: ignore[arg-type]
+    callbacks = [Rewards(config.mechanism, MEASURES, export_programs=False)]
+    return Collaboration(fabric, model, data, config=config, callbacks=callbacks)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -66,12 +66,12 @@ def _run(plan: Plan) -> Collaboration:
 def test_a_run_and_its_resume_mix_no_devices(
     gpu: PretendedGPU, tmp_path: Path, mechanism: Mechanism, options: dict[str, Any]
 ) -> None:
-    plan = _plan(tmp_path, mechanism=mechanism, **options)
+    config = _config(tmp_path, mechanism=mechanism, **options)
     with gpu:
-        first = _run(plan)
+        first = _run(config)
         assert first.fit()
         assert gpu.holds(first.run.parameters)
-        resumed = _run(replace(plan, max_rounds=2))
+        resumed = _run(replace(config, max_rounds=2))
         state = load_last(tmp_path / "checkpoints")
         assert state is not None
         resumed.load_state_dict(state)
@@ -80,7 +80,7 @@ def test_a_run_and_its_resume_mix_no_devices(
 
 def test_no_step_waits_for_the_gpu(gpu: PretendedGPU, tmp_path: Path) -> None:
     with gpu:
-        run = _run(_plan(tmp_path, mechanism=CGSV())).run
+        run = _run(_config(tmp_path, mechanism=CGSV())).run
 
         def alone(work: LocalWork) -> None:
             run.local.train(run.parameters, run.participant(0), work=work, keys=("trial",), grid=(1.0, 0.5))

@@ -16,4 +16,4 @@ class Downloads(CollaborationCallback):
             network = run.classifier.network
             with run.model_at(received):
                 slices = network.plan(run.widths[participant]).extract(dict(network.full.named_parameters()))
-            save_download(run.plan.run_dir, run.round + 1, run.data.names[participant], slices)
+            save_download(run.config.run_dir, run.round + 1, run.data.names[participant], slices)

@@ -25,7 +25,7 @@ class Progress(CollaborationCallback):
         if not run.is_global_zero:
             return
         self._console = PlainConsole(file=sys.stderr)
-        if run.plan.stacking == "auto":
+        if run.config.stacking == "auto":
             size = f"{run.stacking.size} at a time" if run.stacking.size > 1 else "one by one"
             self._console.print(f"participants train {size}: {run.stacking.reason}")
         if self._console.is_terminal:
@@ -41,7 +41,7 @@ class Progress(CollaborationCallback):
             if run.standalone is not None:
                 left = len(run.standalone.missing())
                 self._alone = self._bar.add_task("each alone", total=-(-left // run.topology.groups))
-            self._rounds = self._bar.add_task("together", total=run.plan.max_rounds, completed=run.round)
+            self._rounds = self._bar.add_task("together", total=run.config.max_rounds, completed=run.round)
             self._bar.start()
 
     def on_standalone_end(self, run: Run, participant: int) -> None:
@@ -54,12 +54,12 @@ class Progress(CollaborationCallback):
         if not run.is_global_zero:
             return
         accuracy = result.record["validation_accuracy"]["1"]
-        text = f"round {result.round}/{run.plan.max_rounds}  full width {accuracy:.1%} on validation"
+        text = f"round {result.round}/{run.config.max_rounds}  full width {accuracy:.1%} on validation"
         if "epsilon" in result.record:
             text += f"  epsilon {result.record['epsilon']:.3g}"
         if self._bar:
             self._bar.update(self._rounds, completed=result.round, description=text)
-        elif result.round % max(1, run.plan.max_rounds // 10) == 0 or result.round == run.plan.max_rounds:
+        elif result.round % max(1, run.config.max_rounds // 10) == 0 or result.round == run.config.max_rounds:
             self._console.print(text)
 
     def on_fit_exit(self, run: Run) -> None:

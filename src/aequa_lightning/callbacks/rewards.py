@@ -167,7 +167,7 @@ class Rewards(CollaborationCallback):
         # Who is caught does not depend on the validation samples alone.
         if not unpaid:
             marks = [right.tolist() for right in correct]
-            drawn = self.mechanism.resample(contributions, marks, widths, seed=run.plan.seed)
+            drawn = self.mechanism.resample(contributions, marks, widths, seed=run.config.seed)
         standalone_test = None
         if run.standalone is not None:
             standalone_test = [result.test_accuracy for result in run.standalone.all]
@@ -183,10 +183,10 @@ class Rewards(CollaborationCallback):
         )
         content["unpaid"] = [names[index] for index in sorted(unpaid)]
         content["uncertainty"] = describe_uncertainty(drawn, names)
-        write_json(run.plan.run_dir / "allocation.json", content)
+        write_json(run.config.run_dir / "allocation.json", content)
         if standalone is not None:
             front = self.mechanism.frontier(standalone, measured.accuracy)
-            write_json(run.plan.run_dir / "frontier.json", describe_frontier(front, content))
+            write_json(run.config.run_dir / "frontier.json", describe_frontier(front, content))
 
     def _write_manifest(
         self, run: Run, allocation: Allocation, measured: MeasuredCurve, accuracies: RewardAccuracies
@@ -199,8 +199,8 @@ class Rewards(CollaborationCallback):
             accuracies=accuracies,
             export_programs=self.export_programs,
         )
-        downloads = digests(run.plan.run_dir, rounds=run.round)
-        write_manifest(run.plan.run_dir / "rewards", rows, downloads, number=run.round, signing_key=self.signing_key)
+        downloads = digests(run.config.run_dir, rounds=run.round)
+        write_manifest(run.config.run_dir / "rewards", rows, downloads, number=run.round, signing_key=self.signing_key)
 
     def _record(self, run: Run, allocation: Allocation) -> None:
         """Record the contributions with the rules by which they are paid."""

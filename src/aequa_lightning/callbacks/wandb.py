@@ -68,7 +68,7 @@ class WandbDashboard(CollaborationCallback):
         """Start the W&B run, in this process: one that is inherited by a fork is of no use."""
         if not run.is_global_zero:
             return
-        folder = run.plan.run_dir.absolute()
+        folder = run.config.run_dir.absolute()
         self._temporary = folder / "wandb" / "temporary"
         self._surroundings.enter_context(_files_within(folder / "wandb"))
         self._surroundings.callback(_end_session)
@@ -95,7 +95,7 @@ class WandbDashboard(CollaborationCallback):
         """Log tables, scatter and artifacts from the files of the run folder."""
         self._send()
         if self._wandb is not None:
-            folder = run.plan.run_dir
+            folder = run.config.run_dir
             with _temporary_files_in(self._temporary):
                 self._wandb.log(_tables(folder))
             for artifact in _artifacts(folder, self._wandb.group):

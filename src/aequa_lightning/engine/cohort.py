@@ -30,8 +30,10 @@ class CohortTrainer:
         self._run, self._callbacks = run, callbacks
         self._placement = LoadBalancer(run.samples)
         self._stacked = StackedTrainer(run.local)
-        self._corrector = run.plan.correction.build(run.parameters, run.data.participants)
-        self._states = ParticipantStates(run.plan.run_dir / "participants", run.data.names, deletes=run.is_global_zero)
+        self._corrector = run.config.correction.build(run.parameters, run.data.participants)
+        self._states = ParticipantStates(
+            run.config.run_dir / "participants", run.data.names, deletes=run.is_global_zero
+        )
 
     def check(self) -> None:
         """Prove that what participants remember is there.
@@ -39,7 +41,7 @@ class CohortTrainer:
         Raises:
             InputError: A file is missing or damaged.
         """
-        if self._run.plan.participants_remember:
+        if self._run.config.participants_remember:
             self._states.check(self._run.topology.rank, self._run.topology.processes)
 
     def train_all(self, number: int) -> dict[int, ParticipantReport]:
@@ -99,7 +101,7 @@ class CohortTrainer:
         """
         run = self._run
         (received,), grid = self._hand_out([index])
-        kept = self._states.load(index) if run.plan.participants_remember else {}
+        kept = self._states.load(index) if run.config.participants_remember else {}
         self._corrector.begin(received, kept.get("variate"))
         loss = run.local.train(
             received,
@@ -127,12 +129,12 @@ class CohortTrainer:
         """
         self._placement.note({index: report.seconds for index, report in reports.items()})
         self._corrector.reduce(self._run.topology)
-        if self._run.plan.participants_remember:
+        if self._run.config.participants_remember:
             self._states.note(averaged, number)
 
     def sync(self) -> None:
         """Wait until what participants remember is on disk, in all processes; a collective operation."""
-        if self._run.plan.participants_remember:
+        if self._run.config.participants_remember:
             self._states.sync()
             self._run.fabric.barrier()
 
@@ -179,8 +181,8 @@ class CohortTrainer:
         run.server.receive([stack[place] for place in places], sent)
         # What follows is for those who train alone: whoever has gradients corrected or a memory is not stacked.
         self._corrector.accept()
-        if run.plan.participants_remember and run.topology.replica == 0:
-            kept = run.local.optimizer_state() if run.plan.participant_state == "keep" else None
+        if run.config.participants_remember and run.topology.replica == 0:
+            kept = run.local.optimizer_state() if run.config.participant_state == "keep" else None
             self._states.save(stack[0], number, {"optimizer": kept, "variate": variate})
         return sound
 

@@ -15,7 +15,7 @@ from aequa_lightning.mechanisms import Mechanism
 
 
 @dataclass(frozen=True)
-class Plan:
+class RunConfig:
     """What a run is asked to do, apart from model and data.
 
     Options of :class:`~aequa_lightning.trainer.trainer.CollaborativeTrainer` have the same names here and are described

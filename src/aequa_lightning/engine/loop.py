@@ -15,7 +15,7 @@ from aequa_lightning.data import CollaborativeData
 from aequa_lightning.engine.callback import Callbacks, CollaborationCallback, RoundResult
 from aequa_lightning.engine.checkpoint import oldest_round, resume_from, save_checkpoint
 from aequa_lightning.engine.cohort import CohortTrainer
-from aequa_lightning.engine.config import Plan
+from aequa_lightning.engine.config import RunConfig
 from aequa_lightning.engine.local.optimizers import options_of
 from aequa_lightning.engine.processes.failure import is_lost_contact
 from aequa_lightning.engine.records import Stopwatch, describe_round, describe_run, write_round
@@ -37,7 +37,7 @@ class Collaboration:
         fabric: A launched Fabric.
         classifier: The shared model; its present parameters are the server's first.
         data: The participants' data.
-        plan: What to do.
+        config: What to do.
         callbacks: Called in order.
     """
 
@@ -47,10 +47,10 @@ class Collaboration:
         classifier: SlimmableClassifier,
         data: CollaborativeData,
         *,
-        plan: Plan,
+        config: RunConfig,
         callbacks: Sequence[CollaborationCallback],
     ) -> None:
-        self.run = Run(fabric, classifier, data, plan=plan)
+        self.run = Run(fabric, classifier, data, config=config)
         self.callbacks = Callbacks(callbacks)
         self.cohort_trainer = CohortTrainer(self.run, self.callbacks)
         self.callbacks.call("setup", self.run)
@@ -74,7 +74,7 @@ class Collaboration:
             True when finished; False when a signal stopped it, with its state saved.
         """
         run = self.run
-        if run.plan.compile:
+        if run.config.compile:
             run.classifier.compile()
         with run.stop.listening():
             try:
@@ -98,12 +98,12 @@ class Collaboration:
 
     def train_rounds(self) -> bool:
         """Do the rounds that are left; return False when asked to stop."""
-        run, plan = self.run, self.run.plan
-        while run.round < plan.max_rounds:
+        run, config = self.run, self.run.config
+        while run.round < config.max_rounds:
             self._train_round(run.round + 1)
             with run.status.at("agreeing whether to stop", round=run.round):
                 stopping = run.is_stopping()
-            if stopping or run.round % plan.checkpoint_every == 0 or run.round == plan.max_rounds:
+            if stopping or run.round % config.checkpoint_every == 0 or run.round == config.max_rounds:
                 self._save_checkpoint()
             if stopping:
                 return False
@@ -137,9 +137,9 @@ class Collaboration:
             write_round(run, record)
 
     def _choose_participants(self, number: int) -> None:
-        run, plan = self.run, self.run.plan
-        run.progress.cohort = plan.participation.draw(
-            run.samples, plan.participants_per_round, seed=plan.seed, round=number
+        run, config = self.run, self.run.config
+        run.progress.cohort = config.participation.draw(
+            run.samples, config.participants_per_round, seed=config.seed, round=number
         )
 
     def _assign_widths(self) -> None:
@@ -168,7 +168,7 @@ class Collaboration:
         run = self.run
         if run.private is not None:
             return dict.fromkeys(present, run.private.weight)
-        weights = run.plan.aggregator.weights([run.samples[index] for index in present])
+        weights = run.config.aggregator.weights([run.samples[index] for index in present])
         return dict(zip(present, weights, strict=True))
 
     def _step_scheduler(self) -> None:
@@ -197,7 +197,7 @@ class Collaboration:
 
     def _begin(self) -> None:
         """Settle what can still be refused, then overwrite what an earlier session left."""
-        run, plan = self.run, self.run.plan
+        run, config = self.run, self.run.config
         self.cohort_trainer.check()
         events = read_events(run.events.path)
         run.progress.stacking = decide_stacking(run, events)
@@ -205,14 +205,14 @@ class Collaboration:
         run.fabric.barrier()
         if run.is_global_zero:
             resume_from(run.checkpoints, run.round)
-            if plan.configuration is not None:
-                write_atomically(plan.run_dir / "config.yaml", plan.configuration.encode())
+            if config.configuration is not None:
+                write_atomically(config.run_dir / "config.yaml", config.configuration.encode())
         self.callbacks.call("on_fit_start", run)
         run.record("resume" if events else "start", **describe_run(run))
         if run.is_global_zero:
             # Rounds after the checkpoint are done again, and recorded again.
             kept = [event for event in latest_rounds(events) if event["round"] <= run.round]
-            write_metrics(plan.run_dir / "metrics.csv", kept)
+            write_metrics(config.run_dir / "metrics.csv", kept)
 
     def _save_checkpoint(self) -> None:
         run = self.run
@@ -220,7 +220,7 @@ class Collaboration:
             self.cohort_trainer.sync()
             state = self.state_dict()
             if run.is_global_zero:
-                save_checkpoint(run.checkpoints, state, keep=run.plan.keep_checkpoints)
+                save_checkpoint(run.checkpoints, state, keep=run.config.keep_checkpoints)
                 self.cohort_trainer.prune(oldest_round(run.checkpoints))
 
     def _pay(self) -> bool:

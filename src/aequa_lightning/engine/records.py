@@ -60,10 +60,10 @@ def describe_run(run: Run) -> dict[str, Any]:
             "widths": list(network.widths),
         },
         "stacking": vars(run.stacking),
-        "mechanism": repr(run.plan.mechanism),
+        "mechanism": repr(run.config.mechanism),
         "privacy": run.private and run.private.describe(),
-        "max_rounds": run.plan.max_rounds,
-        "adversaries": [adversary.describe() for adversary in run.plan.adversaries],
+        "max_rounds": run.config.max_rounds,
+        "adversaries": [adversary.describe() for adversary in run.config.adversaries],
     }
 
 
@@ -98,7 +98,7 @@ def describe_round(
         "rejected": [names[index] for index, report in reports.items() if report.refused],
         "excluded": [names[index] for index in aggregate.excluded],
         "dropped": [names[index] for index in run.cohort.dropped],
-        "cut": [names[index] for index in reports if run.work(index) != run.plan.work],
+        "cut": [names[index] for index in reports if run.work(index) != run.config.work],
         # Each participant receives what it holds and sends an update of the same size.
         "bytes_sent": 2
         * run.parameters.element_size()
@@ -123,7 +123,7 @@ def write_round(run: Run, record: dict[str, Any]) -> None:
     run.fabric.log_dict({"round": run.round, **metrics}, step=run.round)
     if not run.is_global_zero:
         return
-    append_metrics(run.plan.run_dir / "metrics.csv", record)
+    append_metrics(run.config.run_dir / "metrics.csv", record)
     if record["rejected"]:
         warnings.warn(
             f"Round {run.round}: the updates of {', '.join(record['rejected'])} are not finite or exploded and "

@@ -23,14 +23,14 @@ def state_of(run: Run, cohort_trainer: CohortTrainer, callbacks: Callbacks) -> d
     return {
         "kind": "collaboration",
         "round": run.round,
-        "seed": run.plan.seed,
+        "seed": run.config.seed,
         "samples": run.samples,
         "seconds": run.seconds,
         "server": run.server.state_dict(),
         "cohort_trainer": cohort_trainer.state_dict(),
         "remembering": _remembering(run),
         "cheating": run.cheating.state_dict(),
-        "privacy": run.plan.spending,
+        "privacy": run.config.spending,
         "course": run.private and run.private.course,
         "widths": run.widths,
         "models": run.models,
@@ -96,10 +96,10 @@ def _scheduled(scheduler: LRScheduler) -> dict[str, Any]:
 
 def _remembering(run: Run) -> str | None:
     """Return what participants remember from round to round, in words; None: nothing."""
-    if not run.plan.participants_remember:
+    if not run.config.participants_remember:
         return None
-    correction, optimizer = type(run.plan.correction).__name__, run.local.optimizer.optimizer
-    if run.plan.participant_state == "reset":
+    correction, optimizer = type(run.config.correction).__name__, run.local.optimizer.optimizer
+    if run.config.participant_state == "reset":
         return f"what {correction} needs"
     # Options by which it has more to remember, and would miss that; SGD does without its momentum's.
     more = ("amsgrad", "centered", "momentum") if isinstance(optimizer, RMSprop) else ("amsgrad", "centered")
@@ -112,15 +112,15 @@ def _check_same(run: Run, state: Mapping[str, Any]) -> None:
     scheduler, saved = run.local.scheduler, state["lr_scheduler"]
     paid = ["parts of the shared model" if models is None else "models" for models in (state["models"], run.models)]
     comparisons = {
-        "seed_everything": (state["seed"], run.plan.seed),
+        "seed_everything": (state["seed"], run.config.seed),
         "lr_scheduler": (saved and saved["kind"], scheduler and type(scheduler).__name__),
         "participants that remember": (state["remembering"], _remembering(run)),
         "data that have participants' samples": (state["samples"], run.samples),
         "a trainer.mechanism that pays with": paid,
     }
-    if state["round"] > run.plan.max_rounds:
+    if state["round"] > run.config.max_rounds:
         raise InputError(
-            f"ckpt_path was saved after round {state['round']}, but trainer.max_rounds={run.plan.max_rounds}; give "
+            f"ckpt_path was saved after round {state['round']}, but trainer.max_rounds={run.config.max_rounds}; give "
             "more rounds, or an earlier checkpoint."
         )
     for key, (then, now) in comparisons.items():

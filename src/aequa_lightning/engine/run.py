@@ -12,7 +12,7 @@ from torch import Tensor
 
 from aequa_lightning.data import CollaborativeData
 from aequa_lightning.engine.cheating import Cheating, cheated_data
-from aequa_lightning.engine.config import Plan
+from aequa_lightning.engine.config import RunConfig
 from aequa_lightning.engine.evaluation import Evaluator
 from aequa_lightning.engine.local.buffers import check_state
 from aequa_lightning.engine.local.cache import SampleCache
@@ -84,7 +84,7 @@ class Run:
         fabric: A launched Fabric.
         classifier: The shared model; its present parameters are the server's first.
         data: Set up or not; the server's validation part calibrates and decides, the test part is only reported.
-        plan: What to do.
+        config: What to do.
 
     Attributes:
         progress: Written by :mod:`~aequa_lightning.engine.loop` and :mod:`~aequa_lightning.engine.resume` alone.
@@ -95,13 +95,15 @@ class Run:
         standalone: What everybody reaches alone; None where nobody trains alone.
 
     Raises:
-        InputError: A participant has no samples, or model, data and plan do not fit each other.
+        InputError: A participant has no samples, or model, data and config do not fit each other.
     """
 
-    def __init__(self, fabric: Fabric, classifier: SlimmableClassifier, data: CollaborativeData, *, plan: Plan) -> None:
+    def __init__(
+        self, fabric: Fabric, classifier: SlimmableClassifier, data: CollaborativeData, *, config: RunConfig
+    ) -> None:
         data.setup("fit")
-        data = cheated_data(data, plan.adversaries)
-        self.fabric, self.classifier, self.data, self.plan = fabric, classifier, data, plan
+        data = cheated_data(data, config.adversaries)
+        self.fabric, self.classifier, self.data, self.config = fabric, classifier, data, config
         self.topology = Topology(fabric)
         self.samples = [len(data.participant(index)) for index in range(data.participants)]
         if 0 in self.samples:
@@ -110,39 +112,39 @@ class Run:
             )
         check_state(classifier, data.participant(0), device=self.topology.device, augmentation=data.augmentation)
         self.local = LocalTrainer(
-            fabric, classifier, batch_size=data.batch_size, seed=plan.seed, augmentation=data.augmentation
+            fabric, classifier, batch_size=data.batch_size, seed=config.seed, augmentation=data.augmentation
         )
         self.masks = WidthMasks(classifier.network, self.topology.device)
-        self.server = Server(self.local.parameters.clone(), plan.aggregator, self.masks, self.topology)
-        self.grid = classifier.network.widths if plan.mechanism.trains_all_widths else (1.0,)
-        self.schedule = options_by_round(self.local.optimizer.optimizer, self.local.scheduler, plan.max_rounds)
+        self.server = Server(self.local.parameters.clone(), config.aggregator, self.masks, self.topology)
+        self.grid = classifier.network.widths if config.mechanism.trains_all_widths else (1.0,)
+        self.schedule = options_by_round(self.local.optimizer.optimizer, self.local.scheduler, config.max_rounds)
         self.initial = self.parameters.clone()
-        self.standalone = standalone_records(plan, self.local, data, self.schedule) if plan.standalone else None
-        self.cheating = Cheating(plan.adversaries, self.parameters, seed=plan.seed)
+        self.standalone = standalone_records(config, self.local, data, self.schedule) if config.standalone else None
+        self.cheating = Cheating(config.adversaries, self.parameters, seed=config.seed)
         self.evaluator = Evaluator(classifier.network, self.topology, calibration=data.validation())
         self.private = self._private_average()
         self.stop = StopRequest()
-        self.status = ProcessStatus(plan.run_dir, self.topology.rank)
-        self.checkpoints = plan.run_dir / "checkpoints"
-        self.events = EventLog(plan.run_dir / "events.jsonl")
+        self.status = ProcessStatus(config.run_dir, self.topology.rank)
+        self.checkpoints = config.run_dir / "checkpoints"
+        self.events = EventLog(config.run_dir / "events.jsonl")
         self.progress = Progress([1.0] * data.participants)
-        if plan.mechanism.own_models:
+        if config.mechanism.own_models:
             self.progress.models = self.parameters.repeat(data.participants, 1)
         self._samples_on_device = SampleCache(data, self.topology.device)
         self._began = time.perf_counter()
 
     def _private_average(self) -> PrivateAverage | None:
-        plan, data = self.plan, self.data
-        if plan.privacy is None:
+        config, data = self.config, self.data
+        if config.privacy is None:
             return None
-        key = training_key(self.local, data, work=plan.work, schedule=self.schedule[:1], compiled=plan.compile)
+        key = training_key(self.local, data, work=config.work, schedule=self.schedule[:1], compiled=config.compile)
         # Default reprs contain addresses, which differ between processes: strip them.
-        settings = ADDRESS.sub("", f"{key} {self.classifier.hparams} {plan.settings}")
+        settings = ADDRESS.sub("", f"{key} {self.classifier.hparams} {config.settings}")
         return PrivateAverage(
-            plan.privacy,
+            config.privacy,
             participants=data.participants,
-            per_round=plan.participants_per_round,
-            seed=plan.seed,
+            per_round=config.participants_per_round,
+            seed=config.seed,
             settings=self.fabric.broadcast(settings),
         )
 
@@ -220,8 +222,8 @@ class Run:
 
     def work(self, index: int) -> LocalWork:
         """Return a participant's local work in a round, cut to its step budget."""
-        steps = self.plan.participation.steps(index)
-        return self.plan.work.within(steps, self.samples[index], self.data.batch_size)
+        steps = self.config.participation.steps(index)
+        return self.config.work.within(steps, self.samples[index], self.data.batch_size)
 
     def status_of(self, *indices: int) -> Mapping[str, Any]:
         """Return what the process status says while these participants train."""

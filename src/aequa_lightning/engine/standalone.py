@@ -13,7 +13,7 @@ from torch import Tensor
 
 from aequa_lightning.data import CollaborativeData
 from aequa_lightning.engine.checkpoint import load_checkpoint
-from aequa_lightning.engine.config import Plan
+from aequa_lightning.engine.config import RunConfig
 from aequa_lightning.engine.local.cache_key import Options, training_key
 from aequa_lightning.engine.local.trainer import LocalTrainer, OptimizerState
 from aequa_lightning.errors import InputError
@@ -131,16 +131,16 @@ def _digest(result: Standalone) -> str:
 
 
 def standalone_records(
-    plan: Plan, local: LocalTrainer, data: CollaborativeData, schedule: Sequence[Options]
+    config: RunConfig, local: LocalTrainer, data: CollaborativeData, schedule: Sequence[Options]
 ) -> StandaloneRecords:
     """Return where a run keeps what its participants reach alone: in its own folder, or where others find it, too.
 
     Args:
-        plan: What the run does.
+        config: What the run does.
         local: Trains them; its present parameters are where they start.
         data: Their samples, and those that they are scored on.
         schedule: The optimizer's options in each round.
     """
-    key = training_key(local, data, work=plan.work, schedule=schedule, compiled=plan.compile)
-    folder = plan.run_dir / "standalone" if plan.standalone_dir is None else plan.standalone_dir / key
+    key = training_key(local, data, work=config.work, schedule=schedule, compiled=config.compile)
+    folder = config.run_dir / "standalone" if config.standalone_dir is None else config.standalone_dir / key
     return StandaloneRecords(folder, data.names, key=key)

@@ -40,7 +40,7 @@ def train_standalone(run: Run, callbacks: Callbacks) -> bool:
         if run.is_stopping():
             return False
     if run.is_global_zero:
-        events = read_events(run.plan.run_dir / "events.jsonl")
+        events = read_events(run.config.run_dir / "events.jsonl")
         recorded = {event["participant"]: event for event in events if event["event"] == "standalone"}
         for result in run.standalone.all:
             if not vars(result).items() <= recorded.get(result.participant, {}).items():
@@ -62,18 +62,18 @@ def _train_one(run: Run, records: StandaloneRecords, index: int) -> Standalone |
     # The elapsed time includes the time before a resume.
     start -= done.seconds
     parameters, state = done.parameters, done.optimizer_state
-    for number in range(done.rounds, run.plan.max_rounds):
+    for number in range(done.rounds, run.config.max_rounds):
         with run.local.with_options(run.schedule[number]):
             run.local.train(
                 parameters,
                 run.participant(index),
-                work=run.plan.work,
+                work=run.config.work,
                 keys=("standalone", index, "round", number + 1),
                 grid=(1.0,),
                 optimizer_state=state,
             )
         parameters, state = run.local.parameters, run.local.optimizer_state()
-        if number + 1 < run.plan.max_rounds and run.topology.any_replica(run.stop.received is not None):
+        if number + 1 < run.config.max_rounds and run.topology.any_replica(run.stop.received is not None):
             if run.topology.replica == 0:
                 seconds = time.perf_counter() - start
                 records.save_unfinished(index, Unfinished(number + 1, parameters, state, seconds))

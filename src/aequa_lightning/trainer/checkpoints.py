@@ -7,7 +7,7 @@ import torch
 
 from aequa_lightning.callbacks.payout.measured_curve import MeasuredCurve
 from aequa_lightning.engine.checkpoint import FORMAT, load_checkpoint, load_last
-from aequa_lightning.engine.config import Plan
+from aequa_lightning.engine.config import RunConfig
 from aequa_lightning.engine.reward_source import check_paid
 from aequa_lightning.errors import InputError
 from aequa_lightning.modules.classifier import SlimmableClassifier
@@ -52,34 +52,34 @@ def state_to_resume(run_dir: Path, ckpt_path: str | None) -> dict[str, Any] | No
 
 
 def state_to_pay_again(
-    plan: Plan, model: SlimmableClassifier, participants: int
+    config: RunConfig, model: SlimmableClassifier, participants: int
 ) -> tuple[dict[str, Any], MeasuredCurve]:
     """Read the last state of a finished run, and the accuracies by width that were measured when it ended.
 
     Args:
-        plan: The run's plan.
+        config: What the run is asked to do.
         model: The run's model.
         participants: Their number.
 
     Raises:
         InputError: The run folder holds no finished run, or one of the two is damaged.
     """
-    curve_file, state = plan.run_dir / "allocation.json", load_last(plan.run_dir / "checkpoints")
+    curve_file, state = config.run_dir / "allocation.json", load_last(config.run_dir / "checkpoints")
     if state is None or not curve_file.is_file():
-        raise InputError(f"run_dir={str(plan.run_dir)!r} holds no finished run; finish it with --ckpt_path last.")
+        raise InputError(f"run_dir={str(config.run_dir)!r} holds no finished run; finish it with --ckpt_path last.")
     with possibly_damaged(curve_file):
         content = read_json(curve_file)
         paid_after, measured = content["round"], MeasuredCurve.of_allocation(content)
-        faults = certificate_faults(content, read_events(plan.run_dir / "events.jsonl"))
+        faults = certificate_faults(content, read_events(config.run_dir / "events.jsonl"))
     if faults:
         raise InputError(f"{curve_file} {'; '.join(faults)}; write it again with `aequa fit --ckpt_path last`.")
     check_complete(state)
     check_state(model, participants, state)
-    check_paid(plan.run_dir, paid_after, state)
-    if state["round"] < plan.max_rounds:
+    check_paid(config.run_dir, paid_after, state)
+    if state["round"] < config.max_rounds:
         raise InputError(
-            f"run_dir={str(plan.run_dir)!r} stands after round {state['round']} of "
-            f"trainer.max_rounds={plan.max_rounds}; finish it with --ckpt_path last."
+            f"run_dir={str(config.run_dir)!r} stands after round {state['round']} of "
+            f"trainer.max_rounds={config.max_rounds}; finish it with --ckpt_path last."
         )
     return state, measured
 
@@ -124,14 +124,14 @@ def check_complete(state: dict[str, Any]) -> None:
         raise InputError(f"The last checkpoint lacks {missing[0]!r}; it is damaged or foreign. Use an older one.")
 
 
-def check_same_privacy(plan: Plan, state: dict[str, Any]) -> None:
+def check_same_privacy(config: RunConfig, state: dict[str, Any]) -> None:
     """Check that a checkpoint's rounds spent as much privacy as the configured ones, else their sum is unknown.
 
     Raises:
         InputError: They spent another amount.
     """
-    if state["privacy"] != plan.spending:
-        then, now = (_assigned(spending) for spending in (state["privacy"], plan.spending))
+    if state["privacy"] != config.spending:
+        then, now = (_assigned(spending) for spending in (state["privacy"], config.spending))
         raise InputError(
             f"ckpt_path was trained with {then}, now it is {now}: what both spend together cannot be told. Go on as "
             "it was, or begin a new run."

@@ -10,7 +10,7 @@ from lightning.pytorch.loggers import WandbLogger
 from aequa_lightning.adversaries import check_adversaries
 from aequa_lightning.callbacks.assessment.measures import Assessment
 from aequa_lightning.contributions.measures import check_measures
-from aequa_lightning.engine.config import Plan
+from aequa_lightning.engine.config import RunConfig
 from aequa_lightning.engine.local.corrections import Scaffold
 from aequa_lightning.engine.local.parameter_types import check_types
 from aequa_lightning.engine.server.privacy import check_accountant
@@ -22,43 +22,43 @@ from aequa_lightning.rewards.files.checkpoint import export_program
 from aequa_lightning.slimmable.norm import check_modes
 
 
-def check_components(mechanism: Mechanism, plan: Plan, assessment: Assessment) -> None:
+def check_components(mechanism: Mechanism, config: RunConfig, assessment: Assessment) -> None:
     """Check that the configured components are compatible.
 
     Args:
         mechanism: How participants are paid.
-        plan: What the run is asked to do.
+        config: What the run is asked to do.
         assessment: Which contributions are measured.
 
     Raises:
         InputError: Two of them are not.
     """
-    check_adversaries(plan.adversaries)
+    check_adversaries(config.adversaries)
     check_measures([mechanism.contribution], "trainer.mechanism.contribution")
     paid = f"with trainer.mechanism={type(mechanism).__name__} participants"
-    if isinstance(plan.aggregator, RobustAggregator) and mechanism.holds_widths:
+    if isinstance(config.aggregator, RobustAggregator) and mechanism.holds_widths:
         raise InputError(
-            f"trainer.aggregator={type(plan.aggregator).__name__} compares whole updates, but {paid} hold parts; "
+            f"trainer.aggregator={type(config.aggregator).__name__} compares whole updates, but {paid} hold parts; "
             "choose another aggregator."
         )
-    if isinstance(plan.correction, Scaffold) and (mechanism.holds_widths or isinstance(mechanism, PaidInRounds)):
+    if isinstance(config.correction, Scaffold) and (mechanism.holds_widths or isinstance(mechanism, PaidInRounds)):
         raise InputError(
             f"trainer.correction=Scaffold compares gradients of one model, but {paid} hold different ones; choose "
             "FedProx."
         )
-    if isinstance(plan.correction, Scaffold) and plan.adversaries:
+    if isinstance(config.correction, Scaffold) and config.adversaries:
         raise InputError(
             "trainer.adversaries change the updates that they send, but with trainer.correction=Scaffold something "
             "else is sent beside them, which would stay honest; choose FedProx."
         )
-    if isinstance(plan.correction, Scaffold) and assessment.exclude_flagged:
+    if isinstance(config.correction, Scaffold) and assessment.exclude_flagged:
         raise InputError(
             "trainer.assessment.exclude_flagged=true keeps updates out of the average, but with "
             "trainer.correction=Scaffold what was sent beside them has been used; choose FedProx."
         )
-    if plan.privacy is not None:
-        _check_private(mechanism, plan, paid, exclude_flagged=bool(assessment.exclude_flagged))
-    if not plan.standalone:
+    if config.privacy is not None:
+        _check_private(mechanism, config, paid, exclude_flagged=bool(assessment.exclude_flagged))
+    if not config.standalone:
         _check_without_standalone(mechanism, assessment)
 
 
@@ -80,21 +80,21 @@ def _check_without_standalone(mechanism: Mechanism, assessment: Assessment) -> N
         )
 
 
-def _check_private(mechanism: Mechanism, plan: Plan, paid: str, *, exclude_flagged: bool) -> None:
+def _check_private(mechanism: Mechanism, config: RunConfig, paid: str, *, exclude_flagged: bool) -> None:
     """Check that everything the server publishes is computed from noisy sums."""
-    aggregator = type(plan.aggregator).__name__
-    if isinstance(plan.aggregator, RobustAggregator):
+    aggregator = type(config.aggregator).__name__
+    if isinstance(config.aggregator, RobustAggregator):
         raise InputError(
             f"trainer.privacy adds noise to a sum, and trainer.aggregator={aggregator} takes none; choose FedAvg."
         )
-    if plan.aggregator.weighting != "uniform":
+    if config.aggregator.weighting != "uniform":
         raise InputError(
             f"trainer.privacy bounds what one participant can change, but {aggregator} weights by samples; "
             "set trainer.aggregator.weighting=uniform."
         )
     if mechanism.holds_widths or isinstance(mechanism, PaidInRounds):
         raise InputError(f"trainer.privacy protects one model that all hold, but {paid} hold others; choose Aequa.")
-    if isinstance(plan.correction, Scaffold):
+    if isinstance(config.correction, Scaffold):
         raise InputError(
             "trainer.correction=Scaffold hands out a mean to which trainer.privacy adds no noise; choose FedProx."
         )
@@ -103,29 +103,29 @@ def _check_private(mechanism: Mechanism, plan: Plan, paid: str, *, exclude_flagg
             "trainer.assessment.exclude_flagged=true lets one update decide whether another one is averaged, which "
             "trainer.privacy cannot bound; leave it false."
         )
-    if plan.participants_per_round is not None and plan.participation.sampling != "poisson":
+    if config.participants_per_round is not None and config.participation.sampling != "poisson":
         raise InputError(
             f"trainer.privacy is accounted for where participants are chosen independently, but "
-            f"trainer.participation.sampling={plan.participation.sampling}; choose poisson, or leave "
+            f"trainer.participation.sampling={config.participation.sampling}; choose poisson, or leave "
             "trainer.participants_per_round out."
         )
     check_accountant()
 
 
-def check_participants(plan: Plan, participants: int) -> None:
+def check_participants(config: RunConfig, participants: int) -> None:
     """Check the options that depend on the number of participants.
 
     Args:
-        plan: What the run is asked to do.
+        config: What the run is asked to do.
         participants: Their number.
 
     Raises:
         InputError: One does not fit it.
     """
-    plan.participation.check(participants, plan.participants_per_round)
-    check_adversaries(plan.adversaries, participants)
-    if plan.privacy is not None:
-        plan.privacy.check(participants)
+    config.participation.check(participants, config.participants_per_round)
+    check_adversaries(config.adversaries, participants)
+    if config.privacy is not None:
+        config.privacy.check(participants)
 
 
 def check_loggers(loggers: Sequence[Any]) -> None:

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from aequa_lightning.data import CollaborativeData
 from aequa_lightning.engine.checkpoint import load_checkpoint, load_last
-from aequa_lightning.engine.config import Plan
+from aequa_lightning.engine.config import RunConfig
 from aequa_lightning.engine.evaluation import AtWidth, count_correct, input_batches
 from aequa_lightning.engine.reward_source import load_reward_source
 from aequa_lightning.errors import InputError
@@ -154,7 +154,7 @@ def write_predictions(path: Path, network: SlimmableClassifier | RewardClassifie
 class Evaluates:
     """The verbs of the trainer that read a checkpoint or a reward: ``validate``, ``test`` and ``predict``."""
 
-    plan: Plan
+    config: RunConfig
     threads: int
 
     def validate(
@@ -208,8 +208,8 @@ class Evaluates:
         """
         with self._settings(), keeping_modes(model):
             network = self._load(model, datamodule, ckpt_path, public_key)
-            refuse_links(self.plan.run_dir)
-            path = self.plan.run_dir / "predictions" / f"{Path(str(ckpt_path)).stem}.csv"
+            refuse_links(self.config.run_dir)
+            path = self.config.run_dir / "predictions" / f"{Path(str(ckpt_path)).stem}.csv"
             count = write_predictions(path, network, datamodule)
         PlainConsole().print(f"{count} predictions  {path}", soft_wrap=True)
         return path
@@ -234,8 +234,8 @@ class Evaluates:
         self, model: SlimmableClassifier, data: CollaborativeData, ckpt_path: str | None, public_key: str | None
     ) -> SlimmableClassifier | RewardClassifier:
         data.prepare_data()
-        return load_network(ckpt_path, model, data, run_dir=self.plan.run_dir, public_key=public_key)
+        return load_network(ckpt_path, model, data, run_dir=self.config.run_dir, public_key=public_key)
 
     def _settings(self) -> AbstractContextManager[None]:
         """Return the context in which a verb runs: threads, modes and random numbers of its own."""
-        return own_settings(threads=self.threads, seed=self.plan.seed % 2**32)
+        return own_settings(threads=self.threads, seed=self.config.seed % 2**32)

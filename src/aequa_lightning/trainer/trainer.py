@@ -15,7 +15,7 @@ from aequa_lightning.callbacks.assessment.measures import Assessment
 from aequa_lightning.callbacks.downloads import Downloads
 from aequa_lightning.data import CollaborativeData
 from aequa_lightning.engine.callback import CollaborationCallback
-from aequa_lightning.engine.config import Plan
+from aequa_lightning.engine.config import RunConfig
 from aequa_lightning.engine.local.corrections import LocalCorrection, NoCorrection
 from aequa_lightning.engine.local.optimizers import check_schedule
 from aequa_lightning.engine.local.work import LocalWork
@@ -147,8 +147,8 @@ class CollaborativeTrainer(Evaluates):
         check_counts(options)
         check_timeout(timeout_minutes)
         self.mechanism, self.assessment = mechanism or Aequa(), assessment or Assessment()
-        # What the engine takes as it is given has the same name in the plan.
-        given = {field.name: options[field.name] for field in fields(Plan) if field.name in options}
+        # What the engine takes as it is given has the same name in RunConfig.
+        given = {field.name: options[field.name] for field in fields(RunConfig) if field.name in options}
         converted = {
             "work": LocalWork(local_epochs, local_steps),
             "run_dir": user_path(run_dir, "trainer.run_dir"),
@@ -160,8 +160,8 @@ class CollaborativeTrainer(Evaluates):
             "stacking": stacking or "off",  # YAML reads `off` as false
             "standalone_dir": None if standalone_dir is None else user_path(standalone_dir, "trainer.standalone_dir"),
         }
-        self.plan = Plan(**given | converted)
-        check_components(self.mechanism, self.plan, self.assessment)
+        self.config = RunConfig(**given | converted)
+        check_components(self.mechanism, self.config, self.assessment)
         self.threads, self.report, self.export_programs = threads, report, export_programs
         self.signing_key = None if signing_key is None else user_path(signing_key, "trainer.signing_key")
         recorder = [Downloads()] if record_downloads else []
@@ -177,7 +177,7 @@ class CollaborativeTrainer(Evaluates):
             replicas=replicas,
             loggers=loggers,
             timeout=self.timeout,
-            run_dir=self.plan.run_dir,
+            run_dir=self.config.run_dir,
         )
 
     def fit(self, model: SlimmableClassifier, datamodule: CollaborativeData, ckpt_path: str | None = None) -> FitResult:
@@ -203,28 +203,28 @@ class CollaborativeTrainer(Evaluates):
             for callback in self.callbacks:
                 callback.check()
             check_names(datamodule.names, datamodule.participants)
-            check_schedule(model, self.plan.max_rounds)
-            check_writable(self.plan.run_dir)
-            if self.plan.standalone_dir is not None:
-                check_writable(self.plan.standalone_dir, "trainer.standalone_dir")
+            check_schedule(model, self.config.max_rounds)
+            check_writable(self.config.run_dir)
+            if self.config.standalone_dir is not None:
+                check_writable(self.config.standalone_dir, "trainer.standalone_dir")
             with self._folder_lock(), keeping_modes(model):
-                state = state_to_resume(self.plan.run_dir, ckpt_path)
+                state = state_to_resume(self.config.run_dir, ckpt_path)
                 if state is None:
                     check_untrained(model)
-                check_participants(self.plan, datamodule.participants)
+                check_participants(self.config, datamodule.participants)
                 if state is not None:
                     check_state(model, datamodule.participants, state)
-                    check_same_privacy(self.plan, state)
+                    check_same_privacy(self.config, state)
                 datamodule.prepare_data()
                 if self.fabric.is_global_zero:
-                    remove_statuses(self.plan.run_dir)
-                with watchdog(self.plan.run_dir, self.fabric.global_rank, self.timeout, reports=True):
+                    remove_statuses(self.config.run_dir)
+                with watchdog(self.config.run_dir, self.fabric.global_rank, self.timeout, reports=True):
                     datamodule.setup("fit")
                 rewards = self._rewards(self.mechanism, model)
                 if not self._launch(lambda fabric: self._train(fabric, model, datamodule, rewards, state)):
                     raise RunInterrupted
                 self._report()
-        return FitResult(self.plan.run_dir)
+        return FitResult(self.config.run_dir)
 
     def allocate(self, model: SlimmableClassifier, datamodule: CollaborativeData, mechanism: Mechanism) -> None:
         """Choose the widths of a finished run again and write its rewards again; nothing is trained or measured anew.
@@ -240,14 +240,14 @@ class CollaborativeTrainer(Evaluates):
             InputError: The run folder holds no finished run, its curve is damaged, or another command holds the folder.
         """
         with self._settings(), self._folder_lock(), keeping_modes(model):
-            state, measured = state_to_pay_again(self.plan, model, datamodule.participants)
-            check_components(mechanism, self.plan, self.assessment)
+            state, measured = state_to_pay_again(self.config, model, datamodule.participants)
+            check_components(mechanism, self.config, self.assessment)
             datamodule.prepare_data()
             rewards = self._rewards(mechanism, model)
 
             def pay(fabric: Fabric) -> None:
-                plan = replace(self.plan, mechanism=mechanism)
-                collaboration = Collaboration(fabric, model, datamodule, plan=plan, callbacks=[rewards])
+                config = replace(self.config, mechanism=mechanism)
+                collaboration = Collaboration(fabric, model, datamodule, config=config, callbacks=[rewards])
                 collaboration.load_state_dict(state)
                 collaboration.begin_payout()
                 rewards.pay(collaboration.run, measured, check=True)
@@ -255,14 +255,14 @@ class CollaborativeTrainer(Evaluates):
             self._launch(pay)
             self._report()
             if self.fabric.is_global_zero:
-                print_front(self.plan.run_dir)
+                print_front(self.config.run_dir)
 
     def _folder_lock(self) -> AbstractContextManager[None]:
         """Lock the run folder; of processes that `torchrun` or `srun` has started, the first one does so for all."""
-        return locked(self.plan.run_dir) if self.fabric.is_global_zero else nullcontext()
+        return locked(self.config.run_dir) if self.fabric.is_global_zero else nullcontext()
 
     def _launch(self, work: Callable[[Fabric], Any]) -> Any:
-        return launch(self.fabric, work, threads=self.threads, run_dir=self.plan.run_dir, timeout=self.timeout)
+        return launch(self.fabric, work, threads=self.threads, run_dir=self.config.run_dir, timeout=self.timeout)
 
     def _rewards(self, mechanism: Mechanism, model: SlimmableClassifier) -> Rewards:
         """Build the callback that measures contributions and pays; check the signing key, and whether programs work."""
@@ -283,13 +283,13 @@ class CollaborativeTrainer(Evaluates):
         state: dict[str, Any] | None,
     ) -> bool:
         """Train and pay in one of the launched processes; return whether the run has finished."""
-        plan = replace(self.plan, configuration=self.configuration)
-        collaboration = Collaboration(fabric, model, data, plan=plan, callbacks=[rewards, *self.callbacks])
+        config = replace(self.config, configuration=self.configuration)
+        collaboration = Collaboration(fabric, model, data, config=config, callbacks=[rewards, *self.callbacks])
         if state is not None:
             collaboration.load_state_dict(state)
         if fabric.is_global_zero:
             warn_of_slow_precision(fabric)
-        model.trained_in = self.plan.run_dir
+        model.trained_in = self.config.run_dir
         finished = False
         try:
             finished = collaboration.fit()
@@ -304,5 +304,5 @@ class CollaborativeTrainer(Evaluates):
     def _report(self) -> None:
         """Build the page, and print the run's table and where the results are."""
         if self.fabric.is_global_zero:
-            page = build_report([self.plan.run_dir]) if self.report else None
-            print_results(self.plan.run_dir, page)
+            page = build_report([self.config.run_dir]) if self.report else None
+            print_results(self.config.run_dir, page)

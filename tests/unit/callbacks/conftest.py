@@ -8,7 +8,7 @@ from torch import Tensor
 
 from aequa_lightning.data import DigitsData
 from aequa_lightning.engine.callback import RoundResult
-from aequa_lightning.engine.config import Plan
+from aequa_lightning.engine.config import RunConfig
 from aequa_lightning.engine.local.work import LocalWork
 from aequa_lightning.engine.run import Run
 from aequa_lightning.engine.server.aggregators import FedAvg
@@ -27,7 +27,7 @@ def run(tmp_path: Path) -> Run:
     model = SlimmableClassifier(
         10, data.input_shape, backbone="mlp", backbone_options={"hidden": (8,)}, widths=[1.0, 0.5]
     )
-    plan = Plan(
+    config = RunConfig(
         max_rounds=3,
         work=LocalWork(),
         participants_per_round=None,
@@ -37,7 +37,7 @@ def run(tmp_path: Path) -> Run:
         run_dir=tmp_path,
         mechanism=Aequa(),
     )
-    return Run(Fabric(accelerator="cpu", devices=1), model, data, plan=plan)
+    return Run(Fabric(accelerator="cpu", devices=1), model, data, config=config)
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def finish(run: Run) -> Callable[..., RoundResult]:
 
     def finish(updates: Tensor, *, refused: Collection[int] = (), left_out: Collection[int] = ()) -> RoundResult:
         present = [index for index in range(len(updates)) if index not in {*refused, *left_out}]
-        shares = run.plan.aggregator.weights([run.samples[index] for index in range(len(updates))])
+        shares = run.config.aggregator.weights([run.samples[index] for index in range(len(updates))])
         weights = {index: shares[index] for index in present}
         coverage = run.masks.coverage(weights, run.widths)
         total = sum(weights[index] * updates[index].double() for index in present)

@@ -15,7 +15,7 @@ from aequa_lightning.data import DigitsData, QuantityImbalance
 from aequa_lightning.engine import loop
 from aequa_lightning.engine.callback import CollaborationCallback, RoundResult
 from aequa_lightning.engine.checkpoint import load_last, load_round
-from aequa_lightning.engine.config import Plan
+from aequa_lightning.engine.config import RunConfig
 from aequa_lightning.engine.local.corrections import FedProx, Scaffold
 from aequa_lightning.engine.local.trainer import LocalTrainer
 from aequa_lightning.engine.local.work import LocalWork
@@ -53,12 +53,12 @@ def build(run_dir: Path, *callbacks: CollaborationCallback, **options: Any) -> C
         **{"max_rounds": 3, "work": LocalWork(), "participants_per_round": None, "aggregator": FedAvg()},
         **{"checkpoint_every": 1, "seed": 0, "run_dir": run_dir, "mechanism": Aequa(), "standalone": False},
     }
-    plan = Plan(**(defaults | options))
-    return Collaboration(Fabric(accelerator="cpu", devices=1), model, data, plan=plan, callbacks=list(callbacks))
+    config = RunConfig(**(defaults | options))
+    return Collaboration(Fabric(accelerator="cpu", devices=1), model, data, config=config, callbacks=list(callbacks))
 
 
 def saved(collaboration: Collaboration) -> list[str]:
-    return sorted(path.stem for path in (collaboration.run.plan.run_dir / "checkpoints").glob("round-*.ckpt"))
+    return sorted(path.stem for path in (collaboration.run.config.run_dir / "checkpoints").glob("round-*.ckpt"))
 
 
 class StopIn(CollaborationCallback):

@@ -6,7 +6,7 @@ from lightning.fabric import Fabric
 from torch.utils.data import TensorDataset
 
 from aequa_lightning.data import DigitsData, Dirichlet
-from aequa_lightning.engine.config import Plan
+from aequa_lightning.engine.config import RunConfig
 from aequa_lightning.engine.local.cache_key import training_key
 from aequa_lightning.engine.local.trainer import LocalTrainer
 from aequa_lightning.engine.local.work import LocalWork
@@ -98,8 +98,8 @@ def test_runs_of_as_many_rounds_share_what_is_reached_alone(tmp_path: Path) -> N
     local = LocalTrainer(Fabric(accelerator="cpu", devices=1), model, batch_size=32, seed=0)
 
     def folder(rounds: int, shared: Path | None) -> Path:
-        plan = Plan(rounds, LocalWork(), None, FedAvg(), 1, 0, tmp_path / "run", "", standalone_dir=shared)
-        return standalone_records(plan, local, data, [[{"lr": 0.1}]] * rounds).folder
+        config = RunConfig(rounds, LocalWork(), None, FedAvg(), 1, 0, tmp_path / "run", "", standalone_dir=shared)
+        return standalone_records(config, local, data, [[{"lr": 0.1}]] * rounds).folder
 
     assert folder(1, tmp_path) == folder(1, tmp_path) != folder(2, tmp_path)
     assert folder(2, tmp_path).parent == tmp_path

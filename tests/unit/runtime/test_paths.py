@@ -33,7 +33,7 @@ def test_paths_data_and_keys_are_found_in_the_home_folder(tmp_path: Path, monkey
     np.savez(tmp_path / "data.npz", x_train=x, y_train=y, x_test=x, y_test=y)
     assert len(NpzData("~/data.npz", participants=2).test()) == 40
     trainer = CollaborativeTrainer(accelerator="cpu", devices=1, standalone_dir="~/alone", signing_key="~/key.pem")
-    assert trainer.plan.standalone_dir == tmp_path / "alone"
+    assert trainer.config.standalone_dir == tmp_path / "alone"
     assert trainer.signing_key == tmp_path / "key.pem"
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from aequa_lightning.callbacks.assessment.measures import Assessment
 from aequa_lightning.engine.checkpoint import FORMAT
-from aequa_lightning.engine.config import Plan
+from aequa_lightning.engine.config import RunConfig
 from aequa_lightning.engine.local.corrections import Scaffold
 from aequa_lightning.engine.local.work import LocalWork
 from aequa_lightning.engine.server.aggregators import FedAvg
@@ -22,8 +22,8 @@ from aequa_lightning.trainer.compatibility import check_components
 
 
 @pytest.fixture
-def plan(tmp_path: Path) -> Plan:
-    return Plan(
+def config(tmp_path: Path) -> RunConfig:
+    return RunConfig(
         max_rounds=1,
         work=LocalWork(),
         participants_per_round=None,
@@ -35,24 +35,24 @@ def plan(tmp_path: Path) -> Plan:
     )
 
 
-def test_a_measure_of_what_everybody_reaches_alone_needs_that_somebody_trains_alone(plan: Plan) -> None:
-    plan, mechanism = replace(plan, standalone=False), SharedModel(contribution="data_share")
-    check_components(mechanism, plan, Assessment())
+def test_a_measure_of_what_everybody_reaches_alone_needs_that_somebody_trains_alone(config: RunConfig) -> None:
+    config, mechanism = replace(config, standalone=False), SharedModel(contribution="data_share")
+    check_components(mechanism, config, Assessment())
     with pytest.raises(InputError, match=r"trainer\.assessment\.measures names 'standalone'; leave it out"):
-        check_components(mechanism, plan, Assessment(("standalone", "cosine")))
+        check_components(mechanism, config, Assessment(("standalone", "cosine")))
 
 
 @pytest.mark.parametrize("mechanism", [AequaTraining(), Slimming()])
-def test_parts_of_updates_are_not_compared_with_whole_ones(plan: Plan, mechanism: Mechanism) -> None:
-    robust = replace(plan, aggregator=Median())
+def test_parts_of_updates_are_not_compared_with_whole_ones(config: RunConfig, mechanism: Mechanism) -> None:
+    robust = replace(config, aggregator=Median())
     check_components(SharedModel(), robust, Assessment())
     with pytest.raises(InputError, match=r"trainer\.aggregator=Median compares whole updates"):
         check_components(mechanism, robust, Assessment())
 
 
 @pytest.mark.parametrize("mechanism", [AequaTraining(), Slimming(), CGSV()])
-def test_gradients_of_different_models_are_not_corrected_by_each_other(plan: Plan, mechanism: Mechanism) -> None:
-    scaffold = replace(plan, correction=Scaffold())
+def test_gradients_of_different_models_are_not_corrected_by_each_other(config: RunConfig, mechanism: Mechanism) -> None:
+    scaffold = replace(config, correction=Scaffold())
     check_components(SharedModel(), scaffold, Assessment())
     with pytest.raises(InputError, match="Scaffold compares gradients of one model"):
         check_components(mechanism, scaffold, Assessment())

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from aequa_lightning.engine.config import Plan
+from aequa_lightning.engine.config import RunConfig
 from aequa_lightning.engine.local.corrections import FedProx
 from aequa_lightning.engine.local.work import LocalWork
 from aequa_lightning.engine.participation import Participation
@@ -30,7 +30,7 @@ def test_a_number_below_one_is_refused_by_name(key: str) -> None:
 
 
 def test_off_is_false_in_yaml() -> None:
-    assert CollaborativeTrainer(accelerator="cpu", devices=1, stacking=False).plan.stacking == "off"
+    assert CollaborativeTrainer(accelerator="cpu", devices=1, stacking=False).config.stacking == "off"
 
 
 def test_the_longest_wait_is_given_in_minutes() -> None:
@@ -53,8 +53,8 @@ def test_the_plan_is_what_was_asked_for() -> None:
         "standalone": False,
         "privacy": None,
     }
-    # Each option of the plan that the trainer takes by the same name is tried here, so that none is forgotten.
-    names = {field.name for field in fields(Plan)} & set(signature(CollaborativeTrainer.__init__).parameters)
+    # Each option of RunConfig that the trainer takes by the same name is tried here, so that none is forgotten.
+    names = {field.name for field in fields(RunConfig)} & set(signature(CollaborativeTrainer.__init__).parameters)
     assert names - {*same} == {"adversaries", "mechanism", "run_dir", "standalone_dir"}
     mechanism = SharedModel(contribution="data_share")
     trainer = CollaborativeTrainer(
@@ -66,6 +66,6 @@ def test_the_plan_is_what_was_asked_for() -> None:
         standalone_dir="alone",
         **same,
     )
-    assert trainer.plan == Plan(
+    assert trainer.config == RunConfig(
         work=LocalWork(1, 6), mechanism=mechanism, run_dir=Path("mine"), standalone_dir=Path("alone"), **same
     )

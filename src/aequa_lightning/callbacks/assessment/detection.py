@@ -37,9 +37,9 @@ class CheatDetector:
     """
 
     def __init__(self, run: Run, *, widths: Sequence[float]) -> None:
-        players = run.plan.participants_per_round or run.data.participants
+        players = run.config.participants_per_round or run.data.participants
         length = max(SHORTEST, min(LENGTH, TABLE // players))
-        generator = derive_generator(run.plan.seed, "sketch")
+        generator = derive_generator(run.config.seed, "sketch")
         self._sketch = Sketch(run.parameters.numel(), generator, run.topology.device, length=length)
         self._widths = sorted(widths)
         self._steps: dict[float, list[Tensor]] = {width: [] for width in self._widths}

@@ -143,7 +143,7 @@ class RoundEvidence:
         """How values of the game are estimated where there are many players."""
         budget = DEFAULT_BUDGET * self.players if self._budget is None else self._budget
         # Libraries take seeds of 32 bits, and count on from them.
-        return Sampling(budget, derive_seed(self._run.plan.seed, "coalitions", self._result.round) % 2**31)
+        return Sampling(budget, derive_seed(self._run.config.seed, "coalitions", self._result.round) % 2**31)
 
     @cached_property
     def _products(self) -> "Products":

@@ -92,8 +92,8 @@ class Measures:
         self._start = RoundStart()
         self._detector = CheatDetector(run, widths=run.grid if narrow else (1.0,)) if assessment.gates else None
         self.gate_record = GateRecord(count)
-        chance = run.plan.participation.sampling == "poisson"
-        players = count if chance else run.plan.participants_per_round or count
+        chance = run.config.participation.sampling == "poisson"
+        players = count if chance else run.config.participants_per_round or count
         for measure in self._chosen.values():
             if measure.check is not None:
                 measure.check(players, assessment.budget)
@@ -132,7 +132,7 @@ class Measures:
         self._gram = gram[places][:, places]
         self._left_out = []
         exclude_flagged = self.assessment.exclude_flagged
-        if not run.plan.averages_all if exclude_flagged is None else exclude_flagged:
+        if not run.config.averages_all if exclude_flagged is None else exclude_flagged:
             representatives = self._screened.representatives()
             self._left_out = [index for index in accepted if index not in representatives]
         self._screened.sentences.extend(f"{names[index]} stayed out of the average" for index in self._left_out)

@@ -45,10 +45,10 @@ def write_rewards(run: Run, widths: Sequence[float], *, layers: Layers, export_p
         The accuracies of everybody's network, the same on all processes.
     """
     if run.is_global_zero:
-        remove_manifest(run.plan.run_dir / "rewards")
+        remove_manifest(run.config.run_dir / "rewards")
         for name in run.data.names:
             # A program of an earlier payout may hold more than is earned now.
-            (run.plan.run_dir / "rewards" / f"{name}.pt2").unlink(missing_ok=True)
+            (run.config.run_dir / "rewards" / f"{name}.pt2").unlink(missing_ok=True)
     # Nobody overwrites a file that a manifest still describes: whoever is killed leaves none.
     run.fabric.barrier()
     network, parts = run.classifier.network, (run.data.validation(), run.data.test())
@@ -88,7 +88,7 @@ def _write_network(
     *,
     export_programs: bool,
 ) -> None:
-    folder, data = run.plan.run_dir / "rewards", run.data
+    folder, data = run.config.run_dir / "rewards", run.data
     program = export_program(network, run.classifier.network.example_input) if export_programs else None
     for name in (data.names[index] for index in owners):
         save_reward(
@@ -118,7 +118,7 @@ def describe_rewards(
         accuracies: The accuracies of everybody's network.
         export_programs: Whether each network was written as a program besides the checkpoint.
     """
-    folder = run.plan.run_dir / "rewards"
+    folder = run.config.run_dir / "rewards"
     rows = [
         {
             "file": f"{name}.ckpt",
@@ -266,4 +266,4 @@ def write_contributions(run: Run, measures: Mapping[str, Sequence[float]], gates
     if gates is not None:
         columns["gates"] = gates
     text = csv_text(list(columns), zip(*columns.values(), strict=True))
-    write_atomically(run.plan.run_dir / "contributions.csv", text.encode())
+    write_atomically(run.config.run_dir / "contributions.csv", text.encode())

@@ -51,7 +51,7 @@ def deliver(
                 server=run.parameters[start:end],
             )
             run.models[accepted, start:end] = payment.deliver(layer, context)
-    is_last = result.round == run.plan.max_rounds
+    is_last = result.round == run.config.max_rounds
     return _adapted(run, payment.final_epochs) if payment.final_epochs and is_last else None
 
 
@@ -65,7 +65,7 @@ def _round_context(run: Run, result: RoundResult, target: Target, contributions:
     weights = torch.tensor([result.weights[index] for index in accepted], dtype=torch.float64)
     return RoundContext(
         round=result.round,
-        seeds=[derive_seed(run.plan.seed, "delivery", result.round, index) for index in accepted],
+        seeds=[derive_seed(run.config.seed, "delivery", result.round, index) for index in accepted],
         weights=weights / weights.sum(),
         contributions=torch.tensor([max(0.0, contributions[index]) for index in accepted], dtype=torch.float64),
         shares=torch.from_numpy(shares[accepted]),

@@ -56,7 +56,7 @@ def decide_stacking(run: Run, events: Sequence[Event]) -> Stacking:
     Raises:
         InputError: The configuration asks for stacks, but they are impossible.
     """
-    asked = run.plan.stacking
+    asked = run.config.stacking
     if asked in ("off", 1):
         return Stacking(1, "asked for")
     reason = reason_against(run)
@@ -69,7 +69,7 @@ def decide_stacking(run: Run, events: Sequence[Event]) -> Stacking:
             return run.stacking
         if started is not None:
             return Stacking(**started["stacking"])
-    players = run.plan.participants_per_round or run.data.participants
+    players = run.config.participants_per_round or run.data.participants
     if asked == "auto":
         largest = min(MAX_STACK_SIZE, -(-players // max(MIN_STACKS, run.topology.groups)))
         sizes = sizes_to_try(largest)
@@ -115,9 +115,9 @@ def reason_against(run: Run) -> str | None:
     reasons = {
         "replicas share every participant": run.topology.replicas > 1,
         "losses are scaled in 16-mixed": getattr(run.fabric.strategy.precision, "scaler", None) is not None,
-        "networks are compiled": run.plan.compile,
-        "gradients are corrected": type(run.plan.correction) is not NoCorrection,
-        "participants keep their state": run.plan.participants_remember,
+        "networks are compiled": run.config.compile,
+        "gradients are corrected": type(run.config.correction) is not NoCorrection,
+        "participants keep their state": run.config.participants_remember,
         "the network has dropout": any(
             isinstance(part, nn.modules.dropout._DropoutNd) and part.p > 0 and part.training
             for part in classifier.modules()
@@ -153,14 +153,14 @@ def _measure(run: Run, sizes: Sequence[int]) -> tuple[float, list[float], str | 
         StackedTrainer(run.local).train(run.parameters.expand(len(jobs), -1), jobs, grid=run.grid)
 
     def seconds(train: Callable[[Sequence[int], LocalWork], None], indices: Sequence[int], steps: int) -> float:
-        work = replace(run.plan.work, steps=steps)
+        work = replace(run.config.work, steps=steps)
         return _least_seconds(partial(train, indices, work), device) / (steps * len(indices))
 
     together, candidates = run.topology.mean_over_processes, members(max(sizes))
     first = together(seconds(train_alone, candidates[:1], FIRST_TRIAL_STEPS))
-    if run.plan.stacking == "auto" and first > MAX_STEP_SECONDS:
+    if run.config.stacking == "auto" and first > MAX_STEP_SECONDS:
         return first, [first], f"a step takes {1e3 * first:.3g} ms, and stacks pay for small networks"
-    in_a_round = run.plan.work.count(run.samples[candidates[0]], run.data.batch_size)
+    in_a_round = run.config.work.count(run.samples[candidates[0]], run.data.batch_size)
     steps = max(1, min(in_a_round, int(TRIAL_SECONDS / first)))
     alone = together(seconds(train_alone, candidates[:: -(-len(candidates) // MAX_TRIALS_ALONE)], steps))
     stacked, refusal = [], "it fails in another process"

@@ -454,9 +454,9 @@ def test_steps_are_valued_as_far_as_they_moved_what_few_hold(run: Run, honest: T
 def test_of_a_round_of_chance_everybody_may_be_a_player(run: Run) -> None:
     run.samples *= 3
     run.data.participants = 15
-    run.plan = replace(run.plan, participants_per_round=5)
+    run.config = replace(run.config, participants_per_round=5)
     Measures(run, Assessment(("beta_shapley",)), paid_by="standalone")
-    run.plan = replace(run.plan, participation=Participation("poisson"))
+    run.config = replace(run.config, participation=Participation("poisson"))
     with pytest.raises(InputError, match="15 participants"):
         Measures(run, Assessment(("beta_shapley",)), paid_by="standalone")
 

@@ -14,7 +14,7 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from aequa_lightning.data import DigitsData
 from aequa_lightning.engine.checkpoint import load_last
-from aequa_lightning.engine.config import Plan
+from aequa_lightning.engine.config import RunConfig
 from aequa_lightning.engine.local.buffers import buffers, check_state
 from aequa_lightning.engine.local.trainer import LocalTrainer
 from aequa_lightning.engine.local.work import LocalWork
@@ -248,8 +248,8 @@ def run_with(run_dir: Path, seed: int, **options: Any) -> Collaboration:
     model = SlimmableClassifier(10, data.input_shape, backbone=f"{__name__}:persistent", widths=(1.0, 0.5))
     defaults: dict[str, Any] = {"max_rounds": 2, "work": LocalWork(), "participants_per_round": None}
     defaults |= {"aggregator": FedAvg(), "checkpoint_every": 1, "seed": 0, "run_dir": run_dir, "mechanism": Aequa()}
-    plan = Plan(**defaults | {"standalone": False} | options)
-    return Collaboration(Fabric(accelerator="cpu", devices=1), model, data, plan=plan, callbacks=[])
+    config = RunConfig(**defaults | {"standalone": False} | options)
+    return Collaboration(Fabric(accelerator="cpu", devices=1), model, data, config=config, callbacks=[])
 
 
 def test_a_checkpoint_holds_the_buffers(tmp_path: Path) -> None:

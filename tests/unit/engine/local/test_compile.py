@@ -7,7 +7,7 @@ from lightning.fabric import Fabric
 from torch._dynamo.testing import CompileCounterWithBackend
 
 from aequa_lightning.data import DigitsData
-from aequa_lightning.engine.config import Plan
+from aequa_lightning.engine.config import RunConfig
 from aequa_lightning.engine.local.work import LocalWork
 from aequa_lightning.engine.loop import Collaboration
 from aequa_lightning.engine.server.aggregators import FedAvg
@@ -22,7 +22,7 @@ def run(folder: Path, *, compiled: bool) -> Collaboration:
     torch.manual_seed(0)
     options = {"hidden": (8,)}
     model = SlimmableClassifier(10, data.input_shape, backbone="mlp", backbone_options=options, widths=[1.0, 0.5])
-    plan = Plan(
+    config = RunConfig(
         compile=compiled,
         max_rounds=1,
         work=LocalWork(),
@@ -33,7 +33,7 @@ def run(folder: Path, *, compiled: bool) -> Collaboration:
         run_dir=folder,
         mechanism=Aequa(),
     )
-    return Collaboration(Fabric(accelerator="cpu", devices=1), model, data, plan=plan, callbacks=[])
+    return Collaboration(Fabric(accelerator="cpu", devices=1), model, data, config=config, callbacks=[])
 
 
 # The compiler looks at this attribute of every input, and hides the warning unless warnings are errors.

@@ -12,7 +12,7 @@ import torch
 from scipy import stats
 
 from aequa_lightning.callbacks.assessment.measures import Assessment
-from aequa_lightning.engine.config import Plan
+from aequa_lightning.engine.config import RunConfig
 from aequa_lightning.engine.local.corrections import Scaffold
 from aequa_lightning.engine.local.work import LocalWork
 from aequa_lightning.engine.participation import Participation
@@ -29,8 +29,8 @@ COORDINATES = 400_000
 
 
 @pytest.fixture
-def plan() -> Plan:
-    return Plan(
+def config() -> RunConfig:
+    return RunConfig(
         max_rounds=1,
         work=LocalWork(),
         participants_per_round=None,
@@ -160,24 +160,24 @@ PRIVATE: dict[str, Any] = {"aggregator": FedAvg("uniform"), "privacy": Privacy()
     ],
 )
 def test_what_would_break_the_promise_is_refused(
-    plan: Plan, mechanism: Mechanism, changes: dict[str, Any], message: str
+    config: RunConfig, mechanism: Mechanism, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
-        check_components(mechanism, replace(plan, **(PRIVATE | changes)), Assessment())
+        check_components(mechanism, replace(config, **(PRIVATE | changes)), Assessment())
 
 
-def test_participants_must_not_decide_about_each_other(plan: Plan) -> None:
+def test_participants_must_not_decide_about_each_other(config: RunConfig) -> None:
     with pytest.raises(InputError, match=r"trainer\.assessment\.exclude_flagged=true"):
-        check_components(Aequa(), replace(plan, **PRIVATE), Assessment(exclude_flagged=True))
+        check_components(Aequa(), replace(config, **PRIVATE), Assessment(exclude_flagged=True))
 
 
-def test_a_run_cannot_go_on_with_less_noise(plan: Plan) -> None:
-    private = replace(plan, **PRIVATE)
+def test_a_run_cannot_go_on_with_less_noise(config: RunConfig) -> None:
+    private = replace(config, **PRIVATE)
     check_same_privacy(private, {"privacy": private.spending})
     # The bound and delta may change: they have no part in what a round spends.
     check_same_privacy(replace(private, privacy=Privacy(clip=2.0, delta=1e-6)), {"privacy": private.spending})
     for other in (
-        plan,
+        config,
         replace(private, privacy=Privacy(noise_multiplier=0.5)),
         replace(private, participants_per_round=3),
     ):

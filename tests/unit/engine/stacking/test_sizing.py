@@ -13,7 +13,7 @@ import torch
 from lightning.fabric import Fabric
 
 from aequa_lightning.data import DigitsData
-from aequa_lightning.engine.config import Plan
+from aequa_lightning.engine.config import RunConfig
 from aequa_lightning.engine.local.corrections import FedProx
 from aequa_lightning.engine.local.work import LocalWork
 from aequa_lightning.engine.run import Run, Stacking
@@ -87,7 +87,7 @@ def run_with(
     monkeypatch.setattr(SlimmableClassifier, "configure_optimizers", lambda self: optimizer(self.parameters()))
     data = DigitsData(participants=9, train_samples=300)
     model = classifier(10, data.input_shape, widths=[1.0])
-    plan = Plan(
+    config = RunConfig(
         max_rounds=1,
         work=LocalWork(),
         participants_per_round=None,
@@ -99,7 +99,7 @@ def run_with(
         stacking=stacking,
         **plan_options,
     )
-    return Run(Fabric(accelerator="cpu", devices=1), model, data, plan=plan)
+    return Run(Fabric(accelerator="cpu", devices=1), model, data, config=config)
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_stacking_stack_is_never_more_than_a_group_s_share_of_a_round(
     decide_stacking(run, [])
     run.topology.groups = 3
     decide_stacking(run, [])
-    run.plan = replace(run.plan, participants_per_round=6)
+    run.config = replace(run.config, participants_per_round=6)
     decide_stacking(run, [])
     # Of nine participants in two stacks at least, in three groups, and of six in three groups.
     assert tried == [[5, 2], [3, 2], [2]]
