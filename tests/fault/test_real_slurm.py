@@ -56,7 +56,7 @@ note, phase = ProcessStatus.note, sys.argv.pop(1)
 
 def noted(self, **changes):
     told = note(self, **changes)
-    if self.place.rank == 0 and self.place.phase == phase:
+    if self.current.rank == 0 and self.current.phase == phase:
         subprocess.run(["scancel", "--signal=USR1", os.environ["SLURM_JOB_ID"]], check=True)
         time.sleep(0.5)
     return told

@@ -260,7 +260,7 @@ def _planted(fault: Fault | None) -> AbstractContextManager[object]:
 
     def noted(self: ProcessStatus, **changes: object) -> bool:
         told = note(self, **changes)
-        here = self.place
+        here = self.current
         is_there = here.phase == fault.phase and fault.rank in (None, here.rank) and fault.round in (None, here.round)
         if is_there and left and (here.participant is not None or not fault.served):
             left.pop()()
