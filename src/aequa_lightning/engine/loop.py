@@ -110,7 +110,7 @@ class Collaboration:
         return True
 
     def _train_round(self, number: int) -> None:
-        """Do one round. The server moves only when everybody's training went well."""
+        """Do one round. An error in anybody's training ends the run before the server moves."""
         run, watch, at = self.run, Stopwatch(), partial(self.run.status.at, round=number)
         with at("round start"):
             self._choose_participants(number)
@@ -131,7 +131,7 @@ class Collaboration:
         record = describe_round(run, reports, aggregate, accuracy)
         with watch.phase("callbacks"), at("callbacks"):
             # Contributions are measured here, and paid by mechanisms that pay in every round.
-            self._end_round(aggregate, accuracy, record)
+            self._call_round_end(aggregate, accuracy, record)
         record["seconds"], record["seconds_by_phase"] = watch.read()
         with at("record"):
             write_round(run, record)
@@ -178,7 +178,7 @@ class Collaboration:
                 warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
                 self.run.local.scheduler.step()
 
-    def _end_round(self, aggregate: Aggregate, accuracy: Mapping[float, float], record: dict[str, Any]) -> None:
+    def _call_round_end(self, aggregate: Aggregate, accuracy: Mapping[float, float], record: dict[str, Any]) -> None:
         run = self.run
         result = RoundResult(
             run.round,
@@ -244,7 +244,7 @@ class Collaboration:
         return True
 
     def begin_payout(self) -> None:
-        """Make the reward source the server's parameters and models; no round may follow."""
+        """Replace the server's parameters and models by those that rewards are cut from; no round may follow."""
         run, source = self.run, self.run.reward_source
         if source.parameters is not None:
             run.parameters.copy_(source.parameters)

@@ -19,7 +19,7 @@ class MeasuredCurve:
 
     Attributes:
         accuracy: Accuracy in [0, 1] of each width, by its number in (0, 1].
-        layers: The shares of each layer behind those numbers that are no share of all layers.
+        layers: Of widths whose layers differ: the share of each layer, by its name.
     """
 
     accuracy: dict[float, float] = field(default_factory=dict)

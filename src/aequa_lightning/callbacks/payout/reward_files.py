@@ -38,7 +38,7 @@ def write_rewards(run: Run, widths: Sequence[float], *, layers: Layers, export_p
     Args:
         run: The run.
         widths: Width of each participant, (N,).
-        layers: The shares of each layer behind those widths that are no share of all layers.
+        layers: Of widths whose layers differ: the share of each layer, by its name.
         export_programs: Whether each network is written as a program besides the checkpoint.
 
     Returns:
@@ -114,7 +114,7 @@ def describe_rewards(
     Args:
         run: The run, whose rewards all processes have written.
         widths: Width of each participant, (N,).
-        layers: The shares of each layer behind those widths that are no share of all layers.
+        layers: Of widths whose layers differ: the share of each layer, by its name.
         accuracies: The accuracies of everybody's network.
         export_programs: Whether each network was written as a program besides the checkpoint.
     """

@@ -37,7 +37,7 @@ class Aggregator(ABC):
 
     @abstractmethod
     def optimizer(self, parameters: list[nn.Parameter]) -> Optimizer:
-        """Return what steps along the average as if it were a descent direction (Reddi et al., ICLR 2021)."""
+        """Return the server's optimizer, whose gradient is minus the mean update (Reddi et al., ICLR 2021)."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Which part of the server's parameters a participant holds, and the average over those who hold each one."""
+"""Which parameters each width holds, and the total weight of the participants that hold each of them."""
 
 from collections.abc import Mapping, Sequence
 

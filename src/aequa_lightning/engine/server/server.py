@@ -26,7 +26,7 @@ class Server:
 
     def __init__(self, parameters: Tensor, aggregator: Aggregator, masks: WidthMasks, topology: Topology) -> None:
         self.parameters, self.aggregator = parameters, aggregator
-        self._holdings, self._topology = masks, topology
+        self._masks, self._topology = masks, topology
         self._leaf = nn.Parameter(parameters)
         self._optimizer = aggregator.optimizer([self._leaf])
         self.updates: dict[int, Tensor] = {}
@@ -60,7 +60,7 @@ class Server:
             The mean update, float64 of shape (P,), and the total weight behind each of its entries, float64 of shape
             (P,), or () when all hold everything.
         """
-        coverage = self._holdings.coverage(weights, widths)
+        coverage = self._masks.coverage(weights, widths)
         if isinstance(self.aggregator, RobustAggregator):
             size, dtype = len(self.parameters), self.parameters.dtype
             centre = self.aggregator.combine(self.updates, list(weights), self._topology, size=size, dtype=dtype)
