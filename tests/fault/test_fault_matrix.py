@@ -291,7 +291,7 @@ def test_a_task_that_is_gone_is_named_by_another(tmp_path: Path, uninterrupted: 
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", disk], capture_output=True, text=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", disk], capture_output=True, text=True)
     if mounted.returncode != 0:
         pytest.skip(f"a disk of its own cannot be mounted here: {mounted.stderr.strip()}")
     yield disk

@@ -39,7 +39,7 @@ class SlimmableClassifier(LoadsOnlyData):
         distillation: Share of the distillation loss, by which narrow widths learn from the full width's outputs, in
             their loss, in [0, 1].
         temperature: Divides the logits of the distillation loss, > 0.
-        norm: Which parts of the backbone's batch norms each width has its own copy of. ``shared``: statistics, which are
+        norm: Parts of the backbone's batch norms of which a width has its own copy. ``shared``: statistics, which are
             recalibrated for any width that is evaluated; ``private``: weights and biases too, for the widths of the
             grid only (the engine refuses it); ``static``: nothing, they normalise by the batch in evaluation too;
             ``group``: nothing, they are replaced by group norms.
