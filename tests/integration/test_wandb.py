@@ -151,7 +151,7 @@ def test_online_a_resumed_run_continues_the_same_one(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(wandb, "init", init)
     monkeypatch.setattr(wandb, "setup", MagicMock(**{"return_value.settings.mode": "online"}))
     monkeypatch.setattr(wandb, "teardown", MagicMock())
-    run: Any = SimpleNamespace(is_global_zero=True, round=0, plan=SimpleNamespace(run_dir=tmp_path / "mine"))
+    run: Any = SimpleNamespace(is_global_zero=True, round=0, config=SimpleNamespace(run_dir=tmp_path / "mine"))
     first, second = WandbDashboard("project", entity="team"), WandbDashboard("project", entity="team")
     for dashboard in (first, second):
         dashboard.setup(run)
@@ -169,7 +169,7 @@ def test_online_a_resumed_run_continues_the_same_one(monkeypatch: pytest.MonkeyP
 
 def test_other_ranks_do_not_touch_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(wandb, "init", MagicMock(side_effect=AssertionError))
-    run: Any = SimpleNamespace(is_global_zero=False, round=0, plan=SimpleNamespace(run_dir=tmp_path))
+    run: Any = SimpleNamespace(is_global_zero=False, round=0, config=SimpleNamespace(run_dir=tmp_path))
     dashboard = WandbDashboard()
     dashboard.setup(run)
     dashboard.on_fit_start(run)
