@@ -1,4 +1,4 @@
-"""Rank and reward of participants that cheat in one of 14 ways, by every measure, behind the gates.
+"""Rank and reward of participants that cheat in one of 15 ways, by every measure, behind the gates.
 
 Usage: python -m benchmarks.riders [SEEDS [FILE]]
 

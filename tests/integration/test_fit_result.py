@@ -49,3 +49,13 @@ def test_fit_returns_the_run_and_refuses_to_train_the_same_model_again() -> None
         trainer("other").fit(model, data)
     assert not Path("other/events.jsonl").exists()
     assert len(trainer("run", rounds=2).fit(model, data, ckpt_path="last").run.rounds) == 2
+
+
+def test_fit_that_was_refused_before_training_leaves_the_model_as_new() -> None:
+    model, data = build()
+    refused = CollaborativeTrainer(
+        accelerator="cpu", devices=1, max_rounds=1, run_dir="refused", stacking=2, participant_state="keep"
+    )
+    with pytest.raises(InputError, match=r"trainer\.stacking=2 is not possible here"):
+        refused.fit(model, data)
+    assert trainer("run").fit(model, data).run.rounds

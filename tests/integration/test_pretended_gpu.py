@@ -19,9 +19,10 @@ from aequa_lightning.engine.loop import Collaboration
 from aequa_lightning.engine.server.aggregators import FedAdam
 from aequa_lightning.engine.stacking.schedule import Job
 from aequa_lightning.engine.stacking.trainer import StackedTrainer
-from aequa_lightning.mechanisms import CGSV, Aequa, AequaTraining, Mechanism
+from aequa_lightning.mechanisms import CGSV, AequaTraining, Mechanism
 from aequa_lightning.modules.classifier import SlimmableClassifier
 from tests.helpers.pretended_gpu import GPU, PretendedGPU
+from tests.helpers.run_config import small_config
 
 MEASURES = Assessment(measures=("cosine", "class_cosine", "alignment", "loo", "cffl"), utility="accuracy")
 
@@ -32,9 +33,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> PretendedGPU:
 
 
 def _config(folder: Path, **options: Any) -> RunConfig:
-    defaults = {"max_rounds": 1, "work": LocalWork(steps=2), "participants_per_round": None, "aggregator": FedAdam()}
-    common = {"checkpoint_every": 1, "seed": 0, "run_dir": folder, "mechanism": Aequa(), "standalone": False}
-    return RunConfig(**defaults | common | options)  # type: ignore[arg-type]
+    return small_config(folder, **{"work": LocalWork(steps=2), "aggregator": FedAdam(), "standalone": False} | options)
 
 
 def _run(config: RunConfig) -> Collaboration:

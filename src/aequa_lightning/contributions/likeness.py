@@ -85,9 +85,14 @@ class Likeness:
         self._sums[places] = (earlier + own).float()
         self._rounds[places] += 1
 
-    def correlations(self) -> tuple[Tensor, Tensor]:
-        """Return the correlation of each pair and its standard error, (N, N) each; 0 and infinity while not known."""
-        compared, cross, selves, xx, xd, dd_other, dd = self._moments
+    def correlations(self, participants: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Return the correlation of each pair and its standard error, (K, K) each; 0 and infinity while not known.
+
+        Args:
+            participants: Who is asked about, K of them.
+        """
+        places = torch.tensor(participants, dtype=torch.int64)
+        compared, cross, selves, xx, xd, dd_other, dd = self._moments[:, places[:, None], places]
         others = selves.T
         known = (compared >= LEAST_ROUNDS) & (selves > 0) & (others > 0)
         lengths = torch.where(known, selves * others, 1.0).sqrt()
@@ -113,8 +118,8 @@ class Likeness:
         present = torch.tensor(sorted(participants), dtype=torch.int64)
         rows, columns = torch.triu_indices(len(present), len(present), 1)
         first, second = present[rows], present[columns]
-        found, errors = self.correlations()
-        alike = same_data(found[first, second], errors[first, second], traits[:, first, second])
+        found, errors = (table[rows, columns] for table in self.correlations(present.tolist()))
+        alike = same_data(found, errors, traits[:, first, second])
         return [(int(first[place]), int(second[place])) for place in alike.nonzero().flatten()]
 
     def state_dict(self) -> dict[str, Any]:

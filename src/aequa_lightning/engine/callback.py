@@ -8,6 +8,7 @@ from torch import Tensor
 
 from aequa_lightning.engine.reward_source import RewardSource
 from aequa_lightning.engine.run import Run
+from aequa_lightning.errors import InputError
 from aequa_lightning.slimmable import Distillation
 
 
@@ -127,6 +128,17 @@ class Callbacks:
         """Call a hook of all callbacks; return what they return, without None."""
         answers = [getattr(callback, hook)(run, *arguments) for callback in self._callbacks]
         return [answer for answer in answers if answer is not None]
+
+    def decide(self, hook: str, run: Run, *arguments: Any) -> Any:
+        """Call a hook of all callbacks, of which one at most may decide; return its decision, or None.
+
+        Raises:
+            InputError: Two callbacks decide the same.
+        """
+        answers = self.call(hook, run, *arguments)
+        if len(answers) > 1:
+            raise InputError(f"trainer.callbacks: {len(answers)} callbacks decide in {hook}; one at most may do so.")
+        return answers[0] if answers else None
 
     def by_name(self) -> Iterator[tuple[str, CollaborationCallback]]:
         """Yield each callback with the name of its class; of several of one class the others have a number."""

@@ -176,8 +176,8 @@ class CohortTrainer:
         if not places:
             return sound
         sent = updates if all(sound) else updates[places]
-        if run.private is not None:
-            sent = torch.stack([run.private.clip(update) for update in sent])
+        if run.private_average is not None:
+            sent = torch.stack([run.private_average.clip(update) for update in sent])
         run.server.receive([stack[place] for place in places], sent)
         # What follows is for those who train alone: whoever has gradients corrected or a memory is not stacked.
         self._corrector.accept()

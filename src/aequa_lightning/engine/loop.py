@@ -132,6 +132,7 @@ class Collaboration:
         with watch.phase("callbacks"), at("callbacks"):
             # Contributions are measured here, and paid by mechanisms that pay in every round.
             self._call_round_end(aggregate, accuracy, record)
+        run.server.forget_updates()
         record["seconds"], record["seconds_by_phase"] = watch.read()
         with at("record"):
             write_round(run, record)
@@ -143,7 +144,8 @@ class Collaboration:
         )
 
     def _assign_widths(self) -> None:
-        for assignment in self.callbacks.call("on_round_start", self.run):
+        assignment = self.callbacks.decide("on_round_start", self.run)
+        if assignment is not None:
             self.run.progress.widths = list(assignment.widths)
             self.run.progress.distillation = assignment.distillation
 
@@ -157,17 +159,17 @@ class Collaboration:
         for index in excluded:
             del weights[index]
         noise = None
-        if run.private is not None:
+        if run.private_average is not None:
             rates = options_of(run.local.optimizer.optimizer)
-            noise = run.private.noise(len(run.parameters), round=number, rates=rates)
+            noise = run.private_average.noise(len(run.parameters), round=number, rates=rates)
         mean_update, coverage = run.server.combine(weights, run.widths, noise=noise)
         return Aggregate(weights, excluded, mean_update, coverage)
 
     def _weights(self, present: Sequence[int]) -> dict[int, float]:
         """Return how much each participant of a round counts in the average."""
         run = self.run
-        if run.private is not None:
-            return dict.fromkeys(present, run.private.weight)
+        if run.private_average is not None:
+            return dict.fromkeys(present, run.private_average.weight)
         weights = run.config.aggregator.weights([run.samples[index] for index in present])
         return dict(zip(present, weights, strict=True))
 
@@ -189,9 +191,9 @@ class Collaboration:
             accuracy,
             record,
         )
-        for source in self.callbacks.call("on_round_end", run, result):
+        source = self.callbacks.decide("on_round_end", run, result)
+        if source is not None:
             run.progress.reward_source = source
-        run.server.end_round()
 
     # --- before and after ----------------------------------------------------------------------------------------
 

@@ -61,7 +61,7 @@ def describe_run(run: Run) -> dict[str, Any]:
         },
         "stacking": vars(run.stacking),
         "mechanism": repr(run.config.mechanism),
-        "privacy": run.private and run.private.describe(),
+        "privacy": run.private_average and run.private_average.describe(),
         "max_rounds": run.config.max_rounds,
         "adversaries": [adversary.describe() for adversary in run.config.adversaries],
     }
@@ -78,7 +78,7 @@ def describe_round(
         aggregate: The average of the updates.
         accuracy: Validation accuracy in [0, 1] of every width of the grid.
     """
-    spent = {} if run.private is None else {"epsilon": run.private.epsilon(run.round)}
+    spent = {} if run.private_average is None else {"epsilon": run.private_average.epsilon(run.round)}
     names, weights = run.data.names, aggregate.weights
     loss = sum(weight * reports[index].loss for index, weight in weights.items())
     held = Counter(run.widths[index] for index in reports)

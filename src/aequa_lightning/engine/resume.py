@@ -31,7 +31,7 @@ def state_of(run: Run, cohort_trainer: CohortTrainer, callbacks: Callbacks) -> d
         "remembering": _remembering(run),
         "cheating": run.cheating.state_dict(),
         "privacy": run.config.spending,
-        "course": run.private and run.private.course,
+        "course": run.private_average and run.private_average.course,
         "widths": run.widths,
         "models": run.models,
         "reward_source": vars(run.reward_source),
@@ -78,8 +78,8 @@ def _restore(run: Run, cohort_trainer: CohortTrainer, callbacks: Callbacks, stat
     run.progress.earlier_seconds = state["seconds"]
     if run.models is not None:
         run.models.copy_(state["models"])
-    if run.private is not None:
-        run.private.course = state["course"]
+    if run.private_average is not None:
+        run.private_average.course = state["course"]
     scheduler = run.local.scheduler
     if scheduler is not None:
         scheduler.load_state_dict(state["lr_scheduler"]["state"])

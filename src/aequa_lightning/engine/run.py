@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from lightning.fabric import Fabric
 from torch import Tensor
 
@@ -51,7 +52,7 @@ class Stacking:
 
 
 @dataclass
-class Progress:
+class RunProgress:
     """What changes while a run trains. The loop and a resume write it; all others read it as attributes of the run.
 
     Attributes:
@@ -122,18 +123,18 @@ class Run:
         self.standalone = standalone_records(config, self.local, data, self.schedule) if config.standalone else None
         self.cheating = Cheating(config.adversaries, self.parameters, seed=config.seed)
         self.evaluator = Evaluator(classifier.network, self.topology, calibration=data.validation())
-        self.private = self._private_average()
+        self.private_average = self._build_private_average()
         self.stop = StopRequest()
         self.status = ProcessStatus(config.run_dir, self.topology.rank)
         self.checkpoints = config.run_dir / "checkpoints"
         self.events = EventLog(config.run_dir / "events.jsonl")
-        self.progress = Progress([1.0] * data.participants)
+        self.progress = RunProgress([1.0] * data.participants)
         if config.mechanism.own_models:
             self.progress.models = self.parameters.repeat(data.participants, 1)
         self._samples_on_device = SampleCache(data, self.topology.device)
         self._began = time.perf_counter()
 
-    def _private_average(self) -> PrivateAverage | None:
+    def _build_private_average(self) -> PrivateAverage | None:
         config, data = self.config, self.data
         if config.privacy is None:
             return None
@@ -200,6 +201,11 @@ class Run:
     def load_server_parameters(self) -> None:
         """Copy the server's parameters into the model."""
         self.local.parameters.copy_(self.parameters)
+
+    @property
+    def has_trained(self) -> bool:
+        """Whether the model's weights in this process differ from those that the run was built with."""
+        return not torch.equal(self.local.parameters, self.initial)
 
     @contextmanager
     def model_at(self, parameters: Tensor) -> Iterator[SlimmableClassifier]:

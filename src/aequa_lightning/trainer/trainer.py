@@ -289,11 +289,12 @@ class CollaborativeTrainer(Evaluates):
             collaboration.load_state_dict(state)
         if fabric.is_global_zero:
             warn_of_slow_precision(fabric)
-        model.trained_in = self.config.run_dir
         finished = False
         try:
             finished = collaboration.fit()
         finally:
+            if collaboration.run.has_trained:
+                model.trained_in = self.config.run_dir
             for logger in fabric.loggers if fabric.is_global_zero else ():
                 logger.finalize("success" if finished else "aborted")
                 # A forked process runs no exit handlers, on which W&B relies to write what it still holds.

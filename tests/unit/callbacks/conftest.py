@@ -8,12 +8,9 @@ from torch import Tensor
 
 from aequa_lightning.data import DigitsData
 from aequa_lightning.engine.callback import RoundResult
-from aequa_lightning.engine.config import RunConfig
-from aequa_lightning.engine.local.work import LocalWork
 from aequa_lightning.engine.run import Run
-from aequa_lightning.engine.server.aggregators import FedAvg
-from aequa_lightning.mechanisms import Aequa
 from aequa_lightning.modules.classifier import SlimmableClassifier
+from tests.helpers.run_config import small_config
 
 NAMES = ("a", "b", "c", "d", "e")
 
@@ -27,17 +24,7 @@ def run(tmp_path: Path) -> Run:
     model = SlimmableClassifier(
         10, data.input_shape, backbone="mlp", backbone_options={"hidden": (8,)}, widths=[1.0, 0.5]
     )
-    config = RunConfig(
-        max_rounds=3,
-        work=LocalWork(),
-        participants_per_round=None,
-        aggregator=FedAvg(),
-        checkpoint_every=1,
-        seed=0,
-        run_dir=tmp_path,
-        mechanism=Aequa(),
-    )
-    return Run(Fabric(accelerator="cpu", devices=1), model, data, config=config)
+    return Run(Fabric(accelerator="cpu", devices=1), model, data, config=small_config(tmp_path, max_rounds=3))
 
 
 @pytest.fixture

@@ -52,7 +52,7 @@ def test_the_share_of_the_data_in_common_decides(seed: int) -> None:
         likeness = _rounds(_held(overlap), noise=noise, seed=seed)
         assert likeness.same(range(COUNT), torch.zeros(1, COUNT, COUNT)) == found
         # Independent samples: the expected correlation is the share that both hold, whatever the noise.
-        assert likeness.correlations()[0][1, 4].item() == pytest.approx(overlap, abs=0.25)
+        assert likeness.correlations(range(COUNT))[0][1, 4].item() == pytest.approx(overlap, abs=0.25)
 
 
 def test_noise_hides_nobody() -> None:
@@ -60,7 +60,7 @@ def test_noise_hides_nobody() -> None:
     noise[4] = 1.5
     likeness = _rounds(_held(1.0), noise=noise, seed=0, rounds=20)
     assert likeness.same(range(COUNT), torch.zeros(1, COUNT, COUNT)) == [(1, 4)]
-    found, errors = likeness.correlations()
+    found, errors = likeness.correlations(range(COUNT))
     assert abs(found[1, 4] - 1) < 3 * errors[1, 4]
 
 
@@ -73,7 +73,7 @@ def test_where_noise_is_all_that_is_told_apart_nobody_is_found() -> None:
 
 def test_the_standard_error_is_that_of_many_runs() -> None:
     noise = torch.full((COUNT,), 1.0)
-    runs = [_rounds(_held(0.5), noise=noise, seed=0, order=order).correlations() for order in range(25)]
+    runs = [_rounds(_held(0.5), noise=noise, seed=0, order=order).correlations(range(COUNT)) for order in range(25)]
     for pair in ((1, 4), (0, 6)):
         spread = torch.stack([found[pair] for found, _ in runs]).std()
         error = torch.stack([errors[pair] for _, errors in runs]).square().mean().sqrt()
@@ -103,4 +103,8 @@ def test_absence_zeros_and_a_resume_change_nothing_for_the_others() -> None:
         likeness, resumed = resumed, likeness
     assert likeness.same(range(6), torch.zeros(1, 6, 6)) == [(1, 4)]
     assert likeness.same([0, 1, 2], torch.zeros(1, 6, 6)) == []
-    assert likeness.correlations()[1][0].isinf().all()
+    assert likeness.correlations(range(6))[1][0].isinf().all()
+    # Of some participants it is the same numbers, in the order in which they are asked for.
+    some = [4, 1, 3]
+    for part, whole in zip(likeness.correlations(some), likeness.correlations(range(6)), strict=True):
+        assert torch.equal(part, whole[some][:, some])

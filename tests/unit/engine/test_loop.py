@@ -13,9 +13,8 @@ from torch.utils.data import TensorDataset
 
 from aequa_lightning.data import DigitsData, QuantityImbalance
 from aequa_lightning.engine import loop
-from aequa_lightning.engine.callback import CollaborationCallback, RoundResult
+from aequa_lightning.engine.callback import Assignment, CollaborationCallback, RoundResult
 from aequa_lightning.engine.checkpoint import load_last, load_round
-from aequa_lightning.engine.config import RunConfig
 from aequa_lightning.engine.local.corrections import FedProx, Scaffold
 from aequa_lightning.engine.local.trainer import LocalTrainer
 from aequa_lightning.engine.local.work import LocalWork
@@ -23,6 +22,7 @@ from aequa_lightning.engine.loop import Collaboration
 from aequa_lightning.engine.participation import Participation
 from aequa_lightning.engine.processes.signals import STOP_SIGNALS
 from aequa_lightning.engine.records import describe_round
+from aequa_lightning.engine.reward_source import RewardSource
 from aequa_lightning.engine.rounds import Aggregate, ParticipantReport
 from aequa_lightning.engine.run import Run
 from aequa_lightning.engine.server.aggregators import Aggregator, FedAvg, FedAvgM
@@ -32,6 +32,7 @@ from aequa_lightning.errors import InputError
 from aequa_lightning.mechanisms import CGSV, Aequa, AequaTraining, Mechanism
 from aequa_lightning.modules.classifier import SlimmableClassifier
 from aequa_lightning.run_folder.events import read_events
+from tests.helpers.run_config import small_config
 
 
 class WithSchedule(SlimmableClassifier):
@@ -49,11 +50,7 @@ def build(run_dir: Path, *callbacks: CollaborationCallback, **options: Any) -> C
     model = options.pop("kind", WithSchedule)(
         10, data.input_shape, backbone="mlp", backbone_options=hidden, widths=[1.0, 0.5]
     )
-    defaults: dict[str, Any] = {
-        **{"max_rounds": 3, "work": LocalWork(), "participants_per_round": None, "aggregator": FedAvg()},
-        **{"checkpoint_every": 1, "seed": 0, "run_dir": run_dir, "mechanism": Aequa(), "standalone": False},
-    }
-    config = RunConfig(**(defaults | options))
+    config = small_config(run_dir, **{"max_rounds": 3, "standalone": False} | options)
     return Collaboration(Fabric(accelerator="cpu", devices=1), model, data, config=config, callbacks=list(callbacks))
 
 
@@ -380,9 +377,10 @@ class OneOfMyOwn(Aggregator):
 def test_parts_that_are_known_by_their_address_have_the_same_noise_in_every_process(tmp_path: Path) -> None:
     one, other = (build(tmp_path, privacy=Privacy(), aggregator=OneOfMyOwn()) for _ in range(2))
     rates = [{"lr": 0.1}]
-    assert one.run.private is not None
-    assert other.run.private is not None
-    assert torch.equal(one.run.private.noise(9, round=1, rates=rates), other.run.private.noise(9, round=1, rates=rates))
+    assert one.run.private_average is not None
+    assert other.run.private_average is not None
+    noises = [each.run.private_average.noise(9, round=1, rates=rates) for each in (one, other)]
+    assert torch.equal(*noises)
 
 
 def test_somebody_without_samples_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -556,3 +554,22 @@ def test_only_who_is_paid_with_parts_of_the_shared_model_trains_them(
         run.models[0] += 1
         assert torch.equal(run.models[1], start)
         assert torch.equal(run.parameters, start)
+
+
+class Decides(CollaborationCallback):
+    """Decides in one of the hooks."""
+
+    def __init__(self, hook: str, decision: Any) -> None:
+        setattr(self, hook, lambda *_: decision)
+
+
+@pytest.mark.parametrize(
+    ("hook", "decision"), [("on_round_start", Assignment([1.0, 0.5, 0.5, 1.0])), ("on_round_end", RewardSource())]
+)
+def test_callback_decisions_of_two_are_refused_instead_of_the_last_one_taken(
+    tmp_path: Path, hook: str, decision: Any
+) -> None:
+    assert build(tmp_path / "one", Decides(hook, decision), max_rounds=1).fit()
+    two = build(tmp_path / "two", Decides(hook, decision), Decides(hook, decision), max_rounds=1)
+    with pytest.raises(InputError, match=f"2 callbacks decide in {hook}"):
+        two.fit()

@@ -6,13 +6,12 @@ from lightning.fabric import Fabric
 from torch.utils.data import TensorDataset
 
 from aequa_lightning.data import DigitsData, Dirichlet
-from aequa_lightning.engine.config import RunConfig
 from aequa_lightning.engine.local.cache_key import training_key
 from aequa_lightning.engine.local.trainer import LocalTrainer
 from aequa_lightning.engine.local.work import LocalWork
-from aequa_lightning.engine.server.aggregators import FedAvg
 from aequa_lightning.engine.standalone import Standalone, StandaloneRecords, standalone_records
 from aequa_lightning.modules.classifier import SlimmableClassifier
+from tests.helpers.run_config import small_config
 
 
 def key(**changes: object) -> str:
@@ -98,7 +97,7 @@ def test_runs_of_as_many_rounds_share_what_is_reached_alone(tmp_path: Path) -> N
     local = LocalTrainer(Fabric(accelerator="cpu", devices=1), model, batch_size=32, seed=0)
 
     def folder(rounds: int, shared: Path | None) -> Path:
-        config = RunConfig(rounds, LocalWork(), None, FedAvg(), 1, 0, tmp_path / "run", "", standalone_dir=shared)
+        config = small_config(tmp_path / "run", max_rounds=rounds, standalone_dir=shared)
         return standalone_records(config, local, data, [[{"lr": 0.1}]] * rounds).folder
 
     assert folder(1, tmp_path) == folder(1, tmp_path) != folder(2, tmp_path)

@@ -10,29 +10,19 @@ from aequa_lightning.callbacks.assessment.measures import Assessment
 from aequa_lightning.engine.checkpoint import FORMAT
 from aequa_lightning.engine.config import RunConfig
 from aequa_lightning.engine.local.corrections import Scaffold
-from aequa_lightning.engine.local.work import LocalWork
-from aequa_lightning.engine.server.aggregators import FedAvg
 from aequa_lightning.engine.server.robust import Median
 from aequa_lightning.errors import InputError
-from aequa_lightning.mechanisms import CGSV, Aequa, AequaTraining, Mechanism, SharedModel, Slimming
+from aequa_lightning.mechanisms import CGSV, AequaTraining, Mechanism, SharedModel, Slimming
 from aequa_lightning.modules.classifier import SlimmableClassifier
 from aequa_lightning.run_folder.files import check_writable
 from aequa_lightning.trainer.checkpoints import check_state, state_to_resume
 from aequa_lightning.trainer.compatibility import check_components
+from tests.helpers.run_config import small_config
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> RunConfig:
-    return RunConfig(
-        max_rounds=1,
-        work=LocalWork(),
-        participants_per_round=None,
-        aggregator=FedAvg(),
-        checkpoint_every=1,
-        seed=0,
-        run_dir=tmp_path,
-        mechanism=Aequa(),
-    )
+    return small_config(tmp_path)
 
 
 def test_a_measure_of_what_everybody_reaches_alone_needs_that_somebody_trains_alone(config: RunConfig) -> None:

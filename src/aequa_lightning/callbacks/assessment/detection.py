@@ -48,6 +48,7 @@ class CheatDetector:
         self._likeness: Likeness | None = None
         if run.data.participants <= MOST_COMPARED:
             self._likeness = Likeness(run.data.participants, length=self._sketch.length)
+            self._traits = _traits(run)
 
     def start_round(self, run: Run) -> None:
         """Take in what everybody receives."""
@@ -80,7 +81,7 @@ class CheatDetector:
         same: list[tuple[int, int]] = []
         if self._likeness is not None:
             self._likeness.add(sketches, accepted)
-            same = self._likeness.same(accepted, _traits(run))
+            same = self._likeness.same(accepted, self._traits)
         return Detected(shares, self._evidence.riders(accepted), self._evidence.harmful(accepted), same)
 
     def end_round(self, run: Run) -> None:

@@ -96,11 +96,12 @@ class GateRecord:
 
     def remarks(self) -> list[str]:
         """Return what each participant was caught at, in words; empty where it was nothing."""
+        unpaid = self.unpaid
         remarks = [
             [f"{reason} in {number} round{'s' * (number > 1)}" for reason, number in sorted(caught.items())]
             for caught in self._reasons
         ]
-        return ["; ".join([*told, UNPAID] if index in self.unpaid else told) for index, told in enumerate(remarks)]
+        return ["; ".join([*told, UNPAID] if index in unpaid else told) for index, told in enumerate(remarks)]
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state as plain values."""

@@ -31,7 +31,7 @@ class Server:
         self._optimizer = aggregator.optimizer([self._leaf])
         self.updates: dict[int, Tensor] = {}
 
-    def end_round(self) -> None:
+    def forget_updates(self) -> None:
         """Forget the round's updates."""
         self.updates = {}
 

@@ -231,16 +231,22 @@ def _writing(t: Tracer, call: Call) -> Result:
     return t.masked_result(call, t.value(call), Labels(tuple(x.shape), met.factors, met.constant))
 
 
-def _along_others(t: Tracer, call: Call, labels: Labels, dims: Collection[int]) -> Labels:
-    """Return labels with size 1 along some dimensions; channels that vary there are kept."""
+def keep_along(t: Tracer, labels: Labels, dims: Collection[int], reason: str) -> Labels:
+    """Return labels without the channels that vary along some dimensions, which are kept whole for the reason."""
     factors = []
     for factor in labels.factors:
         if varying(factor) & set(dims):
-            t.keep(factor, f"lies along a dimension that {t.place(call.name)} writes to by position")
+            t.keep(factor, reason)
         else:
             factors.append(factor)
+    return Labels(labels.shape, tuple(factors), labels.constant)
+
+
+def _along_others(t: Tracer, call: Call, labels: Labels, dims: Collection[int]) -> Labels:
+    """Return labels with size 1 along some dimensions; channels that vary there are kept."""
+    left = keep_along(t, labels, dims, f"lies along a dimension that {t.place(call.name)} writes to by position")
     shape = tuple(1 if dim in dims else size for dim, size in enumerate(labels.shape))
-    return Labels(shape, tuple(factors), labels.constant)
+    return Labels(shape, left.factors, left.constant)
 
 
 _MOVES = """

@@ -6,12 +6,14 @@ channels need whole groups of them (``reductions.py``). An operation without a r
 every width.
 """
 
+from collections.abc import Collection
+
 import torch
 from torch import Tag, Tensor
 from torch.utils._pytree import tree_leaves
 
-from aequa_lightning.slimmable.tracing.labels import Labels, labels_from, resized, varying
-from aequa_lightning.slimmable.tracing.movement import MOVEMENTS
+from aequa_lightning.slimmable.tracing.labels import Labels, labels_from, resized
+from aequa_lightning.slimmable.tracing.movement import MOVEMENTS, keep_along
 from aequa_lightning.slimmable.tracing.probe import compute
 from aequa_lightning.slimmable.tracing.products import PRODUCTS
 from aequa_lightning.slimmable.tracing.reductions import REDUCTIONS, dims_of
@@ -74,17 +76,9 @@ def _gated(t: Tracer, call: Call) -> Result:
 
 def _window(t: Tracer, call: Call) -> Result:
     """Pooling, padding and resizing in space: channels must not vary there."""
-    labels = t.labels_of(call.args[0])
     spatial = next(int(digit) for digit in "123" if f"{digit}d" in call.name)
-    ndim, factors = len(labels.shape), []
-    for factor in labels.factors:
-        if any(dim >= ndim - spatial for dim in varying(factor)):
-            t.keep(factor, f"lies along a dimension that {t.place(call.name)} mixes")
-        else:
-            factors.append(factor)
-    out = t.value(call)
-    shape = next(leaf.shape for leaf in tree_leaves(out) if isinstance(leaf, Tensor))
-    return t.masked_result(call, out, resized(Labels(labels.shape, tuple(factors), labels.constant), shape))
+    ndim = len(t.labels_of(call.args[0]).shape)
+    return _mixed_along(t, call, range(ndim - spatial, ndim))
 
 
 def _sampled(t: Tracer, call: Call) -> Result:
@@ -95,16 +89,15 @@ def _sampled(t: Tracer, call: Call) -> Result:
 
 def _transformed(t: Tracer, call: Call) -> Result:
     """Fourier transforms, scans and sorting mix elements along some dimensions only."""
-    labels, dims = t.labels_of(call.args[0]), dims_of(call, call.args[0].ndim)
-    factors = []
-    for factor in labels.factors:
-        if varying(factor) & set(dims):
-            t.keep(factor, f"lies along a dimension that {t.place(call.name)} mixes")
-        else:
-            factors.append(factor)
+    return _mixed_along(t, call, dims_of(call, call.args[0].ndim))
+
+
+def _mixed_along(t: Tracer, call: Call, dims: Collection[int]) -> Result:
+    """An operation that mixes elements along some dimensions, whose sizes it may change."""
+    labels = keep_along(t, t.labels_of(call.args[0]), dims, f"lies along a dimension that {t.place(call.name)} mixes")
     out = t.value(call)
     shape = next(leaf.shape for leaf in tree_leaves(out) if isinstance(leaf, Tensor))
-    return t.masked_result(call, out, resized(Labels(labels.shape, tuple(factors), labels.constant), shape))
+    return t.masked_result(call, out, resized(labels, shape))
 
 
 _WINDOWS = (

@@ -237,11 +237,11 @@ def test_what_the_gates_catch_can_stay_out_of_the_average(run: Run, honest: Tens
 
 
 def test_an_update_that_stays_out_leaves_no_trace_in_the_server(run: Run, honest: Tensor) -> None:
-    run.server.end_round()
+    run.server.forget_updates()
     run.server.receive([0, 1], honest[:2])
     run.server.receive([2, 3, 4], honest[2:])
     mean, _ = run.server.combine({0: 0.2, 2: 0.2, 4: 0.2}, run.widths)
-    run.server.end_round()
+    run.server.forget_updates()
     for index in (4, 2, 0):
         run.server.receive([index], honest[[index]])
     alone, _ = run.server.combine({0: 0.2, 2: 0.2, 4: 0.2}, run.widths)

@@ -14,16 +14,14 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from aequa_lightning.data import DigitsData
 from aequa_lightning.engine.checkpoint import load_last
-from aequa_lightning.engine.config import RunConfig
 from aequa_lightning.engine.local.buffers import buffers, check_state
 from aequa_lightning.engine.local.trainer import LocalTrainer
 from aequa_lightning.engine.local.work import LocalWork
 from aequa_lightning.engine.loop import Collaboration
 from aequa_lightning.engine.reward_source import load_reward_source
-from aequa_lightning.engine.server.aggregators import FedAvg
 from aequa_lightning.errors import InputError
-from aequa_lightning.mechanisms import Aequa
 from aequa_lightning.modules.classifier import SlimmableClassifier
+from tests.helpers.run_config import small_config
 
 CPU = torch.device("cpu")
 
@@ -246,9 +244,7 @@ def run_with(run_dir: Path, seed: int, **options: Any) -> Collaboration:
     data = DigitsData(participants=2, train_samples=80, batch_size=8)
     torch.manual_seed(seed)
     model = SlimmableClassifier(10, data.input_shape, backbone=f"{__name__}:persistent", widths=(1.0, 0.5))
-    defaults: dict[str, Any] = {"max_rounds": 2, "work": LocalWork(), "participants_per_round": None}
-    defaults |= {"aggregator": FedAvg(), "checkpoint_every": 1, "seed": 0, "run_dir": run_dir, "mechanism": Aequa()}
-    config = RunConfig(**defaults | {"standalone": False} | options)
+    config = small_config(run_dir, **{"max_rounds": 2, "standalone": False} | options)
     return Collaboration(Fabric(accelerator="cpu", devices=1), model, data, config=config, callbacks=[])
 
 

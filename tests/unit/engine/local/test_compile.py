@@ -7,14 +7,11 @@ from lightning.fabric import Fabric
 from torch._dynamo.testing import CompileCounterWithBackend
 
 from aequa_lightning.data import DigitsData
-from aequa_lightning.engine.config import RunConfig
-from aequa_lightning.engine.local.work import LocalWork
 from aequa_lightning.engine.loop import Collaboration
-from aequa_lightning.engine.server.aggregators import FedAvg
 from aequa_lightning.errors import InputError
-from aequa_lightning.mechanisms import Aequa
 from aequa_lightning.modules.classifier import SlimmableClassifier
 from aequa_lightning.slimmable import SlimmableModel
+from tests.helpers.run_config import small_config
 
 
 def run(folder: Path, *, compiled: bool) -> Collaboration:
@@ -22,17 +19,7 @@ def run(folder: Path, *, compiled: bool) -> Collaboration:
     torch.manual_seed(0)
     options = {"hidden": (8,)}
     model = SlimmableClassifier(10, data.input_shape, backbone="mlp", backbone_options=options, widths=[1.0, 0.5])
-    config = RunConfig(
-        compile=compiled,
-        max_rounds=1,
-        work=LocalWork(),
-        participants_per_round=None,
-        aggregator=FedAvg(),
-        checkpoint_every=1,
-        seed=0,
-        run_dir=folder,
-        mechanism=Aequa(),
-    )
+    config = small_config(folder, compile=compiled)
     return Collaboration(Fabric(accelerator="cpu", devices=1), model, data, config=config, callbacks=[])
 
 

@@ -109,7 +109,7 @@ def test_the_server_moves_as_in_float64(dtype: torch.dtype, aggregator: Aggregat
             kept = {index: update.clone() for index, update in server.updates.items()}
             server.step(*server.combine(dict.fromkeys(range(5), 0.2), [1.0] * 5))
             assert all(torch.equal(kept[index], update) for index, update in server.updates.items())
-            server.end_round()
+            server.forget_updates()
         moved[kind] = server.parameters.double()
         assert server.parameters.dtype == kind
     torch.testing.assert_close(moved[dtype], moved[torch.float64], rtol=0, atol=20 * torch.finfo(dtype).eps)

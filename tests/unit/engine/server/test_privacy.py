@@ -14,7 +14,6 @@ from scipy import stats
 from aequa_lightning.callbacks.assessment.measures import Assessment
 from aequa_lightning.engine.config import RunConfig
 from aequa_lightning.engine.local.corrections import Scaffold
-from aequa_lightning.engine.local.work import LocalWork
 from aequa_lightning.engine.participation import Participation
 from aequa_lightning.engine.server.aggregators import FedAvg, FedAvgM
 from aequa_lightning.engine.server.privacy import Privacy, PrivateAverage, clip_to_norm, spent_epsilon
@@ -24,22 +23,14 @@ from aequa_lightning.mechanisms import CGSV, Aequa, AequaTraining, Mechanism
 from aequa_lightning.trainer.checkpoints import check_same_privacy
 from aequa_lightning.trainer.compatibility import check_components
 from aequa_lightning.trainer.trainer import CollaborativeTrainer
+from tests.helpers.run_config import small_config
 
 COORDINATES = 400_000
 
 
 @pytest.fixture
 def config() -> RunConfig:
-    return RunConfig(
-        max_rounds=1,
-        work=LocalWork(),
-        participants_per_round=None,
-        aggregator=FedAvg(),
-        checkpoint_every=1,
-        seed=0,
-        run_dir=Path("run"),
-        mechanism=Aequa(),
-    )
+    return small_config(Path("run"))
 
 
 # Options of an optimizer.

@@ -13,16 +13,13 @@ import torch
 from lightning.fabric import Fabric
 
 from aequa_lightning.data import DigitsData
-from aequa_lightning.engine.config import RunConfig
 from aequa_lightning.engine.local.corrections import FedProx
-from aequa_lightning.engine.local.work import LocalWork
 from aequa_lightning.engine.run import Run, Stacking
-from aequa_lightning.engine.server.aggregators import FedAvg
 from aequa_lightning.engine.stacking import sizing
 from aequa_lightning.engine.stacking.sizing import decide_stacking
 from aequa_lightning.errors import InputError
-from aequa_lightning.mechanisms import Aequa
 from aequa_lightning.modules.classifier import SlimmableClassifier
+from tests.helpers.run_config import small_config
 
 
 class ReadsValues(torch.nn.Module):
@@ -78,7 +75,7 @@ def run_with(
     layer: torch.nn.Module | None = None,
     classifier: type[SlimmableClassifier] = SlimmableClassifier,
     optimizer: Callable[[Any], torch.optim.Optimizer] = lambda parameters: torch.optim.SGD(parameters, lr=0.1),
-    **plan_options: Any,
+    **options: Any,
 ) -> Run:
     monkeypatch.setattr(
         "aequa_lightning.backbones.full_network.build_backbone",
@@ -87,18 +84,7 @@ def run_with(
     monkeypatch.setattr(SlimmableClassifier, "configure_optimizers", lambda self: optimizer(self.parameters()))
     data = DigitsData(participants=9, train_samples=300)
     model = classifier(10, data.input_shape, widths=[1.0])
-    config = RunConfig(
-        max_rounds=1,
-        work=LocalWork(),
-        participants_per_round=None,
-        aggregator=FedAvg(),
-        checkpoint_every=1,
-        seed=0,
-        run_dir=tmp_path,
-        mechanism=Aequa(),
-        stacking=stacking,
-        **plan_options,
-    )
+    config = small_config(tmp_path, stacking=stacking, **options)
     return Run(Fabric(accelerator="cpu", devices=1), model, data, config=config)
 
 
