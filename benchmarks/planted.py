@@ -111,13 +111,13 @@ class PlantedCohort(CohortTrainer):
     Args:
         run: The run.
         callbacks: Those of the run.
+        assessments: One of them, which knows the last aggregate.
         scale: How many times as long as trained the last one's update is.
     """
 
-    def __init__(self, run: Run, callbacks: Callbacks, scale: float) -> None:
+    def __init__(self, run: Run, callbacks: Callbacks, assessments: "Assessments", scale: float) -> None:
         super().__init__(run, callbacks)
-        self.seed, self.scale = run.config.seed, scale
-        self.last_aggregate: Tensor | None = None
+        self.assessments, self.seed, self.scale = assessments, run.config.seed, scale
 
     @override
     def train_one(self, number: int, index: int) -> tuple[float, Tensor]:
@@ -128,8 +128,8 @@ class PlantedCohort(CohortTrainer):
             case "random":
                 noise = torch.randn(update.shape, generator=torch.Generator().manual_seed(1000 * self.seed + number))
                 update = noise * (update.norm() / noise.norm())
-            case "replay" if self.last_aggregate is not None:
-                update = self.last_aggregate.float()
+            case "replay" if self.assessments.last_aggregate is not None:
+                update = self.assessments.last_aggregate.float()
             case "honest":
                 update = self.scale * update
         return loss, update
@@ -144,6 +144,7 @@ class Assessments(CollaborationCallback):
 
     def __init__(self, gates: Sequence[str]) -> None:
         self.gates = gates
+        self.last_aggregate: Tensor | None = None
 
     @override
     def setup(self, run: Run) -> None:
@@ -162,8 +163,7 @@ class Assessments(CollaborationCallback):
     def on_round_end(self, run: Run, result: RoundResult) -> None:
         for measures in self.measures.values():
             measures.end_round(run, result)
-        assert isinstance(run.cohort_trainer, PlantedCohort)
-        run.cohort_trainer.last_aggregate = result.mean_update
+        self.last_aggregate = result.mean_update
 
 
 def retrained_shapley(data: CollaborativeData, *, seed: int) -> np.ndarray:
@@ -231,9 +231,9 @@ def run_once(
         fabric = Fabric(accelerator="cpu", devices=1)
         collaboration = Collaboration(fabric, model, data, config=config, callbacks=[assessments])
         run = collaboration.run
-        collaboration.cohort_trainer = PlantedCohort(run, collaboration.callbacks, scale)
+        collaboration.cohort_trainer = PlantedCohort(run, collaboration.callbacks, assessments, scale)
         collaboration.fit()
-        (curve,) = run.evaluator.accuracies(model.network.distinct_widths(), [data.validation()])
+        curve = run.evaluator.accuracies(model.network.distinct_widths(), data.validation())
         for kind, measures in assessments.measures.items():
             for name, column in measures.values(run).items():
                 key = (name, "-" if name in FIXED else kind)

@@ -8,7 +8,7 @@ from argparse import ArgumentError
 from collections.abc import Sequence
 from contextlib import nullcontext
 
-from aequa_lightning.engine.processes.signals import ending_at_once
+from aequa_lightning.engine.processes.signals import exiting_on_signal
 from aequa_lightning.errors import InputError, RunFailed
 from aequa_lightning.run_folder.files import is_full_disk
 from aequa_lightning.runtime.start_up import printing_anything
@@ -65,7 +65,7 @@ def main(args: Sequence[str] | None = None) -> int:
         print(f"aequa-lightning {__version__}")
         return 0
     # Schedulers send signals to jobs, and a job trains or sweeps.
-    with printing_anything(), ending_at_once(to_the_end=args is None) if words[0] in STOPPED else nullcontext():
+    with printing_anything(), exiting_on_signal(to_the_end=args is None) if words[0] in STOPPED else nullcontext():
         return _run(words)
 
 

@@ -69,7 +69,7 @@ def test_a_hang_while_data_are_read_ends_too(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr("aequa_lightning.data.DigitsData.setup", lambda *_: time.sleep(60))
     words = [*small(tmp_path / "run"), "--trainer.timeout_minutes=0.02"]
     (tmp_path / "run" / "processes").mkdir(parents=True)
-    (tmp_path / "run" / "processes" / "spoken").touch()  # by a session before
+    (tmp_path / "run" / "processes" / "reported").touch()  # by a session before
     status, errors = run_command(None, functools.partial(aequa, *words))
     assert status == 1
     assert "rank 0 hangs: it has not computed for longer than trainer.timeout_minutes, in set-up" in errors

@@ -1,4 +1,4 @@
-"""The hooks of the training loop: what a callback is told, what it may decide, and how hooks are called."""
+"""Callbacks of the training loop: the base class with all hooks, their arguments and results, and the dispatcher."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,14 +14,15 @@ from aequa_lightning.slimmable import Distillation
 
 @dataclass(frozen=True)
 class RoundResult:
-    """One round as a process has seen it.
+    """Result of one round in this process.
 
     Attributes:
         round: Number of the round, from 1.
         updates: Updates of the participants that this process's group hosted, by index; of shape (P,). Those that
             were excluded from the average are among them.
         weights: Weight of every participant whose update entered the average, by index, ascending.
-        coverage: Total weight behind each entry of the aggregate; float64 of shape (P,), or () when all hold all.
+        coverage: Total weight behind each entry of the aggregate; float64 of shape (P,), or () if all participants hold
+            all entries.
         mean_update: The aggregate, the same on all processes; float64 of shape (P,).
         accuracy_by_width: Validation accuracy in [0, 1] of every width of the grid.
         record: The round's event, the same on all processes; a callback may add JSON values before it is written.
@@ -38,11 +39,11 @@ class RoundResult:
 
 @dataclass(frozen=True)
 class Assignment:
-    """What a callback decides before a round, alike in all processes.
+    """Widths of a round, as a callback assigns them; equal in all processes.
 
     Attributes:
         widths: Width that each participant holds from now on, (N,).
-        distillation: Which of these widths learn from another one; None: as the model says.
+        distillation: Teacher widths of this round; None: those of the model.
     """
 
     widths: Sequence[float]
@@ -50,82 +51,95 @@ class Assignment:
 
 
 class CollaborationCallback:
-    """Base class: override what is needed. Every hook runs in every process, in the order of the list of callbacks.
+    """Base class of callbacks; override the hooks that are needed.
 
-    A callback reads the run. What it decides it returns; the loop applies it.
+    Every hook runs in every process, callback by callback in the order of their list. A callback reads the run and
+    returns its decisions, and the loop applies them.
     """
 
     def check(self) -> None:
-        """Raise an ``InputError`` where the callback could not do its work; nothing has been written or built yet."""
+        """Raise an ``InputError`` if the callback cannot work with its options; called before the run is built."""
 
     def setup(self, run: Run) -> None:
-        """The run is built, no checkpoint has been loaded: build what depends on its size."""
+        """Called when the run is built, before a checkpoint is loaded: create state that depends on the run's size."""
 
     def on_fit_start(self, run: Run) -> None:
-        """Before any training, after a checkpoint has been loaded."""
+        """Called before training, after a checkpoint has been loaded."""
 
     def on_standalone_end(self, run: Run, participant: int) -> None:
-        """A participant of this group has trained alone."""
+        """Called after the standalone training of a participant of this group."""
 
     def on_round_start(self, run: Run) -> Assignment | None:
-        """The cohort of round ``run.round + 1`` is chosen. Return what everybody holds in it; None: as before."""
+        """Called when the cohort of round ``run.round + 1`` is chosen.
+
+        Returns:
+            The widths of the round; None: those of the previous one.
+        """
 
     def on_participant_start(self, run: Run, participant: int, received: Tensor) -> None:
-        """A participant of this group has received its parameters, flat, and is about to train in a round."""
+        """Called before a participant of this group trains in a round.
+
+        Args:
+            run: The run.
+            participant: Its index.
+            received: The parameters that it starts from, of shape (P,).
+        """
 
     def on_participant_end(self, run: Run, participant: int) -> None:
-        """A participant of this group has trained in a round."""
+        """Called after a participant of this group has trained in a round."""
 
     def on_updates(self, run: Run, accepted: Sequence[int], refused: Sequence[int]) -> Collection[int]:
-        """All updates are in, those of this group as ``run.server.updates``, and none has moved the server.
+        """Called when all updates are received, before they are averaged.
+
+        ``run.server.updates`` holds those of this group.
 
         Args:
             run: The run, in a round.
             accepted: Indices of those whose update may enter the average, ascending, the same in all processes.
-            refused: Indices of those whose update was not finite or exploded.
+            refused: Indices of those whose update or loss is not finite, or whose update is too large.
 
         Returns:
-            Indices of those accepted whose update is excluded from the average, the same in all processes.
+            Indices of accepted participants to exclude from the average, the same in all processes.
         """
         return ()
 
     def on_round_end(self, run: Run, result: RoundResult) -> RewardSource | None:
-        """The round is aggregated and evaluated; its event is about to be written. A mechanism pays here.
+        """Called after a round's aggregation and evaluation, before its event is written. Mechanisms pay here.
 
         Args:
-            run: The run. Where everybody has a model of its own, ``run.models`` may be written to.
+            run: The run. If participants have their own models, this hook may write to ``run.models``.
             result: The round.
 
         Returns:
-            What rewards are to be cut from if the run ends with this round; None: as before.
+            Parameters that rewards are cut from if the run ends with this round; None: unchanged.
         """
 
     def on_fit_end(self, run: Run) -> None:
-        """All rounds are done and saved; the group of processes still stands."""
+        """Called when all rounds are done and saved; collective operations are still possible."""
 
     def on_fit_exit(self, run: Run) -> None:
-        """The run ends: finished, stopped or failed."""
+        """Called at the end of a run, whether it is finished, stopped or failed."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed run needs, as plain values."""
+        """Return the state for a checkpoint, as plain values and tensors."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what :meth:`state_dict` returned."""
+        """Load a result of :meth:`state_dict`."""
 
 
 class Callbacks:
-    """The callbacks of a run.
+    """Dispatches hooks to the callbacks of a run.
 
     Args:
-        callbacks: Called in this order.
+        callbacks: In the order of calls.
     """
 
     def __init__(self, callbacks: Sequence[CollaborationCallback]) -> None:
         self._callbacks = callbacks
 
     def call(self, hook: str, run: Run, *arguments: Any) -> list[Any]:
-        """Call a hook of all callbacks; return what they return, without None."""
+        """Call a hook of all callbacks, and return their results that are not None."""
         answers = [getattr(callback, hook)(run, *arguments) for callback in self._callbacks]
         return [answer for answer in answers if answer is not None]
 
@@ -141,7 +155,7 @@ class Callbacks:
         return answers[0] if answers else None
 
     def by_name(self) -> Iterator[tuple[str, CollaborationCallback]]:
-        """Yield each callback with the name of its class; of several of one class the others have a number."""
+        """Yield each callback with a unique name: its class, with ``/1``, ``/2`` ... for further ones of that class."""
         count: dict[str, int] = {}
         for callback in self._callbacks:
             name = type(callback).__name__

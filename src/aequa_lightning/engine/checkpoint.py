@@ -1,4 +1,4 @@
-"""The engine's checkpoints: written atomically, verified by hash, the newest sound one found again."""
+"""Checkpoints of the engine: atomic writes, verification by SHA-256, and search for the newest intact one."""
 
 import io
 import os
@@ -14,16 +14,16 @@ from aequa_lightning.run_folder.archive import load_archive
 from aequa_lightning.run_folder.files import sha256, write_atomically
 
 NAME = re.compile(r"round-[0-9]{4,18}\.ckpt")
-FORMAT = 9
+FORMAT = 10
 
 
 def save_checkpoint(folder: Path, state: dict[str, Any], *, keep: int = 2) -> Path:
-    """Write ``round-NNNN.ckpt`` with its hash beside it, point ``last.ckpt`` at it, and prune others.
+    """Write ``round-NNNN.ckpt`` and its SHA-256 file, make ``last.ckpt`` a link to it, and delete older checkpoints.
 
     Args:
         folder: The run's ``checkpoints`` folder.
         state: Plain values and tensors; ``state["round"]`` names the file.
-        keep: How many rounds' checkpoints stay, >= 1; two, so that a damaged one leaves another.
+        keep: Number of checkpoints to keep, >= 1; with two, one is left if the other is damaged.
 
     Returns:
         The new file.
@@ -42,15 +42,15 @@ def save_checkpoint(folder: Path, state: dict[str, Any], *, keep: int = 2) -> Pa
     return path
 
 
-def resume_from(folder: Path, number: int) -> None:
-    """Let the checkpoint of a round be the last one.
+def discard_later_rounds(folder: Path, number: int) -> None:
+    """Delete checkpoints of later rounds, and make ``last.ckpt`` the checkpoint of a round.
 
-    Those of later rounds go: they belong to a course that is left, and what participants keep of it will be
-    overwritten. The run may also have been killed between this checkpoint and its hash.
+    The resumed run repeats those rounds and overwrites the participants' states, which later checkpoints refer to. If
+    the run was killed before the SHA-256 file of this checkpoint was written, the file is added.
 
     Args:
         folder: The run's ``checkpoints`` folder.
-        number: The round that the run stands after.
+        number: The last round of the resumed run that is done.
     """
     for path in reversed(_rounds(folder)):
         if _number(path) > number:
@@ -61,8 +61,8 @@ def resume_from(folder: Path, number: int) -> None:
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read and verify one checkpoint of the engine.
 
-    The hash beside it tells whether it is sound. One without, such as ``last.ckpt``, which is another name of the
-    newest, has the check sums of the archive that it is; torch itself does not look at them.
+    A file with a SHA-256 file is verified by it. A file without one, such as ``last.ckpt``, is verified by the CRC
+    sums of its zip archive, which torch itself ignores.
 
     Args:
         path: The file.
@@ -71,7 +71,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         The saved state, tensors on the CPU.
 
     Raises:
-        InputError: The file is missing, damaged or something else.
+        InputError: The file is missing, damaged or no checkpoint.
     """
     if not path.is_file():
         raise InputError(f"ckpt_path={str(path)!r} is no file; give a checkpoint, or 'last' for the newest of the run.")
@@ -91,13 +91,13 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def load_last(folder: Path) -> dict[str, Any] | None:
-    """Read the newest sound checkpoint of a run.
+    """Read the newest intact checkpoint of a run.
 
     Args:
         folder: The run's ``checkpoints`` folder; it may be missing.
 
     Returns:
-        Its state, or None when the run has no checkpoint yet.
+        Its state; None: the run has no checkpoint yet.
 
     Raises:
         InputError: There are checkpoints, but every one is damaged.
@@ -114,12 +114,12 @@ def load_last(folder: Path) -> dict[str, Any] | None:
 
 
 def oldest_round(folder: Path) -> int:
-    """Return the round of the oldest checkpoint of a folder that has some."""
+    """Return the round of the oldest checkpoint in a folder with at least one."""
     return _number(_rounds(folder)[0])
 
 
 def load_round(folder: Path, number: int) -> dict[str, Any] | None:
-    """Read the checkpoint of a round; None when it was pruned or is damaged.
+    """Read the checkpoint of a round; None if it has been deleted or is damaged.
 
     Args:
         folder: The run's ``checkpoints`` folder.
@@ -136,7 +136,7 @@ def _path(folder: Path, number: int) -> Path:
 
 
 def _rounds(folder: Path) -> list[Path]:
-    """Return the checkpoints of rounds, the oldest first; copies under other names are left alone."""
+    """Return the checkpoints of rounds, the oldest first; files with other names are ignored."""
     return sorted(filter(lambda path: NAME.fullmatch(path.name), folder.glob("round-*.ckpt")), key=_number)
 
 
@@ -154,7 +154,7 @@ def _hash_file(path: Path) -> Path:
 
 
 def _point_last_at(folder: Path, number: int) -> None:
-    """Let ``last.ckpt`` be the checkpoint of a round, if there is one, and have its hash beside it."""
+    """Make ``last.ckpt`` the checkpoint of a round, if it exists, and write its SHA-256 file if that is missing."""
     path = _path(folder, number)
     if path.is_file():
         if not _hash_file(path).is_file():
@@ -163,7 +163,7 @@ def _point_last_at(folder: Path, number: int) -> None:
 
 
 def _link_last(path: Path) -> None:
-    """Let ``last.ckpt`` be the same file as ``path``: a hard link takes no room and cannot be half written."""
+    """Make ``last.ckpt`` a hard link to ``path``, which takes no space and is created atomically; else a copy."""
     last, aside = path.with_name("last.ckpt"), path.with_name(".last.ckpt.tmp")
     aside.unlink(missing_ok=True)
     try:

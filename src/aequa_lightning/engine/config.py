@@ -1,4 +1,4 @@
-"""What a run is asked to do."""
+"""Configuration of a run, apart from model and data."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,15 +16,15 @@ from aequa_lightning.mechanisms import Mechanism
 
 @dataclass(frozen=True)
 class RunConfig:
-    """What a run is asked to do, apart from model and data.
+    """Configuration of a run, apart from model and data.
 
     Options of :class:`~aequa_lightning.trainer.trainer.CollaborativeTrainer` have the same names here and are described
-    there; what may be null there has its default here.
+    there; options that are null there have their default value here.
 
     Attributes:
         work: A participant's work in one round: ``local_epochs`` or ``local_steps``.
-        mechanism: How participants are paid; the loop asks it what they train.
-        configuration: Text that repeats the run, for ``config.yaml``; None: there is none.
+        mechanism: Determines rewards, and whether participants train models of their own.
+        configuration: Content of ``config.yaml``, which repeats the run; None: no such file is written.
     """
 
     max_rounds: int
@@ -48,8 +48,8 @@ class RunConfig:
     configuration: str | None = None
 
     @property
-    def spending(self) -> dict[str, float | None] | None:
-        """What decides how much privacy a round spends; None: it spends all."""
+    def privacy_per_round(self) -> dict[str, float | None] | None:
+        """The options that determine the epsilon of a round; None: the run is not private."""
         if self.privacy is None:
             return None
         return {
@@ -59,17 +59,24 @@ class RunConfig:
 
     @property
     def settings(self) -> str:
-        """What decides the course of the rounds besides model, data and local work."""
-        cheating = tuple(self.adversaries)
-        parts = (self.aggregator, self.correction, self.participation, cheating, self.participant_state, self.privacy)
+        """Text of all options that influence updates and aggregation, besides model, data and local work."""
+        adversaries = tuple(self.adversaries)
+        parts = (
+            self.aggregator,
+            self.correction,
+            self.participation,
+            adversaries,
+            self.participant_state,
+            self.privacy,
+        )
         return f"{parts} {self.participants_per_round} {self.mechanism!r}"
 
     @property
-    def averages_all(self) -> bool:
-        """Whether nobody may be left out of the average: else noise or corrections would not fit it."""
+    def requires_all_updates(self) -> bool:
+        """Whether every update must be averaged: noise and control variates assume that none is excluded."""
         return self.privacy is not None or isinstance(self.correction, Scaffold)
 
     @property
-    def participants_remember(self) -> bool:
-        """Whether participants keep anything at all between their rounds."""
-        return self.participant_state == "keep" or self.correction.remembers
+    def keeps_participant_state(self) -> bool:
+        """Whether participants keep state between rounds."""
+        return self.participant_state == "keep" or self.correction.keeps_state

@@ -1,4 +1,4 @@
-"""Accuracy of the shared model at many widths, spread over the processes."""
+"""Accuracy of a network, and of the shared model at many widths, which are divided over the processes."""
 
 from collections.abc import Iterator, Sequence
 
@@ -6,27 +6,26 @@ import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from aequa_lightning.engine.local.memory_layout import channels_last
-from aequa_lightning.engine.local.work import spans_of
+from aequa_lightning.engine.local.work import batch_spans, channels_last
 from aequa_lightning.engine.processes.seeding import seed_global_generators
 from aequa_lightning.engine.processes.topology import Topology
 from aequa_lightning.runtime.process_settings import evaluating
 from aequa_lightning.slimmable import SlimmableModel, Width
 
-# One size everywhere, so that an accuracy measured twice is the same to the last digit.
-EVALUATION_BATCH = 500
+# The same size everywhere, because rounding, and so a predicted class, may depend on it.
+EVALUATION_BATCH_SIZE = 500
 
 
 def evaluation_batches(table: Tensor) -> list[Tensor]:
     """Return the rows of a table in evaluation batches; a single left-over row joins the batch before it.
 
-    Norm layers that see one value of each channel of a sample cannot normalise one sample alone.
+    Norm layers that see one value per channel and sample cannot normalise a single sample.
 
     Example:
         >>> [len(batch) for batch in evaluation_batches(torch.zeros(1001))]
         [500, 501]
     """
-    return [table[start:end] for start, end in spans_of(len(table), EVALUATION_BATCH)]
+    return [table[start:end] for start, end in batch_spans(len(table), EVALUATION_BATCH_SIZE)]
 
 
 def input_batches(dataset: TensorDataset, device: torch.device) -> Iterator[Tensor]:
@@ -37,7 +36,7 @@ def input_batches(dataset: TensorDataset, device: torch.device) -> Iterator[Tens
 
 @torch.no_grad()
 def mark_correct(network: torch.nn.Module, dataset: TensorDataset, *, device: torch.device) -> Tensor:
-    """Mark the samples whose largest logit is their class.
+    """Return which samples are classified correctly.
 
     Args:
         network: Called with a batch of inputs, in evaluation mode.
@@ -47,7 +46,7 @@ def mark_correct(network: torch.nn.Module, dataset: TensorDataset, *, device: to
     Returns:
         bool of shape (samples,), on the device.
     """
-    # A network that draws random numbers has an accuracy of its own, too, whatever was computed before.
+    # A network that draws random numbers in evaluation has the same accuracy each time.
     seed_global_generators(0, device)
     batches = zip(input_batches(dataset, device), evaluation_batches(dataset.tensors[1]), strict=True)
     with evaluating(network):
@@ -56,12 +55,12 @@ def mark_correct(network: torch.nn.Module, dataset: TensorDataset, *, device: to
 
 
 def count_correct(network: torch.nn.Module, dataset: TensorDataset, *, device: torch.device) -> int:
-    """Count the samples whose largest logit is their class; see :func:`mark_correct`."""
+    """Return the number of samples that are classified correctly; see :func:`mark_correct`."""
     return int(mark_correct(network, dataset, device=device).sum())
 
 
 class AtWidth(torch.nn.Module):
-    """A slimmable model held at one width, called like any network.
+    """A slimmable model at one width, called like any network.
 
     Args:
         model: The slimmable model.
@@ -83,56 +82,42 @@ class Evaluator:
 
     Args:
         model: The shared model.
-        topology: Each process measures its part of the widths.
-        calibration: Data, labels unused, on which the statistics of normalisation layers are taken for every width.
+        topology: Where this process stands; each process evaluates its share of the widths.
+        calibration: Samples from which the statistics of norm layers are computed for each width; labels are not used.
     """
 
     def __init__(self, model: SlimmableModel, topology: Topology, *, calibration: TensorDataset) -> None:
         self.model, self.topology, self.calibration = model, topology, calibration
 
     def calibrate(self, width: Width) -> None:
-        """Give a width its own normalisation statistics for the present parameters."""
+        """Compute the statistics of norm layers at a width for the present parameters."""
         if self.model.has_statistics:
             seed_global_generators(0, self.topology.device)
             self.model.recalibrate(input_batches(self.calibration, self.topology.device), [width])
 
-    def accuracies(self, widths: Sequence[float], datasets: Sequence[TensorDataset]) -> list[dict[float, float]]:
-        """Measure the accuracy of every width on every data set; a collective operation.
+    def accuracies(self, widths: Sequence[float], dataset: TensorDataset) -> dict[float, float]:
+        """Return the accuracy in [0, 1] of each width, the same on all processes; a collective operation.
 
         Args:
             widths: Widths in [smallest width, 1].
-            datasets: For example the validation and the test part.
-
-        Returns:
-            For each data set the accuracy in [0, 1] of each width, the same on all processes.
+            dataset: Inputs and classes, such as the validation part.
         """
-        correct = torch.zeros(len(datasets), len(widths), dtype=torch.int64)
-        for index, network in self._own_part(widths):
-            for row, dataset in enumerate(datasets):
-                correct[row, index] = count_correct(network, dataset, device=self.topology.device)
-        correct = self.topology.merge_over_processes(correct)
-        return [
-            {width: int(count) / len(dataset) for width, count in zip(widths, counts, strict=True)}
-            for dataset, counts in zip(datasets, correct, strict=True)
-        ]
+        counts = self.correct(widths, dataset).sum(dim=1).tolist()
+        return {width: count / len(dataset) for width, count in zip(widths, counts, strict=True)}
 
     def correct(self, widths: Sequence[Width], dataset: TensorDataset) -> Tensor:
-        """Tell which samples each width gets right; a collective operation.
+        """Return which samples each width classifies correctly; a collective operation.
 
         Args:
-            widths: Widths in [smallest width, 1].
-            dataset: For example the validation part.
+            widths: Widths in [smallest width, 1], of all layers or of each.
+            dataset: Inputs and classes, such as the validation part.
 
         Returns:
-            bool of shape (widths, samples), the same on all processes.
+            bool of shape (widths, samples), on the CPU, the same on all processes.
         """
         correct = torch.zeros(len(widths), len(dataset), dtype=torch.int32)
-        for index, network in self._own_part(widths):
-            correct[index] = mark_correct(network, dataset, device=self.topology.device)
-        return self.topology.merge_over_processes(correct).bool()
-
-    def _own_part(self, widths: Sequence[Width]) -> Iterator[tuple[int, AtWidth]]:
-        """Yield the place and the calibrated network of each width that this process measures."""
         for index in range(self.topology.rank, len(widths), self.topology.processes):
             self.calibrate(widths[index])
-            yield index, AtWidth(self.model, widths[index])
+            network = AtWidth(self.model, widths[index])
+            correct[index] = mark_correct(network, dataset, device=self.topology.device)
+        return self.topology.merge_over_processes(correct).bool()

@@ -1,4 +1,4 @@
-"""The training loop: everybody alone, then round after round together, then the payout.
+"""The training loop: standalone training, then collaborative rounds, then the payout of rewards.
 
 This is Algorithm 1 of the Aequa paper (slimmable training of a shared model by federated averaging). With a mechanism
 that assigns widths in every round it is Algorithm 2.
@@ -13,17 +13,17 @@ from lightning.fabric import Fabric
 
 from aequa_lightning.data import CollaborativeData
 from aequa_lightning.engine.callback import Callbacks, CollaborationCallback, RoundResult
-from aequa_lightning.engine.checkpoint import oldest_round, resume_from, save_checkpoint
+from aequa_lightning.engine.checkpoint import discard_later_rounds, oldest_round, save_checkpoint
 from aequa_lightning.engine.cohort import CohortTrainer
 from aequa_lightning.engine.config import RunConfig
 from aequa_lightning.engine.local.optimizers import options_of
 from aequa_lightning.engine.processes.failure import is_lost_contact
 from aequa_lightning.engine.records import Stopwatch, describe_round, describe_run, write_round
-from aequa_lightning.engine.resume import restore, state_of
+from aequa_lightning.engine.resume import restore, run_state
 from aequa_lightning.engine.rounds import Aggregate, ParticipantReport, merge_reports
 from aequa_lightning.engine.run import Run
 from aequa_lightning.engine.stacking.sizing import decide_stacking
-from aequa_lightning.engine.standalone_training import train_standalone
+from aequa_lightning.engine.standalone import train_standalone
 from aequa_lightning.errors import RunInterrupted
 from aequa_lightning.modules.classifier import SlimmableClassifier
 from aequa_lightning.run_folder.events import latest_rounds, read_events, write_metrics
@@ -35,10 +35,10 @@ class Collaboration:
 
     Args:
         fabric: A launched Fabric.
-        classifier: The shared model; its present parameters are the server's first.
+        classifier: The shared model; its present parameters are the server's initial ones.
         data: The participants' data.
-        config: What to do.
-        callbacks: Called in order.
+        config: Configuration.
+        callbacks: In the order of calls.
     """
 
     def __init__(
@@ -56,11 +56,11 @@ class Collaboration:
         self.callbacks.call("setup", self.run)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything that a resumed run needs, as tensors and plain values."""
-        return state_of(self.run, self.cohort_trainer, self.callbacks)
+        """Return the state of the run for a checkpoint, as tensors and plain values."""
+        return run_state(self.run, self.cohort_trainer, self.callbacks)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue where :meth:`state_dict` was taken.
+        """Load a result of :meth:`state_dict`.
 
         Raises:
             InputError: The state does not fit the run.
@@ -68,10 +68,10 @@ class Collaboration:
         restore(self.run, self.cohort_trainer, self.callbacks, state)
 
     def fit(self) -> bool:
-        """Train to the last round, from wherever the run stands, and pay.
+        """Do the remaining standalone training and rounds, and pay the rewards.
 
         Returns:
-            True when finished; False when a signal stopped it, with its state saved.
+            True: the run is finished; False: a signal has stopped it, and its state is saved.
         """
         run = self.run
         if run.config.compile:
@@ -89,7 +89,7 @@ class Collaboration:
                 raise
             finally:
                 self.callbacks.call("on_fit_exit", run)
-            # A signal that comes now is only noted, because other processes may still be writing.
+            # From here on a signal is only recorded, because other processes may still be writing.
             with run.status.at("waiting for the end"):
                 run.fabric.barrier()
         return finished
@@ -97,7 +97,7 @@ class Collaboration:
     # --- the rounds ----------------------------------------------------------------------------------------------
 
     def train_rounds(self) -> bool:
-        """Do the rounds that are left; return False when asked to stop."""
+        """Do the remaining rounds; return False if a signal has stopped the run."""
         run, config = self.run, self.run.config
         while run.round < config.max_rounds:
             self._train_round(run.round + 1)
@@ -121,16 +121,16 @@ class Collaboration:
             reports = merge_reports(own_reports, run.cohort.completed, run.topology)
             aggregate = self._average(number, reports)
             run.server.step(aggregate.mean_update, aggregate.coverage)
-            run.cheating.end_round(run.parameters)
+            run.adversary_host.end_round(run.parameters)
             self.cohort_trainer.end_round(number, reports, averaged=aggregate.weights)
         self._step_scheduler()
         run.progress.round = number
         with watch.phase("evaluation"), at("evaluation"):
             run.load_server_parameters()
-            (accuracy,) = run.evaluator.accuracies(run.grid, [run.data.validation()])
+            accuracy = run.evaluator.accuracies(run.grid, run.data.validation())
         record = describe_round(run, reports, aggregate, accuracy)
         with watch.phase("callbacks"), at("callbacks"):
-            # Contributions are measured here, and paid by mechanisms that pay in every round.
+            # Callbacks measure contributions here; mechanisms that pay in every round pay here.
             self._call_round_end(aggregate, accuracy, record)
         run.server.forget_updates()
         record["seconds"], record["seconds_by_phase"] = watch.read()
@@ -150,7 +150,7 @@ class Collaboration:
             self.run.progress.distillation = assignment.distillation
 
     def _average(self, number: int, reports: Mapping[int, ParticipantReport]) -> Aggregate:
-        """Average the updates that are sound and not excluded; a collective operation."""
+        """Average the updates that are valid and not excluded; a collective operation."""
         run = self.run
         refused = [index for index, report in reports.items() if report.refused]
         weights = {index: weight for index, weight in self._weights(list(reports)).items() if index not in refused}
@@ -166,7 +166,7 @@ class Collaboration:
         return Aggregate(weights, excluded, mean_update, coverage)
 
     def _weights(self, present: Sequence[int]) -> dict[int, float]:
-        """Return how much each participant of a round counts in the average."""
+        """Return the weight of each participant of a round in the average."""
         run = self.run
         if run.private_average is not None:
             return dict.fromkeys(present, run.private_average.weight)
@@ -176,7 +176,7 @@ class Collaboration:
     def _step_scheduler(self) -> None:
         if self.run.local.scheduler is not None:
             with warnings.catch_warnings():
-                # A process that hosts nobody in a round has not called optimizer.step.
+                # A process without participants in a round has not called optimizer.step.
                 warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
                 self.run.local.scheduler.step()
 
@@ -198,21 +198,21 @@ class Collaboration:
     # --- before and after ----------------------------------------------------------------------------------------
 
     def _begin(self) -> None:
-        """Settle what can still be refused, then overwrite what an earlier session left."""
+        """Do the last checks, then prepare the run folder and record the start of the session."""
         run, config = self.run, self.run.config
         self.cohort_trainer.check()
         events = read_events(run.events.path)
         run.progress.stacking = decide_stacking(run, events)
-        # All processes have passed validation: from here files are overwritten.
+        # Wait until all processes have passed the checks: from here on files are overwritten.
         run.fabric.barrier()
         if run.is_global_zero:
-            resume_from(run.checkpoints, run.round)
+            discard_later_rounds(run.checkpoints, run.round)
             if config.configuration is not None:
                 write_atomically(config.run_dir / "config.yaml", config.configuration.encode())
         self.callbacks.call("on_fit_start", run)
         run.record("resume" if events else "start", **describe_run(run))
         if run.is_global_zero:
-            # Rounds after the checkpoint are done again, and recorded again.
+            # Rounds after the checkpoint are repeated, so their rows are removed.
             kept = [event for event in latest_rounds(events) if event["round"] <= run.round]
             write_metrics(config.run_dir / "metrics.csv", kept)
 
@@ -226,10 +226,10 @@ class Collaboration:
                 self.cohort_trainer.prune(oldest_round(run.checkpoints))
 
     def _pay(self) -> bool:
-        """Measure, allocate and write the rewards; return False when asked to stop before.
+        """Measure, allocate and write the rewards; return False if a signal has come before.
 
         Raises:
-            RunInterrupted: A signal came meanwhile. The payout starts again from the last checkpoint.
+            RunInterrupted: A signal came during the payout. A resumed run repeats it from the last checkpoint.
         """
         run = self.run
         with run.status.at("payout"), run.stop.leaving():
@@ -240,7 +240,7 @@ class Collaboration:
                 self.callbacks.call("on_fit_end", run)
             except Exception as error:
                 if run.stop.received is not None and is_lost_contact(error):
-                    # Another process has received the signal, too, and has left.
+                    # Another process has received the signal too and has exited.
                     raise RunInterrupted from error
                 raise
         return True

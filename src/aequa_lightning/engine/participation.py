@@ -1,4 +1,4 @@
-"""Who takes part in a round, who fails to report, and who runs out of time."""
+"""Partial participation: sampling of a round's participants, availability, drop-outs and step budgets."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,8 +15,8 @@ class Cohort:
     """The participants of one round, the same in every process.
 
     Attributes:
-        completed: Those who train and send an update, ascending.
-        dropped: Those who were chosen too, but drop out or have no time for a single step, ascending.
+        completed: Participants that train and send an update, ascending.
+        dropped: Chosen participants that drop out, or whose step budget is below one step, ascending.
     """
 
     completed: list[int]
@@ -25,20 +25,20 @@ class Cohort:
 
 @dataclass(frozen=True)
 class Participation:
-    """How a round's participants are chosen, and what may go wrong with them.
+    """Sampling of a round's participants, and simulation of slow or unreliable ones.
 
-    Time is counted in steps, not in seconds, so that a run can be repeated: in a round of ``step_budget`` a
-    participant of speed 0.5 manages half as many.
+    Time is counted in steps, not in seconds, so that a run is reproducible: a participant of speed 0.5 completes half
+    of ``step_budget`` in a round.
 
     Args:
-        sampling: ``uniform``: all are equally likely; ``samples``: in proportion to their numbers of samples, those
-            chosen one after another without going back; ``poisson``: each independently of the others with the
-            probability participants_per_round / participants, so that their number varies.
-        availability: Probability that a participant can be reached in a round, in (0, 1]; one for all, or one each.
-            Without ``participants_per_round`` whoever can be reached takes part.
+        sampling: ``uniform``: all are equally likely; ``samples``: drawn one after another without replacement, with
+            probabilities proportional to their numbers of samples; ``poisson``: each independently with probability
+            participants_per_round / participants, so that their number varies.
+        availability: Probability that a participant is available in a round, in (0, 1]; one for all, or one each.
+            Without ``participants_per_round`` all available ones take part.
         dropout: Probability that a chosen participant fails to report, in [0, 1).
-        step_budget: Steps that a participant of speed 1 manages before the round closes, >= 1; the others are cut
-            short, and report what they have reached. null: there is no hurry.
+        step_budget: Largest number of steps of a participant of speed 1 in a round, >= 1; local work is cut to it, and
+            the partial update is averaged. null: no limit.
         speed: Relative speed, > 0; one for all, or one each.
 
     Raises:
@@ -62,14 +62,14 @@ class Participation:
             raise InputError(f"trainer.participation.speed={self.speed} must be above 0.")
 
     def check(self, participants: int, count: int | None) -> None:
-        """Prove that the settings fit the run.
+        """Check that the settings fit the run.
 
         Args:
-            participants: Number of all.
-            count: How many are chosen for a round; None: all who can be reached.
+            participants: Number of participants of the run.
+            count: Number of participants of a round; None: all available ones.
 
         Raises:
-            InputError: They do not.
+            InputError: A list has another length, or ``count`` exceeds ``participants``.
         """
         for key in ("availability", "speed"):
             value = getattr(self, key)
@@ -82,7 +82,7 @@ class Participation:
             raise InputError(f"trainer.participants_per_round={count} exceeds data.participants={participants}.")
 
     def steps(self, index: int) -> int | None:
-        """Return how many steps a participant manages in time; None: as many as it likes.
+        """Return the largest number of steps of a participant in a round; None: no limit.
 
         Example:
             >>> Participation(step_budget=10, speed=[1.0, 0.25]).steps(1)
@@ -93,16 +93,16 @@ class Participation:
         if self.step_budget is None:
             return None
         speed = self.speed if isinstance(self.speed, float | int) else self.speed[index]
-        # A hair more, for .29 of 100 is a hair less than 29.
+        # 0.29 * 100 is slightly less than 29 in floating point, so add a tolerance before rounding down.
         return int(self.step_budget * speed + 1e-9)
 
     def draw(self, samples: Sequence[int], count: int | None, *, seed: int, round: int) -> Cohort:
-        """Choose a round's participants: the same in every process, and after a resume.
+        """Draw a round's participants; the result is the same in every process, and after a resume.
 
         Args:
             samples: Number of samples of every participant.
-            count: How many to choose; where fewer can be reached, these. None: all who can be reached. For the
-                sampling ``poisson`` it is the mean over rounds in which all can be reached.
+            count: Number of participants to draw; if fewer are available, all of these. None: all available ones.
+                With the sampling ``poisson`` it is the expected number if all are available.
             seed: The run's seed.
             round: Number of the round.
 
@@ -112,18 +112,18 @@ class Participation:
             >>> len(Participation().draw([5] * 9, 4, seed=0, round=1).completed)
             4
         """
-        lots = {
+        generators = {
             key: np.random.default_rng(derive_seed(seed, key, round))
             for key in ("availability", "selection", "dropout")
         }
-        chosen = np.flatnonzero(lots["availability"].random(len(samples)) < np.asarray(self.availability))
+        chosen = np.flatnonzero(generators["availability"].random(len(samples)) < np.asarray(self.availability))
         if count is not None and self.sampling == "poisson":
-            chosen = chosen[lots["selection"].random(len(samples))[chosen] < count / len(samples)]
+            chosen = chosen[generators["selection"].random(len(samples))[chosen] < count / len(samples)]
         elif count is not None and count < len(chosen):
             sizes = np.asarray(samples)[chosen]
             odds = None if self.sampling == "uniform" else sizes / sizes.sum()
-            chosen = np.sort(lots["selection"].choice(chosen, count, replace=False, p=odds))
-        reports = lots["dropout"].random(len(samples))[chosen] >= self.dropout
+            chosen = np.sort(generators["selection"].choice(chosen, count, replace=False, p=odds))
+        reports = generators["dropout"].random(len(samples))[chosen] >= self.dropout
         reports &= np.array([self.steps(index) != 0 for index in chosen.tolist()], dtype=bool)
         return Cohort(chosen[reports].tolist(), chosen[~reports].tolist())
 

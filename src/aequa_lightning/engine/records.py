@@ -1,4 +1,4 @@
-"""The events of a run: its description at the start, and one event a round with the seconds of each phase."""
+"""Events of a run: its description at the start of a session, and one event for each round."""
 
 import time
 import warnings
@@ -15,7 +15,7 @@ from aequa_lightning.version import __version__
 
 
 class Stopwatch:
-    """Adds up seconds by phase; what no phase claims is ``other``."""
+    """Adds up seconds by phase; time outside of all phases is ``other``."""
 
     def __init__(self) -> None:
         self._start = time.perf_counter()
@@ -23,7 +23,7 @@ class Stopwatch:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Count the time within the block to a phase."""
+        """Add the time within the block to a phase."""
         start = time.perf_counter()
         try:
             yield
@@ -70,11 +70,11 @@ def describe_run(run: Run) -> dict[str, Any]:
 def describe_round(
     run: Run, reports: Mapping[int, ParticipantReport], aggregate: Aggregate, accuracy: Mapping[float, float]
 ) -> dict[str, Any]:
-    """Return the event of a round, without contributions and seconds.
+    """Return the event of a round, without contributions and seconds, which are added later.
 
     Args:
         run: The run, at the end of the round.
-        reports: On everybody who sent an update, by index, ascending.
+        reports: Reports on all participants that sent an update, by index, ascending.
         aggregate: The average of the updates.
         accuracy: Validation accuracy in [0, 1] of every width of the grid.
     """
@@ -99,7 +99,7 @@ def describe_round(
         "excluded": [names[index] for index in aggregate.excluded],
         "dropped": [names[index] for index in run.cohort.dropped],
         "cut": [names[index] for index in reports if run.work(index) != run.config.work],
-        # Each participant receives what it holds and sends an update of the same size.
+        # Each participant receives the parameters of its width, and sends an update of the same size.
         "bytes_sent": 2
         * run.parameters.element_size()
         * sum(count * run.masks.count(width) for width, count in held.items()),
@@ -108,7 +108,7 @@ def describe_round(
 
 
 def write_round(run: Run, record: dict[str, Any]) -> None:
-    """Write a round to the events, the table of metrics and the loggers, and warn of updates that were refused.
+    """Write a round to events, metrics table and loggers, and warn of refused updates.
 
     Args:
         run: The run, at the end of the round.

@@ -1,4 +1,4 @@
-"""The state of a run as its checkpoints hold it, and how a run continues from it."""
+"""Conversion of a run to the state in its checkpoints, and back on resume."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,8 +16,8 @@ from aequa_lightning.engine.run import Run, Stacking
 from aequa_lightning.errors import InputError
 
 
-def state_of(run: Run, cohort_trainer: CohortTrainer, callbacks: Callbacks) -> dict[str, Any]:
-    """Return everything a resumed run needs, as tensors and plain values."""
+def run_state(run: Run, cohort_trainer: CohortTrainer, callbacks: Callbacks) -> dict[str, Any]:
+    """Return the state of a run for a checkpoint, as tensors and plain values."""
     run.load_server_parameters()
     scheduler = run.local.scheduler
     return {
@@ -28,10 +28,10 @@ def state_of(run: Run, cohort_trainer: CohortTrainer, callbacks: Callbacks) -> d
         "seconds": run.seconds,
         "server": run.server.state_dict(),
         "cohort_trainer": cohort_trainer.state_dict(),
-        "remembering": _remembering(run),
-        "cheating": run.cheating.state_dict(),
-        "privacy": run.config.spending,
-        "course": run.private_average and run.private_average.course,
+        "kept_state": _kept_state(run),
+        "adversaries": run.adversary_host.state_dict(),
+        "privacy": run.config.privacy_per_round,
+        "privacy_history": run.private_average and run.private_average.history,
         "widths": run.widths,
         "models": run.models,
         "reward_source": vars(run.reward_source),
@@ -46,10 +46,10 @@ def state_of(run: Run, cohort_trainer: CohortTrainer, callbacks: Callbacks) -> d
 
 
 def restore(run: Run, cohort_trainer: CohortTrainer, callbacks: Callbacks, state: Mapping[str, Any]) -> None:
-    """Continue a run where :func:`state_of` was taken.
+    """Continue a run where :func:`run_state` was taken.
 
     Raises:
-        InputError: It is the state of a run with another seed, scheduler, server optimizer or kind of payment, or its
+        InputError: The state belongs to a run with another seed, scheduler, server optimizer or kind of reward, or its
             tensors do not fit the run.
     """
     try:
@@ -70,7 +70,7 @@ def _restore(run: Run, cohort_trainer: CohortTrainer, callbacks: Callbacks, stat
     run.parameters.copy_(run.local.parameters)
     run.server.load_state_dict(state["server"])
     cohort_trainer.load_state_dict(state["cohort_trainer"])
-    run.cheating.load_state_dict(state["cheating"], run.parameters)
+    run.adversary_host.load_state_dict(state["adversaries"], run.parameters)
     run.progress.round = state["round"]
     run.progress.widths = state["widths"]
     run.progress.stacking = Stacking(**state["stacking"])
@@ -79,7 +79,7 @@ def _restore(run: Run, cohort_trainer: CohortTrainer, callbacks: Callbacks, stat
     if run.models is not None:
         run.models.copy_(state["models"])
     if run.private_average is not None:
-        run.private_average.course = state["course"]
+        run.private_average.history = state["privacy_history"]
     scheduler = run.local.scheduler
     if scheduler is not None:
         scheduler.load_state_dict(state["lr_scheduler"]["state"])
@@ -89,32 +89,36 @@ def _restore(run: Run, cohort_trainer: CohortTrainer, callbacks: Callbacks, stat
 
 
 def _scheduled(scheduler: LRScheduler) -> dict[str, Any]:
-    """Return a scheduler's state, and what it may have set in the optimizer: rates, and with some momentum too."""
+    """Return a scheduler's kind and state, and the optimizer options that it may have set, such as learning rates."""
     options = options_of(scheduler.optimizer)
     return {"kind": type(scheduler).__name__, "state": scheduler.state_dict(), "options": options}
 
 
-def _remembering(run: Run) -> str | None:
-    """Return what participants remember from round to round, in words; None: nothing."""
-    if not run.config.participants_remember:
+def _kept_state(run: Run) -> str | None:
+    """Describe the state that participants keep between rounds, to compare it on resume; None: no state."""
+    if not run.config.keeps_participant_state:
         return None
     correction, optimizer = type(run.config.correction).__name__, run.local.optimizer.optimizer
     if run.config.participant_state == "reset":
         return f"what {correction} needs"
-    # Options by which it has more to remember, and would miss that; SGD does without its momentum's.
+    # Options that add state which the optimizer needs on resume. SGD starts without a momentum buffer if it is missing.
     more = ("amsgrad", "centered", "momentum") if isinstance(optimizer, RMSprop) else ("amsgrad", "centered")
     switches = [name for name in more if optimizer.defaults.get(name)]
     return f"what {correction} and {type(optimizer).__name__}({', '.join(switches)}) need"
 
 
 def _check_same(run: Run, state: Mapping[str, Any]) -> None:
-    """Prove that the rounds to come belong to those that were."""
+    """Check that the configuration fits the checkpoint.
+
+    Raises:
+        InputError: It does not.
+    """
     scheduler, saved = run.local.scheduler, state["lr_scheduler"]
     paid = ["parts of the shared model" if models is None else "models" for models in (state["models"], run.models)]
     comparisons = {
         "seed_everything": (state["seed"], run.config.seed),
         "lr_scheduler": (saved and saved["kind"], scheduler and type(scheduler).__name__),
-        "participants that remember": (state["remembering"], _remembering(run)),
+        "state that participants keep": (state["kept_state"], _kept_state(run)),
         "data that have participants' samples": (state["samples"], run.samples),
         "a trainer.mechanism that pays with": paid,
     }

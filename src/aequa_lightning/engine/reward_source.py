@@ -1,4 +1,4 @@
-"""What rewards are cut from, where that is not what the next round would start from."""
+"""Parameters that rewards are cut from when they differ from the server's (best round, fine-tuned)."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RewardSource:
-    """What a run pays with in the place of what its rounds have made; a run that goes on never trains from it.
+    """Parameters that rewards are cut from when they differ from the run's; further rounds do not start from them.
 
     Attributes:
-        parameters: In the place of the server's, of shape (P,); None: the server's.
-        models: In the place of the models that everybody has of its own, of shape (N, P); None: those.
+        parameters: Replace the server's parameters, of shape (P,); None: the server's.
+        models: Replace the participants' own models, of shape (N, P); None: their own models.
     """
 
     parameters: Tensor | None = None
@@ -31,7 +31,7 @@ class RewardSource:
 
 
 def check_paid(run_dir: Path, number: int, state: Mapping[str, Any]) -> None:
-    """Prove that a run has paid for its last round: one that was prolonged may not have done so yet.
+    """Check that a run has paid rewards after its last round. A prolonged run may have done so after an earlier one.
 
     Args:
         run_dir: The run folder.
@@ -39,7 +39,7 @@ def check_paid(run_dir: Path, number: int, state: Mapping[str, Any]) -> None:
         state: Its last checkpoint.
 
     Raises:
-        InputError: It has paid after another one.
+        InputError: It has paid after another round.
 
     Example:
         >>> check_paid(Path("demo"), 6, {"round": 6})
@@ -52,7 +52,7 @@ def check_paid(run_dir: Path, number: int, state: Mapping[str, Any]) -> None:
 
 
 def load_reward_source(model: SlimmableClassifier, state: Mapping[str, Any]) -> None:
-    """Put into a model the shared parameters that rewards are cut from.
+    """Load the shared parameters that rewards are cut from into a model.
 
     Args:
         model: The run's model.
@@ -79,5 +79,5 @@ def load_vector(model: nn.Module, vector: Tensor) -> None:
         >>> layer.weight.item(), layer.bias.item()
         (2.0, 3.0)
     """
-    # Torch makes the parameters views of what it is given, and whatever is loaded next would be written into it.
+    # torch makes the parameters views of its argument: without a copy the next load would overwrite ``vector``.
     vector_to_parameters(vector.clone(), [value for value in model.parameters() if value.requires_grad])

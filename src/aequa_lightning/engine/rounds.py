@@ -1,4 +1,4 @@
-"""The results of a round: a report on each participant, and the aggregate of the updates."""
+"""Results of a round: a report on each participant, and the aggregate of the updates."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ class ParticipantReport(NamedTuple):
     """The result of a participant's training in a round, without its update.
 
     Attributes:
-        loss: Mean loss over steps and widths; 0 where the update was refused.
-        refused: Whether the update is not finite or exploded.
-        seconds: How long it took; of a stack each participant's even share.
+        loss: Mean loss over steps and widths; 0 if the update was refused.
+        refused: Whether the update was refused, because it or the loss is not finite, or because it is too large.
+        seconds: Duration of the training; in a stack an equal share of the stack's duration.
     """
 
     loss: float = 0.0
@@ -30,7 +30,7 @@ def merge_reports(
     """Return the reports of all groups; a collective operation.
 
     Args:
-        own: Reports on those whom this process's group hosted, by index.
+        own: Reports on the participants that this process's group hosted, by index.
         present: All participants of the round.
         topology: Where this process stands.
 
@@ -51,9 +51,10 @@ class Aggregate:
 
     Attributes:
         weights: Weight of every participant whose update entered the average, by index, ascending.
-        excluded: Those whose sound update was excluded, ascending.
+        excluded: Participants whose valid update was excluded, ascending.
         mean_update: float64 of shape (P,).
-        coverage: Total weight behind each of its entries; float64 of shape (P,), or () when all hold all.
+        coverage: Total weight behind each of its entries; float64 of shape (P,), or () if all participants hold all
+            entries.
     """
 
     weights: Mapping[int, float]

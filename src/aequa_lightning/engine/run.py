@@ -1,4 +1,4 @@
-"""The state of a run, which every part reads: in each process the same, but for what it hosts."""
+"""The state of a run in one process: server, local trainer, data, progress and record."""
 
 import re
 import time
@@ -12,13 +12,13 @@ from lightning.fabric import Fabric
 from torch import Tensor
 
 from aequa_lightning.data import CollaborativeData
-from aequa_lightning.engine.cheating import Cheating, cheated_data
+from aequa_lightning.engine.adversary_host import AdversaryHost, replace_samples
 from aequa_lightning.engine.config import RunConfig
 from aequa_lightning.engine.evaluation import Evaluator
-from aequa_lightning.engine.local.buffers import check_state
-from aequa_lightning.engine.local.cache import SampleCache
 from aequa_lightning.engine.local.cache_key import training_key
+from aequa_lightning.engine.local.model_checks import check_state
 from aequa_lightning.engine.local.optimizers import options_by_round
+from aequa_lightning.engine.local.sample_cache import SampleCache
 from aequa_lightning.engine.local.trainer import LocalTrainer
 from aequa_lightning.engine.local.work import LocalWork
 from aequa_lightning.engine.participation import Cohort
@@ -29,7 +29,7 @@ from aequa_lightning.engine.reward_source import RewardSource
 from aequa_lightning.engine.server.masks import WidthMasks
 from aequa_lightning.engine.server.privacy import PrivateAverage
 from aequa_lightning.engine.server.server import Server
-from aequa_lightning.engine.standalone import standalone_records
+from aequa_lightning.engine.standalone_results import standalone_store
 from aequa_lightning.errors import InputError
 from aequa_lightning.modules.classifier import SlimmableClassifier
 from aequa_lightning.run_folder.events import EventLog
@@ -43,8 +43,8 @@ class Stacking:
     """How many participants train in one step.
 
     Attributes:
-        size: Most participants of a stack; 1: they train one by one.
-        reason: Why, in words.
+        size: Largest number of participants in a stack; 1: they train one by one.
+        reason: Why this size was chosen, for the record.
     """
 
     size: int
@@ -53,17 +53,17 @@ class Stacking:
 
 @dataclass
 class RunProgress:
-    """What changes while a run trains. The loop and a resume write it; all others read it as attributes of the run.
+    """State that changes during a run. Only the loop and a resume write it; other code reads it from the run.
 
     Attributes:
         round: Number of rounds that are done.
-        widths: Width that each participant holds, (N,); whoever is absent keeps what it received last.
-        models: Where everybody has a model of its own, all of them, of shape (N, P); None: all start from the server's.
-        cohort: Who takes part in the round.
-        distillation: Which widths learn from another one in the round; None: none, or as the model says.
-        reward_source: What rewards would be cut from if the run ended with the round.
-        stacking: How many participants train in one step.
-        earlier_seconds: Time that the run took before it was interrupted.
+        widths: Width that each participant holds, (N,); an absent participant keeps its last width.
+        models: The participants' own models, of shape (N, P); None: all start from the server's parameters.
+        cohort: Participants of the round.
+        distillation: Teacher widths of the round; None: those of the model, if any.
+        reward_source: Parameters that rewards are cut from if the run ends with this round.
+        stacking: Number of participants that train in one step.
+        earlier_seconds: Duration of the run's earlier sessions.
     """
 
     widths: list[float]
@@ -77,23 +77,24 @@ class RunProgress:
 
 
 class Run:
-    """One run as a process sees it: the server's parameters, the participants' data, how far the run is.
+    """State of one run in this process.
 
-    All processes hold the same server parameters and take the same decisions; the global rank 0 writes the files.
+    All processes hold the same server parameters and take the same decisions; global rank 0 writes the files.
 
     Args:
         fabric: A launched Fabric.
         classifier: The shared model; its present parameters are the server's first.
-        data: Set up or not; the server's validation part calibrates and decides, the test part is only reported.
-        config: What to do.
+        data: The participants' data, set up or not. The validation part is used for calibration and decisions, the test
+            part is only reported.
+        config: Configuration.
 
     Attributes:
         progress: Written by :mod:`~aequa_lightning.engine.loop` and :mod:`~aequa_lightning.engine.resume` alone.
         samples: Number of training samples of each participant, (N,).
         grid: Widths that participants train.
-        schedule: The optimizer's options in each round, for those who train alone.
-        initial: Parameters that everybody who trains alone starts from, of shape (P,).
-        standalone: What everybody reaches alone; None where nobody trains alone.
+        schedule: The optimizer's options in each round, for standalone training.
+        initial: Initial parameters of standalone training, of shape (P,).
+        standalone: Results of standalone training; None: there is no standalone training.
 
     Raises:
         InputError: A participant has no samples, or model, data and config do not fit each other.
@@ -103,7 +104,7 @@ class Run:
         self, fabric: Fabric, classifier: SlimmableClassifier, data: CollaborativeData, *, config: RunConfig
     ) -> None:
         data.setup("fit")
-        data = cheated_data(data, config.adversaries)
+        data = replace_samples(data, config.adversaries)
         self.fabric, self.classifier, self.data, self.config = fabric, classifier, data, config
         self.topology = Topology(fabric)
         self.samples = [len(data.participant(index)) for index in range(data.participants)]
@@ -120,8 +121,8 @@ class Run:
         self.grid = classifier.network.widths if config.mechanism.trains_all_widths else (1.0,)
         self.schedule = options_by_round(self.local.optimizer.optimizer, self.local.scheduler, config.max_rounds)
         self.initial = self.parameters.clone()
-        self.standalone = standalone_records(config, self.local, data, self.schedule) if config.standalone else None
-        self.cheating = Cheating(config.adversaries, self.parameters, seed=config.seed)
+        self.standalone = standalone_store(config, self.local, data, self.schedule) if config.standalone else None
+        self.adversary_host = AdversaryHost(config.adversaries, self.parameters, seed=config.seed)
         self.evaluator = Evaluator(classifier.network, self.topology, calibration=data.validation())
         self.private_average = self._build_private_average()
         self.stop = StopRequest()
@@ -158,7 +159,7 @@ class Run:
 
     @property
     def cohort(self) -> Cohort:
-        """Who takes part in the round."""
+        """Participants of the round."""
         return self.progress.cohort
 
     @property
@@ -168,27 +169,27 @@ class Run:
 
     @property
     def models(self) -> Tensor | None:
-        """Models that the participants have of their own, of shape (N, P); None: all start from the server's."""
+        """The participants' own models, of shape (N, P); None: all start from the server's parameters."""
         return self.progress.models
 
     @property
     def distillation(self) -> Distillation | None:
-        """Which widths learn from another one in the round."""
+        """Teacher widths of the round; None: those of the model, if any."""
         return self.progress.distillation
 
     @property
     def reward_source(self) -> RewardSource:
-        """What rewards would be cut from if the run ended with the round."""
+        """Parameters that rewards are cut from if the run ends with this round."""
         return self.progress.reward_source
 
     @property
     def stacking(self) -> Stacking:
-        """How many participants train in one step."""
+        """Number of participants that train in one step, and why."""
         return self.progress.stacking
 
     @property
     def seconds(self) -> float:
-        """Time of the run so far, earlier sessions included."""
+        """Seconds since the start of the run, earlier sessions included."""
         return self.progress.earlier_seconds + time.perf_counter() - self._began
 
     # --- the shared model ----------------------------------------------------------------------------------------
@@ -209,7 +210,7 @@ class Run:
 
     @contextmanager
     def model_at(self, parameters: Tensor) -> Iterator[SlimmableClassifier]:
-        """Give the model other parameters for a while; afterwards it holds the server's again.
+        """Load other parameters into the model within the block; afterwards it holds the server's again.
 
         Args:
             parameters: Shape (P,).
@@ -229,10 +230,10 @@ class Run:
     def work(self, index: int) -> LocalWork:
         """Return a participant's local work in a round, cut to its step budget."""
         steps = self.config.participation.steps(index)
-        return self.config.work.within(steps, self.samples[index], self.data.batch_size)
+        return self.config.work.limited_to(steps, self.samples[index], self.data.batch_size)
 
-    def status_of(self, *indices: int) -> Mapping[str, Any]:
-        """Return what the process status says while these participants train."""
+    def status_fields(self, *indices: int) -> Mapping[str, Any]:
+        """Return the fields of the process status during the training of some participants."""
         names = ", ".join(self.data.names[index] for index in indices[:3])
         more = f" and {len(indices) - 3} more" if len(indices) > 3 else ""
         return {"participant": names + more, "batch_size": self.data.batch_size}
@@ -245,10 +246,10 @@ class Run:
         return self.topology.rank == 0
 
     def is_stopping(self) -> bool:
-        """Return whether any process has been asked to stop; a collective operation."""
+        """Return whether any process has received a stop signal; a collective operation."""
         return self.topology.any(self.stop.received is not None)
 
     def record(self, event: str, **fields: Any) -> None:
-        """Append an event to the run's record."""
+        """Append an event to ``events.jsonl``; only rank 0 writes."""
         if self.is_global_zero:
             self.events.append(event, **fields)

@@ -1,146 +1,96 @@
-"""What each participant reaches alone: the reference that contributions and gains are measured against."""
+"""Standalone training: before the rounds, each participant trains alone on its own data at full width."""
 
-import hashlib
-import io
-import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from functools import cached_property
-from pathlib import Path
+import time
 
 import torch
-from torch import Tensor
 
-from aequa_lightning.data import CollaborativeData
-from aequa_lightning.engine.checkpoint import load_checkpoint
-from aequa_lightning.engine.config import RunConfig
-from aequa_lightning.engine.local.cache_key import Options, training_key
-from aequa_lightning.engine.local.trainer import LocalTrainer, OptimizerState
-from aequa_lightning.errors import InputError
-from aequa_lightning.run_folder.files import write_atomically, write_json
+from aequa_lightning.engine.callback import Callbacks
+from aequa_lightning.engine.evaluation import AtWidth, count_correct, evaluation_batches
+from aequa_lightning.engine.processes.assignment import assign
+from aequa_lightning.engine.run import Run
+from aequa_lightning.engine.standalone_results import StandaloneProgress, StandaloneResult, StandaloneStore
+from aequa_lightning.run_folder.events import read_events
 
 
-@dataclass(frozen=True)
-class Standalone:
-    """Result of one participant's training alone, at full width, for as many rounds as the run has.
-
-    Attributes:
-        participant: Name.
-        samples: Number of training samples.
-        validation_accuracy: On the server's validation part, in [0, 1].
-        test_accuracy: On the test part, in [0, 1]; only ever reported.
-        seconds: Time it took.
-    """
-
-    participant: str
-    samples: int
-    validation_accuracy: float
-    test_accuracy: float
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Unfinished:
-    """How far a participant has come alone when the run was asked to stop.
-
-    Attributes:
-        rounds: Of which it has done as many.
-        parameters: What it has reached, of shape (P,).
-        optimizer_state: What its optimizer remembers.
-        seconds: Time it took.
-    """
-
-    rounds: int
-    parameters: Tensor
-    optimizer_state: OptimizerState
-    seconds: float
-
-
-class StandaloneRecords:
-    """Keeps each result in a file of its own, so that a run that was ended does not train it again.
+def train_standalone(run: Run, callbacks: Callbacks) -> bool:
+    """Train every participant that has no standalone result yet; a collective operation, shared by all processes.
 
     Args:
-        folder: The folder for them.
-        names: The participants' names.
-        key: Names what is wanted, as :func:`~aequa_lightning.engine.local.cache_key.training_key` does: a run
-            that was prolonged or changed wants other results.
+        run: The run.
+        callbacks: Called after each participant.
+
+    Returns:
+        False when asked to stop.
     """
-
-    def __init__(self, folder: Path, names: tuple[str, ...], *, key: str) -> None:
-        self.folder, self.names, self.key = folder, names, key
-
-    def save(self, result: Standalone) -> None:
-        """Write one result, atomically."""
-        write_json(self._path(result.participant), {**asdict(result), "key": self.key, "sha256": _digest(result)})
-        self._unfinished(result.participant).unlink(missing_ok=True)
-
-    def load(self, index: int) -> Standalone:
-        """Read the result of a participant that has finished.
-
-        Raises:
-            ValueError: The file is damaged, or its result is that of another work.
-        """
-        content = json.loads(self._path(self.names[index]).read_text(encoding="utf-8"))
-        digest, key = content.pop("sha256", None), content.pop("key", None)
-        result = Standalone(**content)
-        if digest != _digest(result):
-            raise ValueError(f"{self._path(self.names[index])} is damaged.")
-        if key != self.key:
-            raise ValueError(f"{self._path(self.names[index])} is what was reached by other work or on other data.")
-        return result
-
-    def save_unfinished(self, index: int, unfinished: Unfinished) -> None:
-        """Write how far a participant has come, atomically."""
-        content = io.BytesIO()
-        torch.save({"key": self.key, **vars(unfinished)}, content)
-        write_atomically(self._unfinished(self.names[index]), content.getvalue())
-
-    def load_unfinished(self, index: int) -> Unfinished | None:
-        """Read how far a participant has come; None where there is nothing of the kind, or nothing sound."""
-        try:
-            content = load_checkpoint(self._unfinished(self.names[index]))
-        except InputError:
-            return None
-        return Unfinished(**content) if content.pop("key", None) == self.key else None
-
-    def missing(self) -> list[int]:
-        """Return the indices of participants without a result; one that is not wanted or sound is trained again."""
-        return [index for index in range(len(self.names)) if not self._is_sound(index)]
-
-    def _is_sound(self, index: int) -> bool:
-        try:
-            self.load(index)
-        except (FileNotFoundError, ValueError, TypeError, AttributeError):
-            return False
+    if run.standalone is None:
         return True
+    missing: list[int] = run.fabric.broadcast(run.standalone.missing())
+    hosted = assign([run.samples[index] for index in missing], run.topology.groups)
+    # All groups take as many turns as the busiest one, because asking whether to stop is collective.
+    for turn in range(max(map(len, hosted))):
+        own = hosted[run.topology.group]
+        if turn < len(own):
+            index = missing[own[turn]]
+            with run.status.at("training alone", **run.status_fields(index)):
+                result = _train_one(run, run.standalone, index)
+                if result is not None:
+                    if run.topology.replica == 0:
+                        run.standalone.save(result)
+                    callbacks.call("on_standalone_end", run, index)
+        if run.is_stopping():
+            return False
+    if run.is_global_zero:
+        _record_results(run, run.standalone)
+    return True
 
-    @cached_property
-    def all(self) -> list[Standalone]:
-        """Everybody's result, in order of participants; to be asked for once everybody has one."""
-        return [self.load(index) for index in range(len(self.names))]
 
-    def _path(self, name: str) -> Path:
-        return self.folder / f"{name}.json"
-
-    def _unfinished(self, name: str) -> Path:
-        return self.folder / f"{name}.unfinished"
+def _record_results(run: Run, store: StandaloneStore) -> None:
+    """Append an event for each result that the run's events do not hold yet."""
+    events = read_events(run.config.run_dir / "events.jsonl")
+    recorded = {event["participant"]: event for event in events if event["event"] == "standalone"}
+    for result in store.all:
+        if not vars(result).items() <= recorded.get(result.participant, {}).items():
+            run.record("standalone", **vars(result))
 
 
-def _digest(result: Standalone) -> str:
-    return hashlib.sha256(json.dumps(asdict(result)).encode()).hexdigest()
+def _train_one(run: Run, store: StandaloneStore, index: int) -> StandaloneResult | None:
+    """Train one participant alone for all rounds, each with the optimizer options that the schedule has for it.
 
-
-def standalone_records(
-    config: RunConfig, local: LocalTrainer, data: CollaborativeData, schedule: Sequence[Options]
-) -> StandaloneRecords:
-    """Return where a run keeps what its participants reach alone: in its own folder, or where others find it, too.
-
-    Args:
-        config: What the run does.
-        local: Trains them; its present parameters are where they start.
-        data: Their samples, and those that they are scored on.
-        schedule: The optimizer's options in each round.
+    Returns:
+        The result; None when asked to stop between two rounds, with the progress saved.
     """
-    key = training_key(local, data, work=config.work, schedule=schedule, compiled=config.compile)
-    folder = config.run_dir / "standalone" if config.standalone_dir is None else config.standalone_dir / key
-    return StandaloneRecords(folder, data.names, key=key)
+    start, untrained = time.perf_counter(), StandaloneProgress(0, run.initial, {}, 0.0)
+    done = store.load_progress(index) or untrained
+    # Another run that shares the folder may have written the file after one replica had read it.
+    if run.topology.mean_over_replicas(torch.tensor(float(done.rounds), device=run.topology.device)) != done.rounds:
+        done = untrained
+    # The elapsed time includes the time before a resume.
+    start -= done.seconds
+    parameters, state = done.parameters, done.optimizer_state
+    for number in range(done.rounds, run.config.max_rounds):
+        with run.local.with_options(run.schedule[number]):
+            run.local.train(
+                parameters,
+                run.participant(index),
+                work=run.config.work,
+                keys=("standalone", index, "round", number + 1),
+                grid=(1.0,),
+                optimizer_state=state,
+            )
+        parameters, state = run.local.parameters, run.local.optimizer_state()
+        if number + 1 < run.config.max_rounds and run.topology.any_replica(run.stop.received is not None):
+            if run.topology.replica == 0:
+                seconds = time.perf_counter() - start
+                store.save_progress(index, StandaloneProgress(number + 1, parameters, state, seconds))
+            return None
+    network = run.classifier.network
+    if network.has_statistics:
+        # Without a server the norm statistics come from the participant's own data.
+        inputs, _ = run.participant(index)
+        network.recalibrate(evaluation_batches(inputs), [1.0])
+    validation, test = (
+        count_correct(AtWidth(network, 1.0), part, device=run.topology.device) / len(part)
+        for part in (run.data.validation(), run.data.test())
+    )
+    seconds = time.perf_counter() - start
+    return StandaloneResult(run.data.names[index], run.samples[index], validation, test, seconds)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from jsonargparse import Namespace
 
-from aequa_lightning.engine.processes.cluster_environment import outside_of_jobs
+from aequa_lightning.engine.processes.cluster_environment import without_launcher_variables
 from aequa_lightning.errors import InputError
 from aequa_lightning.run_folder.files import check_writable
 from aequa_lightning.runtime.terminal import PlainConsole
@@ -41,7 +41,7 @@ def sweep(options: Namespace) -> None:
     console = PlainConsole(stderr=True)
     console.print(f"{len(chosen)} cells, {len(chosen) - len(left)} of them finished")
     # Cells are runs of their own, also within a job of several processes.
-    with outside_of_jobs():
+    with without_launcher_variables():
         check_cells(matrix, chosen)
     check_writable(matrix.folder, "sweep_dir")
     if left:

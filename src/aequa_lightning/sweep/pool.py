@@ -8,13 +8,13 @@ from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
-from aequa_lightning.engine.processes.cluster_environment import outside_of_jobs
+from aequa_lightning.engine.processes.cluster_environment import without_launcher_variables
 from aequa_lightning.engine.processes.launcher import end_idle_threads, end_with_parent
 from aequa_lightning.engine.processes.signals import (
     STOP_SIGNALS,
-    holding_back_signals,
-    let_in_signals,
-    passing_on_signals,
+    blocked_signals,
+    forwarding_signals,
+    unblock_signals,
 )
 from aequa_lightning.errors import INTERRUPTED, RunInterrupted
 from aequa_lightning.sweep.cells import CellRunner
@@ -61,7 +61,7 @@ class Worker:
         if device is not None:
             os.environ[VISIBLE] = device
         end_idle_threads()
-        with holding_back_signals():
+        with blocked_signals():
             self.process.start()
         other.close()
 
@@ -115,7 +115,7 @@ def run_cells(
     places: list[str | None] = list(devices) if devices else [None] * max(1, min(workers, len(cells)))
     crew = [Worker(runner, number, device) for number, device in enumerate(places)]
     pids = [worker.process.pid or 0 for worker in crew]
-    with passing_on_signals(pids) as stop:
+    with forwarding_signals(pids) as stop:
         while True:
             for worker in crew:
                 if worker.cell is None and stop.received is None and (cell := schedule.take(worker.number)):
@@ -148,7 +148,7 @@ def _serve(connection: Connection, runner: CellRunner, parent: int) -> None:
     # Between cells there is nothing to save; within one the engine has its own handlers.
     for number in STOP_SIGNALS:
         signal.signal(number, lambda *_: os._exit(INTERRUPTED))
-    let_in_signals()
-    with outside_of_jobs():
+    unblock_signals()
+    with without_launcher_variables():
         while (cell := connection.recv()) is not None:
             connection.send(runner.run(cell))

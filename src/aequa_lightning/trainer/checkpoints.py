@@ -130,8 +130,8 @@ def check_same_privacy(config: RunConfig, state: dict[str, Any]) -> None:
     Raises:
         InputError: They spent another amount.
     """
-    if state["privacy"] != config.spending:
-        then, now = (_assigned(spending) for spending in (state["privacy"], config.spending))
+    if state["privacy"] != config.privacy_per_round:
+        then, now = (_assigned(spending) for spending in (state["privacy"], config.privacy_per_round))
         raise InputError(
             f"ckpt_path was trained with {then}, now it is {now}: what both spend together cannot be told. Go on as "
             "it was, or begin a new run."

@@ -12,7 +12,7 @@ from aequa_lightning.callbacks.assessment.measures import Assessment
 from aequa_lightning.contributions.measures import check_measures
 from aequa_lightning.engine.config import RunConfig
 from aequa_lightning.engine.local.corrections import Scaffold
-from aequa_lightning.engine.local.parameter_types import check_types
+from aequa_lightning.engine.local.model_checks import check_types
 from aequa_lightning.engine.server.privacy import check_accountant
 from aequa_lightning.engine.server.robust import RobustAggregator
 from aequa_lightning.errors import InputError

@@ -23,7 +23,7 @@ from aequa_lightning.adversaries import (
     check_adversaries,
 )
 from aequa_lightning.data import DigitsData
-from aequa_lightning.engine.cheating import Cheating, cheated_data
+from aequa_lightning.engine.adversary_host import AdversaryHost, replace_samples
 from aequa_lightning.errors import InputError
 
 SIZE = 5000
@@ -78,7 +78,7 @@ def test_adversaries_samples_are_flipped_or_those_of_another() -> None:
     data = DigitsData(participants=4)
     data.setup("fit")
     before = [data.participant(number).tensors for number in range(4)]
-    cheated = cheated_data(data, [FlippedLabels([1], share=0.5), SharedData([3], of=2)])
+    cheated = replace_samples(data, [FlippedLabels([1], share=0.5), SharedData([3], of=2)])
     half = round(0.5 * len(before[1][1]))
     inputs, targets = cheated.participant(1).tensors
     assert torch.equal(inputs, before[1][0])
@@ -89,35 +89,35 @@ def test_adversaries_samples_are_flipped_or_those_of_another() -> None:
     assert torch.equal(data.participant(1).tensors[1], before[1][1])
     assert len(cheated.pooled()) == sum(len(cheated.participant(number)) for number in range(4))
     assert cheated.class_counts().sum() == len(cheated.pooled())
-    assert cheated_data(data, []) is data
+    assert replace_samples(data, []) is data
 
 
 def test_adversaries_clone_trains_with_the_other_ones_random_numbers() -> None:
-    cheating = Cheating([Clone([2, 3], of=1)], torch.zeros(3), seed=0)
-    assert [cheating.trains_as(number) for number in range(4)] == [0, 1, 1, 1]
+    host = AdversaryHost([Clone([2, 3], of=1)], torch.zeros(3), seed=0)
+    assert [host.trains_as(number) for number in range(4)] == [0, 1, 1, 1]
 
 
 def test_adversaries_past_aggregates_survive_a_resume() -> None:
     parameters = torch.zeros(2)
-    cheating = Cheating([Replay([0], age=2)], parameters, seed=0)
+    host = AdversaryHost([Replay([0], age=2)], parameters, seed=0)
     for step in (1.0, 10.0, 100.0):
         parameters += step
-        cheating.end_round(parameters)
-    resumed = Cheating([Replay([0], age=2)], torch.zeros(2), seed=0)
-    resumed.load_state_dict(cheating.state_dict(), parameters)
-    for run in (cheating, resumed):
+        host.end_round(parameters)
+    resumed = AdversaryHost([Replay([0], age=2)], torch.zeros(2), seed=0)
+    resumed.load_state_dict(host.state_dict(), parameters)
+    for run in (host, resumed):
         parameters_then = parameters + 1000
         run.end_round(parameters_then)
         sent = run.send(0, torch.zeros(2), received=parameters_then, round=5)
         assert sent.tolist() == [100.0, 100.0]
     with pytest.raises(InputError, match=r"was saved with trainer\.adversaries"):
-        Cheating([Nothing([0])], torch.zeros(2), seed=0).load_state_dict(cheating.state_dict(), parameters)
+        AdversaryHost([Nothing([0])], torch.zeros(2), seed=0).load_state_dict(host.state_dict(), parameters)
 
 
 def test_adversaries_nothing_is_kept_for_those_who_need_nothing() -> None:
-    cheating = Cheating([SignFlip([0])], torch.zeros(2), seed=0)
-    cheating.end_round(torch.ones(2))
-    assert cheating.state_dict()["aggregates"] == []
+    host = AdversaryHost([SignFlip([0])], torch.zeros(2), seed=0)
+    host.end_round(torch.ones(2))
+    assert host.state_dict()["aggregates"] == []
 
 
 class _Short(Adversary):
@@ -129,7 +129,7 @@ class _Short(Adversary):
 
 def test_adversaries_update_of_another_size_is_refused_before_the_rounds() -> None:
     with pytest.raises(InputError, match=r"_Short.send returned torch.float32 of shape \(1,\)"):
-        Cheating([_Short([0])], torch.zeros(2), seed=0)
+        AdversaryHost([_Short([0])], torch.zeros(2), seed=0)
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from aequa_lightning.engine.checkpoint import (
+    discard_later_rounds,
     load_checkpoint,
     load_last,
     oldest_round,
-    resume_from,
     save_checkpoint,
 )
 from aequa_lightning.errors import InputError
@@ -17,7 +17,7 @@ def _save(folder: Path, number: int) -> Path:
     return save_checkpoint(folder, {"round": number, "state_dict": {"weight": torch.full((100,), float(number))}})
 
 
-def test_last_is_the_newest_and_older_ones_are_pruned(tmp_path: Path) -> None:
+def test_checkpoint_last_is_the_newest_and_older_ones_are_pruned(tmp_path: Path) -> None:
     for number in range(1, 5):
         _save(tmp_path, number)
     names = sorted(path.name for path in tmp_path.iterdir())
@@ -35,13 +35,13 @@ def test_last_is_the_newest_and_older_ones_are_pruned(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("keep", "rounds"), [(1, [4]), (3, [2, 3, 4])])
-def test_as_many_stay_as_are_wanted(tmp_path: Path, keep: int, rounds: list[int]) -> None:
+def test_checkpoint_keeps_as_many_as_requested(tmp_path: Path, keep: int, rounds: list[int]) -> None:
     for number in range(1, 5):
         save_checkpoint(tmp_path, {"round": number}, keep=keep)
     assert [path.name for path in sorted(tmp_path.glob("*.ckpt"))][1:] == [f"round-{n:04d}.ckpt" for n in rounds]
 
 
-def test_rounds_are_numbers_also_beyond_four_digits(tmp_path: Path) -> None:
+def test_checkpoint_rounds_may_have_more_than_four_digits(tmp_path: Path) -> None:
     for number in (9998, 9999, 10000, 10001):
         _save(tmp_path, number)
     state = load_last(tmp_path)
@@ -49,10 +49,10 @@ def test_rounds_are_numbers_also_beyond_four_digits(tmp_path: Path) -> None:
     assert (state["round"], oldest_round(tmp_path)) == (10001, 10000)
 
 
-def test_a_course_that_was_left_does_not_outlive_the_new_one(tmp_path: Path) -> None:
+def test_checkpoint_of_a_discarded_round_is_deleted(tmp_path: Path) -> None:
     for number in (1, 2, 3, 4):
         save_checkpoint(tmp_path, {"round": number, "course": "old"}, keep=4)
-    resume_from(tmp_path, 1)
+    discard_later_rounds(tmp_path, 1)
     # A kill before the next checkpoint leads back to where the new course began.
     state = load_last(tmp_path)
     assert state is not None
@@ -64,22 +64,22 @@ def test_a_course_that_was_left_does_not_outlive_the_new_one(tmp_path: Path) -> 
     assert [path.name for path in sorted(tmp_path.glob("round-*.ckpt"))] == ["round-0001.ckpt", "round-0002.ckpt"]
 
 
-def test_what_a_kill_left_undone_is_done(tmp_path: Path) -> None:
+def test_checkpoint_left_incomplete_by_a_kill_is_completed(tmp_path: Path) -> None:
     _save(tmp_path, 1)
     newest = _save(tmp_path, 2)
     newest.with_name(newest.name + ".sha256").unlink()
     (tmp_path / "last.ckpt").unlink()
-    resume_from(tmp_path, 2)
+    discard_later_rounds(tmp_path, 2)
     assert load_checkpoint(tmp_path / "last.ckpt")["round"] == 2
     newest.write_bytes(newest.read_bytes() + b"x")
     with pytest.raises(InputError, match="SHA-256"):
         load_checkpoint(newest)
-    resume_from(tmp_path / "nowhere", 2)
+    discard_later_rounds(tmp_path / "nowhere", 2)
     assert not (tmp_path / "nowhere").exists()
 
 
 @pytest.mark.parametrize("damage", ["truncate", "flip", "empty"])
-def test_a_damaged_newest_is_skipped_with_a_warning(tmp_path: Path, damage: str) -> None:
+def test_checkpoint_damaged_newest_is_skipped_with_a_warning(tmp_path: Path, damage: str) -> None:
     _save(tmp_path, 1)
     newest = _save(tmp_path, 2)
     content = bytearray(newest.read_bytes())
@@ -98,7 +98,7 @@ def test_a_damaged_newest_is_skipped_with_a_warning(tmp_path: Path, damage: str)
     assert state["round"] == 1
 
 
-def test_last_is_a_copy_where_files_cannot_have_two_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checkpoint_last_is_a_copy_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise OSError("Operation not permitted")
 
@@ -108,23 +108,23 @@ def test_last_is_a_copy_where_files_cannot_have_two_names(tmp_path: Path, monkey
         assert load_checkpoint(tmp_path / "last.ckpt")["round"] == number
 
 
-def test_a_file_that_would_run_code_is_no_checkpoint(tmp_path: Path) -> None:
+def test_checkpoint_that_would_run_code_is_refused(tmp_path: Path) -> None:
     torch.save({"round": 1, "folder": tmp_path}, tmp_path / "round-0001.ckpt")
     with pytest.raises(InputError, match="cannot be read as a checkpoint"):
         load_checkpoint(tmp_path / "round-0001.ckpt")
 
 
-def test_all_damaged_is_an_error(tmp_path: Path) -> None:
+def test_checkpoint_all_damaged_is_an_error(tmp_path: Path) -> None:
     _save(tmp_path, 1).write_bytes(b"torn")
     with pytest.warns(UserWarning, match="damaged"), pytest.raises(InputError, match="Every checkpoint"):
         load_last(tmp_path)
 
 
-def test_none_yet(tmp_path: Path) -> None:
+def test_checkpoint_none_yet(tmp_path: Path) -> None:
     assert load_last(tmp_path / "nowhere") is None
 
 
-def test_a_truncated_file_without_a_hash_is_refused(tmp_path: Path) -> None:
+def test_checkpoint_truncated_without_a_hash_is_refused(tmp_path: Path) -> None:
     path = _save(tmp_path, 1)
     path.with_name(path.name + ".sha256").unlink()
     path.write_bytes(path.read_bytes()[:-200])
@@ -132,7 +132,7 @@ def test_a_truncated_file_without_a_hash_is_refused(tmp_path: Path) -> None:
         load_checkpoint(path)
 
 
-def test_a_damaged_last_given_by_its_path_is_refused(tmp_path: Path) -> None:
+def test_checkpoint_damaged_last_given_by_its_path_is_refused(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, {"round": 1, "weight": torch.rand(1000)})
     last = tmp_path / "last.ckpt"
     assert load_checkpoint(last)["round"] == 1
@@ -143,12 +143,12 @@ def test_a_damaged_last_given_by_its_path_is_refused(tmp_path: Path) -> None:
         load_checkpoint(last)
 
 
-def test_a_file_of_an_older_kind_needs_no_check_sums(tmp_path: Path) -> None:
+def test_checkpoint_in_the_old_format_of_torch_needs_no_check_sums(tmp_path: Path) -> None:
     torch.save({"state_dict": {"a": torch.ones(2)}}, tmp_path / "old.ckpt", _use_new_zipfile_serialization=False)
     assert torch.equal(load_checkpoint(tmp_path / "old.ckpt")["state_dict"]["a"], torch.ones(2))
 
 
-def test_a_hash_that_is_no_text_is_a_damage(tmp_path: Path) -> None:
+def test_checkpoint_hash_that_is_no_text_is_damage(tmp_path: Path) -> None:
     _save(tmp_path, 1)
     newest = _save(tmp_path, 2)
     newest.with_name(newest.name + ".sha256").write_bytes(b"\xff\xfe" * 33)

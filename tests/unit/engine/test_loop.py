@@ -72,13 +72,13 @@ class StopIn(CollaborationCallback):
 # --- what is saved ---------------------------------------------------------------------------------------------------
 
 
-def test_the_last_round_is_saved_whatever_the_interval(tmp_path: Path) -> None:
+def test_checkpoint_of_the_last_round_is_saved_whatever_the_interval(tmp_path: Path) -> None:
     collaboration = build(tmp_path, checkpoint_every=2, keep_checkpoints=9)
     assert collaboration.fit()
     assert saved(collaboration) == ["round-0002", "round-0003"]
 
 
-def test_a_stop_is_saved_at_once_and_after_the_last_round_comes_before_the_payout(tmp_path: Path) -> None:
+def test_stop_is_saved_at_once_and_precedes_the_payout(tmp_path: Path) -> None:
     stopped, late = (build(tmp_path / str(number), StopIn(number), checkpoint_every=9) for number in (2, 3))
     assert not stopped.fit()
     assert saved(stopped) == ["round-0002"]
@@ -86,12 +86,12 @@ def test_a_stop_is_saved_at_once_and_after_the_last_round_comes_before_the_payou
     assert saved(late) == ["round-0003"]
 
 
-def test_what_participants_remember_is_on_disk_everywhere_before_a_checkpoint_needs_it(
+def test_participant_state_is_on_disk_before_a_checkpoint_refers_to_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     collaboration, order = build(tmp_path, participant_state="keep", max_rounds=1), []
     sync, barrier, save = (
-        collaboration.cohort_trainer._states.sync,
+        collaboration.cohort_trainer.states.sync,
         collaboration.run.fabric.barrier,
         loop.save_checkpoint,
     )
@@ -99,20 +99,20 @@ def test_what_participants_remember_is_on_disk_everywhere_before_a_checkpoint_ne
     def noted(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
         return lambda *arguments, **options: (order.append(name), work(*arguments, **options))[1]
 
-    monkeypatch.setattr(collaboration.cohort_trainer._states, "sync", noted("sync", sync))
+    monkeypatch.setattr(collaboration.cohort_trainer.states, "sync", noted("sync", sync))
     monkeypatch.setattr(collaboration.run.fabric, "barrier", noted("barrier", barrier))
     monkeypatch.setattr(loop, "save_checkpoint", noted("save", save))
     assert collaboration.fit()
     assert order[-4:] == ["sync", "barrier", "save", "barrier"]  # the last one ends the run
 
 
-def test_what_participants_kept_goes_with_the_last_checkpoint_that_needs_it(tmp_path: Path) -> None:
+def test_participant_state_is_deleted_with_the_last_checkpoint_that_refers_to_it(tmp_path: Path) -> None:
     collaboration = build(tmp_path, participant_state="keep", keep_checkpoints=1)
     assert collaboration.fit()
     assert [path.name for path in (tmp_path / "participants").iterdir()] == ["round-0003"]
 
 
-def test_a_run_does_not_go_on_without_what_participants_kept(tmp_path: Path) -> None:
+def test_participant_state_is_required_by_a_resume(tmp_path: Path) -> None:
     first = build(tmp_path / "one", participant_state="keep", max_rounds=1)
     assert first.fit()
     state = load_last(tmp_path / "one" / "checkpoints")
@@ -124,27 +124,27 @@ def test_a_run_does_not_go_on_without_what_participants_kept(tmp_path: Path) -> 
     assert not read_events(tmp_path / "other" / "events.jsonl")
 
 
-def test_a_checkpoint_holds_the_server_whatever_a_callback_leaves_in_the_model(tmp_path: Path) -> None:
+def test_checkpoint_holds_the_server_whatever_a_callback_leaves_in_the_model(tmp_path: Path) -> None:
     collaboration = build(tmp_path)
     collaboration.run.local.parameters.fill_(7)
     state = collaboration.state_dict()["state_dict"]
     assert torch.equal(torch.cat([value.reshape(-1) for value in state.values()]), collaboration.run.parameters)
 
 
-def test_everybody_holds_after_a_resume_what_it_held(tmp_path: Path) -> None:
+def test_resume_keeps_the_widths(tmp_path: Path) -> None:
     collaboration, other = build(tmp_path), build(tmp_path)
     collaboration.run.progress.widths = [1.0, 0.5, 1.0, 0.5]
     other.load_state_dict(collaboration.state_dict())
     assert other.run.widths == collaboration.run.widths
 
 
-def test_time_goes_on_where_a_run_was_interrupted(tmp_path: Path) -> None:
+def test_resume_adds_the_earlier_time(tmp_path: Path) -> None:
     collaboration = build(tmp_path)
     collaboration.load_state_dict(collaboration.state_dict() | {"seconds": 1000.0})
     assert 1000 < collaboration.run.seconds < 1100
 
 
-def test_the_table_of_rounds_has_each_of_them_once_whatever_was_left_by_going_on_from_an_earlier_one(
+def test_resume_from_an_earlier_round_leaves_each_round_once_in_the_metrics(
     tmp_path: Path,
 ) -> None:
     assert build(tmp_path, keep_checkpoints=3).fit()
@@ -159,7 +159,7 @@ def test_the_table_of_rounds_has_each_of_them_once_whatever_was_left_by_going_on
     assert told == ["start", *["round"] * 3, "finish", "resume", "round", "finish"]
 
 
-def test_what_everybody_reaches_alone_is_told_once(tmp_path: Path) -> None:
+def test_standalone_results_are_recorded_once(tmp_path: Path) -> None:
     def told() -> list[str]:
         events = read_events(tmp_path / "events.jsonl")
         return [event["participant"] for event in events if event["event"] == "standalone"]
@@ -179,7 +179,7 @@ def test_what_everybody_reaches_alone_is_told_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damaged", [False, True])
-def test_training_alone_stops_after_a_round_and_goes_on_from_there(
+def test_standalone_training_stops_after_a_round_and_continues(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damaged: bool
 ) -> None:
     done: list[tuple[int | str, ...]] = []
@@ -211,7 +211,7 @@ def test_training_alone_stops_after_a_round_and_goes_on_from_there(
     ]
 
 
-def test_all_that_a_schedule_moves_goes_on_as_if_never_interrupted(tmp_path: Path) -> None:
+def test_resume_restores_everything_that_a_schedule_changes(tmp_path: Path) -> None:
     class WithCycle(WithSchedule):
         def configure_optimizers(self) -> Any:
             optimizer = torch.optim.Adam(self.parameters())
@@ -234,7 +234,7 @@ class WithWarmUp(SlimmableClassifier):
         return [optimizer], [torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.2, total_steps=4, pct_start=0.75)]
 
 
-def test_whoever_trains_alone_follows_the_schedule_of_the_rounds(
+def test_standalone_training_follows_the_schedule_of_the_rounds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     collaboration, rates = build(tmp_path, kind=WithWarmUp, standalone=True, max_rounds=4), {}
@@ -251,9 +251,7 @@ def test_whoever_trains_alone_follows_the_schedule_of_the_rounds(
     assert len({rate for (rate,) in rates["alone"].values()}) == 4
 
 
-def test_training_alone_that_was_stopped_goes_on_in_the_schedule(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_standalone_training_resumes_within_the_schedule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = {"kind": WithWarmUp, "standalone": True, "max_rounds": 4}
     whole, stopped = build(tmp_path / "whole", **options), build(tmp_path / "stopped", **options)
     assert whole.fit()
@@ -273,7 +271,7 @@ def test_training_alone_that_was_stopped_goes_on_in_the_schedule(
     assert results[0] == results[1]
 
 
-def test_two_callbacks_of_a_class_have_a_state_each(tmp_path: Path) -> None:
+def test_resume_restores_two_callbacks_of_one_class(tmp_path: Path) -> None:
     class Count(CollaborationCallback):
         def __init__(self, step: int) -> None:
             self.step, self.total = step, 0
@@ -293,7 +291,7 @@ def test_two_callbacks_of_a_class_have_a_state_each(tmp_path: Path) -> None:
     assert [count.total for count in counts] == [2, 200]
 
 
-def test_a_stack_that_cannot_be_any_more_is_none_after_a_resume(tmp_path: Path) -> None:
+def test_resume_without_stackable_participants_trains_them_one_by_one(tmp_path: Path) -> None:
     collaboration = build(tmp_path, stacking="auto", participant_state="keep")
     collaboration.load_state_dict(
         collaboration.state_dict() | {"round": 1, "stacking": {"size": 2, "reason": "faster"}}
@@ -301,7 +299,7 @@ def test_a_stack_that_cannot_be_any_more_is_none_after_a_resume(tmp_path: Path) 
     assert decide_stacking(collaboration.run, []) == Stacking(1, "participants keep their state")
 
 
-def test_a_refused_update_has_no_loss_on_record(tmp_path: Path) -> None:
+def test_round_record_of_a_refused_update_has_no_loss(tmp_path: Path) -> None:
     collaboration = build(tmp_path)
     average = Aggregate({0: 1.0}, [], torch.zeros(1), torch.ones(()))
     reports = {0: ParticipantReport(0.5), 1: ParticipantReport(refused=True)}
@@ -309,13 +307,13 @@ def test_a_refused_update_has_no_loss_on_record(tmp_path: Path) -> None:
     assert [row["loss"] for row in record["participants"]] == [0.5, None]
 
 
-def test_rounds_that_were_are_not_undone(tmp_path: Path) -> None:
+def test_resume_past_the_last_round_is_refused(tmp_path: Path) -> None:
     state = build(tmp_path).state_dict() | {"round": 4}
     with pytest.raises(InputError, match=r"after round 4, but trainer\.max_rounds=3"):
         build(tmp_path).load_state_dict(state)
 
 
-def test_a_run_that_is_refused_has_changed_nothing(tmp_path: Path) -> None:
+def test_run_that_is_refused_changes_no_file(tmp_path: Path) -> None:
     collaboration = build(tmp_path, configuration="as it was", keep_checkpoints=3)
     assert collaboration.fit()
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.parent.name != "processes"}
@@ -341,9 +339,7 @@ class WithAnother(SlimmableClassifier):
         ({}, r"NoCorrection and SGD\(\) need, now it is None"),
     ],
 )
-def test_participants_that_remember_go_on_with_what_their_memory_is_of(
-    tmp_path: Path, changes: dict[str, Any], message: str
-) -> None:
+def test_resume_with_other_kept_state_is_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     state = build(tmp_path, participant_state="keep").state_dict()
     with pytest.raises(InputError, match=message):
         build(tmp_path, **changes).load_state_dict(state)
@@ -359,13 +355,13 @@ class WithMemory(SlimmableClassifier):
         return torch.optim.RMSprop(self.parameters(), foreach=True, momentum=0.9)
 
 
-def test_how_an_optimizer_computes_may_change_but_not_what_it_misses_then(tmp_path: Path) -> None:
+def test_resume_may_change_how_an_optimizer_computes_but_not_its_state(tmp_path: Path) -> None:
     keep = {"participant_state": "keep"}
     state = build(tmp_path, kind=WithMemory, **keep).state_dict()
     build(tmp_path, kind=WithMemory, **keep).load_state_dict(state)
     with pytest.raises(InputError, match=r"RMSprop\(momentum\) need, now .*RMSprop\(\) need"):
         build(tmp_path, kind=WithoutMemory, **keep).load_state_dict(state)
-    described = build(tmp_path, kind=WithoutMemory, **keep).state_dict()["remembering"]
+    described = build(tmp_path, kind=WithoutMemory, **keep).state_dict()["kept_state"]
     assert described == "what NoCorrection and RMSprop() need"
 
 
@@ -374,7 +370,7 @@ class OneOfMyOwn(Aggregator):
         return torch.optim.SGD(parameters, lr=1.0)
 
 
-def test_parts_that_are_known_by_their_address_have_the_same_noise_in_every_process(tmp_path: Path) -> None:
+def test_privacy_noise_ignores_addresses_in_reprs(tmp_path: Path) -> None:
     one, other = (build(tmp_path, privacy=Privacy(), aggregator=OneOfMyOwn()) for _ in range(2))
     rates = [{"lr": 0.1}]
     assert one.run.private_average is not None
@@ -383,13 +379,13 @@ def test_parts_that_are_known_by_their_address_have_the_same_noise_in_every_proc
     assert torch.equal(*noises)
 
 
-def test_somebody_without_samples_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_refuses_a_participant_without_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(DigitsData, "participant", lambda data, number: TensorDataset(torch.empty(0), torch.empty(0)))
     with pytest.raises(InputError, match="participant-00 has no samples"):
         build(tmp_path)
 
 
-def test_another_aggregator_cannot_use_what_the_server_remembers(tmp_path: Path) -> None:
+def test_resume_with_another_aggregator_is_refused(tmp_path: Path) -> None:
     state = build(tmp_path, aggregator=FedAvgM()).state_dict()
     with pytest.raises(InputError, match=r"saved with trainer\.aggregator=FedAvgM; .* of no use to FedAvg\."):
         build(tmp_path).load_state_dict(state)
@@ -398,7 +394,7 @@ def test_another_aggregator_cannot_use_what_the_server_remembers(tmp_path: Path)
 # --- what a round is made of -----------------------------------------------------------------------------------------
 
 
-def test_the_rate_follows_its_schedule_from_round_to_round(tmp_path: Path) -> None:
+def test_schedule_is_stepped_after_each_round(tmp_path: Path) -> None:
     rates = []
 
     class Note(CollaborationCallback):
@@ -409,7 +405,7 @@ def test_the_rate_follows_its_schedule_from_round_to_round(tmp_path: Path) -> No
     assert rates == [0.1, 0.05, 0.025]
 
 
-def test_a_round_has_the_updates_of_those_who_take_part_in_it_alone(tmp_path: Path) -> None:
+def test_round_holds_the_updates_of_its_participants_only(tmp_path: Path) -> None:
     seen: dict[int, tuple[set[int], set[int]]] = {}
 
     class Note(CollaborationCallback):
@@ -421,7 +417,7 @@ def test_a_round_has_the_updates_of_those_who_take_part_in_it_alone(tmp_path: Pa
     assert all(present == sent for present, sent in seen.values())
 
 
-def test_whom_a_callback_leaves_out_does_not_move_the_server(tmp_path: Path) -> None:
+def test_round_excluded_update_does_not_move_the_server(tmp_path: Path) -> None:
     class LeaveOut(CollaborationCallback):
         def on_updates(self, run: Run, accepted: Sequence[int], refused: Sequence[int]) -> list[int]:
             self.before, self.sent = run.parameters.clone(), dict(run.server.updates)
@@ -439,7 +435,7 @@ def test_whom_a_callback_leaves_out_does_not_move_the_server(tmp_path: Path) -> 
     assert event["excluded"] == ["participant-01"]
 
 
-def test_what_is_evaluated_is_the_average(tmp_path: Path) -> None:
+def test_round_evaluates_the_average(tmp_path: Path) -> None:
     class Note(CollaborationCallback):
         def on_round_end(self, run: Run, result: RoundResult) -> None:
             assert torch.equal(run.local.parameters, run.parameters)
@@ -454,7 +450,7 @@ def test_what_is_evaluated_is_the_average(tmp_path: Path) -> None:
     assert collaboration.run.round == 3
 
 
-def test_the_record_of_a_round_counts_by_weight_and_by_what_is_held(tmp_path: Path) -> None:
+def test_round_record_weighs_by_samples_and_counts_bytes_by_width(tmp_path: Path) -> None:
     collaboration = build(tmp_path, max_rounds=1)
     collaboration.run.progress.widths = [1.0, 0.5, 0.5, 0.5]
     assert collaboration.fit()
@@ -470,7 +466,7 @@ def test_the_record_of_a_round_counts_by_weight_and_by_what_is_held(tmp_path: Pa
     assert event["bytes_sent"] == 4 * 2 * held
 
 
-def test_everybody_does_as_much_as_its_own_speed_allows(tmp_path: Path) -> None:
+def test_round_step_budget_follows_the_speed(tmp_path: Path) -> None:
     participation = Participation(step_budget=2, speed=[1.0, 0.5, 9.0, 1.0])
     collaboration = build(tmp_path, participation=participation, work=LocalWork(steps=3))
     assert [collaboration.run.work(index).steps for index in range(4)] == [2, 1, 3, 2]
@@ -479,7 +475,7 @@ def test_everybody_does_as_much_as_its_own_speed_allows(tmp_path: Path) -> None:
 # --- what a process hosts --------------------------------------------------------------------------------------------
 
 
-def test_nobody_is_handed_what_it_does_not_hold(tmp_path: Path) -> None:
+def test_cohort_receives_nothing_outside_of_its_width(tmp_path: Path) -> None:
     received: dict[int, Tensor] = {}
 
     class Note(CollaborationCallback):
@@ -497,7 +493,7 @@ def test_nobody_is_handed_what_it_does_not_hold(tmp_path: Path) -> None:
         assert not parameters[~held].any()
 
 
-def test_an_update_lies_in_what_its_participant_holds_whatever_the_optimizer_remembers(tmp_path: Path) -> None:
+def test_cohort_update_lies_within_the_width_despite_momentum(tmp_path: Path) -> None:
     collaboration = build(tmp_path, participant_state="keep")
     assert collaboration.cohort_trainer.train(1, [0]) != [None]
     assert (collaboration.run.server.updates[0] != 0).all()
@@ -509,42 +505,40 @@ def test_an_update_lies_in_what_its_participant_holds_whatever_the_optimizer_rem
     assert not collaboration.run.server.updates[0][~held].any()
 
 
-def test_a_loss_or_a_variate_that_is_no_number_keeps_the_update_out(
+def test_cohort_refuses_an_update_with_a_loss_or_variate_that_is_not_finite(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     collaboration = build(tmp_path, correction=Scaffold())
-    train, end = collaboration.run.local.train, collaboration.cohort_trainer._corrector.end
+    train, finish = collaboration.run.local.train, collaboration.cohort_trainer.corrector.finish
     monkeypatch.setattr(collaboration.run.local, "train", lambda *a, **b: train(*a, **b) * float("nan"))
     assert collaboration.cohort_trainer.train(1, [0]) == [None]
     monkeypatch.setattr(collaboration.run.local, "train", train)
-    monkeypatch.setattr(collaboration.cohort_trainer._corrector, "end", lambda: end() * float("inf"))
+    monkeypatch.setattr(collaboration.cohort_trainer.corrector, "finish", lambda: finish() * float("inf"))
     assert collaboration.cohort_trainer.train(1, [1]) == [None]
-    monkeypatch.setattr(collaboration.cohort_trainer._corrector, "end", end)
+    monkeypatch.setattr(collaboration.cohort_trainer.corrector, "finish", finish)
     assert collaboration.cohort_trainer.train(1, [2]) != [None]
     assert set(collaboration.run.server.updates) == {2}
     assert [path.stem for path in (tmp_path / "participants").rglob("*.pt")] == [collaboration.run.data.names[2]]
 
 
-def test_of_replicas_the_first_alone_writes_what_a_participant_keeps(tmp_path: Path) -> None:
+def test_cohort_state_is_written_by_the_first_replica(tmp_path: Path) -> None:
     collaboration = build(tmp_path, participant_state="keep")
     collaboration.run.topology.replica = 1
     collaboration.cohort_trainer.train(1, [0])
     assert not list(tmp_path.rglob("*.pt"))
 
 
-def test_a_variate_is_kept_without_the_momentum_that_nobody_asked_for(tmp_path: Path) -> None:
+def test_cohort_keeps_a_variate_without_momentum(tmp_path: Path) -> None:
     collaboration = build(tmp_path, correction=Scaffold())
     collaboration.cohort_trainer.train(1, [0])
     collaboration.cohort_trainer.end_round(1, {}, averaged=[0])
-    kept = collaboration.cohort_trainer._states.load(0)
+    kept = collaboration.cohort_trainer.states.load(0)
     assert kept["optimizer"] is None
     assert kept["variate"].any()
 
 
 @pytest.mark.parametrize(("mechanism", "own"), [(Aequa(), False), (AequaTraining(), False), (CGSV(), True)])
-def test_only_who_is_paid_with_parts_of_the_shared_model_trains_them(
-    tmp_path: Path, mechanism: Mechanism, own: bool
-) -> None:
+def test_run_grid_depends_on_the_mechanism(tmp_path: Path, mechanism: Mechanism, own: bool) -> None:
     run = build(tmp_path, mechanism=mechanism).run
     assert run.grid == ((1.0,) if own else (1.0, 0.5))
     assert (run.models is not None) == own

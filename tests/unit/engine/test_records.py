@@ -5,7 +5,7 @@ import pytest
 from aequa_lightning.engine.records import Stopwatch
 
 
-def test_phases_and_the_rest_add_up_to_the_total() -> None:
+def test_stopwatch_phases_and_the_rest_add_up_to_the_total() -> None:
     watch = Stopwatch()
     with watch.phase("training"):
         time.sleep(0.02)

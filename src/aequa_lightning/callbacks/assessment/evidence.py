@@ -16,7 +16,7 @@ from aequa_lightning.contributions.sampling import CachedUtility
 from aequa_lightning.engine.callback import RoundResult
 from aequa_lightning.engine.processes.seeding import derive_seed
 from aequa_lightning.engine.run import Run
-from aequa_lightning.engine.server.collectives import gather
+from aequa_lightning.engine.server.collectives import DistributedUpdates
 from aequa_lightning.errors import InputError
 
 # Evaluations per player where values are sampled and no budget is given.
@@ -108,8 +108,8 @@ class RoundEvidence:
         rows = self._head.to(run.topology.device)
         heads = {index: update[rows.reshape(-1)] for index, update in result.updates.items()}
         valued, dtype = self._screened.participants, run.parameters.dtype
-        sent = gather(heads, valued, run.topology, start=0, end=rows.numel(), dtype=dtype).double().cpu()
-        return (self._mixing @ sent).reshape(-1, *rows.shape)
+        sent = DistributedUpdates(heads, valued, run.topology, size=rows.numel(), dtype=dtype).gather()
+        return (self._mixing @ sent.double().cpu()).reshape(-1, *rows.shape)
 
     @cached_property
     def aggregate_class_rows(self) -> Tensor:
@@ -132,9 +132,9 @@ class RoundEvidence:
         base, run, screened = self._start.parameters, self._run, self._screened
         assert base is not None
         steps = {index: self._step(index) for index in self._result.updates if index in self._result.weights}
-        moved = gather(steps, screened.participants, run.topology, start=0, end=len(base), dtype=base.dtype)
+        distributed = DistributedUpdates(steps, screened.participants, run.topology, size=len(base), dtype=base.dtype)
         players = torch.zeros(self.players, len(base), dtype=base.dtype, device=base.device)
-        for player, step in zip(screened.group, moved, strict=True):
+        for player, step in zip(screened.group, distributed.gather(), strict=True):
             players[player] += step
         return CachedUtility(coalition_utility(run, base, players, getattr(utilities, self._utility)))
 

@@ -17,7 +17,6 @@ from aequa_lightning.contributions.measures import MEASURES, check_measures, val
 from aequa_lightning.contributions.values import Values
 from aequa_lightning.engine.callback import RoundResult
 from aequa_lightning.engine.run import Run
-from aequa_lightning.engine.server.collectives import gram_matrices
 from aequa_lightning.errors import InputError
 
 
@@ -120,9 +119,8 @@ class Measures:
         if self._detector is None:
             self._screened = let_pass(accepted)
             return []
-        updates, names = run.server.updates, run.data.names
-        size, dtype = len(run.parameters), run.parameters.dtype
-        gram, squares = gram_matrices(updates, accepted, run.topology, size=size, dtype=dtype, powers=(1, 2))
+        names = run.data.names
+        gram, squares = run.server.distributed_updates(accepted).gram_matrices(powers=(1, 2))
         detected = self._detector.compare(run, accepted, gram, squares)
         steps = [run.work(index).count(run.samples[index], run.data.batch_size) for index in accepted]
         work = torch.tensor(steps, dtype=torch.float64)
@@ -132,7 +130,7 @@ class Measures:
         self._gram = gram[places][:, places]
         self._left_out = []
         exclude_flagged = self.assessment.exclude_flagged
-        if not run.config.averages_all if exclude_flagged is None else exclude_flagged:
+        if not run.config.requires_all_updates if exclude_flagged is None else exclude_flagged:
             representatives = self._screened.representatives()
             self._left_out = [index for index in accepted if index not in representatives]
         self._screened.sentences.extend(f"{names[index]} stayed out of the average" for index in self._left_out)

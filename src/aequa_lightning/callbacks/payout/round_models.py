@@ -11,7 +11,7 @@ from aequa_lightning.engine.local.work import LocalWork
 from aequa_lightning.engine.processes.assignment import assign
 from aequa_lightning.engine.processes.seeding import derive_seed
 from aequa_lightning.engine.run import Run
-from aequa_lightning.engine.server.collectives import gather
+from aequa_lightning.engine.server.collectives import DistributedUpdates
 from aequa_lightning.mechanisms.payment import Layer, Payment, RoundContext
 from aequa_lightning.mechanisms.targets import Target
 
@@ -39,15 +39,15 @@ def deliver(
     accepted = list(result.weights)
     if accepted:
         context = _round_context(run, result, target, contributions)
+        size, dtype = len(run.parameters), run.parameters.dtype
+        updates = DistributedUpdates(result.updates, accepted, run.topology, size=size, dtype=dtype)
         for name, place, shape, start, end in parameters_in_order(run.classifier):
             layer = Layer(
                 name,
                 place,
                 shape,
                 models=run.models[accepted, start:end],
-                updates=gather(
-                    result.updates, accepted, run.topology, start=start, end=end, dtype=run.parameters.dtype
-                ),
+                updates=updates.gather(start, end),
                 server=run.parameters[start:end],
             )
             run.models[accepted, start:end] = payment.deliver(layer, context)

@@ -1,4 +1,4 @@
-"""A name for everything that decides what participants make of where they start."""
+"""A hash of everything that determines the result of local training, used as a key of cached results."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from aequa_lightning.engine.local.work import LocalWork
 from aequa_lightning.version import __version__
 
 Options = Sequence[Mapping[str, Any]]
-"""Options of each group of an optimizer's parameters."""
+"""An optimizer's options, one mapping for each parameter group."""
 
 
 def training_key(
@@ -25,14 +25,17 @@ def training_key(
     schedule: Sequence[Options],
     compiled: bool = False,
 ) -> str:
-    """Return a name for everything that decides what participants make of a start: equal names, equal results.
+    """Return a hash of everything that determines the result of participants' local training.
+
+    Equal keys mean equal results. Software versions, the type of device and the number of threads are part of it,
+    because they influence rounding.
 
     Args:
-        local: Trains them; its present parameters are where they start.
-        data: Their samples, and those that they are scored on.
-        work: What each of them does in a round.
-        schedule: The optimizer's options in each round that they do.
-        compiled: Whether they train compiled, which rounds differently.
+        local: The local trainer; its present parameters are the initial ones.
+        data: Training samples of the participants, validation and test samples.
+        work: Local work of each participant in a round.
+        schedule: The optimizer's options in each round.
+        compiled: Whether the network is compiled, which changes rounding.
 
     Returns:
         32 hexadecimal digits.
@@ -70,7 +73,7 @@ def training_key(
 
 
 def _plain(options: Options) -> list[list[tuple[str, Any]]]:
-    """Return options with numbers for tensors, of which ``repr`` would show some digits only."""
+    """Replace tensors by plain numbers, because the ``repr`` of a tensor shows few digits."""
     return [
         [(key, value.tolist() if isinstance(value, Tensor) else value) for key, value in group.items()]
         for group in options

@@ -1,10 +1,10 @@
-"""Local corrections: what is added to a participant's gradients before each of its steps, against drifting apart."""
+"""Corrections of local gradients against client drift: FedProx and SCAFFOLD."""
 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,82 +15,75 @@ from aequa_lightning.engine.server.exact_sum import ExactSum
 from aequa_lightning.errors import InputError
 
 
-class GradientCorrection(Protocol):
-    """What local training asks of a correction."""
-
-    def __call__(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Add to the parameters' gradients, in place; called once before each step, whatever the number of widths."""
-
-
 class Corrector:
-    """A correction at work in one process, for one participant after another. This base corrects nothing."""
+    """Corrects the gradients of one participant after another, in one process. This base class corrects nothing."""
 
-    def begin(self, received: Tensor, kept: Tensor | None) -> None:
-        """A participant is about to train.
+    def start(self, received: Tensor, kept: Tensor | None) -> None:
+        """Prepare for a participant's training.
 
         Args:
-            received: What it starts from, of shape (P,).
-            kept: What :meth:`end` returned when it trained last; None the first time.
+            received: The parameters that it starts from, of shape (P,).
+            kept: The value of :meth:`finish` when it last trained; None the first time.
         """
 
     def __call__(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Correct the gradients; see :class:`GradientCorrection`."""
+        """Correct the parameters' gradients in place; called once before each step, whatever the number of widths."""
 
-    def end(self) -> Tensor | None:
-        """The participant has trained: return what it keeps until the next time, of shape (P,), or None."""
+    def finish(self) -> Tensor | None:
+        """Return what the participant keeps until it trains again, of shape (P,); None: nothing."""
         return None
 
-    def accept(self) -> None:
-        """The participant's update enters the average."""
+    def commit(self) -> None:
+        """Take the participant that has just trained into account; called if its update is valid."""
 
-    def reduce(self, topology: Topology) -> None:
-        """The round ends: bring the server's part up to date; a collective operation over the groups."""
+    def end_round(self, topology: Topology) -> None:
+        """Update the server's state; a collective operation over the groups."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the server's part."""
+        """Return the server's state for a checkpoint."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take back what :meth:`state_dict` returned."""
+        """Load what :meth:`state_dict` returned."""
 
 
 class LocalCorrection(ABC):
-    """Base of the corrections that ``trainer.correction`` offers.
+    """Base class of the options of ``trainer.correction``.
 
     Attributes:
-        remembers: Whether each participant keeps something between its rounds.
+        keeps_state: Whether each participant keeps state between its rounds.
     """
 
-    remembers: bool = False
+    keeps_state: bool = False
 
     @abstractmethod
     def build(self, parameters: Tensor, participants: int) -> Corrector:
-        """Return the correction at work.
+        """Return the corrector of a run.
 
         Args:
-            parameters: Any flat vector of the model's size and device.
+            parameters: Any flat vector with the size, type and device of the model's parameters.
             participants: Number of participants of the run.
         """
 
 
 @dataclass(frozen=True)
 class NoCorrection(LocalCorrection):
-    """Gradients as they are."""
+    """Plain local training without a correction."""
 
     def build(self, parameters: Tensor, participants: int) -> Corrector:
-        """Return what corrects nothing."""
+        """Return a corrector that changes no gradients."""
         return Corrector()
 
 
 @dataclass(frozen=True)
 class FedProx(LocalCorrection):
-    """A pull back to where the participant started: the loss gains mu/2 |w - w_0|^2 (Li et al., MLSys 2020).
+    """Proximal term: adds mu/2 |w - w_0|^2 to the loss, with the received parameters w_0 (Li et al., MLSys 2020).
 
     Args:
-        mu: Strength of the pull, > 0.
+        mu: Weight of the proximal term, > 0.
 
     Raises:
-        InputError: The strength is not positive.
+        InputError: ``mu`` is not positive and finite.
     """
 
     mu: float = 0.01
@@ -102,41 +95,46 @@ class FedProx(LocalCorrection):
             )
 
     def build(self, parameters: Tensor, participants: int) -> Corrector:
-        """Return the pull."""
-        return _Pull(self.mu)
+        """Return a corrector that adds the gradient of the proximal term."""
+        return _ProximalTerm(self.mu)
 
 
 @dataclass(frozen=True)
 class Scaffold(LocalCorrection):
-    """Control variates (SCAFFOLD, Karimireddy et al., ICML 2020): every step is moved by c - c_i.
+    """Control variates (SCAFFOLD, Karimireddy et al., ICML 2020): adds c - c_i to every gradient.
 
-    A participant's variate c_i is the mean of its uncorrected gradients when it trained last, the server's c the mean
-    over all participants. With plain SGD this is the source's option II; here it holds for any local optimizer.
+    A participant's variate c_i is the mean of its uncorrected gradients in its previous training, the server's c the
+    mean of c_i over all participants. With plain SGD this equals option II of the source; this form works with any
+    local optimizer.
     """
 
-    remembers = True
+    keeps_state = True
 
     def build(self, parameters: Tensor, participants: int) -> Corrector:
-        """Return the variates, all zero."""
+        """Return a corrector with control variates of zero."""
         return _ControlVariates(parameters, participants)
 
 
-class _Pull(Corrector):
-    def __init__(self, strength: float) -> None:
-        self._strength = strength
+class _ProximalTerm(Corrector):
+    """Adds mu (w - w_0), the gradient of FedProx's proximal term."""
+
+    def __init__(self, mu: float) -> None:
+        self._mu = mu
         self._received = torch.empty(0)
 
     @override
-    def begin(self, received: Tensor, kept: Tensor | None) -> None:
+    def start(self, received: Tensor, kept: Tensor | None) -> None:
         self._received = received
 
     @override
     def __call__(self, parameters: Sequence[nn.Parameter]) -> None:
-        for parameter, start in _with_parts(parameters, self._received):
-            parameter.grad.add_(parameter.detach() - start, alpha=self._strength)
+        for parameter, start in _gradients_with(parameters, self._received):
+            parameter.grad.add_(parameter.detach() - start, alpha=self._mu)
 
 
 class _ControlVariates(Corrector):
+    """Adds SCAFFOLD's c - c_i, and accumulates the changes of c_i for the server's c."""
+
     def __init__(self, parameters: Tensor, participants: int) -> None:
         self._server = torch.zeros_like(parameters)
         self._share = 1 / participants
@@ -145,7 +143,7 @@ class _ControlVariates(Corrector):
         self._steps = 0
 
     @override
-    def begin(self, received: Tensor, kept: Tensor | None) -> None:
+    def start(self, received: Tensor, kept: Tensor | None) -> None:
         if kept is None:
             self._own.zero_()
         else:
@@ -156,23 +154,23 @@ class _ControlVariates(Corrector):
 
     @override
     def __call__(self, parameters: Sequence[nn.Parameter]) -> None:
-        for parameter, total in _with_parts(parameters, self._mean):
+        for parameter, total in _gradients_with(parameters, self._mean):
             total += parameter.grad
-        for parameter, offset in _with_parts(parameters, self._offset):
+        for parameter, offset in _gradients_with(parameters, self._offset):
             parameter.grad += offset
         self._steps += 1
 
     @override
-    def end(self) -> Tensor:
+    def finish(self) -> Tensor:
         self._mean /= max(self._steps, 1)
         return self._mean
 
     @override
-    def accept(self) -> None:
+    def commit(self) -> None:
         self._change.add(self._mean - self._own, self._share)
 
     @override
-    def reduce(self, topology: Topology) -> None:
+    def end_round(self, topology: Topology) -> None:
         topology.sum_over_groups(self._change.total)
         self._server += self._change.total.to(self._server.dtype)
         self._change.reset()
@@ -187,8 +185,8 @@ class _ControlVariates(Corrector):
             self._server.copy_(state["server"])
 
 
-def _with_parts(parameters: Sequence[nn.Parameter], vector: Tensor) -> list[tuple[Any, Tensor]]:
-    """Return every parameter that has a gradient with its part of a flat vector."""
+def _gradients_with(parameters: Sequence[nn.Parameter], vector: Tensor) -> list[tuple[Any, Tensor]]:
+    """Pair each parameter that has a gradient with its part of a flat vector."""
     parts = vector.split([parameter.numel() for parameter in parameters])
     return [
         (parameter, part.view(parameter.shape))

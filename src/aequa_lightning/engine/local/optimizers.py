@@ -1,4 +1,4 @@
-"""The optimizer and the scheduler that a model asks for, in any form of Lightning's."""
+"""Reads a model's optimizer and learning-rate scheduler from ``configure_optimizers``, and checks their options."""
 
 import copy
 import warnings
@@ -14,13 +14,13 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from aequa_lightning.errors import InputError
 from aequa_lightning.modules.classifier import SlimmableClassifier
 
-# Of what a parameter can hold: a step with a larger option is infinite.
-LARGEST = torch.finfo(torch.float32).max
+# Largest finite float32: a step with a larger option would be infinite.
+MAX_FLOAT32 = torch.finfo(torch.float32).max
 
 
 @contextmanager
 def refusing_bad_options() -> Iterator[None]:
-    """Turn what torch raises of an option's value into bad input."""
+    """Convert errors that torch raises for an option's value into :class:`InputError`."""
     try:
         yield
     except (ValueError, TypeError, ZeroDivisionError) as error:
@@ -33,26 +33,26 @@ def configured_optimizers(classifier: SlimmableClassifier) -> tuple[Optimizer, L
     """Return a model's optimizer and scheduler.
 
     Raises:
-        InputError: An option is out of range, or :func:`unpack_optimizers` does not know what to do with them.
+        InputError: An option is out of range, or :func:`unpack_optimizers` does not support the configuration.
     """
     with refusing_bad_options():
         return unpack_optimizers(classifier.configure_optimizers())
 
 
 def check_schedule(classifier: SlimmableClassifier, rounds: int) -> None:
-    """Prove that a model's scheduler lasts for a run.
+    """Check that a model's scheduler can be stepped for all rounds of a run, and that all options stay finite.
 
     Args:
         classifier: The model.
-        rounds: Of the run; the scheduler is stepped after each.
+        rounds: Number of rounds; the scheduler is stepped after each.
 
     Raises:
-        InputError: It does not.
+        InputError: The scheduler ends earlier, or an option is not finite.
     """
     for number, groups in enumerate(options_by_round(*configured_optimizers(classifier), rounds), start=1):
         for options in groups:
             for key, value in options.items():
-                if isinstance(value, float | Tensor) and not abs(float(value)) <= LARGEST:
+                if isinstance(value, float | Tensor) and not abs(float(value)) <= MAX_FLOAT32:
                     raise InputError(
                         f"optimizer or lr_scheduler: {key} is {float(value)} in round {number}; choose options "
                         "that stay finite."
@@ -60,12 +60,15 @@ def check_schedule(classifier: SlimmableClassifier, rounds: int) -> None:
 
 
 def options_by_round(optimizer: Optimizer, scheduler: LRScheduler | None, rounds: int) -> list[list[dict[str, Any]]]:
-    """Return an optimizer's options in each of some rounds, which a scheduler sets; both stay as they are.
+    """Return an optimizer's options in each round; optimizer and scheduler are restored afterwards.
 
     Args:
-        optimizer: The optimizer, as in the first round.
-        scheduler: Is stepped after each round; None: all rounds have the same options.
-        rounds: How many there are.
+        optimizer: The optimizer in its state before the first round.
+        scheduler: Stepped after each round; None: all rounds have the same options.
+        rounds: Number of rounds.
+
+    Returns:
+        For each round the options of each parameter group.
 
     Raises:
         InputError: The schedule ends before the rounds do.
@@ -78,14 +81,14 @@ def options_by_round(optimizer: Optimizer, scheduler: LRScheduler | None, rounds
     """
     if scheduler is None:
         return [options_of(optimizer)] * rounds
-    # A model may hand out the same objects again.
+    # ``configure_optimizers`` may return the same objects in every call, so restore their state below.
     state, first = copy.deepcopy(scheduler.state_dict()), copy.deepcopy(options_of(optimizer))
     found = []
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
         try:
             for _ in range(rounds):
-                # A rate may be a tensor, which the scheduler overwrites.
+                # A learning rate may be a tensor, which the scheduler changes in place: copy it.
                 found.append(copy.deepcopy(options_of(optimizer)))
                 scheduler.step()
         except Exception as error:
@@ -99,7 +102,7 @@ def options_by_round(optimizer: Optimizer, scheduler: LRScheduler | None, rounds
 
 
 def options_of(optimizer: Optimizer) -> list[dict[str, Any]]:
-    """Return the options of each group of an optimizer's parameters: what a scheduler sets, and all others.
+    """Return the options of each parameter group of an optimizer, learning rates included; without the parameters.
 
     Example:
         >>> options_of(torch.optim.SGD([torch.zeros(1)], lr=0.1))[0]["lr"]
@@ -109,13 +112,13 @@ def options_of(optimizer: Optimizer) -> list[dict[str, Any]]:
 
 
 def set_options(optimizer: Optimizer, options: Sequence[Mapping[str, Any]]) -> None:
-    """Give an optimizer back what :func:`options_of` returned."""
+    """Set an optimizer's options to a result of :func:`options_of`."""
     for group, saved in zip(optimizer.param_groups, options, strict=True):
         group.update(saved)
 
 
 def unpack_optimizers(configured: Any) -> tuple[Optimizer, LRScheduler | None]:
-    """Read what ``configure_optimizers`` returned, in any form of Lightning's with one optimizer.
+    """Return optimizer and scheduler from a result of ``configure_optimizers``, in any of Lightning's formats.
 
     Args:
         configured: An optimizer, a pair of lists, or a dictionary.
@@ -124,8 +127,8 @@ def unpack_optimizers(configured: Any) -> tuple[Optimizer, LRScheduler | None]:
         The optimizer and the scheduler, which the engine steps once a round.
 
     Raises:
-        InputError: There are several optimizers, one that computes losses anew, or a scheduler that waits for a metric
-            or is stepped more or less often than once a round.
+        InputError: There are several optimizers, the optimizer needs a closure or sparse gradients, or the scheduler
+            needs a metric or another interval than one round.
 
     Example:
         >>> optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1)
@@ -147,7 +150,7 @@ def unpack_optimizers(configured: Any) -> tuple[Optimizer, LRScheduler | None]:
     if isinstance(optimizer, torch.optim.LBFGS):
         raise InputError("optimizer: LBFGS computes the loss of a step several times; choose one that does so once.")
     if isinstance(optimizer, torch.optim.SparseAdam):
-        raise InputError("optimizer: SparseAdam takes sparse gradients alone, and these are dense; choose Adam.")
+        raise InputError("optimizer: SparseAdam needs sparse gradients, but the gradients are dense; choose Adam.")
     if isinstance(scheduler, dict):
         if scheduler.get("interval", "epoch") != "epoch" or scheduler.get("frequency", 1) != 1:
             raise InputError(

@@ -1,9 +1,9 @@
-"""What participants keep between their rounds, on disk, so that memory does not depend on how many there are."""
+"""Files with the state that participants keep between rounds, so that memory does not grow with their number."""
 
 import hashlib
 import io
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -15,34 +15,33 @@ from torch import Tensor
 from aequa_lightning.errors import InputError
 from aequa_lightning.run_folder.files import naming, sync
 
-# Threads that wait for the disk together.
-WAITING = 16
+# Threads that wait for the disk at the same time.
+SYNC_THREADS = 16
 
 
 class ParticipantStates:
-    """One file for each participant and each round in which it changed: ``round-NNNN/NAME.pt``.
+    """Stores each participant's state in one file for each round in which it changes: ``round-NNNN/NAME.pt``.
 
-    A round that fails leaves files that nobody reads, because which round's file counts is part of the run's
-    checkpoint. A file is on disk for good, after :meth:`sync`, before a checkpoint needs it, and stays as long as one
-    does.
+    The run's checkpoint holds the round of each participant's current file, so files of a failed round are ignored.
+    :meth:`sync` must run before a checkpoint refers to a file; :meth:`prune` deletes it when no checkpoint does.
 
     Args:
-        folder: The run's folder for them; all processes must see it.
+        folder: The run's folder for these files; all processes must have access to it.
         names: The participants' names.
-        deletes: Whether this process is the one that deletes what is not needed any more.
+        deletes: Whether this process deletes files that are no longer needed; one process of a run does.
     """
 
     def __init__(self, folder: Path, names: Sequence[str], *, deletes: bool) -> None:
         self._folder, self._names, self._deletes = folder, names, deletes
-        # Round of the file that counts, by participant.
+        # Round of each participant's current file.
         self._rounds: dict[int, int] = {}
-        # Files that were superseded: in which round, whose, and of which round.
+        # Superseded files: (round in which it was superseded, participant, round of the file).
         self._superseded: deque[tuple[int, int, int]] = deque()
-        # Whose file of which round this process has written since the last call of :meth:`sync`.
-        self._fresh: set[tuple[int, int]] = set()
+        # Files that this process has written since the last :meth:`sync`: (participant, round).
+        self._unsynced: set[tuple[int, int]] = set()
 
     def load(self, index: int) -> dict[str, Any]:
-        """Return what a participant has kept, tensors on the CPU; nothing before its first round.
+        """Return a participant's current state, tensors on the CPU; empty before its first round.
 
         Raises:
             InputError: The file is missing or damaged.
@@ -50,25 +49,22 @@ class ParticipantStates:
         if index not in self._rounds:
             return {}
         content = self._verified(index)
-        outline, numbers = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
-        kept: dict[str, Any] = _with_numbers(outline, iter(numbers.split(_sizes(outline))))
+        kept: dict[str, Any] = _unpack(*torch.load(io.BytesIO(content), weights_only=True, map_location="cpu"))
         return kept
 
     def save(self, index: int, number: int, kept: Mapping[str, Any]) -> None:
-        """Write what a participant keeps after a round; it counts once :meth:`note` is told.
+        """Write a participant's state after a round; :meth:`commit` makes it the current one.
 
-        A crash may tear the file: no checkpoint needs it before :meth:`sync`.
+        The write is not atomic, because no checkpoint refers to the file before :meth:`sync`.
 
         Args:
             index: The participant.
             number: The round.
-            kept: Tensors and plain values.
+            kept: The state: nested dictionaries of tensors and plain values.
         """
         content = io.BytesIO()
-        # One vector, because each tensor of a file takes longer than its bytes.
-        vectors: list[Tensor] = []
-        outline = _without_numbers(dict(kept), vectors)
-        torch.save((outline, torch.cat(vectors) if vectors else torch.empty(0)), content)
+        # All float32 tensors go into one vector, because the overhead of each tensor exceeds the time for its bytes.
+        torch.save(_pack(kept), content)
         digest = hashlib.sha256(content.getbuffer()).digest()
         path = self._path(index, number)
         with naming(path):
@@ -76,32 +72,36 @@ class ParticipantStates:
             with path.open("wb") as file:
                 file.write(digest)
                 file.write(content.getbuffer())
-        self._fresh.add((index, number))
+        self._unsynced.add((index, number))
 
     def sync(self) -> None:
-        """Wait until what this process has saved is on disk, but for what it has superseded since."""
-        # Together, because a file system writes down many at once in little more time than one.
-        files = [self._path(index, number) for index, number in self._fresh if self._rounds.get(index) == number]
-        with ThreadPoolExecutor(WAITING) as pool:
+        """Wait until all current files that this process has written are on disk."""
+        # In parallel, because many files take a file system little longer than one.
+        files = [self._path(index, number) for index, number in self._unsynced if self._rounds.get(index) == number]
+        with ThreadPoolExecutor(SYNC_THREADS) as pool:
             list(pool.map(sync, files))
         for folder in dict.fromkeys(parent for path in files for parent in (path.parent, self._folder)):
             sync(folder)
-        self._fresh.clear()
+        self._unsynced.clear()
 
-    def note(self, participants: Iterable[int], number: int) -> None:
-        """Let what participants saved in a round count from now on; to be called alike in all processes."""
+    def commit(self, participants: Iterable[int], number: int) -> None:
+        """Make the states that were saved in a round the current ones; called with the same values in all processes.
+
+        Args:
+            participants: Whose updates were averaged; the others keep their previous state.
+            number: The round.
+        """
         participants = set(participants)
-        for index in [index for index, saved in self._fresh if saved == number and index not in participants]:
-            # Whoever was kept out of the average goes on with what it remembered before.
+        for index in [index for index, saved in self._unsynced if saved == number and index not in participants]:
             self._path(index, number).unlink(missing_ok=True)
-            self._fresh.discard((index, number))
+            self._unsynced.discard((index, number))
         for index in sorted(participants):
             if self._deletes and index in self._rounds:
                 self._superseded.append((number, index, self._rounds[index]))
             self._rounds[index] = number
 
     def prune(self, oldest: int) -> None:
-        """Delete the files that no checkpoint needs any more, in the process that does so.
+        """Delete files that no checkpoint needs; without effect in processes that do not delete.
 
         Args:
             oldest: Round of the oldest checkpoint.
@@ -113,20 +113,21 @@ class ParticipantStates:
             path.unlink(missing_ok=True)
             folders.add(path.parent)
         for folder in folders:
-            # It goes with the last of its files.
+            # Fails as long as the folder holds other files.
             with suppress(OSError):
                 folder.rmdir()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return which files count."""
+        """Return the rounds of the current files, and the superseded files."""
         return {"rounds": dict(self._rounds), "superseded": list(self._superseded)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take back what :meth:`state_dict` returned."""
+        """Load a result of :meth:`state_dict`."""
         self._rounds = dict(state["rounds"])
         self._superseded = deque(tuple(entry) for entry in state["superseded"])
 
     def _verified(self, index: int) -> bytes:
+        """Return the content of a participant's current file, whose first 32 bytes hold the SHA-256 of the rest."""
         path = self._path(index, self._rounds[index])
         try:
             content = path.read_bytes()
@@ -135,16 +136,16 @@ class ParticipantStates:
         digest, content = content[:32], content[32:]
         if hashlib.sha256(content).digest() != digest:
             raise InputError(
-                f"{path} is {'damaged' if digest else 'missing'}; go on with --ckpt_path from an older checkpoint."
+                f"{path} is {'damaged' if digest else 'missing'}; continue with --ckpt_path from an older checkpoint."
             )
         return content
 
     def check(self, place: int, processes: int) -> None:
-        """Prove that what counts is there, and sound; every process looks into its share of the files.
+        """Check that all current files exist, and that this process's share of them is intact.
 
         Args:
-            place: Number of this process.
-            processes: How many there are.
+            place: Rank of this process.
+            processes: Number of processes.
 
         Raises:
             InputError: A file is missing, as in another run folder, or damaged.
@@ -153,7 +154,7 @@ class ParticipantStates:
         if missing:
             raise InputError(
                 f"ckpt_path goes with what {len(missing)} participants have kept, but "
-                f"{self._path(missing[0], self._rounds[missing[0]])} is missing; go on in the run folder of the "
+                f"{self._path(missing[0], self._rounds[missing[0]])} is missing; continue in the run folder of the "
                 "checkpoint, or copy its 'participants' folder."
             )
         for index in sorted(self._rounds)[place::processes]:
@@ -163,25 +164,34 @@ class ParticipantStates:
         return self._folder / f"round-{number:04d}" / f"{self._names[index]}.pt"
 
 
-def _without_numbers(value: Any, vectors: list[Tensor]) -> Any:
-    """Return nested dictionaries with the shape of every float32 tensor in its place, and append what it holds."""
+def _pack(state: Mapping[str, Any]) -> tuple[Any, Tensor]:
+    """Replace each float32 tensor in nested dictionaries by its shape, and return all their values as one vector."""
+    vectors: list[Tensor] = [torch.empty(0)]
+
+    def pack(leaf: Any) -> Any:
+        if not isinstance(leaf, Tensor) or leaf.dtype != torch.float32:
+            return leaf
+        vectors.append(leaf.detach().reshape(-1).cpu())
+        return leaf.shape
+
+    return _map_leaves(pack, dict(state)), torch.cat(vectors)
+
+
+def _unpack(outline: Any, vector: Tensor) -> Any:
+    """Undo :func:`_pack`."""
+    offset = 0
+
+    def unpack(leaf: Any) -> Any:
+        nonlocal offset
+        if not isinstance(leaf, torch.Size):
+            return leaf
+        start, offset = offset, offset + leaf.numel()
+        return vector[start:offset].view(leaf)
+
+    return _map_leaves(unpack, outline)
+
+
+def _map_leaves(function: Callable[[Any], Any], value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _without_numbers(inner, vectors) for key, inner in value.items()}
-    if isinstance(value, Tensor) and value.dtype == torch.float32:
-        vectors.append(value.detach().reshape(-1).cpu())
-        return value.shape
-    return value
-
-
-def _sizes(outline: Any) -> list[int]:
-    """Return how many numbers each tensor held, in order."""
-    if isinstance(outline, dict):
-        return [size for inner in outline.values() for size in _sizes(inner)]
-    return [outline.numel()] if isinstance(outline, torch.Size) else []
-
-
-def _with_numbers(outline: Any, vectors: Iterator[Tensor]) -> Any:
-    """Put the tensors back."""
-    if isinstance(outline, dict):
-        return {key: _with_numbers(inner, vectors) for key, inner in outline.items()}
-    return next(vectors).view(outline) if isinstance(outline, torch.Size) else outline
+        return {key: _map_leaves(function, inner) for key, inner in value.items()}
+    return function(value)

@@ -1,4 +1,4 @@
-"""Training on one participant's data, with the process's one model and one optimizer in turn for everybody."""
+"""Local training of one participant at a time, with one model and one optimizer for each process."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -12,11 +12,10 @@ from lightning.fabric.wrappers import _FabricModule, _FabricOptimizer
 from torch import Tensor
 from torch.amp.grad_scaler import GradScaler
 
-from aequa_lightning.engine.local.buffers import UnchangedBuffers, load_buffers
-from aequa_lightning.engine.local.corrections import GradientCorrection
-from aequa_lightning.engine.local.memory_layout import channels_last
+from aequa_lightning.engine.local.buffers import BufferGuard, load_buffers
+from aequa_lightning.engine.local.corrections import Corrector
 from aequa_lightning.engine.local.optimizers import configured_optimizers, options_of, set_options
-from aequa_lightning.engine.local.work import Batch, LocalWork, batches, share_of, take
+from aequa_lightning.engine.local.work import Batch, LocalWork, batches, channels_last, replica_share, select_rows
 from aequa_lightning.engine.processes.seeding import derive_seed, seed_global_generators
 from aequa_lightning.engine.processes.topology import Topology
 from aequa_lightning.errors import InputError
@@ -25,13 +24,17 @@ from aequa_lightning.slimmable import Distillation
 from aequa_lightning.slimmable.norm import smallest_batch
 
 OptimizerState = dict[int, dict[str, Any]]
+"""Values that an optimizer keeps for each parameter, such as momentum, by the parameter's position."""
 
 
 class FlatParameters:
     """All trainable parameters as views of one vector, so that sending and averaging them is one operation.
 
     Args:
-        module: Its parameters are moved into the vector; the module keeps working as before.
+        module: Its parameters become views of the vector; otherwise it does not change.
+
+    Attributes:
+        vector: Values of the trainable parameters, of shape (P,).
     """
 
     def __init__(self, module: torch.nn.Module) -> None:
@@ -45,14 +48,14 @@ class FlatParameters:
 
 
 class LocalTrainer:
-    """The process's model and optimizer, lent to one participant after another.
+    """Trains participants one after another with the process's model and optimizer.
 
     Args:
         fabric: A launched Fabric.
         classifier: The model; its parameters become views of :attr:`parameters`.
         batch_size: Samples of a batch, over all replicas together.
         seed: The run's seed.
-        augmentation: Applied to every batch of inputs, from the global generator; None: none.
+        augmentation: Applied to every batch of inputs, with random numbers of the global generator; None: none.
     """
 
     def __init__(
@@ -67,18 +70,18 @@ class LocalTrainer:
         self.fabric, self.classifier, self.batch_size, self.seed = fabric, classifier, batch_size, seed
         self.augmentation = augmentation
         self.topology = Topology(fabric)
-        # Samples that a batch of training must have.
-        self.least_samples = smallest_batch(classifier.network.full, classifier.network.example_input)
-        if batch_size < self.least_samples:
+        # Smallest batch that the norm layers accept in training: 1 or 2.
+        self.min_batch_size = smallest_batch(classifier.network.full, classifier.network.example_input)
+        if batch_size < self.min_batch_size:
             raise InputError(
-                f"data.batch_size={batch_size}: a batch norm of this network sees one value of each channel of a "
-                "sample, and one sample alone cannot be normalised; give 2 or more, or set model.norm=group."
+                f"data.batch_size={batch_size}: a batch norm of this network has one value per channel and sample, and "
+                "cannot normalise a single sample; give 2 or more, or set model.norm=group."
             )
         classifier.to(fabric.device)
         self.parameters = FlatParameters(classifier).vector
         optimizer, self.scheduler = configured_optimizers(classifier)
         self.module: _FabricModule = fabric.setup_module(classifier, move_to_device=False)
-        self._buffers = UnchangedBuffers(classifier)
+        self._buffers = BufferGuard(classifier)
         wrapped = fabric.setup_optimizers(optimizer)
         assert isinstance(wrapped, _FabricOptimizer)
         self.optimizer = wrapped
@@ -93,7 +96,7 @@ class LocalTrainer:
         if self.topology.replicas == 1:
             self._no_sync = nullcontext
             if type(fabric.strategy.precision) is Precision:
-                # Nothing to convert and nobody to wait for: Fabric's wrappers would only take a tenth of a small step.
+                # Without conversion or replicas Fabric's wrappers have no effect, but take 10 % of a small step.
                 self._forward, self._backward, self._step = classifier, Tensor.backward, optimizer.step
 
     def train(
@@ -105,20 +108,21 @@ class LocalTrainer:
         keys: tuple[int | str, ...],
         grid: Sequence[float],
         distillation: Distillation | None = None,
-        correction: GradientCorrection | None = None,
+        correction: Corrector | None = None,
         optimizer_state: OptimizerState | None = None,
     ) -> float:
-        """Train a participant; what it reaches is in :attr:`parameters`.
+        """Train one participant; its new parameters are in :attr:`parameters`.
 
         Args:
-            start: Where it starts from, of shape (P,).
-            samples: Its inputs and their classes, on the device.
-            work: How much to train.
-            keys: What this work is; with the seed they decide everything random in it.
-            grid: Widths that the steps draw from.
-            distillation: Which of them learn from another one too, in the place of the model's own.
-            correction: What is added to the gradients before each step.
-            optimizer_state: What :meth:`optimizer_state` returned when the participant trained before; None: nothing.
+            start: Initial parameters, of shape (P,).
+            samples: Inputs and classes, on the device.
+            work: Number of epochs or steps.
+            keys: Identify this training; together with the run's seed they determine all random numbers.
+            grid: Widths that each step draws from.
+            distillation: Teacher widths of this round; None: those of the model.
+            correction: Changes the gradients before each step; None: none.
+            optimizer_state: Result of :meth:`optimizer_state` after the participant's previous training; None: an
+                empty state.
 
         Returns:
             The mean loss over steps and widths.
@@ -130,25 +134,25 @@ class LocalTrainer:
         self.parameters.copy_(start)
         self._load_optimizer_state(optimizer_state or {})
         if self._scaler is not None:
-            # What one participant's gradients made of the scale depends on the process, and is in no checkpoint.
+            # Reset the loss scale: otherwise it depends on the participants that this process has trained before.
             self._scaler.load_state_dict(self._first_scale)
         self.set_training_mode()
         seed = derive_seed(self.seed, *keys)
         seed_global_generators(derive_seed(seed, "replica", self.topology.replica), self.fabric.device)
         total, count = torch.zeros((), device=self.fabric.device), 0
         first_step = derive_seed(seed, "widths")
-        own_batches = batches(len(targets), work, self.batch_size, seed=seed, least=self.least_samples)
+        own_batches = batches(len(targets), work, self.batch_size, seed=seed, min_samples=self.min_batch_size)
         for step, batch in enumerate(own_batches):
             part, scale = self._own_part(batch)
-            given = take(inputs, part)
+            batch_inputs = select_rows(inputs, part)
             if self.augmentation is not None:
-                given = self.augmentation(given)
+                batch_inputs = self.augmentation(batch_inputs)
             for parameter in self._trainable:
-                # What zero_grad does, without its report to the profiler.
+                # Same as zero_grad(), without its profiler hook.
                 parameter.grad = None
             losses = self.classifier.sandwich(
-                channels_last(given),
-                take(targets, part),
+                channels_last(batch_inputs),
+                select_rows(targets, part),
                 step=first_step + step,
                 grid=grid,
                 distillation=distillation,
@@ -169,42 +173,46 @@ class LocalTrainer:
         return float(self.topology.mean_over_replicas(total)) / max(count, 1)
 
     def _overflowed(self) -> bool:
-        """Tell whether the loss scale was too large for this step, which will then be left out."""
+        """Tell whether gradients overflowed at the present loss scale, so that the scaler skips this step."""
         if self._scaler is None:
             return False
         return not all(bool(p.grad.isfinite().all()) for p in self._trainable if p.grad is not None)
 
     def optimizer_state(self) -> OptimizerState:
-        """Return what the optimizer remembers, by the position of the parameter; not copied."""
+        """Return the optimizer's state, such as momentum, by the position of the parameter; not copied."""
         state = self.optimizer.optimizer.state
         return {place: state[parameter] for place, parameter in enumerate(self._trainable) if parameter in state}
 
     def _load_optimizer_state(self, kept: OptimizerState) -> None:
-        # The optimizer is the same object for all, so what one participant left in it must go.
+        """Replace the state of the optimizer, which the previous participant's training has filled."""
         optimizer, device = self.optimizer.optimizer, self.fabric.device
         optimizer.state.clear()
-        # Numbers such as a count of steps stay on the CPU, where torch keeps them unless one kernel does a whole step.
-        with_numbers = optimizer.defaults.get("fused") or optimizer.defaults.get("capturable")
+        # torch keeps scalars such as step counts on the CPU, unless the optimizer is fused or capturable.
+        scalars_on_device = optimizer.defaults.get("fused") or optimizer.defaults.get("capturable")
         for place, values in kept.items():
             optimizer.state[self._trainable[place]] = {
-                name: value.to(device) if isinstance(value, Tensor) and (value.ndim or with_numbers) else value
+                name: value.to(device) if isinstance(value, Tensor) and (value.ndim or scalars_on_device) else value
                 for name, value in values.items()
             }
 
     def load_buffers(self, saved: Mapping[str, Tensor]) -> None:
-        """Let participants start from the buffers of a checkpoint."""
+        """Load the buffers of a checkpoint; all participants start from them."""
         load_buffers(self.classifier, saved)
-        self._buffers = UnchangedBuffers(self.classifier)
+        self._buffers = BufferGuard(self.classifier)
 
     def set_training_mode(self) -> None:
-        """Put all layers into the modes in which the model was given: some may compute as in evaluation."""
+        """Set each layer to the mode that it had when this trainer was built; some may be in evaluation mode."""
         for part, mode in self._modes:
             if part.training is not mode:
                 part.training = mode
 
     @contextmanager
     def with_options(self, options: Sequence[Mapping[str, Any]]) -> Iterator[None]:
-        """Train with other options of the optimizer, such as the rates of another round; see :func:`options_of`."""
+        """Use other optimizer options within the block, such as the learning rates of another round.
+
+        Args:
+            options: Result of :func:`~aequa_lightning.engine.local.optimizers.options_of`.
+        """
         optimizer = self.optimizer.optimizer
         now = options_of(optimizer)
         set_options(optimizer, options)
@@ -214,7 +222,9 @@ class LocalTrainer:
             set_options(optimizer, now)
 
     def _own_part(self, batch: Batch) -> tuple[Batch, float]:
-        """Return this replica's part of a batch and the factor that makes the mean over replicas the batch's mean."""
-        part, scale = share_of(batch, self.topology.replica, self.topology.replicas, least=self.least_samples)
-        # A blocking copy would wait for all steps before; this one has read the numbers when it returns.
+        """Return this replica's part of a batch on the device, and the factor of its loss (:func:`replica_share`)."""
+        part, scale = replica_share(
+            batch, self.topology.replica, self.topology.replicas, min_samples=self.min_batch_size
+        )
+        # A blocking copy would wait for all earlier steps. The source is pageable, so it is read before this returns.
         return part.to(self.fabric.device, non_blocking=True) if isinstance(part, Tensor) else part, scale

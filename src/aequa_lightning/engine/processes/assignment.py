@@ -40,9 +40,9 @@ class LoadBalancer:
         samples: Number of samples of every participant.
 
     Example:
-        >>> placement = LoadBalancer([10, 10, 10, 10])
-        >>> placement.note({0: 3.0, 1: 1.0, 2: 1.0})
-        >>> placement.assign([[0], [1, 2], [3]], 2)  # participant 3 is expected to take 5 / 3 seconds
+        >>> balancer = LoadBalancer([10, 10, 10, 10])
+        >>> balancer.update({0: 3.0, 1: 1.0, 2: 1.0})
+        >>> balancer.assign([[0], [1, 2], [3]], 2)  # participant 3 is expected to take 5 / 3 seconds
         [[[0]], [[1, 2], [3]]]
     """
 
@@ -50,8 +50,8 @@ class LoadBalancer:
         self._samples = samples
         self._seconds: dict[int, float] = {}
 
-    def note(self, seconds: Mapping[int, float]) -> None:
-        """Take in the seconds that participants took in a round; the same in all processes."""
+    def update(self, seconds: Mapping[int, float]) -> None:
+        """Store the seconds that participants took in a round; called with the same values in all processes."""
         self._seconds.update(seconds)
 
     def assign(self, stacks: Sequence[Sequence[int]], groups: int) -> list[list[Sequence[int]]]:

@@ -17,12 +17,12 @@ from typing_extensions import override
 from aequa_lightning.errors import InputError
 
 # Variables by which a launcher tells a process its rank and where the others are.
-OF_LAUNCHERS = ("RANK", "LOCAL_RANK", "GROUP_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+LAUNCHER_VARIABLES = ("RANK", "LOCAL_RANK", "GROUP_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 # Ports for jobs: above those of system services, below the ephemeral ones.
 FIRST_PORT, PORTS = 15000, 10000
 
 
-class SrunTasks(SLURMEnvironment):
+class SrunEnvironment(SLURMEnvironment):
     """Tasks that ``srun`` has started: any number of them, on any machines of the job.
 
     Lightning asks for tasks that were counted by machine, and warns wherever ``srun`` is installed and not used.
@@ -56,7 +56,7 @@ class SrunTasks(SLURMEnvironment):
         return _port_of_step(os.environ) if given is None else given
 
 
-class ForkedProcesses(LightningEnvironment):
+class ForkEnvironment(LightningEnvironment):
     """Processes that this command forks; on several machines it is called on each.
 
     Attributes:
@@ -89,28 +89,28 @@ def cluster_environment(num_nodes: int) -> ClusterEnvironment:
     if TorchElasticEnvironment.detect():
         return TorchElasticEnvironment()
     _port(os.environ)
-    if is_task(os.environ):
-        return SrunTasks()
-    check_without_launcher(os.environ, num_nodes)
-    return ForkedProcesses()
+    if is_srun_task(os.environ):
+        return SrunEnvironment()
+    check_manual_start(os.environ, num_nodes)
+    return ForkEnvironment()
 
 
-def is_task(names: Mapping[str, str]) -> bool:
+def is_srun_task(names: Mapping[str, str]) -> bool:
     """Return whether ``srun`` has started this process, by its environment variables.
 
     The batch script of a job and an interactive shell are no tasks.
 
     Example:
-        >>> is_task({"SLURM_NTASKS": "2", "SLURM_TASK_PID": "17", "SLURM_STEP_ID": "0"}), is_task({})
+        >>> is_srun_task({"SLURM_NTASKS": "2", "SLURM_TASK_PID": "17", "SLURM_STEP_ID": "0"}), is_srun_task({})
         (True, False)
-        >>> is_task({"SLURM_NTASKS": "2", "SLURM_TASK_PID": "17"})  # the script itself
+        >>> is_srun_task({"SLURM_NTASKS": "2", "SLURM_TASK_PID": "17"})  # the script itself
         False
     """
     is_script = "SLURM_TASK_PID" in names and "SLURM_STEP_ID" not in names
     return "SLURM_NTASKS" in names and not is_script and names.get("SLURM_JOB_NAME") not in ("bash", "interactive")
 
 
-def check_without_launcher(names: Mapping[str, str], num_nodes: int) -> None:
+def check_manual_start(names: Mapping[str, str], num_nodes: int) -> None:
     """Check that no variable of a launcher is set without one, and that several machines can find each other.
 
     Args:
@@ -121,7 +121,7 @@ def check_without_launcher(names: Mapping[str, str], num_nodes: int) -> None:
         InputError: The process would wait for others that do not exist.
 
     Example:
-        >>> check_without_launcher({"NODE_RANK": "1", "MASTER_ADDR": "a", "MASTER_PORT": "29500"}, num_nodes=2)
+        >>> check_manual_start({"NODE_RANK": "1", "MASTER_ADDR": "a", "MASTER_PORT": "29500"}, num_nodes=2)
     """
     if "LOCAL_RANK" in names or names.get("RANK", "0") != "0":
         name = "LOCAL_RANK" if "LOCAL_RANK" in names else "RANK"
@@ -143,10 +143,10 @@ def check_without_launcher(names: Mapping[str, str], num_nodes: int) -> None:
 
 
 @contextmanager
-def outside_of_jobs() -> Iterator[None]:
+def without_launcher_variables() -> Iterator[None]:
     """Hide the variables of this process's job, so that runs started within the block are jobs of their own."""
     prefixes = ("SLURM_", "TORCHELASTIC_")
-    names = [name for name in os.environ if name.startswith(prefixes) or name in OF_LAUNCHERS]
+    names = [name for name in os.environ if name.startswith(prefixes) or name in LAUNCHER_VARIABLES]
     kept = {name: os.environ.pop(name) for name in names}
     try:
         yield

@@ -18,17 +18,17 @@ from aequa_lightning.errors import InputError, RunFailed, RunInterrupted
 from aequa_lightning.run_folder.files import is_full_disk
 from aequa_lightning.runtime.terminal import printable
 
-GO_ON = "What was saved is sound: go on with --ckpt_path last."
-BEGIN_AGAIN = "No round was saved: begin again with --ckpt_path last."
+RESUME = "What was saved is sound: go on with --ckpt_path last."
+RESTART = "No round was saved: begin again with --ckpt_path last."
 # Seconds that a process that lost contact waits, so that the process that failed can report first.
-PATIENCE = 1.0
+REPORT_DELAY = 1.0
 # Likely senders of a signal.
-HINTS = {
+SIGNAL_CAUSES = {
     "SIGKILL": "a machine that is out of memory does that",
     "SIGABRT": "NCCL does that to a process that has waited for another one longer than trainer.timeout_minutes",
 }
 # Characters of an error's own message: a status file is small.
-LONGEST = 500
+MAX_MESSAGE_LENGTH = 500
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,10 @@ class Failure:
 
 def remedy(run_dir: Path) -> str:
     """Return the sentence that says how to continue a failed run."""
-    return GO_ON if any((run_dir / "checkpoints").glob("round-*.ckpt")) else BEGIN_AGAIN
+    return RESUME if any((run_dir / "checkpoints").glob("round-*.ckpt")) else RESTART
 
 
-def note_failure(error: BaseException, run_dir: Path, rank: int) -> Failure:
+def record_failure(error: BaseException, run_dir: Path, rank: int) -> Failure:
     """Write why a process ends to its status file, and the traceback to ``failure.log``.
 
     Args:
@@ -107,10 +107,10 @@ def report_once(run_dir: Path, rank: int, *, several: bool) -> Iterator[None]:
             # torchrun and SLURM end all processes once one has ended, even before the failure is reported. (A single
             # process may be a notebook, which keeps its handlers.)
             ignore_stop_signals()
-        failure = note_failure(error, run_dir, rank)
+        failure = record_failure(error, run_dir, rank)
         if failure.kind == "contact":
             # Let the process that failed report first.
-            time.sleep(PATIENCE)
+            time.sleep(REPORT_DELAY)
         if not claim_reporting(run_dir):
             raise SystemExit(failure.status) from None
         if failure.kind == "input":
@@ -118,35 +118,35 @@ def report_once(run_dir: Path, rank: int, *, several: bool) -> Iterator[None]:
         raise (diagnose(run_dir, {}) if failure.kind == "contact" else RunFailed(failure.message)) from error
 
 
-def describe(error: BaseException, place: Status, how_to_go_on: str) -> Failure:
+def describe(error: BaseException, place: Status, advice: str) -> Failure:
     """Return an error as a failure with a message for the user.
 
     Args:
         error: What was raised.
         place: Status of the process at that time.
-        how_to_go_on: The remedy; see :func:`remedy`.
+        advice: The remedy; see :func:`remedy`.
 
     Example:
-        >>> describe(ValueError("no"), Status(1, "training", round=2, participant="hospital"), GO_ON).message
+        >>> describe(ValueError("no"), Status(1, "training", round=2, participant="hospital"), RESUME).message
         'rank 1, round 2, training of hospital: ValueError: no. What was saved is sound: go on with --ckpt_path last.'
     """
     where, kind = f"rank {place.rank}, {place}", "fault"
     if isinstance(error, InputError):
         kind, message = "input", str(error)
     elif isinstance(error, KeyboardInterrupt):
-        kind, message = "interrupt", f"{where}: interrupted. {how_to_go_on}"
+        kind, message = "interrupt", f"{where}: interrupted. {advice}"
     elif is_lost_contact(error):
         kind, message = "contact", _first_line(error)
     elif _is_out_of_memory(error):
         batch = "" if place.batch_size is None else f" with data.batch_size={place.batch_size}"
         message = (
             f"{where}: out of memory{batch} ({_first_line(error)}). Lower data.batch_size, let processes share a "
-            f"participant with trainer.replicas, or start fewer of them on a machine. {how_to_go_on}"
+            f"participant with trainer.replicas, or start fewer of them on a machine. {advice}"
         )
     elif is_full_disk(error):
-        message = f"{where}: {error.filename} cannot be written: {error.strerror}. Make room. {how_to_go_on}"
+        message = f"{where}: {error.filename} cannot be written: {error.strerror}. Make room. {advice}"
     else:
-        message = f"{where}: {type(error).__name__}: {_first_line(error)}. {how_to_go_on}"
+        message = f"{where}: {type(error).__name__}: {_first_line(error)}. {advice}"
     return Failure(kind, message, time.time())
 
 
@@ -184,7 +184,7 @@ def _ended(status: int) -> str:
     if status >= 0:
         return f"ended with status {status}"
     name = Signals(-status).name
-    hint = HINTS.get(name)
+    hint = SIGNAL_CAUSES.get(name)
     return f"was killed by {name}{f' ({hint})' if hint else ''}"
 
 
@@ -212,4 +212,4 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [""])[0].rstrip(".")[:LONGEST]
+    return (str(error).strip().splitlines() or [""])[0].rstrip(".")[:MAX_MESSAGE_LENGTH]

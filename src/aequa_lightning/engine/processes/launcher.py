@@ -19,10 +19,10 @@ from lightning.fabric.strategies import DDPStrategy
 from lightning.fabric.strategies.launchers.launcher import _Launcher
 from typing_extensions import override
 
-from aequa_lightning.engine.processes.cluster_environment import ForkedProcesses
-from aequa_lightning.engine.processes.failure import diagnose, note_failure
+from aequa_lightning.engine.processes.cluster_environment import ForkEnvironment
+from aequa_lightning.engine.processes.failure import diagnose, record_failure
 from aequa_lightning.engine.processes.machine import bind_to_cores
-from aequa_lightning.engine.processes.signals import passing_on_signals
+from aequa_lightning.engine.processes.signals import forwarding_signals
 from aequa_lightning.errors import INTERRUPTED, InputError, RunInterrupted
 
 # Seconds that processes have to write their status and end once one of them has failed.
@@ -70,7 +70,7 @@ class ForkLauncher(_Launcher):
                 "model on the CPU until the run starts, or start the processes with torchrun."
             )
         environment = self.strategy.cluster_environment
-        assert isinstance(environment, ForkedProcesses)
+        assert isinstance(environment, ForkEnvironment)
         # Chosen before forking: afterwards each process would choose a port of its own.
         _ = environment.main_port
         context = multiprocessing.get_context("fork")
@@ -84,7 +84,7 @@ class ForkLauncher(_Launcher):
         end_idle_threads()
         for child in children:
             child.start()
-        with passing_on_signals([child.pid for child in children if child.pid is not None]) as stop:
+        with forwarding_signals([child.pid for child in children if child.pid is not None]) as stop:
             statuses = _join(children)
         if INTERRUPTED in statuses or (stop.received is not None and -stop.received in statuses):
             # A signal came before the processes caught signals, or after all was done.
@@ -95,7 +95,7 @@ class ForkLauncher(_Launcher):
 
     def _child(
         self,
-        environment: ForkedProcesses,
+        environment: ForkEnvironment,
         local_rank: int,
         parent: int,
         results: "SimpleQueue[Any]",
@@ -116,7 +116,7 @@ class ForkLauncher(_Launcher):
             raise
         except (Exception, KeyboardInterrupt, SystemExit) as error:
             # The parent reports. It takes status 0 for success, so `sys.exit(0)` must not end a process with it.
-            raise SystemExit(note_failure(error, self.run_dir, self._rank(local_rank)).status) from None
+            raise SystemExit(record_failure(error, self.run_dir, self._rank(local_rank)).status) from None
         if local_rank == 0:
             results.put(result)
 

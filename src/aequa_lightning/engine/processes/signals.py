@@ -51,7 +51,7 @@ class StopRequest:
 
 
 @contextmanager
-def ending_at_once(*, to_the_end: bool = False) -> Iterator[None]:
+def exiting_on_signal(*, to_the_end: bool = False) -> Iterator[None]:
     """Let a stop signal end this process at once with the status of an interrupted run.
 
     For code before and after training, where nothing has to be saved.
@@ -73,8 +73,8 @@ def _end(number: int, frame: FrameType | None) -> None:
 
 
 @contextmanager
-def ending_while_blocked() -> Iterator[None]:
-    """Let :func:`ending_at_once` end this process also while it waits for other processes.
+def exiting_while_blocked() -> Iterator[None]:
+    """Let :func:`exiting_on_signal` end this process also while it waits for other processes.
 
     Python runs handlers in the main thread, which is blocked while it waits. Another thread handles signals here.
     """
@@ -104,16 +104,16 @@ def ending_while_blocked() -> Iterator[None]:
 
 
 @contextmanager
-def holding_back_signals() -> Iterator[None]:
-    """Block stop signals until the end of the block; processes started in it unblock them by ``let_in_signals``."""
+def blocked_signals() -> Iterator[None]:
+    """Block stop signals until the end of the block; processes started in it unblock them by ``unblock_signals``."""
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         yield
     finally:
-        let_in_signals()
+        unblock_signals()
 
 
-def let_in_signals() -> None:
+def unblock_signals() -> None:
     """Unblock stop signals; pending ones are handled now."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
@@ -127,7 +127,7 @@ def ignore_stop_signals() -> None:
 
 
 @contextmanager
-def passing_on_signals(children: Sequence[int]) -> Iterator[StopRequest]:
+def forwarding_signals(children: Sequence[int]) -> Iterator[StopRequest]:
     """Forward stop signals to forked processes, because schedulers and users signal the parent only.
 
     Args:

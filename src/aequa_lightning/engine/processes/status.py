@@ -117,7 +117,7 @@ def read_statuses(run_dir: Path) -> dict[int, Status]:
 def claim_reporting(run_dir: Path) -> bool:
     """Return whether this process is the first to ask, and so the one that reports the failure to the user."""
     try:
-        (_folder(run_dir) / "spoken").touch(exist_ok=False)
+        (_folder(run_dir) / "reported").touch(exist_ok=False)
     except FileExistsError:
         return False
     except OSError:  # a full disk: two reports are better than none

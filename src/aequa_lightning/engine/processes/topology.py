@@ -22,7 +22,7 @@ from aequa_lightning.engine.processes.cluster_environment import check_port, clu
 from aequa_lightning.engine.processes.failure import report_once
 from aequa_lightning.engine.processes.launcher import ForkLauncher
 from aequa_lightning.engine.processes.machine import keep_freed_memory
-from aequa_lightning.engine.processes.signals import ending_while_blocked
+from aequa_lightning.engine.processes.signals import exiting_while_blocked
 from aequa_lightning.engine.processes.status import remove_statuses
 from aequa_lightning.engine.processes.watchdog import watchdog
 from aequa_lightning.errors import InputError
@@ -55,7 +55,7 @@ class ReplicaStrategy(DDPStrategy):
     @override
     def setup_environment(self) -> None:
         assert self.cluster_environment is not None
-        with ending_while_blocked():
+        with exiting_while_blocked():
             if self.cluster_environment.node_rank() == self.cluster_environment.local_rank() == 0:
                 check_port(self.cluster_environment)
             super().setup_environment()

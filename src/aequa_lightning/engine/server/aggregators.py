@@ -1,4 +1,4 @@
-"""How much each participant counts, and how the average of their updates moves the server."""
+"""Aggregators: weights of participants, and server optimizers (FedAvg, FedAvgM, FedAdagrad, FedAdam, FedYogi)."""
 
 import math
 from abc import ABC, abstractmethod
@@ -14,7 +14,7 @@ from aequa_lightning.errors import InputError
 
 
 class Aggregator(ABC):
-    """Base: how much each participant counts, and how the server moves.
+    """Base class: weights of participants, and the optimizer of the server.
 
     Attributes:
         weighting: ``samples``: proportional to the participants' numbers of samples; ``uniform``: all equal.
@@ -51,7 +51,7 @@ class FedAvg(Aggregator):
     weighting: Literal["samples", "uniform"] = "samples"
 
     def optimizer(self, parameters: list[nn.Parameter]) -> Optimizer:
-        """Return plain steps of length 1."""
+        """Return SGD with learning rate 1, which adds the mean update."""
         return SGD(parameters, lr=1.0, foreach=False)
 
 
@@ -60,8 +60,8 @@ class FedAvgM(Aggregator):
     """Averaging with momentum on the server (Hsu et al. 2019).
 
     Args:
-        lr: Length of a step relative to the average, > 0.
-        momentum: Share of the last step that is taken again, in [0, 1).
+        lr: Server's learning rate, > 0; 1 adds the whole mean update.
+        momentum: Momentum coefficient, in [0, 1).
         weighting: How participants count; see :class:`FedAvg`.
     """
 
@@ -74,7 +74,7 @@ class FedAvgM(Aggregator):
         _check_share("momentum", self.momentum)
 
     def optimizer(self, parameters: list[nn.Parameter]) -> Optimizer:
-        """Return steps with momentum."""
+        """Return SGD with momentum."""
         return SGD(parameters, lr=self.lr, momentum=self.momentum, foreach=False)
 
 
@@ -83,8 +83,8 @@ class FedAdagrad(Aggregator):
     """Adagrad on the server (Reddi et al., ICLR 2021, algorithm 2).
 
     Args:
-        lr: Length of a step, > 0.
-        tau: Added to the root of the squares' sum, > 0: the larger, the less adaptive.
+        lr: Server's learning rate, > 0.
+        tau: Added to the root of the sum of squares, > 0; larger values make it less adaptive.
         weighting: How participants count; see :class:`FedAvg`.
     """
 
@@ -97,7 +97,7 @@ class FedAdagrad(Aggregator):
         _check_positive("tau", self.tau)
 
     def optimizer(self, parameters: list[nn.Parameter]) -> Optimizer:
-        """Return Adagrad's steps."""
+        """Return Adagrad."""
         return Adagrad(parameters, lr=self.lr, eps=self.tau, foreach=False)
 
 
@@ -106,10 +106,10 @@ class FedAdam(Aggregator):
     """Adam on the server (Reddi et al., ICLR 2021, algorithm 2), with the bias correction that the source leaves out.
 
     Args:
-        lr: Length of a step, > 0.
-        beta1: Decay of the mean of past averages, in [0, 1).
+        lr: Server's learning rate, > 0.
+        beta1: Decay of the mean of past mean updates, in [0, 1).
         beta2: Decay of the mean of their squares, in [0, 1).
-        tau: Added to the root of the squares' mean, > 0: the larger, the less adaptive.
+        tau: Added to the root of the mean square, > 0; larger values make it less adaptive.
         weighting: How participants count; see :class:`FedAvg`.
     """
 
@@ -126,7 +126,7 @@ class FedAdam(Aggregator):
         _check_share("beta2", self.beta2)
 
     def optimizer(self, parameters: list[nn.Parameter]) -> Optimizer:
-        """Return Adam's steps."""
+        """Return Adam."""
         return Adam(parameters, lr=self.lr, betas=(self.beta1, self.beta2), eps=self.tau, foreach=False)
 
 
@@ -135,27 +135,27 @@ class FedYogi(FedAdam):
     """Yogi on the server (Zaheer et al. 2018; Reddi et al., ICLR 2021, algorithm 2): squares change additively.
 
     Args:
-        lr: Length of a step, > 0.
-        beta1: Decay of the mean of past averages, in [0, 1).
+        lr: Server's learning rate, > 0.
+        beta1: Decay of the mean of past mean updates, in [0, 1).
         beta2: Decay of the estimate of their squares, in [0, 1).
-        tau: Added to the root of the estimate, > 0; its square is the first estimate.
+        tau: Added to the root of the estimate, > 0; its square is the initial estimate.
         weighting: How participants count; see :class:`FedAvg`.
     """
 
     @override
     def optimizer(self, parameters: list[nn.Parameter]) -> Optimizer:
-        """Return Yogi's steps."""
+        """Return Yogi."""
         return Yogi(parameters, lr=self.lr, betas=(self.beta1, self.beta2), tau=self.tau)
 
 
 class Yogi(Optimizer):
-    """Yogi without bias correction, as in Reddi et al., ICLR 2021, algorithm 2; torch has none.
+    """Yogi without bias correction, as in Reddi et al., ICLR 2021, algorithm 2; torch has no Yogi.
 
     Args:
-        parameters: What to step.
-        lr: Length of a step.
+        parameters: Parameters to optimize.
+        lr: Learning rate.
         betas: Decays of the first and the second moment.
-        tau: Added to the root of the second moment; its square is where that begins.
+        tau: Added to the root of the second moment; its square is the initial second moment.
     """
 
     def __init__(self, parameters: list[nn.Parameter], *, lr: float, betas: tuple[float, float], tau: float) -> None:
@@ -163,7 +163,7 @@ class Yogi(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """Take one step along the gradients."""
+        """Take one step. ``closure`` exists for the interface of torch and is ignored."""
         for group in self.param_groups:
             (first_decay, second_decay), tau = group["betas"], group["tau"]
             for parameter in group["params"]:

@@ -12,11 +12,11 @@ class WidthMasks:
     """Masks of the flat parameter vector, one for each width in use.
 
     A participant of width p receives the vector with zeros outside its sub-network. Its forward and backward passes
-    read and move that part alone, so what was withheld is neither in its memory nor in its update.
+    read and change only that part, so withheld parameters are neither in its memory nor in its update.
 
     Args:
         network: The shared model; the vector holds its trainable parameters in their order.
-        device: Where the vector lives.
+        device: Device of the vector.
     """
 
     def __init__(self, network: SlimmableModel, device: torch.device) -> None:
@@ -34,14 +34,14 @@ class WidthMasks:
         return self._network.plan(width).numel()
 
     def coverage(self, weights: Mapping[int, float], widths: Sequence[float]) -> Tensor:
-        """Return the total weight of those who hold each entry.
+        """Return for each entry the total weight of the participants that hold it.
 
         Args:
-            weights: Weight of each participant whose update counts, by index.
+            weights: Weight of each participant whose update is averaged, by index.
             widths: Width of every participant, by index.
 
         Returns:
-            float64 of shape (size,), or () when all hold everything.
+            float64 of shape (size,), or () if all participants hold all entries.
         """
         # Summed in the order of participants, the same in every process.
         by_width: dict[float, float] = {}
@@ -54,11 +54,11 @@ class WidthMasks:
 
 
 def held_entries(network: SlimmableModel, width: Width) -> Tensor:
-    """Mark the entries of the flat parameter vector that a width keeps, as its ``SlicePlan`` says.
+    """Mark the entries of the flat parameter vector that a width keeps according to its ``SlicePlan``.
 
     Args:
         network: The shared model.
-        width: In [smallest width, 1], of all layers or of each.
+        width: In [smallest width, 1]; one for all layers or one for each.
 
     Returns:
         bool of shape (size,).

@@ -1,4 +1,4 @@
-"""The server: the parameters that all processes hold alike, and how a round's updates move them."""
+"""The server: shared parameters, equal in all processes, and the step that a round's updates make."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from aequa_lightning.engine.processes.topology import Topology
 from aequa_lightning.engine.server.aggregators import Aggregator
+from aequa_lightning.engine.server.collectives import DistributedUpdates
 from aequa_lightning.engine.server.exact_sum import ExactSum
 from aequa_lightning.engine.server.masks import WidthMasks
 from aequa_lightning.engine.server.robust import RobustAggregator
@@ -15,13 +16,16 @@ from aequa_lightning.errors import InputError
 
 
 class Server:
-    """The server as every process keeps it: the parameters, and the optimizer that moves them once a round.
+    """The server's parameters and optimizer, replicated in every process.
 
     Args:
-        parameters: The first ones, flat, shape (P,); moved in place.
-        aggregator: How updates become a step.
-        masks: Which entries a width holds.
+        parameters: Initial parameters, of shape (P,); changed in place.
+        aggregator: Weights and server optimizer.
+        masks: Masks of the entries that each width holds.
         topology: Where this process stands.
+
+    Attributes:
+        updates: Updates of this round that this process's group hosts, by participant; of shape (P,).
     """
 
     def __init__(self, parameters: Tensor, aggregator: Aggregator, masks: WidthMasks, topology: Topology) -> None:
@@ -32,39 +36,45 @@ class Server:
         self.updates: dict[int, Tensor] = {}
 
     def forget_updates(self) -> None:
-        """Forget the round's updates."""
+        """Release the round's updates."""
         self.updates = {}
 
     def receive(self, indices: Sequence[int], updates: Tensor) -> None:
-        """Take in the updates of participants that this process's group hosts.
+        """Store updates of participants that this process's group hosts.
 
         Args:
             indices: The participants, K of them.
-            updates: Shape (K, P), acceptable in the sense of
-                :func:`~aequa_lightning.engine.server.exact_sum.acceptable`.
+            updates: Shape (K, P), valid in the sense of :func:`~aequa_lightning.engine.server.exact_sum.are_valid`.
         """
         self.updates.update(zip(indices, updates, strict=True))
+
+    def distributed_updates(self, participants: Sequence[int]) -> DistributedUpdates:
+        """Return the round's updates of some participants, for operations over all groups.
+
+        Args:
+            participants: Their indices, the same in every process.
+        """
+        size, dtype = len(self.parameters), self.parameters.dtype
+        return DistributedUpdates(self.updates, participants, self._topology, size=size, dtype=dtype)
 
     def combine(
         self, weights: Mapping[int, float], widths: Sequence[float], *, noise: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Return the updates that all groups have taken in as one; a collective operation.
+        """Return the average of the updates of all groups; a collective operation.
 
         Args:
-            weights: Weight of every participant whose update is to count, by index, ascending.
+            weights: Weight of every participant whose update is averaged, by index, ascending.
             widths: Width of every participant of the run.
             noise: Added to the weighted sum, float64 of shape (P,), the same in every process. The sum is not divided
-                by the weights then: who took part must not show.
+                by the total weight then, because that would reveal who took part.
 
         Returns:
             The mean update, float64 of shape (P,), and the total weight behind each of its entries, float64 of shape
-            (P,), or () when all hold everything.
+            (P,), or () if all participants hold all entries.
         """
         coverage = self._masks.coverage(weights, widths)
         if isinstance(self.aggregator, RobustAggregator):
-            size, dtype = len(self.parameters), self.parameters.dtype
-            centre = self.aggregator.combine(self.updates, list(weights), self._topology, size=size, dtype=dtype)
-            return centre, coverage
+            return self.aggregator.combine(self.distributed_updates(list(weights))), coverage
         weighted = ExactSum(self.parameters.numel(), self.parameters.device)
         for index, weight in weights.items():
             if index in self.updates:
@@ -75,15 +85,15 @@ class Server:
         return weighted.mean(coverage), coverage
 
     def step(self, mean_update: Tensor, coverage: Tensor) -> None:
-        """Move along the mean update of a round, as if it were a direction of descent.
+        """Take a step of the server's optimizer, with the negative mean update as gradient.
 
         Args:
             mean_update: float64 of shape (P,).
-            coverage: Total weight behind each entry, (P,) or (); where nobody held an entry it stays, whatever the
-                optimizer remembers.
+            coverage: Total weight behind each entry, (P,) or (). Entries with weight 0 keep their value, even if the
+                optimizer's momentum would change them.
 
         Raises:
-            FloatingPointError: It moved to where a number is not finite, from updates that were.
+            FloatingPointError: The step leads to parameters that are not finite.
         """
         before = self.parameters.clone()
         self._leaf.grad = -mean_update.to(self.parameters.dtype)
@@ -96,19 +106,19 @@ class Server:
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what the optimizer remembers."""
+        """Return the state of the server's optimizer."""
         return {"aggregator": type(self.aggregator).__name__, "optimizer": self._optimizer.state_dict()["state"]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take back what :meth:`state_dict` returned; learning rates and the like are those of the configuration.
+        """Load a result of :meth:`state_dict`; learning rates and other options stay those of the configuration.
 
         Raises:
-            InputError: It is the memory of another optimizer.
+            InputError: The state belongs to another aggregator.
         """
         if state["aggregator"] != type(self.aggregator).__name__:
             raise InputError(
-                f"ckpt_path was saved with trainer.aggregator={state['aggregator']}; what that remembers is of no use "
-                f"to {type(self.aggregator).__name__}. Go on with {state['aggregator']}, or begin a new run."
+                f"ckpt_path was saved with trainer.aggregator={state['aggregator']}; its state is of no use to "
+                f"{type(self.aggregator).__name__}. Continue with {state['aggregator']}, or begin a new run."
             )
         groups = self._optimizer.state_dict()["param_groups"]
         self._optimizer.load_state_dict({"state": state["optimizer"], "param_groups": groups})

@@ -59,7 +59,9 @@ class StackSchedule:
         indices = [
             [
                 _numbers(batch)
-                for batch in batches(len(job.targets), job.work, local.batch_size, seed=seed, least=local.least_samples)
+                for batch in batches(
+                    len(job.targets), job.work, local.batch_size, seed=seed, min_samples=local.min_batch_size
+                )
             ]
             for job, seed in zip(jobs, seeds, strict=True)
         ]

@@ -117,7 +117,7 @@ def reason_against(run: Run) -> str | None:
         "losses are scaled in 16-mixed": getattr(run.fabric.strategy.precision, "scaler", None) is not None,
         "networks are compiled": run.config.compile,
         "gradients are corrected": type(run.config.correction) is not NoCorrection,
-        "participants keep their state": run.config.participants_remember,
+        "participants keep their state": run.config.keeps_participant_state,
         "the network has dropout": any(
             isinstance(part, nn.modules.dropout._DropoutNd) and part.p > 0 and part.training
             for part in classifier.modules()

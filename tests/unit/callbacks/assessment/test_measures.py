@@ -26,7 +26,6 @@ from aequa_lightning.engine.callback import RoundResult
 from aequa_lightning.engine.participation import Participation
 from aequa_lightning.engine.processes.topology import Topology
 from aequa_lightning.engine.run import Run
-from aequa_lightning.engine.server import collectives
 from aequa_lightning.errors import InputError
 
 Finish = Callable[..., RoundResult]
@@ -54,17 +53,6 @@ def _cosines(updates: Tensor, aggregate: Tensor) -> list[float]:
 
 def _scores(result: RoundResult, name: str) -> list[float]:
     return [row[name] for row in result.record["participants"]]
-
-
-@pytest.mark.parametrize("table", [5, 2**22])
-def test_the_gram_matrix_is_that_of_all_updates(
-    run: Run, honest: Tensor, monkeypatch: pytest.MonkeyPatch, table: int
-) -> None:
-    monkeypatch.setattr(collectives, "TABLE", table)
-    updates = {index: honest[index] for index in (0, 2, 4)}
-    gram = collectives.gram_matrix(updates, [0, 2, 4], run.topology, size=honest.shape[1], dtype=honest.dtype)
-    rows = honest[[0, 2, 4]].double()
-    torch.testing.assert_close(gram, rows @ rows.T)
 
 
 def test_cosines_are_those_with_the_aggregate(run: Run, honest: Tensor, finish: Finish) -> None:

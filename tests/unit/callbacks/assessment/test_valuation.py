@@ -18,7 +18,7 @@ def test_the_gradient_is_that_of_the_mean_loss_whatever_the_batches(run: Run, mo
     loss = functional.cross_entropy(network(inputs), targets)
     expected = torch.cat([part.flatten() for part in torch.autograd.grad(loss, list(network.parameters()))])
     # The last batch is smaller than the others.
-    monkeypatch.setattr(evaluation, "EVALUATION_BATCH", len(targets) - 7)
+    monkeypatch.setattr(evaluation, "EVALUATION_BATCH_SIZE", len(targets) - 7)
     torch.testing.assert_close(validation_gradient(run).float(), expected, atol=1e-6, rtol=1e-4)
 
 

@@ -35,7 +35,7 @@ def test_the_front_stands_beside_what_was_chosen() -> None:
 
 def test_marked_samples_add_up_to_the_accuracy(run: Run) -> None:
     part = run.data.validation()
-    (accuracies,) = run.evaluator.accuracies([0.5, 1.0], [part])
+    accuracies = run.evaluator.accuracies([0.5, 1.0], part)
     correct = run.evaluator.correct([0.5, 1.0], part)
     assert correct.double().mean(dim=1).tolist() == pytest.approx(list(accuracies.values()))
     inputs, targets = part.tensors

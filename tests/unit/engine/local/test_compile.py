@@ -25,9 +25,7 @@ def run(folder: Path, *, compiled: bool) -> Collaboration:
 
 # The compiler looks at this attribute of every input, and hides the warning unless warnings are errors.
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
-def test_a_compiled_run_learns_the_same_from_a_graph_for_each_width(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_compile_learns_the_same_from_one_graph_per_width(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     counter = CompileCounterWithBackend("aot_eager")
     monkeypatch.setattr(SlimmableModel, "compile", partialmethod(SlimmableModel.compile, backend=counter))
     plain, compiled = (run(tmp_path / str(compiled), compiled=compiled) for compiled in (False, True))
@@ -38,7 +36,7 @@ def test_a_compiled_run_learns_the_same_from_a_graph_for_each_width(
     torch.testing.assert_close(compiled.run.parameters, plain.run.parameters)
 
 
-def test_without_a_compiler_nothing_is_trained(tmp_path: Path) -> None:
+def test_compile_without_a_compiler_trains_nothing(tmp_path: Path) -> None:
     with (
         torch._inductor.config.patch({"cpp.cxx": (None, "/nowhere/g++")}),
         pytest.raises(InputError, match="compile: "),

@@ -25,7 +25,7 @@ def gradients(module: torch.nn.Module, loss: torch.Tensor) -> torch.Tensor:
     return torch.cat([parameter.grad.reshape(-1) for parameter in module.parameters()])
 
 
-def test_the_pull_is_the_gradient_of_the_proximal_term(module: torch.nn.Module) -> None:
+def test_fedprox_adds_the_gradient_of_the_proximal_term(module: torch.nn.Module) -> None:
     flat, inputs = FlatParameters(module).vector, torch.randn(5, 3)
     received = flat + torch.randn_like(flat)
     distance = sum(
@@ -37,46 +37,46 @@ def test_the_pull_is_the_gradient_of_the_proximal_term(module: torch.nn.Module) 
     expected = gradients(module, module(inputs).sum() + 0.3 / 2 * distance)
     gradients(module, module(inputs).sum())
     corrector = FedProx(mu=0.3).build(flat, 1)
-    corrector.begin(received, None)
+    corrector.start(received, None)
     corrector(list(module.parameters()))
     corrected = torch.cat([parameter.grad.reshape(-1) for parameter in module.parameters()])
     torch.testing.assert_close(corrected, expected)
 
 
-def test_a_parameter_without_a_gradient_is_left_alone(module: torch.nn.Module) -> None:
+def test_correction_skips_a_parameter_without_a_gradient(module: torch.nn.Module) -> None:
     flat = FlatParameters(module).vector
     for correction in (FedProx(), Scaffold()):
         module.zero_grad(set_to_none=True)
         module[1](torch.ones(1, 2)).sum().backward()
         corrector = correction.build(flat, 1)
-        corrector.begin(flat + 1, None)
+        corrector.start(flat + 1, None)
         corrector(list(module.parameters()))
         assert module[0].weight.grad is None
 
 
-def test_the_server_variate_is_the_mean_of_all_participants_variates(module: torch.nn.Module) -> None:
+def test_scaffold_server_variate_is_the_mean_of_all_participants_variates(module: torch.nn.Module) -> None:
     flat, topology = FlatParameters(module).vector, Topology(Fabric(accelerator="cpu", devices=1))
     corrector = Scaffold().build(flat, 4)
     kept: dict[int, torch.Tensor] = {}
     for present in ([0, 1], [1, 2], [0, 2]):
         for index in present:
-            corrector.begin(flat, kept.get(index))
+            corrector.start(flat, kept.get(index))
             for _ in range(3):
                 gradients(module, (index + 1) * module(torch.randn(5, 3)).square().sum())
                 corrector(list(module.parameters()))
-            kept[index] = corrector.end().clone()
-            corrector.accept()
-        corrector.reduce(topology)
+            kept[index] = corrector.finish().clone()
+            corrector.commit()
+        corrector.end_round(topology)
         mean = sum(kept.values()) / 4
         torch.testing.assert_close(corrector.state_dict()["server"], mean)
 
 
-def test_no_pull_needs_no_correction() -> None:
+def test_fedprox_of_weight_zero_is_refused() -> None:
     with pytest.raises(InputError, match=r"trainer\.correction\.mu=0"):
         FedProx(mu=0)
 
 
-def test_half_precision_scales_the_loss_but_not_the_pull() -> None:
+def test_correction_is_added_to_unscaled_gradients_in_half_precision() -> None:
     reached = {}
     for half, mu in ((False, 5.0), (True, 5.0), (False, 1e-9)):
         torch.manual_seed(0)
@@ -88,7 +88,7 @@ def test_half_precision_scales_the_loss_but_not_the_pull() -> None:
         local = LocalTrainer(fabric, model, batch_size=8, seed=0)
         before = local.parameters.clone()
         corrector = FedProx(mu=mu).build(before, 1)
-        corrector.begin(before, None)
+        corrector.start(before, None)
         inputs = torch.randn(64, 1, 8, 8, generator=torch.Generator().manual_seed(1))
         samples, work = (inputs, torch.arange(64) % 10), LocalWork(epochs=3)
         local.train(before, samples, work=work, keys=("test",), grid=(1.0,), correction=corrector)

@@ -14,7 +14,7 @@ from aequa_lightning.errors import InputError
 from aequa_lightning.modules.classifier import SlimmableClassifier
 
 
-def test_a_scheduler_that_waits_for_a_metric_is_refused() -> None:
+def test_schedule_that_waits_for_a_metric_is_refused() -> None:
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1)
     plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)
     with pytest.raises(InputError, match="ReduceLROnPlateau"):
@@ -42,7 +42,7 @@ def classifier(configure: Any) -> SlimmableClassifier:
         (lambda parameters: torch.optim.LBFGS(parameters), "LBFGS"),
     ],
 )
-def test_an_optimizer_that_cannot_work_is_refused(configure: Any, message: str) -> None:
+def test_optimizer_of_an_unsupported_kind_is_refused(configure: Any, message: str) -> None:
     with pytest.raises(InputError, match=f"optimizer.*{message}"):
         configured_optimizers(classifier(configure))
 
@@ -50,7 +50,7 @@ def test_an_optimizer_that_cannot_work_is_refused(configure: Any, message: str) 
 @pytest.mark.parametrize(
     ("kind", "options"), [("OneCycleLR", {"max_lr": 0.1, "total_steps": 4}), ("StepLR", {"step_size": 0})]
 )
-def test_a_schedule_that_ends_before_the_run_is_refused(kind: str, options: dict[str, float]) -> None:
+def test_schedule_that_ends_before_the_run_is_refused(kind: str, options: dict[str, float]) -> None:
     def configure(parameters: Any) -> Any:
         optimizer = torch.optim.SGD(parameters, lr=0.1, momentum=0.9)
         return [optimizer], [getattr(torch.optim.lr_scheduler, kind)(optimizer, **options)]
@@ -85,7 +85,7 @@ def in_sequence(optimizer: torch.optim.Optimizer) -> Any:
     [*(partial(getattr(torch.optim.lr_scheduler, kind), **options) for kind, options in SCHEDULES), in_sequence],
     ids=[*(kind for kind, _ in SCHEDULES), "SequentialLR"],
 )
-def test_options_by_round_are_those_of_stepping_after_each(build: Any, as_tensor: bool) -> None:
+def test_schedule_options_by_round_are_those_of_stepping_after_each(build: Any, as_tensor: bool) -> None:
     rate = torch.tensor(0.1) if as_tensor else 0.1
 
     def make() -> tuple[torch.optim.Optimizer, Any]:
@@ -103,7 +103,7 @@ def test_options_by_round_are_those_of_stepping_after_each(build: Any, as_tensor
 
 
 @pytest.mark.parametrize("pace", [{"interval": "step"}, {"frequency": 2}])
-def test_a_schedule_of_another_pace_is_refused(pace: dict[str, Any]) -> None:
+def test_schedule_stepped_at_another_interval_is_refused(pace: dict[str, Any]) -> None:
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1)
     scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1)
     configured = {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, **pace}}
@@ -111,7 +111,7 @@ def test_a_schedule_of_another_pace_is_refused(pace: dict[str, Any]) -> None:
         unpack_optimizers(configured)
 
 
-def test_a_schedule_that_lasts_is_left_as_it_was() -> None:
+def test_schedule_check_leaves_the_scheduler_unchanged() -> None:
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1, momentum=0.9)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.1, total_steps=6)
     before = scheduler.state_dict(), optimizer.param_groups[0]["lr"], optimizer.param_groups[0]["momentum"]

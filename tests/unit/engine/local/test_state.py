@@ -17,10 +17,10 @@ def of(number: int, index: int) -> dict[str, Any]:
 def work(memory: ParticipantStates, number: int, participants: list[int]) -> None:
     for index in participants:
         memory.save(index, number, of(number, index))
-    memory.note(participants, number)
+    memory.commit(participants, number)
 
 
-def test_what_was_saved_last_is_remembered(tmp_path: Path) -> None:
+def test_participant_state_is_the_one_saved_last(tmp_path: Path) -> None:
     memory = ParticipantStates(tmp_path, NAMES, deletes=True)
     assert memory.load(1) == {}
     work(memory, 1, [0, 1])
@@ -29,7 +29,7 @@ def test_what_was_saved_last_is_remembered(tmp_path: Path) -> None:
     assert memory.load(1)["optimizer"] == {0: {"step": 2}}
 
 
-def test_a_round_that_did_not_end_is_not_remembered(tmp_path: Path) -> None:
+def test_participant_state_of_an_unfinished_round_is_ignored(tmp_path: Path) -> None:
     memory = ParticipantStates(tmp_path, NAMES, deletes=True)
     work(memory, 1, [0, 1])
     checkpoint = memory.state_dict()
@@ -40,7 +40,7 @@ def test_a_round_that_did_not_end_is_not_remembered(tmp_path: Path) -> None:
     assert [resumed.load(index)["variate"][0].item() for index in (0, 1)] == [1, 1]
 
 
-def test_a_file_lives_exactly_as_long_as_a_checkpoint_needs_it(tmp_path: Path) -> None:
+def test_participant_state_file_exists_as_long_as_a_checkpoint_refers_to_it(tmp_path: Path) -> None:
     memory = ParticipantStates(tmp_path, NAMES, deletes=True)
     presence = [[0, 1], [1, 2], [2], [0], [0, 1, 2], [2], [1]]
     newest: dict[int, int] = {}
@@ -64,7 +64,7 @@ def test_a_file_lives_exactly_as_long_as_a_checkpoint_needs_it(tmp_path: Path) -
     assert {path.name for path in tmp_path.iterdir()} == {f"round-{number:04d}" for _, number in needed}
 
 
-def test_a_damaged_file_is_noticed(tmp_path: Path) -> None:
+def test_participant_state_damage_is_noticed(tmp_path: Path) -> None:
     memory = ParticipantStates(tmp_path, NAMES, deletes=True)
     work(memory, 1, [0])
     path = tmp_path / "round-0001" / "a.pt"
@@ -79,7 +79,7 @@ def test_a_damaged_file_is_noticed(tmp_path: Path) -> None:
         memory.check(1, 2)
 
 
-def test_another_run_folder_lacks_what_participants_kept(tmp_path: Path) -> None:
+def test_participant_state_is_missing_in_another_run_folder(tmp_path: Path) -> None:
     memory = ParticipantStates(tmp_path / "one", NAMES, deletes=True)
     work(memory, 1, [0, 2])
     other = ParticipantStates(tmp_path / "other", NAMES, deletes=True)
@@ -88,7 +88,7 @@ def test_another_run_folder_lacks_what_participants_kept(tmp_path: Path) -> None
         other.check(0, 1)
 
 
-def test_only_what_a_checkpoint_needs_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_participant_state_sync_waits_for_current_files_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[str] = []
     monkeypatch.setattr("aequa_lightning.engine.local.state.sync", lambda path: synced.append(path.name))
     memory = ParticipantStates(tmp_path / "all", NAMES, deletes=True)
@@ -101,31 +101,31 @@ def test_only_what_a_checkpoint_needs_is_waited_for(tmp_path: Path, monkeypatch:
     assert len(synced) == 6
 
 
-def test_tensors_of_all_kinds_come_back_to_the_bit(tmp_path: Path) -> None:
+def test_participant_state_returns_tensors_of_all_types_bit_by_bit(tmp_path: Path) -> None:
     momentum = torch.randn(2, 3, 4, 4).to(memory_format=torch.channels_last)
     state = {0: {"step": torch.tensor(7.0), "exp_avg": momentum}, 1: {"count": torch.tensor(3), "maximum": None}}
     kept = {"optimizer": state, "half": torch.tensor([0.1]).half(), "empty": torch.zeros(0), "variate": None}
     memory = ParticipantStates(tmp_path, NAMES, deletes=True)
     memory.save(2, 1, kept)
-    memory.note([2], 1)
+    memory.commit([2], 1)
     torch.testing.assert_close(memory.load(2), kept, rtol=0, atol=0)
     memory.save(0, 1, {"optimizer": None})
-    memory.note([0], 1)
+    memory.commit([0], 1)
     assert memory.load(0) == {"optimizer": None}
 
 
-def test_what_was_kept_out_of_the_average_leaves_no_file(tmp_path: Path) -> None:
+def test_participant_state_of_an_excluded_update_leaves_no_file(tmp_path: Path) -> None:
     memory = ParticipantStates(tmp_path, NAMES, deletes=True)
     work(memory, 1, [0, 1])
     for index in (0, 1):
         memory.save(index, 2, of(2, index))
-    memory.note([1], 2)
+    memory.commit([1], 2)
     memory.sync()
     assert [memory.load(index)["variate"][0].item() for index in (0, 1)] == [1, 2]
     assert [path.name for path in sorted((tmp_path / "round-0002").iterdir())] == ["b.pt"]
 
 
-def test_who_deletes_nothing_does_not_remember_what_to_delete(tmp_path: Path) -> None:
+def test_participant_state_superseded_files_are_listed_by_the_deleting_process_only(tmp_path: Path) -> None:
     for deletes, superseded in ((True, [(2, 0, 1)]), (False, [])):
         memory = ParticipantStates(tmp_path, NAMES, deletes=deletes)
         for number in (1, 2):

@@ -19,7 +19,7 @@ from aequa_lightning.slimmable import SlimmableModel
 from aequa_lightning.trainer.compatibility import check_model
 
 
-def test_parameters_are_views_of_one_vector() -> None:
+def test_local_trainer_parameters_are_views_of_one_vector() -> None:
     module = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Linear(2, 1))
     before = [parameter.clone() for parameter in module.parameters()]
     flat = FlatParameters(module).vector
@@ -31,7 +31,7 @@ def test_parameters_are_views_of_one_vector() -> None:
     assert flat.abs().sum() > 0
 
 
-def test_other_options_hold_for_as_long_as_they_are_asked_for() -> None:
+def test_local_trainer_options_hold_within_the_block() -> None:
     classifier = SlimmableClassifier(3, (5,), backbone="mlp", backbone_options={"hidden": [4]}, widths=(1.0,))
     optimizer = torch.optim.SGD(classifier.parameters(), lr=0.4)
     scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.5)
@@ -45,7 +45,7 @@ def test_other_options_hold_for_as_long_as_they_are_asked_for() -> None:
 
 
 @pytest.mark.parametrize("fused", [True, False])
-def test_a_kept_optimizer_state_returns_to_where_the_optimizer_wants_it(fused: bool) -> None:
+def test_local_trainer_puts_optimizer_state_on_the_device_where_torch_keeps_it(fused: bool) -> None:
     weight = torch.nn.Parameter(torch.zeros(2))
     kept = {0: {"step": torch.tensor(3.0), "exp_avg": torch.ones(2)}}
     trainer = SimpleNamespace(
@@ -58,7 +58,7 @@ def test_a_kept_optimizer_state_returns_to_where_the_optimizer_wants_it(fused: b
     assert (state["step"].device.type, state["exp_avg"].device.type) == ("meta" if fused else "cpu", "meta")
 
 
-def test_a_loss_scale_is_not_passed_on_to_the_next_participant() -> None:
+def test_local_trainer_resets_the_loss_scale_for_each_participant() -> None:
     torch.manual_seed(0)
     scaler = torch.amp.GradScaler("cpu", init_scale=4.0, growth_interval=1)
     fabric = Fabric(accelerator="cpu", devices=1, plugins=MixedPrecision("16-mixed", "cpu", scaler))
@@ -82,17 +82,17 @@ def test_a_loss_scale_is_not_passed_on_to_the_next_participant() -> None:
     assert scaler.get_scale() == 4 * 2**3
 
 
-def test_a_step_that_is_left_out_moves_no_control_variate() -> None:
+def test_local_trainer_skipped_step_changes_no_control_variate() -> None:
     torch.manual_seed(0)
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**120, growth_interval=1000)
     fabric = Fabric(accelerator="cpu", devices=1, plugins=MixedPrecision("16-mixed", "cpu", scaler))
     classifier = SlimmableClassifier(3, (5,), backbone="mlp", backbone_options={"hidden": [4]}, widths=(1.0, 0.5))
     trainer = LocalTrainer(fabric, classifier, batch_size=2, seed=0)
     corrector, start = Scaffold().build(trainer.parameters, 2), trainer.parameters.clone()
-    corrector.begin(start, None)
+    corrector.start(start, None)
     samples, work = (torch.randn(4, 5), torch.tensor([0, 1, 2, 0])), LocalWork(epochs=60)
     trainer.train(start, samples, work=work, keys=("participant", 0), grid=(1.0, 0.5), correction=corrector)
-    variate = corrector.end()
+    variate = corrector.finish()
     assert not torch.equal(trainer.parameters, start)
     assert variate is not None
     assert variate.isfinite().all()
@@ -106,7 +106,7 @@ def test_a_step_that_is_left_out_moves_no_control_variate() -> None:
         (torch.optim.LBFGS, "LBFGS computes the loss"),
     ],
 )
-def test_an_optimizer_that_cannot_train_is_refused(optimizer: Any, message: str) -> None:
+def test_local_trainer_refuses_unsupported_optimizers(optimizer: Any, message: str) -> None:
     classifier = SlimmableClassifier(3, (5,), backbone="mlp", backbone_options={"hidden": [4]}, widths=(1.0,))
     classifier.configure_optimizers = lambda: optimizer(classifier.parameters())
     with pytest.raises(InputError, match=message):
@@ -126,7 +126,7 @@ def noisy(num_classes: int, input_shape: tuple[int, ...]) -> torch.nn.Module:
     return torch.nn.Sequential(torch.nn.Linear(*input_shape, 8), Noisy(), torch.nn.Linear(8, num_classes))
 
 
-def test_what_a_network_draws_depends_on_nothing_that_was_drawn_before() -> None:
+def test_local_trainer_random_numbers_do_not_depend_on_earlier_draws() -> None:
     torch.manual_seed(0)
     classifier = SlimmableClassifier(3, (5,), backbone=f"{__name__}:noisy", widths=(1.0, 0.5))
     trainer = LocalTrainer(Fabric(accelerator="cpu", devices=1), classifier, batch_size=2, seed=0)
@@ -147,7 +147,7 @@ def resting(num_classes: int, input_shape: tuple[int, ...]) -> torch.nn.Module:
     return torch.nn.Sequential(*layers, torch.nn.Linear(8, num_classes))
 
 
-def test_parts_stay_in_the_mode_in_which_their_builder_left_them() -> None:
+def test_local_trainer_keeps_the_modes_set_by_the_builder() -> None:
     classifier = SlimmableClassifier(3, (5,), backbone=f"{__name__}:resting", widths=(1.0, 0.5))
     trainer = LocalTrainer(Fabric(accelerator="cpu", devices=1), classifier, batch_size=2, seed=0)
     seen: set[tuple[bool, ...]] = set()
@@ -162,7 +162,7 @@ def test_parts_stay_in_the_mode_in_which_their_builder_left_them() -> None:
     assert seen == {(True, False, True, True)}
 
 
-def test_modes_of_a_run_are_told_and_norms_that_rest_are_refused() -> None:
+def test_model_in_evaluation_mode_gives_a_warning_and_frozen_norms_are_refused() -> None:
     classifier = SlimmableClassifier(3, (5,), backbone=f"{__name__}:resting", widths=(1.0, 0.5))
     with pytest.warns(UserWarning, match=r"model\.backbone: 1 in evaluation mode"):
         check_model(classifier)

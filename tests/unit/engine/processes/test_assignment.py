@@ -11,7 +11,7 @@ def _busiest(work: list[float], hosted: list[list[int]]) -> float:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_within_four_thirds_of_the_best(seed: int) -> None:
+def test_assignment_is_within_four_thirds_of_the_best(seed: int) -> None:
     random = np.random.default_rng(seed)
     work, groups = random.integers(1, 30, 7).tolist(), int(random.integers(1, 4))
     hosted = assign(work, groups)
@@ -23,31 +23,31 @@ def test_within_four_thirds_of_the_best(seed: int) -> None:
     assert _busiest(work, hosted) <= 4 / 3 * best
 
 
-def test_more_groups_than_participants_leave_some_idle() -> None:
+def test_assignment_leaves_groups_idle_if_there_are_more_than_participants() -> None:
     assert sorted(map(len, assign([1.0, 2.0], 4))) == [0, 0, 1, 1]
 
 
-def test_without_a_measurement_samples_decide() -> None:
+def test_load_balancer_uses_samples_without_a_measurement() -> None:
     samples = [50, 10, 30, 30]
     expected = assign([float(count) for count in samples], 2)
     assert LoadBalancer(samples).assign([[0], [1], [2], [3]], 2) == [[[index] for index in group] for group in expected]
 
 
-def test_measured_seconds_take_the_place_of_samples() -> None:
+def test_load_balancer_uses_measured_seconds() -> None:
     placement = LoadBalancer([10, 10, 10, 10, 10])
-    placement.note({0: 1.0, 1: 1.0, 2: 1.0, 4: 3.0})
+    placement.update({0: 1.0, 1: 1.0, 2: 1.0, 4: 3.0})
     # Nearly all the work lies with participant 4, which samples do not tell.
     assert placement.assign([[0], [1, 2], [4]], 2) == [[[4]], [[1, 2], [0]]]
-    placement.note({0: 9.0})
+    placement.update({0: 9.0})
     assert placement.assign([[0], [1], [4]], 2) == [[[0]], [[4], [1]]]
 
 
-def test_whoever_was_never_measured_counts_at_the_pace_of_the_others() -> None:
+def test_load_balancer_estimates_the_unmeasured_by_the_pace_of_the_others() -> None:
     placement = LoadBalancer([10, 30, 100])
-    placement.note({0: 2.0, 1: 2.0})
+    placement.update({0: 2.0, 1: 2.0})
     # 4 seconds for 40 samples, so 10 seconds for 100.
     assert placement.assign([[0], [1], [2]], 2) == [[[2]], [[0], [1]]]
     small = LoadBalancer([10, 30, 10])
-    small.note({0: 2.0, 1: 2.0})
+    small.update({0: 2.0, 1: 2.0})
     # And 1 second for 10.
     assert small.assign([[0], [1], [2]], 2) == [[[0], [2]], [[1]]]

@@ -9,8 +9,8 @@ import pytest
 from lightning.fabric.plugins.environments import TorchElasticEnvironment
 
 from aequa_lightning.engine.processes.cluster_environment import (
-    ForkedProcesses,
-    SrunTasks,
+    ForkEnvironment,
+    SrunEnvironment,
     check_port,
     cluster_environment,
 )
@@ -55,23 +55,23 @@ def _build(devices: int = 2, num_nodes: int = 1) -> ReplicaStrategy:
 
 
 @pytest.mark.parametrize("places", [{}, {"SLURM_NNODES": "2"}, {"SLURM_NTASKS_PER_NODE": "2"}])
-def test_tasks_of_srun_run_wherever_they_are_placed(monkeypatch: pytest.MonkeyPatch, places: dict[str, str]) -> None:
+def test_srun_tasks_run_wherever_they_are_placed(monkeypatch: pytest.MonkeyPatch, places: dict[str, str]) -> None:
     _set(monkeypatch, TASK | places)
     strategy = _build()
     environment = strategy.cluster_environment
-    assert isinstance(environment, SrunTasks)
+    assert isinstance(environment, SrunEnvironment)
     assert (environment.world_size(), environment.global_rank()) == (2, 1)
     # The first machine of the step, not of the job.
     assert environment.main_address == "n2"
     assert environment.main_port == 15017
 
 
-def test_the_script_of_a_job_is_no_task_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_srun_batch_script_is_no_task(monkeypatch: pytest.MonkeyPatch) -> None:
     _set(monkeypatch, SCRIPT)
-    assert isinstance(_build().cluster_environment, ForkedProcesses)
+    assert isinstance(_build().cluster_environment, ForkEnvironment)
 
 
-def test_torchrun_comes_first_within_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torchrun_takes_precedence_within_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
     _set(monkeypatch, TASK | {"TORCHELASTIC_RUN_ID": "17", "RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2"})
     assert isinstance(cluster_environment(1), TorchElasticEnvironment)
 
@@ -91,7 +91,7 @@ def test_torchrun_comes_first_within_a_job(monkeypatch: pytest.MonkeyPatch) -> N
         ({"MASTER_PORT": "29500"}, 2, 2, "trainer.num_nodes=2 needs NODE_RANK, MASTER_ADDR in the environment"),
     ],
 )
-def test_an_environment_that_contradicts_itself_is_one_sentence(
+def test_cluster_environment_contradictions_are_one_sentence(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     names: dict[str, str],
@@ -107,12 +107,14 @@ def test_an_environment_that_contradicts_itself_is_one_sentence(
     assert not Path("run").exists()
 
 
-def test_a_launchers_rank_of_zero_alone_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cluster_environment_ignores_a_rank_of_zero_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     _set(monkeypatch, {"RANK": "0", "NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1"})
-    assert isinstance(cluster_environment(1), ForkedProcesses)
+    assert isinstance(cluster_environment(1), ForkEnvironment)
 
 
-def test_an_occupied_port_is_one_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_cluster_environment_occupied_port_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = (*small(Path("run"), devices=2, rounds=1), *TOGETHER)
     with closing(socket.create_server(("127.0.0.1", 0))) as other:
         port = str(other.getsockname()[1])
@@ -122,11 +124,11 @@ def test_an_occupied_port_is_one_sentence(monkeypatch: pytest.MonkeyPatch, capsy
         assert told.startswith(f"aequa: error: The processes cannot meet at port {port}: Address already in use.")
         assert told.count("\n") == 1
     assert aequa(*words) == 0
-    check_port(ForkedProcesses())  # free again
+    check_port(ForkEnvironment())  # free again
 
 
 @pytest.mark.parametrize("job", [{}, SCRIPT])
-def test_where_srun_is_installed_and_not_used_no_command_minds(
+def test_srun_installed_but_unused_gives_no_warning(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], job: dict[str, str]
 ) -> None:
     Path("bin").mkdir()

@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 
 from aequa_lightning.engine.processes import failure
-from aequa_lightning.engine.processes.failure import GO_ON, describe, diagnose, note_failure, report_once
+from aequa_lightning.engine.processes.failure import RESUME, describe, diagnose, record_failure, report_once
 from aequa_lightning.engine.processes.status import ProcessStatus, Status, claim_reporting
 from aequa_lightning.errors import InputError, RunFailed
 
@@ -47,31 +47,31 @@ def _report_a_full_gpu() -> None:
 
 
 @pytest.mark.parametrize("work", [_allocate_too_much, _allocate_too_much_in_numpy, _report_a_full_gpu])
-def test_out_of_memory_names_participant_batch_size_and_remedy(work: object) -> None:
+def test_failure_out_of_memory_names_participant_batch_size_and_remedy(work: object) -> None:
     assert callable(work)
     with pytest.raises((RuntimeError, MemoryError)) as caught:
         work()
-    message = describe(caught.value, TRAINING, GO_ON).message
+    message = describe(caught.value, TRAINING, RESUME).message
     assert message.startswith("rank 1, round 2, training of hospital: out of memory with data.batch_size=32")
     assert "Lower data.batch_size" in message
 
 
-def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
+def test_failure_full_disk_names_the_file(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No space left") as caught:
         Path("/dev/full").write_text("more")
     error = OSError(caught.value.errno, caught.value.strerror, str(tmp_path / "last.ckpt"))
-    message = describe(error, Status(0, "checkpoint", round=2), GO_ON).message
+    message = describe(error, Status(0, "checkpoint", round=2), RESUME).message
     assert f"{tmp_path}/last.ckpt cannot be written: No space left on device" in message
 
 
-def test_a_fault_is_told_with_its_traceback_in_a_file(tmp_path: Path) -> None:
+def test_failure_writes_its_traceback_to_a_file(tmp_path: Path) -> None:
     _at(tmp_path, 0, "reduction", round=2)
     _at(tmp_path, 1, "training", round=2, participant="hospital")
-    note_failure(CLOSED, tmp_path, 0)
+    record_failure(CLOSED, tmp_path, 0)
     try:
         raise ValueError("no\nmore")
     except ValueError as error:
-        note_failure(error, tmp_path, 1)
+        record_failure(error, tmp_path, 1)
     error = diagnose(tmp_path, {0: 1, 1: 1})
     assert isinstance(error, RunFailed)
     assert str(error).startswith("rank 1, round 2, training of hospital: ValueError: no. ")
@@ -82,15 +82,15 @@ def test_a_fault_is_told_with_its_traceback_in_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("said", ["a file named \udcff", "the gloo of the model"])
-def test_whatever_an_error_says_is_told(tmp_path: Path, said: str) -> None:
+def test_failure_message_may_hold_any_characters(tmp_path: Path, said: str) -> None:
     _at(tmp_path, 0, "training", round=2)
-    note_failure(RuntimeError(said), tmp_path, 0)
+    record_failure(RuntimeError(said), tmp_path, 0)
     assert str(diagnose(tmp_path, {0: 1})).startswith(f"rank 0, round 2, training: RuntimeError: {said}. ")
     assert "RuntimeError" in (tmp_path / "failure.log").read_text()
 
 
-def test_bad_input_keeps_its_message(tmp_path: Path) -> None:
-    note_failure(InputError("data.batch_size=0"), tmp_path, 0)
+def test_failure_of_bad_input_keeps_its_message(tmp_path: Path) -> None:
+    record_failure(InputError("data.batch_size=0"), tmp_path, 0)
     error = diagnose(tmp_path, {0: 2, 1: None})
     assert (type(error), str(error)) == (InputError, "data.batch_size=0")
 
@@ -103,26 +103,26 @@ def test_bad_input_keeps_its_message(tmp_path: Path) -> None:
         (3, "ended with status 3"),
     ],
 )
-def test_who_died_is_named_whatever_the_others_saw(tmp_path: Path, status: int, words: str) -> None:
+def test_failure_names_the_killed_process_whatever_the_others_saw(tmp_path: Path, status: int, words: str) -> None:
     _at(tmp_path, 0, "reduction", round=2)
     _at(tmp_path, 1, "training", round=2, participant="hospital")
-    note_failure(CLOSED, tmp_path, 0)
+    record_failure(CLOSED, tmp_path, 0)
     error = str(diagnose(tmp_path, {0: 1, 1: status}))
     assert error.startswith(f"rank 1 {words}")
     assert "round 2, training of hospital" in error
 
 
-def test_who_hangs_is_named_by_who_waits(tmp_path: Path) -> None:
+def test_failure_names_the_hanging_process(tmp_path: Path) -> None:
     for rank in (0, 2):
         _at(tmp_path, rank, "reduction", round=2)
     _at(tmp_path, 1, "training", round=2, participant="hospital")
-    note_failure(TIMED_OUT, tmp_path, 0)
+    record_failure(TIMED_OUT, tmp_path, 0)
     error = str(diagnose(tmp_path, {0: 1, 1: None, 2: None}))
     assert error.startswith("rank 0 waited for rank 1 longer than trainer.timeout_minutes, in round 2, reduction")
     assert "rank 1 was last seen in round 2, training of hospital" in error
 
 
-def test_of_processes_without_a_parent_one_speaks(tmp_path: Path) -> None:
+def test_failure_without_a_parent_is_reported_once(tmp_path: Path) -> None:
     _at(tmp_path, 1, "training", round=2, participant="hospital")
     told = "rank 1, round 2, training of hospital: ValueError: no"
     with pytest.raises(RunFailed, match=told), report_once(tmp_path, 1, several=True):
@@ -133,10 +133,10 @@ def test_of_processes_without_a_parent_one_speaks(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [CLOSED, dist.DistBackendError("NCCL communicator was aborted on rank 1.")])
-def test_who_has_lost_another_lets_it_speak_first(
+def test_failure_lost_contact_lets_the_failed_process_report_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: RuntimeError
 ) -> None:
-    assert describe(error, TRAINING, GO_ON).kind == "contact"
+    assert describe(error, TRAINING, RESUME).kind == "contact"
     # The other process reports in the meantime.
     monkeypatch.setattr(failure.time, "sleep", lambda seconds: claim_reporting(tmp_path))
     with pytest.raises(SystemExit), report_once(tmp_path, 0, several=True):
@@ -144,7 +144,7 @@ def test_who_has_lost_another_lets_it_speak_first(
 
 
 @pytest.mark.parametrize("number", [SIGTERM, SIGUSR1])
-def test_who_has_lost_another_is_not_silenced(
+def test_failure_lost_contact_is_reported_if_nobody_else_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
     def silenced(*_: object) -> None:
@@ -157,16 +157,16 @@ def test_who_has_lost_another_is_not_silenced(
         raise CLOSED
 
 
-def test_a_single_process_that_lives_on_can_be_stopped(tmp_path: Path) -> None:
+def test_failure_leaves_the_signal_handlers_of_a_single_process(tmp_path: Path) -> None:
     before = signal.getsignal(SIGTERM)
     with pytest.raises(RunFailed), report_once(tmp_path, 0, several=False):
         raise ValueError("no")
     assert signal.getsignal(SIGTERM) == before
 
 
-def test_nothing_is_called_saved_before_anything_was(tmp_path: Path) -> None:
+def test_failure_mentions_saved_rounds_only_if_there_are_any(tmp_path: Path) -> None:
     assert str(diagnose(tmp_path, {})).endswith("No round was saved: begin again with --ckpt_path last.")
-    assert "No round was saved" in note_failure(ValueError("no"), tmp_path, 0).message
+    assert "No round was saved" in record_failure(ValueError("no"), tmp_path, 0).message
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "round-0001.ckpt").touch()
-    assert "What was saved is sound: go on with" in note_failure(ValueError("no"), tmp_path, 0).message
+    assert "What was saved is sound: go on with" in record_failure(ValueError("no"), tmp_path, 0).message

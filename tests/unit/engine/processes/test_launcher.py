@@ -40,7 +40,7 @@ def _launch(work: Callable[[Fabric], object], run_dir: Path, threads: int = 1) -
     return launch(fabric, work, threads=threads, run_dir=run_dir)
 
 
-def test_the_first_rank_returns(tmp_path: Path) -> None:
+def test_launcher_returns_the_value_of_rank_zero(tmp_path: Path) -> None:
     before = dict(os.environ)
     assert _launch(lambda fabric: {"rank": fabric.global_rank, "of": fabric.world_size}, tmp_path) == {
         "rank": 0,
@@ -52,7 +52,7 @@ def test_the_first_rank_returns(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(60)
-def test_forked_processes_wait_for_no_threads_of_the_first_one(tmp_path: Path) -> None:
+def test_launcher_forked_processes_wait_for_no_threads_of_the_parent(tmp_path: Path) -> None:
     numbers = torch.ones(1_000_000)
     torch.set_num_threads(2)
     try:
@@ -65,25 +65,27 @@ def test_forked_processes_wait_for_no_threads_of_the_first_one(tmp_path: Path) -
         launcher.end_idle_threads()
 
 
-def test_what_a_session_before_has_noted_is_forgotten(tmp_path: Path) -> None:
+def test_launcher_removes_statuses_of_an_earlier_session(tmp_path: Path) -> None:
     ProcessStatus(tmp_path, 1).note(phase="reduction", failure={"kind": "fault", "message": "old", "time": 0.0})
     assert claim_reporting(tmp_path)
     assert _launch(lambda fabric: sorted(read_statuses(tmp_path)), tmp_path) == []
 
 
-def test_a_process_that_has_used_a_gpu_is_not_forked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_launcher_refuses_to_fork_a_process_that_has_used_a_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     with pytest.raises(InputError, match="this process has used CUDA"):
         _launch(lambda fabric: None, tmp_path)
 
 
-def test_processes_of_another_machine_are_named_by_their_global_rank(tmp_path: Path) -> None:
+def test_launcher_names_processes_by_their_global_rank(tmp_path: Path) -> None:
     strategy = cast(DDPStrategy, SimpleNamespace(node_rank=2, num_processes=4))
     assert [launcher.ForkLauncher(strategy, tmp_path)._rank(place) for place in (0, 3)] == [8, 11]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell of a parent's death")
-def test_one_whose_parent_ended_before_it_listened_ends() -> None:
+def test_launcher_child_ends_if_its_parent_has_ended() -> None:
     child = multiprocessing.get_context("fork").Process(target=launcher.end_with_parent, args=(os.getpid() + 1,))
     child.start()
     child.join(60)
@@ -91,7 +93,7 @@ def test_one_whose_parent_ended_before_it_listened_ends() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system does not say on which cores")
-def test_processes_that_take_all_cores_have_cores_of_their_own(tmp_path: Path) -> None:
+def test_cores_are_divided_if_processes_use_all_of_them(tmp_path: Path) -> None:
     two = sorted(os.sched_getaffinity(0))[:2]
     if len(two) < 2:
         pytest.skip("there is but one core")
@@ -117,12 +119,12 @@ def test_processes_that_take_all_cores_have_cores_of_their_own(tmp_path: Path) -
         os.sched_setaffinity(0, before)
 
 
-def test_processes_of_several_threads_share_no_core() -> None:
+def test_cores_are_not_shared_by_processes_of_several_threads() -> None:
     cores = [own_cores(range(10, 16), place, processes=2, threads=3) for place in range(2)]
     assert cores == [{10, 11, 12}, {13, 14, 15}]
 
 
-def test_one_that_does_not_listen_is_ended_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_launcher_kills_a_process_that_does_not_end_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launcher, "GRACE", 0.2)
 
     def work(fabric: Fabric) -> None:
@@ -139,12 +141,12 @@ def test_one_that_does_not_listen_is_ended_soon(tmp_path: Path, monkeypatch: pyt
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("status", [0, 3])
-def test_work_that_leaves_early_is_a_fault(tmp_path: Path, status: int) -> None:
+def test_launcher_reports_work_that_exits_early(tmp_path: Path, status: int) -> None:
     with pytest.raises(RunFailed, match=f"rank [01], set-up: SystemExit: {status}"):
         _launch(lambda fabric: sys.exit(status), tmp_path)
 
 
-def test_a_signal_before_anybody_listens_is_a_stop(tmp_path: Path) -> None:
+def test_launcher_signal_before_the_handlers_is_a_stop(tmp_path: Path) -> None:
     def work(fabric: Fabric) -> None:
         if fabric.global_rank == 1:
             os.kill(os.getppid(), signal.SIGTERM)

@@ -7,14 +7,16 @@ from aequa_lightning.engine.processes import precision
 from aequa_lightning.engine.processes.precision import cost_of_bfloat16, warn_of_slow_precision
 
 
-def test_a_processor_that_is_slow_at_bfloat16_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bfloat16_warning_on_a_slow_processor(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision, "cost_of_bfloat16", lambda: 10.5)
     with pytest.warns(UserWarning, match=r"trainer\.precision=bf16-mixed: .* takes 10\.5 times as long"):
         warn_of_slow_precision(Fabric(accelerator="cpu", devices=1, precision="bf16-mixed"))
 
 
 @pytest.mark.parametrize(("chosen", "cost"), [("bf16-mixed", 1.1), ("32-true", 10.5)])
-def test_a_fast_one_and_float32_are_not(monkeypatch: pytest.MonkeyPatch, chosen: str, cost: float) -> None:
+def test_bfloat16_no_warning_on_a_fast_processor_or_in_float32(
+    monkeypatch: pytest.MonkeyPatch, chosen: str, cost: float
+) -> None:
     monkeypatch.setattr(precision, "cost_of_bfloat16", lambda: cost)
     fabric = Fabric(accelerator="cpu", devices=1, precision=chosen)  # type: ignore[arg-type]
     with warnings.catch_warnings():
@@ -22,6 +24,6 @@ def test_a_fast_one_and_float32_are_not(monkeypatch: pytest.MonkeyPatch, chosen:
         warn_of_slow_precision(fabric)
 
 
-def test_the_cost_is_a_ratio_of_the_same_work() -> None:
+def test_bfloat16_cost_is_a_ratio_of_equal_work() -> None:
     # On no processor known is it 50 times as fast or slow.
     assert 0.02 < cost_of_bfloat16() < 50

@@ -6,7 +6,7 @@ import torch
 from aequa_lightning.engine.processes.seeding import seed_global_generators
 
 
-def test_draws_what_manual_seed_draws_and_leaves_no_trace() -> None:
+def test_seeding_equals_manual_seed_without_queued_cuda_calls() -> None:
     torch.manual_seed(3)
     expected = torch.rand(5)
     # Where torch could use CUDA and does not, torch.manual_seed puts a call down for later: never to be freed.
@@ -16,7 +16,7 @@ def test_draws_what_manual_seed_draws_and_leaves_no_trace() -> None:
     assert len(torch.cuda._queued_calls) == before
 
 
-def test_seeds_the_generators_of_numpy_and_python_too() -> None:
+def test_seeding_includes_numpy_and_python() -> None:
     for seed in (3, 2**63 - 1):
         draws = []
         for _ in range(2):

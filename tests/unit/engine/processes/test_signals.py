@@ -14,15 +14,15 @@ import torch.distributed as dist
 from aequa_lightning.engine.processes.signals import (
     STOP_SIGNALS,
     StopRequest,
-    ending_at_once,
-    ending_while_blocked,
-    passing_on_signals,
+    exiting_on_signal,
+    exiting_while_blocked,
+    forwarding_signals,
 )
 from aequa_lightning.errors import RunInterrupted
 
 
 @pytest.mark.parametrize("number", STOP_SIGNALS)
-def test_a_signal_sets_the_flag_and_handlers_are_restored(number: signal.Signals) -> None:
+def test_signal_sets_the_flag_and_handlers_are_restored(number: signal.Signals) -> None:
     former = [signal.getsignal(each) for each in STOP_SIGNALS]
     stop = StopRequest()
     with stop.listening():
@@ -32,7 +32,7 @@ def test_a_signal_sets_the_flag_and_handlers_are_restored(number: signal.Signals
     assert [signal.getsignal(each) for each in STOP_SIGNALS] == former
 
 
-def test_the_first_signal_is_the_one_that_counts() -> None:
+def test_signal_received_first_is_stored() -> None:
     stop = StopRequest()
     with stop.listening():
         for number in (signal.SIGTERM, signal.SIGUSR1):
@@ -40,7 +40,7 @@ def test_the_first_signal_is_the_one_that_counts() -> None:
     assert stop.received == signal.SIGTERM
 
 
-def test_a_second_interrupt_does_not_wait() -> None:
+def test_signal_second_interrupt_raises_at_once() -> None:
     with StopRequest().listening():
         os.kill(os.getpid(), signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
@@ -64,19 +64,19 @@ def _passing_on_to_a_child() -> Iterator[tuple[ForkProcess, StopRequest]]:
     child = context.Process(target=_wait_for_signal, args=(listening,))
     child.start()
     assert child.pid is not None
-    with passing_on_signals([child.pid]) as stop:
+    with forwarding_signals([child.pid]) as stop:
         assert listening.wait(60)
         yield child, stop
         child.join(10)
 
 
-def test_signals_reach_the_children() -> None:
+def test_signal_is_forwarded_to_the_children() -> None:
     with _passing_on_to_a_child() as (child, stop):
         os.kill(os.getpid(), signal.SIGUSR1)
     assert child.exitcode == stop.received == signal.SIGUSR1
 
 
-def test_an_interrupt_is_left_to_the_terminal_which_sends_it_to_all() -> None:
+def test_signal_interrupt_is_not_forwarded_because_the_terminal_sends_it_to_all() -> None:
     with _passing_on_to_a_child() as (child, stop):
         os.kill(os.getpid(), signal.SIGINT)
         assert stop.received == signal.SIGINT
@@ -85,9 +85,9 @@ def test_an_interrupt_is_left_to_the_terminal_which_sends_it_to_all() -> None:
 
 
 @pytest.mark.parametrize("number", STOP_SIGNALS)
-def test_where_nothing_has_to_be_saved_a_signal_ends_a_process_as_interrupted(number: signal.Signals) -> None:
+def test_signal_exits_with_the_status_of_an_interrupted_run(number: signal.Signals) -> None:
     def work() -> None:
-        with ending_at_once():
+        with exiting_on_signal():
             os.kill(os.getpid(), number)
             time.sleep(10)
 
@@ -96,14 +96,14 @@ def test_where_nothing_has_to_be_saved_a_signal_ends_a_process_as_interrupted(nu
     child.start()
     child.join()
     assert child.exitcode == 75
-    with ending_at_once():
+    with exiting_on_signal():
         pass
     assert signal.getsignal(number) == before
 
 
-def test_at_the_end_of_a_process_signals_change_its_status_no_more() -> None:
+def test_signal_at_the_end_of_a_process_does_not_change_its_status() -> None:
     def work() -> None:
-        with ending_at_once(to_the_end=True):
+        with exiting_on_signal(to_the_end=True):
             pass
         for number in STOP_SIGNALS:
             os.kill(os.getpid(), number)
@@ -115,7 +115,7 @@ def test_at_the_end_of_a_process_signals_change_its_status_no_more() -> None:
     assert child.exitcode == 3
 
 
-def test_what_is_done_again_is_left_at_the_first_signal() -> None:
+def test_signal_raises_at_once_in_repeatable_work() -> None:
     stop = StopRequest()
     with stop.listening():
         with pytest.raises(RunInterrupted), stop.leaving():
@@ -125,13 +125,13 @@ def test_what_is_done_again_is_left_at_the_first_signal() -> None:
 
 
 def _wait_for_a_process_that_never_comes(waiting: Event) -> None:
-    with ending_at_once(), ending_while_blocked():
+    with exiting_on_signal(), exiting_while_blocked():
         waiting.set()
         with suppress(dist.DistError):
             dist.TCPStore("127.0.0.1", 1, is_master=False, timeout=timedelta(seconds=60))
 
 
-def test_a_signal_ends_a_process_that_waits_for_another_one() -> None:
+def test_signal_ends_a_process_that_is_blocked() -> None:
     context = multiprocessing.get_context("fork")
     waiting = context.Event()
     child = context.Process(target=_wait_for_a_process_that_never_comes, args=(waiting,))
@@ -144,11 +144,11 @@ def test_a_signal_ends_a_process_that_waits_for_another_one() -> None:
     assert child.exitcode == 75
 
 
-def test_a_callers_handlers_are_left_alone_while_processes_wait_for_each_other() -> None:
+def test_signal_handlers_of_the_caller_are_kept_while_blocked() -> None:
     former, came = signal.getsignal(signal.SIGUSR1), []
     signal.signal(signal.SIGUSR1, lambda *_: came.append(True))
     try:
-        with ending_while_blocked():
+        with exiting_while_blocked():
             os.kill(os.getpid(), signal.SIGUSR1)
             time.sleep(0.1)
     finally:

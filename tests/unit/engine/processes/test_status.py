@@ -12,7 +12,7 @@ from aequa_lightning.engine.processes.status import (
 )
 
 
-def test_a_note_is_there_for_others_while_the_block_runs_and_after_an_error(tmp_path: Path) -> None:
+def test_status_is_readable_within_the_block_and_after_an_error(tmp_path: Path) -> None:
     here = ProcessStatus(tmp_path, 3)
     with here.at("training", round=2):
         here.note(participant="hospital")
@@ -23,7 +23,7 @@ def test_a_note_is_there_for_others_while_the_block_runs_and_after_an_error(tmp_
     assert str(read_statuses(tmp_path)[3]) == "round 2, reduction"
 
 
-def test_notes_keep_their_size_and_are_gone_on_from(tmp_path: Path) -> None:
+def test_status_file_keeps_its_size_and_continues(tmp_path: Path) -> None:
     here = ProcessStatus(tmp_path, 0)
     here.note(phase="a phase with a long name", participant="somebody with a long name")
     here.note(phase="b", participant=None)
@@ -32,7 +32,7 @@ def test_notes_keep_their_size_and_are_gone_on_from(tmp_path: Path) -> None:
     assert ProcessStatus(tmp_path, 0).current.phase == "b"
 
 
-def test_a_long_note_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_status_shorter_than_before_leaves_no_rest(tmp_path: Path) -> None:
     here = ProcessStatus(tmp_path, 0)
     for name in ("病院" * SIZE, "病院"):
         here.note(participant=name)
@@ -42,7 +42,7 @@ def test_a_long_note_leaves_nothing_behind(tmp_path: Path) -> None:
     assert read_statuses(tmp_path)[0].participant == "b"
 
 
-def test_a_torn_note_is_nobodys(tmp_path: Path) -> None:
+def test_status_torn_file_is_ignored(tmp_path: Path) -> None:
     ProcessStatus(tmp_path, 0)
     ProcessStatus(tmp_path, 1)
     (path,) = tmp_path.rglob("rank-0.json")
@@ -53,10 +53,10 @@ def test_a_torn_note_is_nobodys(tmp_path: Path) -> None:
     assert ProcessStatus(tmp_path, 1).current.phase == Status(1).phase
 
 
-def test_one_process_speaks(tmp_path: Path) -> None:
+def test_status_one_process_claims_reporting(tmp_path: Path) -> None:
     ProcessStatus(tmp_path, 0)
     assert [claim_reporting(tmp_path) for _ in range(3)] == [True, False, False]
 
 
-def test_where_nothing_can_be_written_all_speak_rather_than_nobody(tmp_path: Path) -> None:
+def test_status_all_processes_report_if_nothing_can_be_written(tmp_path: Path) -> None:
     assert [claim_reporting(tmp_path / "nowhere") for _ in range(2)] == [True, True]

@@ -27,7 +27,7 @@ def _build(**options: object) -> Fabric:
     return build_fabric(**arguments | options)  # type: ignore[arg-type]
 
 
-def test_a_single_process_needs_no_group() -> None:
+def test_topology_single_process_needs_no_group() -> None:
     alone = Topology(_build())
     assert (alone.processes, alone.groups, alone.replicas, alone.rank) == (1, 1, 1, 0)
     table = torch.tensor([1.0, 2.0])
@@ -47,7 +47,7 @@ def test_a_single_process_needs_no_group() -> None:
         ({"devices": "two"}, "trainer.devices='two'"),
     ],
 )
-def test_what_cannot_be_is_refused(options: dict[str, object], message: str) -> None:
+def test_topology_impossible_devices_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         _build(**options)
 
@@ -74,7 +74,7 @@ def _srun_starts(processes: int) -> dict[str, str]:
         (3, {"devices": "auto", "num_nodes": 2}, "trainer.devices=1 x trainer.num_nodes=2 is 2"),
     ],
 )
-def test_other_processes_than_were_started_are_refused(
+def test_topology_other_number_of_started_processes_is_refused(
     monkeypatch: pytest.MonkeyPatch,
     start: Callable[[int], dict[str, str]],
     processes: int,
@@ -90,7 +90,7 @@ def test_other_processes_than_were_started_are_refused(
 @pytest.mark.parametrize("start", [_torchrun_starts, _srun_starts])
 @pytest.mark.parametrize("processes", [1, 2])
 @pytest.mark.parametrize("accelerator", ["cpu", "auto"])
-def test_auto_is_the_processes_that_were_started(
+def test_topology_auto_takes_the_started_processes(
     monkeypatch: pytest.MonkeyPatch, start: Callable[[int], dict[str, str]], processes: int, accelerator: str
 ) -> None:
     monkeypatch.setattr(CUDAAccelerator, "is_available", staticmethod(lambda: False))
@@ -101,7 +101,7 @@ def test_auto_is_the_processes_that_were_started(
     assert (built.world_size, built.strategy.num_processes) == (processes, processes)
 
 
-def test_apples_gpus_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_topology_auto_never_takes_an_apple_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MPSAccelerator, "is_available", staticmethod(lambda: True))
     monkeypatch.setattr(MPSAccelerator, "parse_devices", staticmethod(lambda devices: [0]))
     assert _build(accelerator="auto").device.type == "cpu"
@@ -109,7 +109,7 @@ def test_apples_gpus_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
         _build(accelerator="mps")
 
 
-def test_replicas_read_gradients_on_the_stream_that_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_topology_replicas_read_gradients_on_the_stream_that_computes(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("another stream")
 

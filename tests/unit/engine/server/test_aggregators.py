@@ -31,14 +31,14 @@ def trained(aggregator: Aggregator, updates: np.ndarray = UPDATES) -> np.ndarray
     return parameters.numpy()
 
 
-def test_fedavg_moves_by_the_average_to_the_bit() -> None:
+def test_fedavg_adds_the_average_bit_by_bit() -> None:
     expected = torch.ones(6)
     for update in UPDATES:
         expected += torch.from_numpy(update).float()
     assert (trained(FedAvg()) == expected.numpy()).all()
 
 
-def test_without_an_update_nothing_moves() -> None:
+def test_server_without_an_update_stays() -> None:
     for aggregator in (FedAvg(), FedAvgM(), FedYogi()):
         server = start(torch.ones(3), aggregator)
         server.step(torch.full((3,), 0.5, dtype=torch.float64), EVERYWHERE)
@@ -47,7 +47,7 @@ def test_without_an_update_nothing_moves() -> None:
         assert (server.parameters == moved).all()
 
 
-def test_momentum() -> None:
+def test_fedavgm_equals_momentum() -> None:
     x, v = np.ones(6), np.zeros(6)
     for update in UPDATES:
         v = 0.8 * v + update
@@ -55,7 +55,7 @@ def test_momentum() -> None:
     np.testing.assert_allclose(trained(FedAvgM(lr=0.5, momentum=0.8)), x, rtol=1e-5)
 
 
-def test_adagrad() -> None:
+def test_fedadagrad_equals_adagrad() -> None:
     x, squares = np.ones(6), np.zeros(6)
     for update in UPDATES:
         squares = squares + update**2
@@ -63,7 +63,7 @@ def test_adagrad() -> None:
     np.testing.assert_allclose(trained(FedAdagrad(lr=0.1, tau=0.01)), x, rtol=1e-5)
 
 
-def test_adam_with_bias_correction() -> None:
+def test_fedadam_equals_adam_with_bias_correction() -> None:
     x, m, v = np.ones(6), np.zeros(6), np.zeros(6)
     for number, update in enumerate(UPDATES, start=1):
         m, v = 0.9 * m + 0.1 * update, 0.99 * v + 0.01 * update**2
@@ -71,7 +71,7 @@ def test_adam_with_bias_correction() -> None:
     np.testing.assert_allclose(trained(FedAdam(lr=0.1, tau=0.01)), x, rtol=1e-5)
 
 
-def test_yogi() -> None:
+def test_fedyogi_equals_the_source() -> None:
     x, m, v = np.ones(6), np.zeros(6), np.full(6, 0.01**2)
     for update in UPDATES:
         m = 0.9 * m + 0.1 * update
@@ -81,7 +81,7 @@ def test_yogi() -> None:
 
 
 @pytest.mark.parametrize("aggregator", [FedAvgM(), FedAdam(), FedYogi(), FedAdagrad()])
-def test_what_nobody_held_stays(aggregator: Aggregator) -> None:
+def test_server_entries_that_nobody_holds_stay(aggregator: Aggregator) -> None:
     parameters = torch.ones(2)
     server = start(parameters, aggregator)
     server.step(torch.tensor([0.5, 0.5], dtype=torch.float64), EVERYWHERE)
@@ -92,7 +92,7 @@ def test_what_nobody_held_stays(aggregator: Aggregator) -> None:
 
 
 @pytest.mark.parametrize("aggregator", [FedAvgM(), FedAdam(), FedYogi(), FedAdagrad()])
-def test_a_restored_server_goes_on_as_before(aggregator: Aggregator) -> None:
+def test_server_restored_continues_as_before(aggregator: Aggregator) -> None:
     parameters = torch.ones(6)
     server = start(parameters, aggregator)
     for update in UPDATES[:3]:
@@ -104,7 +104,7 @@ def test_a_restored_server_goes_on_as_before(aggregator: Aggregator) -> None:
     assert (other.parameters.numpy() == trained(aggregator)).all()
 
 
-def test_what_is_out_of_range_is_refused() -> None:
+def test_aggregator_options_out_of_range_are_refused() -> None:
     wrong = [
         (FedAvgM, {"momentum": 1.0}),
         (FedAvgM, {"lr": 0.0}),
@@ -117,7 +117,7 @@ def test_what_is_out_of_range_is_refused() -> None:
             aggregator(**options)
 
 
-def test_a_server_that_explodes_says_so_and_not_that_participants_do() -> None:
+def test_server_divergence_names_the_aggregator() -> None:
     server = start(torch.ones(6), FedAvgM(lr=1e38))
     update = torch.full((6,), 1e3, dtype=torch.float64)
     with pytest.raises(FloatingPointError, match=r"trainer\.aggregator=FedAvgM .* lower its lr"):

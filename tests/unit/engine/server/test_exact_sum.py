@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from aequa_lightning.engine.server.aggregators import FedAvg
-from aequa_lightning.engine.server.exact_sum import CHUNK, LARGEST_UPDATE, ExactSum, acceptable
+from aequa_lightning.engine.server.exact_sum import CHUNK, LARGEST_UPDATE, ExactSum, are_valid
 
 
-def test_the_mean_is_the_rational_mean() -> None:
+def test_exact_sum_mean_is_the_rational_mean() -> None:
     updates = torch.randn(4, 50, generator=torch.Generator().manual_seed(0))
     weights = FedAvg().weights([3, 1, 2, 10])
     total = ExactSum(50, torch.device("cpu"))
@@ -19,7 +19,7 @@ def test_the_mean_is_the_rational_mean() -> None:
         assert abs(float(exact) - total.mean(torch.tensor(1.0))[column].item()) < 4 * 2.0**-40
 
 
-def test_order_and_grouping_do_not_change_a_bit() -> None:
+def test_exact_sum_is_the_same_in_any_order_and_grouping() -> None:
     updates = torch.randn(5, 200, generator=torch.Generator().manual_seed(1)) * torch.logspace(-4, 2, 200)
     weights = FedAvg().weights([7, 1, 1, 5, 3])
     results = set()
@@ -33,7 +33,7 @@ def test_order_and_grouping_do_not_change_a_bit() -> None:
     assert len(results) == 1
 
 
-def test_sums_of_the_largest_updates_are_exact_too() -> None:
+def test_exact_sum_of_the_largest_updates_is_exact() -> None:
     """At the end of the range a small update still counts in full."""
     largest = torch.nextafter(torch.tensor([LARGEST_UPDATE]), torch.tensor([0.0]))
     updates = torch.stack([largest, -largest, torch.tensor([2.0**-30])])
@@ -47,7 +47,7 @@ def test_sums_of_the_largest_updates_are_exact_too() -> None:
     assert results == {float(largest) / 4 + 2.0**-32}
 
 
-def test_sums_of_large_updates_at_uneven_weights_do_not_depend_on_the_order() -> None:
+def test_exact_sum_of_large_updates_at_uneven_weights_does_not_depend_on_the_order() -> None:
     """Products as long as a float64 is, of sums at the end of the range: a finer resolution would round them."""
     largest = torch.full((200,), LARGEST_UPDATE - 1)
     updates = torch.stack([largest, largest - 1, *torch.randn(3, 200, generator=torch.Generator().manual_seed(3))])
@@ -61,7 +61,7 @@ def test_sums_of_large_updates_at_uneven_weights_do_not_depend_on_the_order() ->
     assert len(results) == 1
 
 
-def test_a_large_update_is_summed_part_by_part_to_its_end() -> None:
+def test_exact_sum_adds_a_large_update_chunk_by_chunk() -> None:
     size = 2 * CHUNK + 7
     updates = torch.randn(3, size, generator=torch.Generator().manual_seed(2))
     weights, total = [0.5, 0.25, 0.25], ExactSum(size, torch.device("cpu"))
@@ -72,7 +72,7 @@ def test_a_large_update_is_summed_part_by_part_to_its_end() -> None:
     assert (total.total - expected).abs().max() < 2 * 2.0**-40
 
 
-def test_floating_point_sums_do_depend_on_the_order() -> None:
+def test_exact_sum_is_needed_because_floating_point_sums_depend_on_the_order() -> None:
     """The reason for fixed point: the control of the test above."""
     values = torch.randn(5, 200, generator=torch.Generator().manual_seed(1)) * torch.logspace(-4, 2, 200)
     sums = {tuple(sum(values[i] for i in order).tolist()) for order in itertools.permutations(range(5))}
@@ -80,13 +80,13 @@ def test_floating_point_sums_do_depend_on_the_order() -> None:
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf"), 2.0**13])
-def test_refuses_what_would_poison_the_average(bad: float) -> None:
+def test_exact_sum_invalid_updates_are_found(bad: float) -> None:
     updates = torch.ones(3, 5)
     updates[1, 3] = bad
-    assert acceptable(updates) == [True, False, True]
+    assert are_valid(updates) == [True, False, True]
 
 
-def test_a_rejected_update_leaves_the_mean_of_the_others() -> None:
+def test_exact_sum_without_an_invalid_update_is_the_mean_of_the_others() -> None:
     total = ExactSum(1, torch.device("cpu"))
     for value, weight in ((1.0, 0.25), (4.0, 0.25)):
         total.add(torch.tensor([value]), weight)

@@ -26,7 +26,7 @@ def _sample(count: int = 40) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randn(count, 1, 8, 8, generator=generator), torch.randint(0, 4, (count,), generator=generator)
 
 
-def test_the_held_entries_are_those_of_the_extracted_network() -> None:
+def test_mask_equals_the_parameters_of_the_extracted_network() -> None:
     network = _classifier().network
     flat = FlatParameters(network).vector
     for width in (0.25, 0.3, 0.61, {"0": 0.25, "3": 0.61}, 1.0):
@@ -46,13 +46,13 @@ def _train(outside: float, distillation: Distillation | None = None) -> torch.Te
 
 
 @pytest.mark.parametrize("distillation", [None, Distillation(0.5, teacher=0.25)])
-def test_training_a_sub_network_never_reads_what_is_withheld(distillation: Distillation | None) -> None:
+def test_mask_withheld_entries_are_never_read_in_training(distillation: Distillation | None) -> None:
     held = _train(0.0, distillation)
     assert torch.equal(held, _train(1e6, distillation))
     assert torch.equal(held, _train(float("nan"), distillation))
 
 
-def test_training_a_sub_network_is_training_the_extracted_network() -> None:
+def test_mask_training_equals_training_the_extracted_network() -> None:
     """Against the extracted network as a slimmable model of its own, in a plain loop."""
     classifier = _classifier()
     half = classifier.network.extract(0.5)
@@ -70,7 +70,7 @@ def test_training_a_sub_network_is_training_the_extracted_network() -> None:
     torch.testing.assert_close(_train(0.0), expected, atol=1e-6, rtol=0)
 
 
-def test_each_weight_is_averaged_over_those_who_hold_it() -> None:
+def test_mask_coverage_averages_over_those_who_hold_an_entry() -> None:
     network = _classifier().network
     masks, size = WidthMasks(network, CPU), sum(p.numel() for p in network.parameters())
     widths, weights = [1.0, 0.5, 0.25, 0.5], {0: 0.1, 1: 0.2, 3: 0.4}

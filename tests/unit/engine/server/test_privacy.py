@@ -42,7 +42,7 @@ def average(per_round: int | None = 4, seed: int = 0, settings: str = "") -> Pri
     return PrivateAverage(privacy, participants=20, per_round=per_round, seed=seed, settings=settings)
 
 
-def test_the_noise_is_gaussian_with_the_promised_deviation() -> None:
+def test_privacy_noise_is_gaussian_with_the_stated_deviation() -> None:
     noise = average().noise(COORDINATES, round=1, rates=RATES).numpy()
     # On the sum of updates 1.2 * 0.5; the sum is divided by 4.
     assert stats.kstest(noise, "norm", args=(0, 1.2 * 0.5 / 4)).pvalue > 1e-3
@@ -59,7 +59,7 @@ def alike(one: torch.Tensor, other: torch.Tensor) -> bool:
     return bool(abs(torch.corrcoef(torch.stack([one, other]))[0, 1]) > 4 / math.sqrt(COORDINATES))
 
 
-def test_rounds_and_seeds_have_noise_of_their_own() -> None:
+def test_privacy_noise_differs_by_round_and_seed() -> None:
     first, second = noises()
     assert all(map(torch.equal, noises(), (first, second)))
     assert not alike(first, second)
@@ -67,7 +67,7 @@ def test_rounds_and_seeds_have_noise_of_their_own() -> None:
 
 
 @pytest.mark.parametrize("other", [{"rates": 0.2}, {"settings": "fewer local steps"}])
-def test_a_course_that_leaves_another_one_has_noise_of_its_own_from_there_on(other: dict[str, Any]) -> None:
+def test_privacy_noise_differs_from_where_two_histories_part(other: dict[str, Any]) -> None:
     # The difference of two different sums with the same noise has none at all.
     assert not any(map(alike, noises(**other), noises()))
     private = average()
@@ -76,7 +76,7 @@ def test_a_course_that_leaves_another_one_has_noise_of_its_own_from_there_on(oth
     assert not alike(private.noise(COORDINATES, round=2, rates=RATES), noises()[1])
 
 
-def test_nothing_that_a_participant_sends_is_longer_than_the_bound() -> None:
+def test_privacy_clips_updates_to_the_bound() -> None:
     torch.manual_seed(0)
     for length in (1e-3, 0.4999, 0.5, 0.6, 1e4):
         update = torch.nn.functional.normalize(torch.randn(1000), dim=0) * length
@@ -92,14 +92,14 @@ def failing(epsilon: float, deviation: float) -> float:
 
 
 @pytest.mark.parametrize(("noise_multiplier", "rounds"), [(1.0, 1), (4.0, 30)])
-def test_epsilon_where_all_take_part(noise_multiplier: float, rounds: int) -> None:
+def test_privacy_epsilon_with_all_participants(noise_multiplier: float, rounds: int) -> None:
     pytest.importorskip("dp_accounting", reason="dp-accounting is not installed (the extra 'privacy')")
     # What all rounds together show is as good as one sight of a participant with noise / sqrt(rounds).
     epsilon = spent_epsilon(noise_multiplier, rounds, delta=1e-5, probability=1)
     assert failing(epsilon, noise_multiplier / math.sqrt(rounds)) == pytest.approx(1e-5, rel=1e-6)
 
 
-def test_epsilon_where_participants_are_chosen() -> None:
+def test_privacy_epsilon_with_sampled_participants() -> None:
     library = pytest.importorskip("dp_accounting", reason="dp-accounting is not installed (the extra 'privacy')")
     from dp_accounting.pld import PLDAccountant
     from dp_accounting.rdp import RdpAccountant
@@ -113,19 +113,19 @@ def test_epsilon_where_participants_are_chosen() -> None:
     assert spent_epsilon(1.0, 0, delta=1e-5, probability=0.05) == 0
 
 
-def test_a_run_spends_by_what_its_rounds_are_made_of() -> None:
+def test_privacy_spent_by_a_run_follows_from_its_rounds() -> None:
     pytest.importorskip("dp_accounting", reason="dp-accounting is not installed (the extra 'privacy')")
     assert average(4).epsilon(3) == spent_epsilon(1.2, 3, delta=1e-5, probability=4 / 20)
     assert average(None).epsilon(3) == spent_epsilon(1.2, 3, delta=1e-5, probability=1)
 
 
-def test_what_is_on_record_is_what_epsilon_is_computed_from() -> None:
+def test_privacy_recorded_settings_give_the_epsilon() -> None:
     told = {"clip": 0.5, "noise_multiplier": 1.2, "delta": 1e-5}
     assert average(4).describe() == told | {"sampling_probability": 0.2}
     assert average(None).describe() == told | {"sampling_probability": 1.0}
 
 
-def test_without_the_accountant_there_is_one_clear_message(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_privacy_without_the_accountant_is_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "dp_accounting", None)
     with pytest.raises(InputError, match=r"pip install 'aequa-lightning\[privacy\]'"):
         CollaborativeTrainer(accelerator="cpu", devices=1, aggregator=FedAvg("uniform"), privacy=Privacy())
@@ -150,39 +150,39 @@ PRIVATE: dict[str, Any] = {"aggregator": FedAvg("uniform"), "privacy": Privacy()
         ),
     ],
 )
-def test_what_would_break_the_promise_is_refused(
+def test_privacy_refuses_components_that_break_it(
     config: RunConfig, mechanism: Mechanism, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
         check_components(mechanism, replace(config, **(PRIVATE | changes)), Assessment())
 
 
-def test_participants_must_not_decide_about_each_other(config: RunConfig) -> None:
+def test_privacy_refuses_exclusion_of_flagged_participants(config: RunConfig) -> None:
     with pytest.raises(InputError, match=r"trainer\.assessment\.exclude_flagged=true"):
         check_components(Aequa(), replace(config, **PRIVATE), Assessment(exclude_flagged=True))
 
 
-def test_a_run_cannot_go_on_with_less_noise(config: RunConfig) -> None:
+def test_privacy_resume_with_less_noise_is_refused(config: RunConfig) -> None:
     private = replace(config, **PRIVATE)
-    check_same_privacy(private, {"privacy": private.spending})
+    check_same_privacy(private, {"privacy": private.privacy_per_round})
     # The bound and delta may change: they have no part in what a round spends.
-    check_same_privacy(replace(private, privacy=Privacy(clip=2.0, delta=1e-6)), {"privacy": private.spending})
+    check_same_privacy(replace(private, privacy=Privacy(clip=2.0, delta=1e-6)), {"privacy": private.privacy_per_round})
     for other in (
         config,
         replace(private, privacy=Privacy(noise_multiplier=0.5)),
         replace(private, participants_per_round=3),
     ):
         with pytest.raises(InputError, match="what both spend together cannot be told"):
-            check_same_privacy(other, {"privacy": private.spending})
+            check_same_privacy(other, {"privacy": private.privacy_per_round})
 
 
 @pytest.mark.parametrize("wrong", [{"clip": 0}, {"noise_multiplier": 0.05}, {"delta": 0}, {"delta": 1}])
-def test_a_value_out_of_range_is_refused(wrong: dict[str, float]) -> None:
+def test_privacy_options_out_of_range_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(InputError, match=rf"trainer\.privacy\.{next(iter(wrong))}="):
         Privacy(**wrong)
 
 
-def test_a_delta_that_gives_somebody_away_is_refused() -> None:
+def test_privacy_delta_above_one_over_participants_is_refused() -> None:
     Privacy(delta=1e-3).check(999)
     with pytest.raises(InputError, match=r"trainer\.privacy\.delta=0\.001 must be below 1 / data\.participants"):
         Privacy(delta=1e-3).check(1000)

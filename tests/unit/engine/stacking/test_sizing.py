@@ -166,7 +166,7 @@ def test_stacking_stack_is_never_more_than_a_group_s_share_of_a_round(
     decide_stacking(run, [])
     run.config = replace(run.config, participants_per_round=6)
     decide_stacking(run, [])
-    # Of nine participants in two stacks at least, in three groups, and of six in three groups.
+    # Of nine participants in two stacks at min_samples, in three groups, and of six in three groups.
     assert tried == [[5, 2], [3, 2], [2]]
 
 

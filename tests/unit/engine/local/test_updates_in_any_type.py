@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from aequa_lightning.contributions.cosine import cosines
 from aequa_lightning.engine.local.corrections import Corrector, FedProx, Scaffold
-from aequa_lightning.engine.local.parameter_types import check_types
+from aequa_lightning.engine.local.model_checks import check_types
 from aequa_lightning.engine.local.state import ParticipantStates
 from aequa_lightning.engine.processes.topology import Topology
 from aequa_lightning.engine.server.aggregators import Aggregator, FedAdagrad, FedAdam, FedAvg, FedAvgM, FedYogi
-from aequa_lightning.engine.server.collectives import gather, gram_matrix
-from aequa_lightning.engine.server.exact_sum import CHUNK, ExactSum, acceptable
+from aequa_lightning.engine.server.collectives import DistributedUpdates
+from aequa_lightning.engine.server.exact_sum import CHUNK, ExactSum, are_valid
 from aequa_lightning.engine.server.masks import WidthMasks
 from aequa_lightning.engine.server.privacy import clip_to_norm
 from aequa_lightning.engine.server.robust import Median, MultiKrum, TrimmedMean
@@ -48,10 +48,10 @@ def some_network(dtype: torch.dtype) -> SlimmableModel:
 
 @every_type
 @pytest.mark.parametrize("size", [40, CHUNK + 3])
-def test_the_exact_sum_leaves_updates_as_they_are(dtype: torch.dtype, size: int) -> None:
+def test_types_exact_sum_leaves_updates_unchanged(dtype: torch.dtype, size: int) -> None:
     updates, weights = some_updates(dtype, size), [0.1, 0.2, 0.3, 0.15, 0.25]
     before, total = updates.clone(), ExactSum(size, torch.device("cpu"))
-    assert acceptable(updates) == [True] * 5
+    assert are_valid(updates) == [True] * 5
     for update, weight in zip(updates, weights, strict=True):
         total.add(update, weight)
     assert torch.equal(updates, before)
@@ -61,10 +61,10 @@ def test_the_exact_sum_leaves_updates_as_they_are(dtype: torch.dtype, size: int)
 
 
 @every_type
-def test_inner_products_and_cosines_are_those_of_the_numbers(dtype: torch.dtype) -> None:
+def test_types_gram_matrix_and_cosines_equal_numpy(dtype: torch.dtype) -> None:
     updates = some_updates(dtype)
     rows, given = updates.double().numpy(), dict(enumerate(updates))
-    gram = gram_matrix(given, list(given), topology(), size=40, dtype=dtype)
+    gram = DistributedUpdates(given, list(given), topology(), size=40, dtype=dtype).gram_matrices()[0]
     np.testing.assert_allclose(gram, rows @ rows.T, rtol=1e-12, atol=1e-13)
     mean = rows.mean(0)
     lengths = torch.from_numpy((rows**2).sum(1))
@@ -74,19 +74,20 @@ def test_inner_products_and_cosines_are_those_of_the_numbers(dtype: torch.dtype)
 
 
 @every_type
-def test_updates_travel_without_being_rounded(dtype: torch.dtype) -> None:
+def test_types_gathered_updates_are_not_rounded(dtype: torch.dtype) -> None:
     updates = some_updates(dtype)
-    table = gather(dict(enumerate(updates)), [3, 1], topology(), start=5, end=25, dtype=dtype)
+    distributed = DistributedUpdates(dict(enumerate(updates)), [3, 1], topology(), size=40, dtype=dtype)
+    table = distributed.gather(5, 25)
     assert table.dtype == dtype
     assert torch.equal(table, updates[[3, 1], 5:25])
 
 
 @every_type
-def test_robust_averages_are_those_of_the_numbers(dtype: torch.dtype) -> None:
+def test_types_robust_averages_equal_numpy(dtype: torch.dtype) -> None:
     updates = some_updates(dtype)
     rows, given = updates.double().numpy(), dict(enumerate(updates))
     median, trimmed, krum = (
-        aggregator.combine(given, list(given), topology(), size=40, dtype=dtype)
+        aggregator.combine(DistributedUpdates(given, list(given), topology(), size=40, dtype=dtype))
         for aggregator in (Median(), TrimmedMean(0.2), MultiKrum(faulty=1, kept=5))
     )
     np.testing.assert_allclose(median, np.median(rows, axis=0), rtol=1e-12)
@@ -96,7 +97,7 @@ def test_robust_averages_are_those_of_the_numbers(dtype: torch.dtype) -> None:
 
 @every_type
 @pytest.mark.parametrize("aggregator", [FedAvg(), FedAvgM(), FedAdagrad(), FedAdam(), FedYogi()], ids=repr)
-def test_the_server_moves_as_in_float64(dtype: torch.dtype, aggregator: Aggregator) -> None:
+def test_types_server_steps_as_in_float64(dtype: torch.dtype, aggregator: Aggregator) -> None:
     """Three rounds, each of the same mean updates; a type's own rounding is all that may differ."""
     moved: dict[torch.dtype, Tensor] = {}
     start = torch.cat([value.detach().reshape(-1) for value in some_network(dtype).full.parameters()])
@@ -116,7 +117,7 @@ def test_the_server_moves_as_in_float64(dtype: torch.dtype, aggregator: Aggregat
 
 
 @every_type
-def test_clipping_keeps_the_direction_and_the_update(dtype: torch.dtype) -> None:
+def test_types_clipping_keeps_the_direction_and_the_update(dtype: torch.dtype) -> None:
     update = some_updates(dtype)[0]
     before = update.clone()
     clipped = clip_to_norm(update, 0.5)
@@ -128,15 +129,15 @@ def test_clipping_keeps_the_direction_and_the_update(dtype: torch.dtype) -> None
 def _variates(dtype: torch.dtype, build: Callable[[Tensor], Corrector]) -> tuple[Tensor, Tensor | None]:
     parameter = nn.Parameter(torch.zeros(40, dtype=dtype))
     corrector = build(parameter.detach())
-    corrector.begin(parameter.detach() - 0.5, None)
+    corrector.start(parameter.detach() - 0.5, None)
     parameter.grad = some_updates(dtype)[0].clone()
     corrector([parameter])
-    corrected, kept = parameter.grad.clone(), corrector.end()
-    corrector.accept()
-    corrector.reduce(topology())
+    corrected, kept = parameter.grad.clone(), corrector.finish()
+    corrector.commit()
+    corrector.end_round(topology())
     if kept is not None:
         assert torch.equal(kept, some_updates(dtype)[0])
-        corrector.begin(parameter.detach(), torch.zeros_like(kept))
+        corrector.start(parameter.detach(), torch.zeros_like(kept))
         parameter.grad = torch.zeros(40, dtype=dtype)
         corrector([parameter])
         torch.testing.assert_close(parameter.grad, some_updates(dtype)[0] / 2)
@@ -144,7 +145,7 @@ def _variates(dtype: torch.dtype, build: Callable[[Tensor], Corrector]) -> tuple
 
 
 @every_type
-def test_corrections_add_what_they_are_to(dtype: torch.dtype) -> None:
+def test_types_corrections_keep_the_type_of_gradients(dtype: torch.dtype) -> None:
     corrected, _ = _variates(dtype, lambda vector: FedProx(0.25).build(vector, 2))
     torch.testing.assert_close(corrected, some_updates(dtype)[0] + 0.125)
     corrected, kept = _variates(dtype, lambda vector: Scaffold().build(vector, 2))
@@ -153,11 +154,11 @@ def test_corrections_add_what_they_are_to(dtype: torch.dtype) -> None:
 
 
 @every_type
-def test_what_a_participant_keeps_comes_back_to_the_bit(dtype: torch.dtype, tmp_path: Path) -> None:
+def test_types_participant_state_returns_bit_by_bit(dtype: torch.dtype, tmp_path: Path) -> None:
     kept = {"variate": some_updates(dtype)[0], "optimizer": {0: {"step": torch.tensor(3.0), "square": torch.ones(2)}}}
     memory = ParticipantStates(tmp_path, ["a"], deletes=True)
     memory.save(0, 1, kept)
-    memory.note([0], 1)
+    memory.commit([0], 1)
     back = memory.load(0)
     assert back["variate"].dtype == dtype
     assert torch.equal(back["variate"], kept["variate"])
@@ -165,7 +166,7 @@ def test_what_a_participant_keeps_comes_back_to_the_bit(dtype: torch.dtype, tmp_
 
 
 @every_type
-def test_the_audit_finds_what_is_withheld(dtype: torch.dtype, tmp_path: Path) -> None:
+def test_types_audit_finds_withheld_entries(dtype: torch.dtype, tmp_path: Path) -> None:
     network = some_network(dtype)
     plan, full = network.plan(0.5), dict(network.full.named_parameters())
     words = withheld_words(plan, full)
@@ -193,7 +194,7 @@ def classifier(first: torch.dtype, second: torch.dtype, *, converts: bool = True
     return model
 
 
-def test_what_cannot_be_averaged_is_refused_by_its_name() -> None:
+def test_types_that_cannot_be_averaged_are_refused_by_name() -> None:
     float32, float64, bfloat16 = TYPES
     check_types(classifier(float32, float32))
     check_types(classifier(float64, float64))

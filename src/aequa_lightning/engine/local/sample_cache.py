@@ -1,4 +1,4 @@
-"""The participants' samples on the device, as many of them as fit."""
+"""A least-recently-used cache of participants' samples on the device."""
 
 from collections import OrderedDict
 
@@ -7,25 +7,25 @@ from torch import Tensor
 
 from aequa_lightning.data import CollaborativeData
 
-# Share of the device's free memory that samples may take.
-SHARE = 0.5
+# Share of the device's free memory that the cache may use by default.
+MEMORY_SHARE = 0.5
 
 
 class SampleCache:
-    """Hands out participants' samples on the device and keeps those used last there.
+    """Returns participants' samples on the device and caches the most recently used ones there.
 
-    On the CPU they are where they belong, and nothing is kept.
+    On the CPU no copy is needed, and by default nothing is cached.
 
     Args:
         data: The participants' data.
-        device: Where the samples are needed.
-        limit: Most bytes to keep; None: half of what is free on the device.
+        device: Device of the returned samples.
+        limit: Largest size of the cache in bytes; None: half of the free memory of a GPU, 0 on the CPU.
     """
 
     def __init__(self, data: CollaborativeData, device: torch.device, *, limit: int | None = None) -> None:
         self._data, self._device = data, device
         if limit is None:
-            limit = int(SHARE * torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else 0
+            limit = int(MEMORY_SHARE * torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else 0
         self._limit, self._bytes = limit, 0
         self._kept: OrderedDict[int, tuple[Tensor, Tensor]] = OrderedDict()
 

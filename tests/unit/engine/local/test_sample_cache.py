@@ -3,7 +3,7 @@ import torch
 
 from aequa_lightning.data import DigitsData
 from aequa_lightning.data.partition import QuantityImbalance
-from aequa_lightning.engine.local.cache import SampleCache
+from aequa_lightning.engine.local.sample_cache import SampleCache
 
 BYTES = 64 * 4 + 8  # of a digit with its class
 
@@ -19,7 +19,7 @@ class Counted(DigitsData):
 
 
 @pytest.mark.parametrize(("room", "asked"), [(0, [0, 1, 0, 2, 0, 1]), (2, [0, 1, 2, 1]), (4, [0, 1, 2])])
-def test_keeps_whom_it_served_last_as_far_as_there_is_room(room: int, asked: list[int]) -> None:
+def test_sample_cache_keeps_the_latest_that_fit(room: int, asked: list[int]) -> None:
     data = Counted()
     size = max(len(data.participant(index)) for index in range(4))
     data.asked.clear()
@@ -32,7 +32,7 @@ def test_keeps_whom_it_served_last_as_far_as_there_is_room(room: int, asked: lis
     assert data.asked == asked
 
 
-def test_one_that_does_not_fit_drives_nobody_out() -> None:
+def test_sample_cache_is_not_emptied_for_one_that_does_not_fit() -> None:
     data = Counted()
     large, small = 0, 1
     assert len(data.participant(large)) > len(data.participant(small))

@@ -14,7 +14,8 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from aequa_lightning.data import DigitsData
 from aequa_lightning.engine.checkpoint import load_last
-from aequa_lightning.engine.local.buffers import buffers, check_state
+from aequa_lightning.engine.local.buffers import buffers
+from aequa_lightning.engine.local.model_checks import check_state
 from aequa_lightning.engine.local.trainer import LocalTrainer
 from aequa_lightning.engine.local.work import LocalWork
 from aequa_lightning.engine.loop import Collaboration
@@ -162,7 +163,7 @@ def samples(count: int = 8) -> TensorDataset:
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-def test_what_training_changes_is_refused_by_its_name(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_model_check_refuses_what_training_changes_by_its_name(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     build, name = REFUSED[kind]
     with pytest.raises(InputError, match=f"model.backbone: .*{name}"):
         check_state(classifier_with(build(), monkeypatch), samples(), device=CPU)
@@ -170,7 +171,9 @@ def test_what_training_changes_is_refused_by_its_name(kind: str, monkeypatch: py
 
 @pytest.mark.parametrize("count", [1, 2, 8])
 @pytest.mark.parametrize("kind", ACCEPTED)
-def test_what_training_leaves_alone_is_accepted(kind: str, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_model_check_accepts_what_training_leaves_unchanged(
+    kind: str, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     classifier = classifier_with(ACCEPTED[kind](), monkeypatch)
     before, draws = {name: value.clone() for name, value in classifier.state_dict().items()}, torch.get_rng_state()
     check_state(classifier, samples(count), device=CPU)
@@ -185,20 +188,20 @@ def frozen(num_classes: int, input_shape: tuple[int, ...]) -> nn.Module:
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(8, num_classes))
 
 
-def test_frozen_statistics_are_constants_that_a_width_cuts() -> None:
+def test_model_check_accepts_frozen_statistics_which_a_width_cuts() -> None:
     classifier = SlimmableClassifier(3, (1, 8, 8), backbone=f"{__name__}:frozen", widths=(1.0, 0.5))
     check_state(classifier, TensorDataset(torch.randn(8, 1, 8, 8), torch.arange(8) % 3), device=CPU)
     assert classifier.network.extract(0.5)[1].running_mean.tolist() == [0, 1, 2, 3]
 
 
-def test_an_augmentation_with_a_generator_of_its_own_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_model_check_refuses_an_augmentation_with_its_own_generator(monkeypatch: pytest.MonkeyPatch) -> None:
     draws = np.random.default_rng(0)
     classifier = classifier_with(nn.ReLU(), monkeypatch)
     with pytest.raises(InputError, match="augmentation"):
         check_state(classifier, samples(), device=CPU, augmentation=lambda inputs: inputs * float(draws.random()))
 
 
-def test_a_buffer_that_changes_late_is_found_after_the_participant(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_buffer_guard_finds_a_buffer_that_changes_late(monkeypatch: pytest.MonkeyPatch) -> None:
     def late(layer: Any, x: Tensor) -> None:
         if float(x.abs().max()) > 100:
             layer.top += 1
@@ -234,7 +237,7 @@ def fleeting(num_classes: int, input_shape: tuple[int, ...]) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(size, 8), Fourier(persistent=False), nn.Linear(8, num_classes))
 
 
-def test_random_buffers_that_no_file_holds_are_refused() -> None:
+def test_model_check_refuses_random_buffers_that_no_file_holds() -> None:
     with pytest.raises(InputError, match=r"buffer 2\.table is not persistent"):
         check_state(SlimmableClassifier(3, (5,), backbone=f"{__name__}:fleeting"), samples(), device=CPU)
     check_state(SlimmableClassifier(3, (5,), backbone=f"{__name__}:persistent"), samples(), device=CPU)
@@ -248,7 +251,7 @@ def run_with(run_dir: Path, seed: int, **options: Any) -> Collaboration:
     return Collaboration(Fabric(accelerator="cpu", devices=1), model, data, config=config, callbacks=[])
 
 
-def test_a_checkpoint_holds_the_buffers(tmp_path: Path) -> None:
+def test_buffers_are_part_of_a_checkpoint(tmp_path: Path) -> None:
     whole, half = run_with(tmp_path / "whole", 0), run_with(tmp_path / "half", 0, max_rounds=1)
     assert whole.fit()
     assert half.fit()

@@ -9,7 +9,7 @@ from aequa_lightning.data import DigitsData, Dirichlet
 from aequa_lightning.engine.local.cache_key import training_key
 from aequa_lightning.engine.local.trainer import LocalTrainer
 from aequa_lightning.engine.local.work import LocalWork
-from aequa_lightning.engine.standalone import Standalone, StandaloneRecords, standalone_records
+from aequa_lightning.engine.standalone_results import StandaloneResult, StandaloneStore, standalone_store
 from aequa_lightning.modules.classifier import SlimmableClassifier
 from tests.helpers.run_config import small_config
 
@@ -47,7 +47,7 @@ def key(**changes: object) -> str:
         torch.set_num_threads(before)
 
 
-def test_the_key_is_that_of_the_content() -> None:
+def test_training_key_is_that_of_the_content() -> None:
     assert key() == key()
     assert key(widths=(1.0, 0.25)) == key()  # alone, everybody trains the full width
 
@@ -74,11 +74,11 @@ def test_the_key_is_that_of_the_content() -> None:
         {"threads": 2},
     ],
 )
-def test_whatever_decides_the_result_is_in_the_key(change: dict[str, object]) -> None:
+def test_training_key_holds_everything_that_determines_the_result(change: dict[str, object]) -> None:
     assert key(**change) != key()
 
 
-def test_who_holds_which_of_the_same_samples_is_in_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_key_holds_who_has_which_samples(monkeypatch: pytest.MonkeyPatch) -> None:
     before, participant = key(), DigitsData.participant
 
     def cut_elsewhere(self: DigitsData, number: int) -> TensorDataset:
@@ -91,23 +91,23 @@ def test_who_holds_which_of_the_same_samples_is_in_the_key(monkeypatch: pytest.M
     assert key() != before
 
 
-def test_runs_of_as_many_rounds_share_what_is_reached_alone(tmp_path: Path) -> None:
+def test_standalone_results_are_shared_by_runs_of_as_many_rounds(tmp_path: Path) -> None:
     data = DigitsData(participants=3, train_samples=200)
     model = SlimmableClassifier(10, data.input_shape, backbone="mlp", widths=(1.0,))
     local = LocalTrainer(Fabric(accelerator="cpu", devices=1), model, batch_size=32, seed=0)
 
     def folder(rounds: int, shared: Path | None) -> Path:
         config = small_config(tmp_path / "run", max_rounds=rounds, standalone_dir=shared)
-        return standalone_records(config, local, data, [[{"lr": 0.1}]] * rounds).folder
+        return standalone_store(config, local, data, [[{"lr": 0.1}]] * rounds).folder
 
     assert folder(1, tmp_path) == folder(1, tmp_path) != folder(2, tmp_path)
     assert folder(2, tmp_path).parent == tmp_path
     assert folder(1, None) == folder(2, None) == tmp_path / "run" / "standalone"
 
 
-def test_a_record_that_is_damaged_is_missing(tmp_path: Path) -> None:
-    records = StandaloneRecords(tmp_path, ("a", "b", "c", "d"), key="k")
-    results = [Standalone(name, 9, 0.5, 0.25, seconds=1.0) for name in "abc"]
+def test_standalone_results_that_are_damaged_are_missing(tmp_path: Path) -> None:
+    records = StandaloneStore(tmp_path, ("a", "b", "c", "d"), key="k")
+    results = [StandaloneResult(name, 9, 0.5, 0.25, seconds=1.0) for name in "abc"]
     for result in results:
         records.save(result)
     assert records.missing() == [3]
@@ -117,7 +117,7 @@ def test_a_record_that_is_damaged_is_missing(tmp_path: Path) -> None:
     assert records.missing() == [0, 1, 3]
 
 
-def test_what_other_work_reached_is_missing(tmp_path: Path) -> None:
-    StandaloneRecords(tmp_path, ("a",), key="two rounds").save(Standalone("a", 9, 0.5, 0.25, seconds=1.0))
-    assert StandaloneRecords(tmp_path, ("a",), key="two rounds").missing() == []
-    assert StandaloneRecords(tmp_path, ("a",), key="four rounds").missing() == [0]
+def test_standalone_results_of_other_work_are_missing(tmp_path: Path) -> None:
+    StandaloneStore(tmp_path, ("a",), key="two rounds").save(StandaloneResult("a", 9, 0.5, 0.25, seconds=1.0))
+    assert StandaloneStore(tmp_path, ("a",), key="two rounds").missing() == []
+    assert StandaloneStore(tmp_path, ("a",), key="four rounds").missing() == [0]
