@@ -1,5 +1,6 @@
 """Adversaries in a run: the same on any number of processes, in stacks, after a resume; told in record and report."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,14 @@ def test_record_and_report_say_who_cheats(tmp_path: Path) -> None:
     assert "participant-00 by Replay(age=1, mix=0.5, scale=1.0)" in summarise(read_run(run))[1]
     counts = events(run, "start")[0]["data"]["class_counts"]
     assert counts[3] == counts[2]
+
+
+def test_false_labels_are_found_by_what_is_reached_alone(tmp_path: Path) -> None:
+    flipped = "--trainer.adversaries=[{class_path: FlippedLabels, init_args: {participants: [1]}}]"
+    run = fit(tmp_path / "run", flipped, "--data.partition.alpha=100", "--trainer.local_epochs=5", rounds=2)
+    allocation = json.loads((run / "allocation.json").read_text())
+    assert allocation["unpaid"] == ["participant-01"]
+    assert "false labels in 2 rounds" in (run / "contributions.csv").read_text()
 
 
 def test_a_narrow_participant_cannot_send_more_than_it_holds(tmp_path: Path) -> None:

@@ -35,8 +35,8 @@ def input_batches(dataset: TensorDataset, device: torch.device) -> Iterator[Tens
 
 
 @torch.no_grad()
-def mark_correct(network: torch.nn.Module, dataset: TensorDataset, *, device: torch.device) -> Tensor:
-    """Return which samples are classified correctly.
+def predict(network: torch.nn.Module, dataset: TensorDataset, *, device: torch.device) -> Tensor:
+    """Return the predicted class of each sample.
 
     Args:
         network: Called with a batch of inputs, in evaluation mode.
@@ -44,18 +44,21 @@ def mark_correct(network: torch.nn.Module, dataset: TensorDataset, *, device: to
         device: Where the network lives.
 
     Returns:
-        bool of shape (samples,), on the device.
+        int64 of shape (samples,), on the device.
     """
     # A network that draws random numbers in evaluation has the same accuracy each time.
     seed_global_generators(0, device)
-    batches = zip(input_batches(dataset, device), evaluation_batches(dataset.tensors[1]), strict=True)
     with evaluating(network):
-        marks = [network(batch).argmax(-1) == classes.to(device, non_blocking=True) for batch, classes in batches]
-    return torch.cat(marks)
+        return torch.cat([network(batch).argmax(-1) for batch in input_batches(dataset, device)])
+
+
+def mark_correct(network: torch.nn.Module, dataset: TensorDataset, *, device: torch.device) -> Tensor:
+    """Return which samples are classified correctly, bool of shape (samples,), on the device; see :func:`predict`."""
+    return predict(network, dataset, device=device) == dataset.tensors[1].to(device, non_blocking=True)
 
 
 def count_correct(network: torch.nn.Module, dataset: TensorDataset, *, device: torch.device) -> int:
-    """Return the number of samples that are classified correctly; see :func:`mark_correct`."""
+    """Return the number of samples that are classified correctly; see :func:`predict`."""
     return int(mark_correct(network, dataset, device=device).sum())
 
 

@@ -4,8 +4,9 @@ import time
 
 import torch
 
+from aequa_lightning.contributions.label_check import guessing_accuracy
 from aequa_lightning.engine.callback import Callbacks
-from aequa_lightning.engine.evaluation import AtWidth, count_correct, evaluation_batches
+from aequa_lightning.engine.evaluation import AtWidth, count_correct, evaluation_batches, predict
 from aequa_lightning.engine.processes.assignment import assign
 from aequa_lightning.engine.run import Run
 from aequa_lightning.engine.standalone_results import StandaloneProgress, StandaloneResult, StandaloneStore
@@ -88,9 +89,14 @@ def _train_one(run: Run, store: StandaloneStore, index: int) -> StandaloneResult
         # Without a server the norm statistics come from the participant's own data.
         inputs, _ = run.participant(index)
         network.recalibrate(evaluation_batches(inputs), [1.0])
-    validation, test = (
-        count_correct(AtWidth(network, 1.0), part, device=run.topology.device) / len(part)
-        for part in (run.data.validation(), run.data.test())
+    full, device = AtWidth(network, 1.0), run.topology.device
+    targets = run.data.validation().tensors[1].to(device)
+    predicted = predict(full, run.data.validation(), device=device)
+    return StandaloneResult(
+        participant=run.data.names[index],
+        samples=run.samples[index],
+        validation_accuracy=int((predicted == targets).sum()) / len(targets),
+        test_accuracy=count_correct(full, run.data.test(), device=device) / len(run.data.test()),
+        guessing_accuracy=guessing_accuracy(predicted, targets),
+        seconds=time.perf_counter() - start,
     )
-    seconds = time.perf_counter() - start
-    return StandaloneResult(run.data.names[index], run.samples[index], validation, test, seconds)

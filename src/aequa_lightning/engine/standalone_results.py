@@ -29,6 +29,7 @@ class StandaloneResult:
         samples: Number of training samples.
         validation_accuracy: On the server's validation part, in [0, 1].
         test_accuracy: On the test part, in [0, 1]; only ever reported.
+        guessing_accuracy: What guesses in the same frequencies would reach on the validation part, in [0, 1].
         seconds: Time it took.
     """
 
@@ -36,6 +37,7 @@ class StandaloneResult:
     samples: int
     validation_accuracy: float
     test_accuracy: float
+    guessing_accuracy: float
     seconds: float
 
 

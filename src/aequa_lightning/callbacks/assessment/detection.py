@@ -9,6 +9,7 @@ from torch import Tensor
 from aequa_lightning.callbacks.assessment.effects import claimed_effects
 from aequa_lightning.callbacks.assessment.screening import Detected
 from aequa_lightning.contributions.evidence import Evidence
+from aequa_lightning.contributions.label_check import is_worse_than_guessing
 from aequa_lightning.contributions.likeness import Likeness
 from aequa_lightning.contributions.novelty import new_parts, novelty, random_sign_cosines
 from aequa_lightning.contributions.sketch import LENGTH, Sketch
@@ -82,7 +83,8 @@ class CheatDetector:
         if self._likeness is not None:
             self._likeness.add(sketches, accepted)
             same = self._likeness.same(accepted, self._traits)
-        return Detected(shares, self._evidence.riders(accepted), self._evidence.harmful(accepted), same)
+        riders, harmful = self._evidence.riders(accepted), self._evidence.harmful(accepted)
+        return Detected(shares, riders, harmful, _false_labels(run), same)
 
     def end_round(self, run: Run) -> None:
         """Take in how the server has moved."""
@@ -126,6 +128,16 @@ class CheatDetector:
             width: self._sketch(run.parameters if width == 1 else run.parameters * run.masks.mask(width)).cpu()
             for width in self._widths
         }
+
+
+def _false_labels(run: Run) -> list[int]:
+    """Return whose network alone does worse on the validation part than guessing; nobody without such networks."""
+    samples = len(run.data.validation())
+    return [
+        index
+        for index, alone in enumerate(run.standalone.all if run.standalone is not None else [])
+        if is_worse_than_guessing(alone.validation_accuracy, alone.guessing_accuracy, samples)
+    ]
 
 
 def _traits(run: Run) -> Tensor:

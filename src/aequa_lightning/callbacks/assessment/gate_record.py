@@ -75,9 +75,9 @@ class GateRecord:
     def paid(self, values: Sequence[float]) -> list[float]:
         """Return a measure as it is paid for.
 
-        Whoever was caught in most of its rounds gets 0. Pairs that were found to be one in most of the rounds since
-        they were first found are paid as one: the mean of their values, split evenly. So the rounds before they were
-        found are shared, too.
+        Whoever was caught in most of its rounds gets 0, or the least value of the others if that is below 0. Pairs that
+        were found to be one in most of the rounds since they were first found are paid as one: the mean of their
+        values, split evenly. So the rounds before they were found are shared, too.
 
         Args:
             values: The measure, (N,), where each has the value of its identity.
@@ -87,7 +87,8 @@ class GateRecord:
         for (first, second), (found, since) in self._pairs.items():
             linked[first, second] = 2 * found > since and not {first, second} & unpaid
         group = components(linked)
-        kept = [0.0 if index in unpaid else value for index, value in enumerate(values)]
+        least = min([0.0, *(value for index, value in enumerate(values) if index not in unpaid)])
+        kept = [least if index in unpaid else value for index, value in enumerate(values)]
         shares = torch.tensor(kept, dtype=torch.float64)
         identity = torch.tensor(group)
         means = torch.zeros(max(group) + 1, dtype=torch.float64).index_add(0, identity, shares)

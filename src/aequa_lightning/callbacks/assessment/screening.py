@@ -16,6 +16,7 @@ REASONS = {
     "scaled": "sent an update far longer than its work explains; worth nothing in this round",
 }
 OVER_ROUNDS = {
+    "false labels": "alone does worse than guessing, so that its labels must be false; worth nothing in this round",
     "nothing new": "has been sending nothing new but noise; worth nothing in this round",
     "harmful": "has been sending updates that do worse than their opposites would; worth nothing in this round",
 }
@@ -30,12 +31,14 @@ class Detected:
         new: Share of the squared length of each accepted update that nobody could know before, (K,).
         riders: Participants of the round that have been sending nothing new.
         harmful: Participants of the round whose updates do worse than their opposites would.
+        false_labels: Participants whose network alone does worse than guessing.
         same: Pairs of participants of the round that train on the same data.
     """
 
     new: Tensor
     riders: Sequence[int]
     harmful: Sequence[int]
+    false_labels: Sequence[int] = ()
     same: Sequence[tuple[int, int]] = ()
 
 
@@ -144,11 +147,12 @@ def screen(
             if caught and index not in reasons:
                 reasons[index] = reason
                 sentences.append(f"{names[index]} {told}")
-    for reason, caught_ones in (("nothing new", detected.riders), ("harmful", detected.harmful)):
+    over_rounds = zip(OVER_ROUNDS.items(), (detected.false_labels, detected.riders, detected.harmful), strict=True)
+    for (reason, told), caught_ones in over_rounds:
         for index in caught_ones:
             if index in accepted and index not in reasons:
                 reasons[index] = reason
-                sentences.append(f"{names[index]} {OVER_ROUNDS[reason]}")
+                sentences.append(f"{names[index]} {told}")
     valued = [index for index in accepted if index not in reasons]
     sent = [gates.group[list(accepted).index(index)] for index in valued]
     linked = torch.tensor(sent)[:, None] == torch.tensor(sent)

@@ -43,3 +43,9 @@ def test_gate_record_three_names_of_one_share_and_whoever_cheats_takes_nothing()
     gate_record = GateRecord(4)
     gate_record.note(range(4), {3: "null"}, left_out=[], identities=[[0, 1], [1, 2], [2, 3]])
     assert gate_record.paid([0.6, 0.6, 0.6, 0.6]) == pytest.approx([0.2, 0.2, 0.2, 0.0])
+
+
+def test_gate_record_whoever_is_not_paid_is_not_valued_above_an_honest_participant() -> None:
+    gate_record = GateRecord(4)
+    gate_record.note(range(4), {3: "null"}, left_out=[], identities=[])
+    assert gate_record.paid([0.4, -0.2, 0.1, 0.0]) == pytest.approx([0.4, -0.2, 0.1, -0.2])

@@ -259,7 +259,6 @@ def test_without_gates_a_replay_is_paid_best(run: Run, honest: Tensor, finish: F
 def test_clones_are_one_participant_that_is_paid_once(run: Run, honest: Tensor, finish: Finish) -> None:
     run.samples = [60, 40, 20, 50, 50]
     honest[1] = 0.5 * honest[0]
-    run.standalone = None
     measures = Measures(run, replace(EVERYTHING, exclude_flagged=False), paid_by="standalone")
     result = _round(measures, run, finish, honest)
     (sentence,) = result.record["gates"]
@@ -302,12 +301,12 @@ def test_measures_that_cannot_be_taken_are_refused(run: Run, monkeypatch: pytest
     run.samples *= 3
     run.data.participants = 15
     with pytest.raises(InputError, match="participants_per_round"):
-        Measures(run, Assessment(("beta_shapley",)), paid_by="standalone")
+        Measures(run, Assessment(("beta_shapley",), gates=False), paid_by="standalone")
     with pytest.raises(InputError, match="budget=149 is too small"):
-        Measures(run, Assessment(("banzhaf",), budget=149), paid_by="standalone")
+        Measures(run, Assessment(("banzhaf",), gates=False, budget=149), paid_by="standalone")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match="shapiq, which is not installed"):
-        Measures(run, Assessment(("fedsv",)), paid_by="standalone")
+        Measures(run, Assessment(("fedsv",), gates=False), paid_by="standalone")
     with pytest.raises(InputError, match="set gates to true"):
         Assessment(gates=False, exclude_flagged=True)
 
@@ -333,7 +332,6 @@ def _normalised(values: Tensor) -> Tensor:
 def test_reputations_are_carried_along_as_their_sources_say(
     run: Run, honest: Tensor, finish: Finish, name: str, decay: float, threshold: float
 ) -> None:
-    run.standalone = None
     measures = Measures(run, Assessment(("cffl", "rffl", "cosine")), paid_by="standalone")
     values, left = torch.full((5,), 0.2, dtype=torch.float64), torch.ones(5, dtype=torch.float64)
     for updates in (honest, honest.roll(1, dims=1)):
@@ -347,7 +345,6 @@ def test_reputations_are_carried_along_as_their_sources_say(
 
 
 def test_the_class_wise_cosine_is_a_moving_average(run: Run, honest: Tensor, finish: Finish) -> None:
-    run.standalone = None
     measures = Measures(run, Assessment(("class_cosine",)), paid_by="standalone")
     first, second = (
         torch.tensor(_scores(_round(measures, run, finish, updates), "class_cosine"))
@@ -368,7 +365,6 @@ def test_nobody_leaves_rffl_in_the_first_ten_rounds(run: Run, honest: Tensor, fi
 def test_an_absent_participant_keeps_its_standing_and_a_caught_one_does_not(
     run: Run, honest: Tensor, finish: Finish
 ) -> None:
-    run.standalone = None
     measures = Measures(run, Assessment(("class_cosine",)), paid_by="standalone")
     before = _scores(_round(measures, run, finish, honest), "class_cosine")
     # The second's update is not finite; the third one was never asked.
@@ -383,7 +379,6 @@ def test_an_absent_participant_keeps_its_standing_and_a_caught_one_does_not(
 
 
 def test_whoever_never_took_part_is_worth_nothing(run: Run, honest: Tensor, finish: Finish) -> None:
-    run.standalone = None
     measures = Measures(run, Assessment(("class_cosine",), gates=False), paid_by="standalone")
     _round(measures, run, finish, honest, refused=(3,))
     assert measures.values(run)["class_cosine"][3] == 0
@@ -443,10 +438,10 @@ def test_of_a_round_of_chance_everybody_may_be_a_player(run: Run) -> None:
     run.samples *= 3
     run.data.participants = 15
     run.config = replace(run.config, participants_per_round=5)
-    Measures(run, Assessment(("beta_shapley",)), paid_by="standalone")
+    Measures(run, Assessment(("beta_shapley",), gates=False), paid_by="standalone")
     run.config = replace(run.config, participation=Participation("poisson"))
     with pytest.raises(InputError, match="15 participants"):
-        Measures(run, Assessment(("beta_shapley",)), paid_by="standalone")
+        Measures(run, Assessment(("beta_shapley",), gates=False), paid_by="standalone")
 
 
 def test_a_network_without_rows_of_classes_is_refused_before_any_round(run: Run) -> None:
@@ -489,7 +484,6 @@ def test_by_default_a_clone_counts_once_in_the_average_and_shares_what_it_reache
 
 
 def test_who_keeps_sending_noise_is_not_paid(run: Run, honest: Tensor, finish: Finish) -> None:
-    run.standalone = None
     source = torch.Generator().manual_seed(3)
     measures = Measures(run, Assessment(), paid_by="standalone")
     for number in range(3):

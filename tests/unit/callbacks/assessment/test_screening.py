@@ -42,18 +42,19 @@ def test_whoever_is_left_keeps_its_index() -> None:
 
 
 def test_who_is_suspected_is_worth_nothing() -> None:
-    detected = Detected(torch.ones(4), [2], [0])
+    detected = Detected(torch.ones(4), [2], [0], [3])
     found = screen(
         torch.eye(4), detected, accepted=range(4), refused=[], work=torch.ones(4), held=torch.ones(4), names=NAMES
     )
-    assert found.reasons == {2: "nothing new", 0: "harmful"}
-    assert found.participants == [1, 3]
-    assert "nothing new but noise" in found.sentences[0]
-    assert "do worse than their opposites" in found.sentences[1]
+    assert found.reasons == {2: "nothing new", 0: "harmful", 3: "false labels"}
+    assert found.participants == [1]
+    assert "worse than guessing" in found.sentences[0]
+    assert "nothing new but noise" in found.sentences[1]
+    assert "do worse than their opposites" in found.sentences[2]
 
 
 def test_names_with_the_same_data_are_one_player_unless_they_are_caught() -> None:
-    detected = Detected(torch.ones(5), [4], [], [(0, 2), (2, 3), (1, 4)])
+    detected = Detected(torch.ones(5), [4], [], same=[(0, 2), (2, 3), (1, 4)])
     found = screen(
         torch.eye(5), detected, accepted=range(5), refused=[], work=torch.ones(5), held=torch.ones(5), names=NAMES
     )
