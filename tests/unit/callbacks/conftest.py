@@ -24,7 +24,9 @@ def run(tmp_path: Path) -> Run:
     model = SlimmableClassifier(
         10, data.input_shape, backbone="mlp", backbone_options={"hidden": (8,)}, widths=[1.0, 0.5]
     )
-    return Run(Fabric(accelerator="cpu", devices=1), model, data, config=small_config(tmp_path, max_rounds=3, standalone=False))
+    return Run(
+        Fabric(accelerator="cpu", devices=1), model, data, config=small_config(tmp_path, max_rounds=3, standalone=False)
+    )
 
 
 @pytest.fixture
