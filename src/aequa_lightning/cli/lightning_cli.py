@@ -3,6 +3,7 @@
 import logging
 import os
 import warnings
+from functools import partial
 from typing import Any
 
 from jsonargparse import Namespace
@@ -13,6 +14,7 @@ from aequa_lightning.callbacks import Progress, Rewards  # noqa: F401  short cla
 from aequa_lightning.cli.help import OneScreenHelp
 from aequa_lightning.cli.yaml_values import MODE, PREFIX, check_finite, check_guards
 from aequa_lightning.data import CollaborativeData
+from aequa_lightning.data.loaded import check_statements
 from aequa_lightning.engine.local.optimizers import refusing_bad_options
 from aequa_lightning.errors import InputError
 from aequa_lightning.modules.classifier import SlimmableClassifier
@@ -72,9 +74,8 @@ class AequaCLI(LightningCLI):
 
     @override
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.link_arguments("data.num_classes", "model.init_args.num_classes", apply_on="instantiate")
-        parser.link_arguments("data.input_shape", "model.init_args.input_shape", apply_on="instantiate")
-        parser.link_arguments("data.vocabulary_size", "model.init_args.vocabulary_size", apply_on="instantiate")
+        for key in ("num_classes", "input_shape", "vocabulary_size"):
+            parser.link_arguments("data", f"model.init_args.{key}", partial(stated, key=key), apply_on="instantiate")
         parser.link_arguments("seed_everything", "trainer.seed", compute_fn=whole_number)
 
     @override
@@ -128,6 +129,20 @@ def _parsed(parser: LightningArgumentParser, args: ArgsType) -> Namespace:
         check_guards(args, os.environ)
         parsed = parser.parse_args(args)
     return parsed
+
+
+def stated(data: CollaborativeData, *, key: str) -> Any:
+    """Return what a data set states of its samples.
+
+    Args:
+        data: The data.
+        key: Name of the attribute.
+
+    Raises:
+        InputError: The class lacks number of classes or shape of a sample.
+    """
+    check_statements(data)
+    return getattr(data, key)
 
 
 def whole_number(seed: bool | int) -> int:

@@ -2,8 +2,9 @@ from aequa_lightning.data.digits import DigitsData
 from aequa_lightning.data.femnist import FEMNISTData
 from aequa_lightning.data.groups import FromFile, Natural
 from aequa_lightning.data.images import ImageFolderData, TinyImageNetData
+from aequa_lightning.data.loaded import Split
 from aequa_lightning.data.mnist import FashionMNISTData, MNISTData
-from aequa_lightning.data.module import CollaborativeData, Split
+from aequa_lightning.data.module import CollaborativeData
 from aequa_lightning.data.npz import NpzData
 from aequa_lightning.data.partition import Dirichlet, Homogeneous, LabelSkew, Partition, QuantityImbalance
 from aequa_lightning.data.sst import SST2Data, SST5Data

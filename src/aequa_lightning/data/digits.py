@@ -3,7 +3,8 @@
 import torch
 from sklearn.datasets import load_digits
 
-from aequa_lightning.data.module import CollaborativeData, Split
+from aequa_lightning.data.loaded import Split
+from aequa_lightning.data.module import CollaborativeData
 from aequa_lightning.data.preparation import stratified_split
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 
 from aequa_lightning.data.groups import Natural
-from aequa_lightning.data.module import CollaborativeData, Split
+from aequa_lightning.data.loaded import Split
+from aequa_lightning.data.module import CollaborativeData
 from aequa_lightning.data.partition import Partition
 from aequa_lightning.errors import InputError
 from aequa_lightning.runtime.paths import user_path

@@ -11,7 +11,8 @@ from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms import v2
 
-from aequa_lightning.data.module import CollaborativeData, Split
+from aequa_lightning.data.loaded import Split
+from aequa_lightning.data.module import CollaborativeData
 from aequa_lightning.errors import InputError
 from aequa_lightning.runtime.paths import user_path
 

@@ -10,7 +10,8 @@ import torch
 import torchvision
 from torch import Tensor
 
-from aequa_lightning.data.module import CollaborativeData, Split
+from aequa_lightning.data.loaded import Split
+from aequa_lightning.data.module import CollaborativeData
 from aequa_lightning.errors import InputError
 from aequa_lightning.runtime.paths import user_path
 

@@ -1,10 +1,9 @@
 """CollaborativeData, the base of all data sets: loads, keeps a validation part, divides the rest among participants."""
 
 import copy
-import warnings
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -14,7 +13,9 @@ from torch.utils.data import DataLoader, SequentialSampler, TensorDataset
 
 from aequa_lightning.data.augmentation import CropAndFlip
 from aequa_lightning.data.batching import NoSingleSampleBatches
+from aequa_lightning.data.loaded import Split, check_loaded, check_statements, warn_of_losses
 from aequa_lightning.data.noise import add_gaussian_noise, corrupt_labels, noise_levels
+from aequa_lightning.data.options import check_kind, check_numbers
 from aequa_lightning.data.partition import Homogeneous, Partition
 from aequa_lightning.data.preparation import IntArray, channel_statistics, normalised, stratified_split
 from aequa_lightning.errors import InputError
@@ -22,38 +23,20 @@ from aequa_lightning.runtime.process_settings import plain_computation
 
 Batch = tuple[Tensor, Tensor]
 
-# Each participant has files of its own in the run folder.
-MAX_PARTICIPANTS = 1_000_000
-
-
-class Split(NamedTuple):
-    """One part of a data set as it was loaded.
-
-    Attributes:
-        inputs: Images as uint8 (scaled to [0, 1] later) or float32, shape (samples, channels, height, width); vectors
-            as float32, shape (samples, features), both also as float64; or token numbers as int64, shape
-            (samples, length).
-        targets: Classes, int64, shape (samples,).
-        groups: The data set's own grouping of its samples, such as the writer, shape (samples,); None without one.
-    """
-
-    inputs: Tensor
-    targets: Tensor
-    groups: IntArray | None = None
-
 
 class CollaborativeData(LightningDataModule):
     """A data set divided among participants, with a validation part for the server and a test part for the report.
 
-    The validation part is taken out of the *training* part, stratified by class: nothing is decided on test data.
-    Everything is kept in memory as tensors. A subclass implements `load` and sets ``num_classes``, ``input_shape``
-    and, where known, ``mean`` and ``std``. Data sets with a download do it in ``prepare_data``, which one process
-    calls before ``setup``, as Lightning does.
+    The validation part is taken out of the *training* part, stratified by class, unless the data set has one of its
+    own: nothing is decided on test data. Everything is kept in memory as tensors. A subclass implements `load` and sets
+    ``num_classes``, ``input_shape`` and, where known, ``mean`` and ``std``. Data sets with a download do it in
+    ``prepare_data``, which one process calls before ``setup``, as Lightning does.
 
     Args:
         participants: How many participants share the training part, at least 1.
         partition: The rule that divides it; None deals every class out evenly.
-        validation_share: Part of every class that the server keeps for validation, in (0, 1).
+        validation_share: Part of every class that the server keeps for validation, in (0, 1); without effect where the
+            data set has a validation part of its own.
         batch_size: Samples in a batch of the loaders.
         min_samples: The fewest samples a participant may hold, at least 1.
         partition_seed: Seed of the validation part, the partition and the noise; training has its own seed.
@@ -76,6 +59,7 @@ class CollaborativeData(LightningDataModule):
         augmentation: Applied to the inputs of every training batch; None without ``augment``. A plain
             `lightning.Trainer` applies it in ``on_after_batch_transfer``.
         flippable: Whether a mirrored image still shows the same class.
+        feature_names: Names of the features of vectors, for messages; None without names.
     """
 
     num_classes: int
@@ -84,6 +68,7 @@ class CollaborativeData(LightningDataModule):
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     flippable: bool = False
+    feature_names: tuple[str, ...] | None = None
 
     def __init__(
         self,
@@ -101,22 +86,15 @@ class CollaborativeData(LightningDataModule):
         label_noise: float | list[float] = 0.0,
     ) -> None:
         super().__init__()
-        counts = {"participants": participants, "batch_size": batch_size, "min_samples": min_samples}
-        for key, value in counts.items():
-            if value < 1:
-                raise InputError(f"data.{key} is {value}; it must be at least 1")
-        if participants > MAX_PARTICIPANTS:
-            raise InputError(f"data.participants is {participants}; it must be at most {MAX_PARTICIPANTS}")
-        for key, samples in {"train_samples": train_samples, "test_samples": test_samples}.items():
-            if samples is not None and samples < 1:
-                raise InputError(f"data.{key} is {samples}; it must be at least 1, or null for all")
-        if not 0 < validation_share < 1:
-            raise InputError(
-                f"data.validation_share is {validation_share}; it must lie between 0 and 1, for contributions and"
-                " widths are decided on that part"
-            )
-        if partition_seed < 0:
-            raise InputError(f"data.partition_seed is {partition_seed}; it must be at least 0")
+        check_numbers(
+            participants=participants,
+            batch_size=batch_size,
+            min_samples=min_samples,
+            train_samples=train_samples,
+            test_samples=test_samples,
+            validation_share=validation_share,
+            partition_seed=partition_seed,
+        )
         self.participants = participants
         self.partition = partition or Homogeneous()
         self.validation_share = validation_share
@@ -135,8 +113,8 @@ class CollaborativeData(LightningDataModule):
         self._pooled: TensorDataset | None = None
 
     @abstractmethod
-    def load(self) -> tuple[Split, Split]:
-        """Return the training part and the test part, not yet normalised."""
+    def load(self) -> tuple[Split, Split] | tuple[Split, Split, Split]:
+        """Return the training and the test part, or training, validation and test part, not yet normalised."""
 
     def setup(self, stage: str | None = None) -> None:
         """Load and divide the data; the second call does nothing. All parts are set up whatever the stage.
@@ -150,15 +128,21 @@ class CollaborativeData(LightningDataModule):
                 self._set_up()
 
     def _set_up(self) -> None:
-        train, test = self.load()
-        self._check_options(train.inputs)
+        check_statements(self)
+        train, validation, test = check_loaded(
+            self.load(),
+            owner=type(self).__name__,
+            num_classes=self.num_classes,
+            input_shape=self.input_shape,
+            vocabulary_size=self.vocabulary_size,
+        )
+        noisy = max(self.feature_noise) > 0
+        check_kind(train.inputs, owner=type(self).__name__, augment=self.augment, noisy=noisy)
         labels = train.targets.numpy()
         rows = self._used_rows("train_samples", labels, stream=2)
-        # The second number keeps the streams apart: the partition starts from the seed alone.
-        seed = [self.partition_seed, 1]
-        split = stratified_split(labels[rows], self.validation_share, seed, leave_one=True)
-        kept, left = (rows[i] for i in split)
-        self._warn_of_losses(train.inputs, labels, rows=rows, left=left)
+        kept, left = self._validation_rows(labels, rows) if validation is None else (rows[:0], rows)
+        known = self.mean is not None
+        warn_of_losses(train, names=self.feature_names, known_statistics=known, rows=rows, left=left)
         parts = self.partition.split(
             labels[left],
             self.participants,
@@ -168,16 +152,31 @@ class CollaborativeData(LightningDataModule):
             groups=None if train.groups is None else train.groups[left],
             size=len(labels),
         )
-        if train.inputs.dtype != torch.int64 and self.mean is None:
-            self.mean, self.std = channel_statistics(train.inputs[rows])
+        if train.inputs.dtype != torch.int64 and not known:
+            self.mean, self.std = self.measure_statistics(train.inputs[rows])
         # Samples are in the order of their participants, so that a participant's data are a slice and no copy.
         order = left[np.concatenate(parts)]
         self._offsets = np.cumsum([0] + [len(part) for part in parts])
-        self._validation = self._dataset(train.inputs[kept], train.targets[kept])
+        self._validation = self._dataset(*(validation or Split(train.inputs[kept], train.targets[kept]))[:2])
         tested = self._used_rows("test_samples", test.targets.numpy(), stream=4)
         self._test = self._dataset(test.inputs[tested], test.targets[tested])
         self._pooled = self._dataset(train.inputs[order], train.targets[order])
         self._add_noise()
+
+    def measure_statistics(self, inputs: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Return mean and standard deviation that inputs are normalised by; see `channel_statistics`.
+
+        Args:
+            inputs: Those of the training part that are used.
+        """
+        return channel_statistics(inputs)
+
+    def _validation_rows(self, labels: IntArray, rows: IntArray) -> tuple[IntArray, IntArray]:
+        """Return which of the used rows the server keeps, and which it leaves to the participants."""
+        # The second number keeps the streams apart: the partition starts from the seed alone.
+        seed = [self.partition_seed, 1]
+        kept, left = stratified_split(labels[rows], self.validation_share, seed, leave_one=True)
+        return rows[kept], rows[left]
 
     @property
     def augmentation(self) -> CropAndFlip | None:
@@ -274,38 +273,6 @@ class CollaborativeData(LightningDataModule):
     def _loader(self, part: TensorDataset) -> DataLoader[Batch]:
         batches = NoSingleSampleBatches(SequentialSampler(part), self.batch_size, drop_last=False)
         return DataLoader(part, batch_sampler=batches)  # type: ignore[arg-type]
-
-    def _check_options(self, inputs: Tensor) -> None:
-        """Raise an `InputError` for options that the kind of samples does not support."""
-        kind = f"a sample of {type(self).__name__} has type {inputs.dtype} and shape {self.input_shape}"
-        if self.augment and inputs.ndim != 4:
-            raise InputError(f"data.augment shifts images, but {kind}; set it to false")
-        if max(self.feature_noise) > 0 and inputs.dtype == torch.int64:
-            raise InputError(f"data.feature_noise is added to numbers, but {kind}; set it to 0")
-
-    def _warn_of_losses(self, inputs: Tensor, labels: IntArray, *, rows: IntArray, left: IntArray) -> None:
-        """Warn of classes and inputs that teach nothing; raise an `InputError` if all inputs are equal."""
-        gone = np.setdiff1d(labels[rows], labels[left]).tolist()
-        if gone:
-            warnings.warn(
-                f"data: class {gone[0]} has one training sample, which the server keeps for validation: nobody learns"
-                f" it ({len(gone)} classes like it). Add samples, or leave the class out.",
-                stacklevel=2,
-            )
-        if inputs.dtype == torch.int64 or self.mean is not None:
-            return
-        over = [dimension for dimension in range(inputs.ndim) if dimension != 1]
-        used = inputs[rows]
-        constant = torch.nonzero(used.amax(over) == used.amin(over)).flatten().tolist()
-        if len(constant) == inputs.shape[1]:
-            raise InputError("data: all training inputs are alike, so that nothing can be learned; check them")
-        if constant:
-            kind = "channel" if inputs.ndim == 4 else "feature"
-            warnings.warn(
-                f"data: {kind} {constant[0]} is the same in all training samples and tells nothing ({len(constant)} of"
-                f" {inputs.shape[1]} are). Leave it out, unless that is expected.",
-                stacklevel=2,
-            )
 
     def _used_rows(self, key: str, labels: IntArray, *, stream: int) -> IntArray:
         """Return the rows of a part that are used; the option ``key`` has their number."""

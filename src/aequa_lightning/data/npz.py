@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from aequa_lightning.data.module import CollaborativeData, Split
+from aequa_lightning.data.loaded import Split
+from aequa_lightning.data.module import CollaborativeData
 from aequa_lightning.errors import InputError
 from aequa_lightning.runtime.paths import user_path
 

@@ -10,7 +10,8 @@ from torch import Tensor
 from torchvision import datasets
 from typing_extensions import override
 
-from aequa_lightning.data.module import CollaborativeData, Split
+from aequa_lightning.data.loaded import Split
+from aequa_lightning.data.module import CollaborativeData
 from aequa_lightning.errors import InputError
 from aequa_lightning.runtime.paths import user_path
 

@@ -2,7 +2,8 @@
 
 import torch
 
-from aequa_lightning.data.module import CollaborativeData, Split
+from aequa_lightning.data.loaded import Split
+from aequa_lightning.data.module import CollaborativeData
 from aequa_lightning.runtime.process_settings import thread_count
 
 
