@@ -3,6 +3,7 @@ from aequa_lightning.data.femnist import FEMNISTData
 from aequa_lightning.data.groups import FromFile, Natural
 from aequa_lightning.data.images import ImageFolderData, TinyImageNetData
 from aequa_lightning.data.loaded import Split
+from aequa_lightning.data.medmnist import MedMNISTData
 from aequa_lightning.data.mnist import FashionMNISTData, MNISTData
 from aequa_lightning.data.module import CollaborativeData
 from aequa_lightning.data.npz import NpzData
@@ -23,6 +24,7 @@ __all__ = [
     "ImageFolderData",
     "LabelSkew",
     "MNISTData",
+    "MedMNISTData",
     "Natural",
     "NpzData",
     "Partition",

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,10 +17,10 @@ import torch
 
 from aequa_lightning.data.loaded import Split
 from aequa_lightning.data.module import CollaborativeData
+from aequa_lightning.data.npz_remedies import gap_remedy, input_fault, label_fault, label_type_fault
 from aequa_lightning.errors import InputError
 from aequa_lightning.runtime.paths import user_path
 
-KEYS = ("x_train", "y_train", "x_test", "y_test")
 LAYOUT = (
     "expected are x_train and x_test, images (samples, height, width[, 1, 3 or 4 channels]) as uint8 or floats, or"
     " vectors (samples, features), and y_train and y_test, classes 0, 1, ... (samples,); write them with numpy.savez"
@@ -48,30 +48,35 @@ class NpzData(CollaborativeData):
         **kwargs: See `CollaborativeData`.
 
     Raises:
-        InputError: When the file or an array is missing, or shapes or labels do not fit.
+        InputError: When the file or an array is missing, or shapes or labels do not fit; the message has the line of
+            numpy that mends it.
     """
+
+    layout: ClassVar[str] = LAYOUT
+    # Names of the arrays of each part, the training part first and the test part last.
+    arrays: ClassVar[tuple[tuple[str, str], ...]] = (("x_train", "y_train"), ("x_test", "y_test"))
 
     def __init__(self, path: str, *, mirrored: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.path = path = str(user_path(path, "data.path"))
         self.flippable = mirrored
-        with _reading(path):
+        with self._reading():
             headers = read_headers(path)
-        missing = [key for key in KEYS if key not in headers]
+        missing = [key for pair in self.arrays for key in pair if key not in headers]
         if missing:
-            raise InputError(f"data.path {path} lacks {', '.join(missing)}; {LAYOUT}")
-        self.input_shape = _sample_shape(path, headers)
-        with _reading(path), np.load(path) as arrays:
-            labels = arrays["y_train"], arrays["y_test"]
-        self.num_classes = _count_classes(path, *labels)
+            raise InputError(f"data.path {path} lacks {', '.join(missing)}; {self.layout}")
+        self.input_shape = self._sample_shape(headers)
+        with self._reading(), np.load(path) as arrays:
+            labels = {name: arrays[name] for _, name in self.arrays}
+        self.num_classes = self._count_classes(labels)
 
-    def load(self) -> tuple[Split, Split]:
-        """Return the two parts, images with their channels first."""
-        return self._load("train"), self._load("test")
+    def load(self) -> tuple[Split, Split] | tuple[Split, Split, Split]:
+        """Return the parts, images with their channels first."""
+        return tuple(self._load(*names) for names in self.arrays)  # type: ignore[return-value]
 
-    def _load(self, part: str) -> Split:
-        with _reading(self.path), np.load(self.path) as arrays:
-            inputs, targets = arrays[f"x_{part}"], arrays[f"y_{part}"]
+    def _load(self, x: str, y: str) -> Split:
+        with self._reading(), np.load(self.path) as arrays:
+            inputs, targets = arrays[x], arrays[y]
         if inputs.dtype != np.uint8:
             # Wider types become float32 after the mean has been subtracted; see `normalised`.
             inputs = inputs.astype(np.float64 if inputs.dtype.itemsize > 4 else np.float32)
@@ -79,13 +84,75 @@ class NpzData(CollaborativeData):
             rows = np.flatnonzero(~fits.reshape(len(inputs), -1).all(axis=1))
             if len(rows):
                 raise InputError(
-                    f"data.path {self.path}: x_{part}[{rows[0]}] holds NaN, infinity or a number beyond float32;"
+                    f"data.path {self.path}: {x}[{rows[0]}] holds NaN, infinity or a number beyond float32;"
                     f" mend or remove it ({len(rows)} samples do)"
                 )
         if inputs.ndim == 4:
             inputs = np.moveaxis(inputs, -1, 1)
         images = torch.from_numpy(np.ascontiguousarray(inputs).reshape(-1, *self.input_shape))
         return Split(images, torch.from_numpy(targets.reshape(-1).astype(np.int64)))
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Raise an `InputError` for a file that is missing, damaged or of another format."""
+        if not Path(self.path).is_file():
+            raise InputError(f"data.path {self.path} is no file; {self.layout}")
+        try:
+            yield
+        except DAMAGE as error:
+            first = next(iter(str(error).splitlines()), type(error).__name__)
+            raise InputError(f"data.path {self.path} cannot be read ({first:.200}); {self.layout}") from error
+
+    def _sample_shape(self, headers: dict[str, Header]) -> tuple[int, ...]:
+        """Check the headers against each other and return the shape of a sample, channels first."""
+        for x, y in self.arrays:
+            shape, dtype = headers[x]
+            self._refuse(x, headers[x], input_fault(x, shape, dtype))
+            labels, kind = headers[y]
+            self._refuse(y, headers[y], label_type_fault(y, kind))
+            if labels[:1] != shape[:1]:
+                raise InputError(
+                    f"data.path {self.path}: {x} has shape {shape}, {y} {labels}; give each sample a class"
+                )
+        first = self.arrays[0][0]
+        (_, *sample), dtype = headers[first]
+        for x, _ in self.arrays[1:]:
+            (_, *other), kind = headers[x]
+            if (sample, dtype) != (other, kind):
+                raise InputError(
+                    f"data.path {self.path}: samples of {first} are {dtype} {sample}, those of {x} {kind} {other};"
+                    " they must be alike"
+                )
+        if len(sample) == 1:
+            return (sample[0],)
+        height, width, *channels = sample
+        return (*(channels or [1]), height, width)
+
+    def _count_classes(self, labels: dict[str, npt.NDArray[Any]]) -> int:
+        """Check the labels of all parts and return the number of classes."""
+        for name, values in labels.items():
+            self._refuse(name, (values.shape, values.dtype), label_fault(name, values))
+        first, *others = labels
+        train = np.unique(labels[first]).tolist()
+        if train != list(range(len(train))) or len(train) < 2:
+            remedy = f"; {gap_remedy(first)}" if len(train) > 1 else ""
+            raise InputError(
+                f"data.path {self.path}: {first} holds the classes {_brief(train)}; they must be 0, 1, ... without a"
+                f" gap, two at least{remedy}"
+            )
+        for name in others:
+            unknown = sorted(set(np.unique(labels[name]).tolist()) - set(train))
+            if unknown:
+                raise InputError(
+                    f"data.path {self.path}: {name} holds the classes {_brief(unknown)}, which {first} lacks"
+                )
+        return len(train)
+
+    def _refuse(self, name: str, header: Header, fault: str | None) -> None:
+        """Raise an `InputError` for an array that has a fault."""
+        if fault:
+            shape, dtype = header
+            raise InputError(f"data.path {self.path}: {name} is {dtype} of shape {shape}: it {fault}")
 
 
 def read_headers(path: str) -> dict[str, Header]:
@@ -120,61 +187,6 @@ def _check_size(name: str, told: int, held: int) -> None:
         raise ValueError(f"{name} holds {held} bytes, its header says {told}")
     if hasattr(os, "sysconf") and told > os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"):
         raise ValueError(f"{name} has {told / 2**30:.0f} GiB, more than this machine's memory")
-
-
-@contextmanager
-def _reading(path: str) -> Iterator[None]:
-    """Raise an `InputError` for a file that is missing, damaged or of another format."""
-    if not Path(path).is_file():
-        raise InputError(f"data.path {path} is no file; {LAYOUT}")
-    try:
-        yield
-    except DAMAGE as error:
-        first = next(iter(str(error).splitlines()), type(error).__name__)
-        raise InputError(f"data.path {path} cannot be read ({first:.200}); {LAYOUT}") from error
-
-
-def _sample_shape(path: str, headers: dict[str, Header]) -> tuple[int, ...]:
-    """Check the headers against each other and return the shape of a sample, channels first."""
-    for part in ("train", "test"):
-        shape, dtype = headers[f"x_{part}"]
-        fits = len(shape) in (2, 3) or (len(shape) == 4 and shape[3] in (1, 3, 4))
-        if not fits or 0 in shape or not (dtype == np.uint8 or dtype.kind == "f"):
-            raise InputError(f"data.path {path}: x_{part} is {dtype} of shape {shape}; {LAYOUT}")
-        labels, _ = headers[f"y_{part}"]
-        if labels[:1] != shape[:1]:
-            raise InputError(
-                f"data.path {path}: x_{part} has shape {shape}, y_{part} {labels}; give each sample a class"
-            )
-    (_, *sample), dtype = headers["x_train"]
-    (_, *test_sample), test_dtype = headers["x_test"]
-    if sample != test_sample or dtype != test_dtype:
-        raise InputError(
-            f"data.path {path}: samples of x_train are {dtype} {sample}, those of x_test {test_dtype} {test_sample};"
-            " they must be alike"
-        )
-    if len(sample) == 1:
-        return (sample[0],)
-    height, width, *channels = sample
-    return (*(channels or [1]), height, width)
-
-
-def _count_classes(path: str, *labels: npt.NDArray[Any]) -> int:
-    """Check the training and the test labels and return the number of classes."""
-    for name, values in zip(("y_train", "y_test"), labels, strict=True):
-        # Keras stores the labels of CIFAR as a column.
-        if values.dtype.kind not in "iu" or values.shape not in {(values.size,), (values.size, 1)}:
-            raise InputError(f"data.path {path}: {name} is {values.dtype} of shape {values.shape}; {LAYOUT}")
-    train, test = (np.unique(values).tolist() for values in labels)
-    if train != list(range(len(train))) or len(train) < 2:
-        raise InputError(
-            f"data.path {path}: y_train holds the classes {_brief(train)}; they must be 0, 1, ... without a gap, two"
-            " at least"
-        )
-    if not set(test) <= set(train):
-        unknown = sorted(set(test) - set(train))
-        raise InputError(f"data.path {path}: y_test holds the classes {_brief(unknown)}, which y_train lacks")
-    return len(train)
 
 
 def _brief(values: list[int]) -> str:

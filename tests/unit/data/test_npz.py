@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -68,25 +70,86 @@ def test_npz_construction_reads_no_inputs(write, monkeypatch):
     ("content", "message"),
     [
         (arrays(y_test=None, x_test=None), "lacks x_test, y_test; expected are"),
-        (arrays(shape=(8, 6, 2)), r"x_train is uint8 of shape \(60, 8, 6, 2\)"),
-        (arrays(shape=(2, 2, 8, 6)), r"x_train is uint8 of shape \(60, 2, 2, 8, 6\)"),
-        (arrays(shape=()), r"x_train is uint8 of shape \(60,\)"),
-        (arrays(dtype=np.int32), r"x_train is int32"),
-        (arrays(dtype=object), r"x_train is object"),
         (arrays(x_test=np.zeros((30, 8, 7), np.uint8)), r"x_train are uint8 \[8, 6\], those of x_test uint8 \[8, 7\]"),
         (arrays(x_test=np.zeros((30, 8, 6))), r"those of x_test float64"),
         (arrays(y_train=LABELS[:59]), r"x_train has shape \(60, 8, 6\), y_train \(59,\)"),
-        (arrays(y_train=LABELS / 2), r"y_train is float64"),
-        (arrays(y_train=np.eye(3, dtype=int)[LABELS]), r"y_train is int64 of shape \(60, 3\)"),
-        (arrays(y_train=LABELS - 1), r"y_train holds the classes -1, 0, 1; they must be 0, 1"),
-        (arrays(y_train=2 * LABELS), r"y_train holds the classes 0, 2, 4; they must be 0, 1"),
-        (arrays(y_train=0 * LABELS), r"y_train holds the classes 0; they must be"),
+        (arrays(y_train=0 * LABELS), r"y_train holds the classes 0; they must be 0, 1.*two at least$"),
         (arrays(y_test=LABELS[:30] + 1), r"y_test holds the classes 3, which y_train lacks"),
     ],
 )
 def test_npz_what_does_not_fit(write, content, message):
     with pytest.raises(InputError, match=message):
         NpzData(write(content))
+
+
+def run_remedy(content, message):
+    """Run the lines of numpy that a message gives for the arrays of the training and the test part."""
+    lines = re.findall(r"(?:write |ranges: |column: )(.+?)(?:, then (.+))?$", message)[0]
+    for line in filter(None, lines):
+        for one in (line, line.replace("x_train", "x_test")) if "x_train" in line else line.split(" and "):
+            exec(one, {"numpy": np}, content)
+    if "y_test" in content and content["y_test"].dtype.kind in "US":
+        content["y_test"] = np.searchsorted(content["classes"], content["y_test"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"shape": (3, 8, 6)}, r"x_train is uint8 of shape \(60, 3, 8, 6\): it has its channels first"),
+        ({"shape": (8, 6, 2)}, r"it has 2 channels, and images have 1, 3 or 4"),
+        ({"shape": (2, 2, 8, 6)}, r"it has 4 dimensions a sample"),
+        ({"shape": (2, 2, 2, 2, 3)}, r"it has 5 dimensions a sample"),
+        ({"shape": ()}, r"it has one number a sample"),
+        ({"dtype": np.int32}, r"x_train is int32 .*: it holds whole numbers of a type"),
+        ({"dtype": bool}, r"x_train is bool .*: it holds truth values"),
+        ({"dtype": str}, r"it holds texts; if they are digits"),
+    ],
+)
+def test_npz_line_that_mends_the_inputs(write, changes, message):
+    content = arrays(**changes)
+    with pytest.raises(InputError, match=message) as error:
+        NpzData(write(content))
+    run_remedy(content, str(error.value).removesuffix(", else see TableData"))
+    NpzData(write(content), participants=2).setup()
+
+
+NAMES = np.array(["cat", "dog", "owl"])[LABELS]
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "message"),
+    [
+        (LABELS.astype(float), None, r"y_train is float64 .*: it holds classes as floats"),
+        (LABELS > 0, LABELS[:30] > 0, r"y_train is bool .*: it holds truth values"),
+        (np.eye(3)[LABELS], None, r"y_train is float64 of shape \(60, 3\): it is one-hot"),
+        (np.eye(3)[LABELS] * 0.8 + 0.1, None, r"it has 3 numbers a sample; if they are scores"),
+        (np.eye(3, dtype=int)[LABELS] | [1, 0, 0], None, r"it holds several labels a sample"),
+        (NAMES, NAMES[:30], r"y_train is <U3 of shape \(60,\): it holds names"),
+        (2 * LABELS, None, r"y_train holds the classes 0, 2, 4; they must be 0, 1"),
+        (LABELS - 1, None, r"y_train holds the classes -1, 0, 1; they must be 0, 1"),
+        (np.linspace(0, 3, 60), None, r"it holds measured values, and only classes can be learned"),
+    ],
+)
+def test_npz_line_that_mends_the_labels(write, train, test, message):
+    content = arrays(y_train=train, y_test=LABELS[:30] % 2 if test is None else test)
+    with pytest.raises(InputError, match=message) as error:
+        NpzData(write(content))
+    run_remedy(content, str(error.value).replace("; choose a column", "; column"))
+    content["y_test"] = content["y_test"].astype(int)
+    content = {key: value for key, value in content.items() if key[1] == "_"}
+    if "several" not in message:
+        assert NpzData(write(content), participants=2).num_classes in (2, 3, 4)
+
+
+def test_npz_objects_are_refused_by_their_header(write):
+    with pytest.raises(InputError, match=r"x_train is object .*: it holds Python objects; write x_train = numpy.stack"):
+        NpzData(write(arrays(dtype=object)))
+    with pytest.raises(InputError, match=r"y_train is object .*astype\(str\), then classes, y_train = numpy.unique"):
+        NpzData(write(arrays(y_train=NAMES.astype(object))))
+    with pytest.raises(InputError, match=r"y_train .*: it holds NaN or infinity"):
+        NpzData(write(arrays(y_train=np.full(60, np.nan))))
+    with pytest.raises(InputError, match=r"y_train .*: it is no array of numbers"):
+        NpzData(write(arrays(y_train=LABELS.astype("datetime64[D]"))))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
