@@ -9,6 +9,7 @@ from aequa_lightning.data.module import CollaborativeData
 from aequa_lightning.data.npz import NpzData
 from aequa_lightning.data.partition import Dirichlet, Homogeneous, LabelSkew, Partition, QuantityImbalance
 from aequa_lightning.data.sst import SST2Data, SST5Data
+from aequa_lightning.data.tables import TableData
 from aequa_lightning.data.torchvision_sets import CIFAR10Data, CIFAR100Data, SVHNData
 
 __all__ = [
@@ -33,5 +34,6 @@ __all__ = [
     "SST5Data",
     "SVHNData",
     "Split",
+    "TableData",
     "TinyImageNetData",
 ]

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 from typing_extensions import override
 
-from aequa_lightning.data.partition import Partition, Samples
+from aequa_lightning.data.partition import FEWER, Partition, Samples
 from aequa_lightning.data.preparation import IntArray
 from aequa_lightning.errors import InputError
 from aequa_lightning.runtime.paths import user_path
@@ -42,7 +42,7 @@ def natural(groups: IntArray, participants: int, seed: int) -> list[IntArray]:
 class Natural(Partition):
     """Follow the data set's own groups, such as the writers of FEMNIST; see `natural`."""
 
-    remedy: ClassVar[str] = ", so that each holds more groups"
+    remedy: ClassVar[str] = f"{FEWER}, so that each holds more groups"
 
     @override
     def assign(self, samples: Samples, participants: int, seed: int, *, min_samples: int) -> list[IntArray]:
@@ -71,7 +71,7 @@ class FromFile(Partition):
 
     path: str
 
-    remedy: ClassVar[str] = ", or give that one more samples in the file"
+    remedy: ClassVar[str] = f"{FEWER}, or give that one more samples in the file"
 
     def __post_init__(self) -> None:
         if not user_path(self.path, "partition.path").is_file():

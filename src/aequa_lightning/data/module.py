@@ -151,6 +151,7 @@ class CollaborativeData(LightningDataModule):
             rows=left,
             groups=None if train.groups is None else train.groups[left],
             size=len(labels),
+            names=self.names,
         )
         if train.inputs.dtype != torch.int64 and not known:
             self.mean, self.std = self.measure_statistics(train.inputs[rows])

@@ -1,6 +1,7 @@
 """Partitions as configuration: rules that divide samples among participants."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
@@ -11,6 +12,8 @@ from typing_extensions import override
 from aequa_lightning.data.preparation import IntArray
 from aequa_lightning.data.splits import DIRICHLET_DRAWS, dirichlet, homogeneous, label_skew, quantity_imbalance
 from aequa_lightning.errors import InputError
+
+FEWER = "use fewer participants (data.participants)"
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,8 @@ class Samples:
 class Partition(ABC):
     """A rule that divides samples among participants. Subclasses are frozen dataclasses of plain values."""
 
-    remedy: ClassVar[str] = ""
+    # What one can do where a participant would hold too few samples.
+    remedy: ClassVar[str] = FEWER
 
     @abstractmethod
     def assign(self, samples: Samples, participants: int, seed: int, *, min_samples: int) -> list[IntArray]:
@@ -49,6 +53,7 @@ class Partition(ABC):
         rows: IntArray | None = None,
         groups: IntArray | None = None,
         size: int | None = None,
+        names: Sequence[str] | None = None,
     ) -> list[IntArray]:
         """Divide samples among participants; raise an error when one would hold too few.
 
@@ -60,6 +65,7 @@ class Partition(ABC):
             rows: Position of each sample in the data set's training part; by default 0, 1, 2, ...
             groups: The data set's own grouping of the samples, for partitions that follow it.
             size: Number of samples in the data set's training part; by default those that are divided.
+            names: Names of the participants, for messages; by default their numbers.
 
         Returns:
             One sorted index array per participant.
@@ -81,9 +87,10 @@ class Partition(ABC):
         sizes = [len(part) for part in parts]
         poorest = int(np.argmin(sizes))
         if sizes[poorest] < min_samples:
+            named = "" if names is None else f" ({names[poorest]})"
             raise InputError(
-                f"participant {poorest} of {participants} would hold {sizes[poorest]} of {len(labels)} samples, fewer"
-                f" than data.min_samples ({min_samples}); use fewer participants (data.participants){self.remedy}"
+                f"participant {poorest} of {participants}{named} would hold {sizes[poorest]} of {len(labels)} samples,"
+                f" fewer than data.min_samples ({min_samples}); {self.remedy}"
             )
         return parts
 
@@ -111,7 +118,9 @@ class Dirichlet(Partition):
 
     alpha: float
 
-    remedy: ClassVar[str] = f", a larger partition.alpha or a smaller min_samples ({DIRICHLET_DRAWS} draws failed)"
+    remedy: ClassVar[str] = (
+        f"{FEWER}, a larger partition.alpha or a smaller min_samples ({DIRICHLET_DRAWS} draws failed)"
+    )
 
     def __post_init__(self) -> None:
         if not 0 < self.alpha < float("inf"):
@@ -134,7 +143,7 @@ class QuantityImbalance(Partition):
     share: float
     owners: int
 
-    remedy: ClassVar[str] = ", or leave them more with a smaller partition.share or partition.owners"
+    remedy: ClassVar[str] = f"{FEWER}, or leave them more with a smaller partition.share or partition.owners"
 
     def __post_init__(self) -> None:
         if not 0 < self.share < 1 or self.owners < 1 or self.share * self.owners >= 1:
@@ -163,7 +172,7 @@ class LabelSkew(Partition):
 
     classes: int
 
-    remedy: ClassVar[str] = ", or a larger partition.classes"
+    remedy: ClassVar[str] = f"{FEWER}, or a larger partition.classes"
 
     def __post_init__(self) -> None:
         if self.classes < 1:

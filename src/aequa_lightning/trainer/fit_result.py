@@ -72,7 +72,7 @@ class FitResult:
         try:
             import pandas
         except ImportError as error:
-            raise InputError("to_pandas needs the package pandas; pip install 'aequa-lightning[pandas]'.") from error
+            raise InputError("to_pandas needs the package pandas; pip install 'aequa-lightning[tables]'.") from error
         columns = (
             "samples",
             "standalone",

@@ -254,7 +254,9 @@ def test_data_settings_out_of_range(options, message):
 
 
 def test_data_more_participants_than_the_data_allow():
-    with pytest.raises(InputError, match=r"of 30 would hold \d of 240 samples.*data.min_samples \(10\)"):
+    with pytest.raises(
+        InputError, match=r"of 30 \(participant-\d+\) would hold \d of 240 samples.*data.min_samples \(10\)"
+    ):
         Numbered(participants=30).setup()
     with pytest.raises(InputError, match=r"data.train_samples is 301, but there are 300"):
         Numbered(train_samples=301).setup()
