@@ -2,11 +2,14 @@
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+
+from aequa_lightning.engine.processes.signals import STOP_SIGNALS
 
 PREFIXES = ("SLURM_", "LT_", "PL_", "WANDB_", "AEQUA_FIT", "MASTER_", "TORCHELASTIC_")
 NAMES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "NODE_RANK")
@@ -31,3 +34,14 @@ def clean_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
         del os.environ[name]
     os.environ.update(kept)
     assert not multiprocessing.active_children(), "a test left processes behind"
+
+
+@pytest.fixture
+def heard_signals() -> Iterator[None]:
+    """Let stop signals be heard in the test and what it starts, also where pytest was started with `nohup` or `&`."""
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)

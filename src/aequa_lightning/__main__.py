@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shlex
 import sys
 import time
 from argparse import ArgumentError
@@ -9,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 
 from aequa_lightning.engine.processes.signals import exiting_on_signal
-from aequa_lightning.errors import InputError, RunFailed
+from aequa_lightning.errors import InputError, RunFailed, RunInterrupted
 from aequa_lightning.run_folder.files import is_full_disk
 from aequa_lightning.runtime.start_up import printing_anything
 from aequa_lightning.runtime.terminal import printable
@@ -18,6 +19,8 @@ from aequa_lightning.runtime.terminal import printable
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 # Verbs that a stop signal ends with status 75: called again, they continue.
 STOPPED = ("fit", "sweep")
+# Environment variables that number the processes which torchrun or srun has started.
+TASK_NUMBERS = ("RANK", "SLURM_PROCID")
 # Seconds that the other processes wait for the first one to report and end; leaving torch takes one.
 REPORT_DELAY = 4.0
 
@@ -65,7 +68,12 @@ def main(args: Sequence[str] | None = None) -> int:
         print(f"aequa-lightning {__version__}")
         return 0
     # Schedulers send signals to jobs, and a job trains or sweeps.
-    with printing_anything(), exiting_on_signal(to_the_end=args is None) if words[0] in STOPPED else nullcontext():
+    leaving = (
+        exiting_on_signal("" if _is_other_task() else f"stopped; {_how_to_go_on(words)}", to_the_end=args is None)
+        if words[0] in STOPPED
+        else nullcontext()
+    )
+    with printing_anything(), leaving:
         return _run(words)
 
 
@@ -81,6 +89,10 @@ def _run(words: list[str]) -> int:
             from aequa_lightning.cli.lightning_cli import AequaCLI
 
             AequaCLI(words)
+    except RunInterrupted:
+        if not _is_other_task():
+            print(_how_to_go_on(words), file=sys.stderr)
+        raise
     except RunFailed as error:
         return _end(1, error)
     except KeyboardInterrupt as error:
@@ -105,12 +117,27 @@ def _run(words: list[str]) -> int:
 
 
 def _end(status: int, error: BaseException | str) -> int:
-    if status == 2 and any(os.environ.get(name, "0") != "0" for name in ("RANK", "SLURM_PROCID")):
+    if status == 2 and _is_other_task():
         # All processes that torchrun or srun has started find the same bad input. The first one reports it, and its end
         # makes torchrun or srun end the others.
         time.sleep(REPORT_DELAY)
     print(f"aequa: error: {printable(str(error)) or 'interrupted'}", file=sys.stderr)
     return status
+
+
+def _how_to_go_on(words: Sequence[str]) -> str:
+    """Return the command that continues a stopped one, in words."""
+    command = ["aequa", *words]
+    if words[0] != "sweep" and "--ckpt_path last" not in " ".join(words).replace("--ckpt_path=", "--ckpt_path "):
+        command += ["--ckpt_path", "last"]
+    # What torchrun or srun was called with is not known here.
+    alike = " in the same way" if any(name in os.environ for name in TASK_NUMBERS) else ""
+    return f"go on{alike} with: {printable(shlex.join(command))}"
+
+
+def _is_other_task() -> bool:
+    """Return whether torchrun or srun has started this process, and others before it."""
+    return any(os.environ.get(name, "0") != "0" for name in TASK_NUMBERS)
 
 
 def _bad_input(error: BaseException | None) -> BaseException | None:

@@ -9,6 +9,7 @@ import re
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,11 +17,12 @@ import pytest
 import torch
 
 from aequa_lightning.data import DigitsData
+from aequa_lightning.engine.processes import signals
 from aequa_lightning.engine.processes.status import ProcessStatus, read_statuses
 from aequa_lightning.errors import InputError
 from aequa_lightning.run_folder.events import read_events
 from aequa_lightning.run_folder.lock import locked
-from tests.helpers.command import events, largest_difference
+from tests.helpers.command import complaints, events, largest_difference
 from tests.helpers.faults import (
     Fault,
     die,
@@ -35,7 +37,7 @@ from tests.helpers.faults import (
     throw,
 )
 
-pytestmark = [pytest.mark.fault, pytest.mark.distributed]
+pytestmark = [pytest.mark.fault, pytest.mark.distributed, pytest.mark.usefixtures("heard_signals")]
 RESULT = ("contributions.csv", "allocation.json", "frontier.json", "rewards/manifest.json")
 PHASES = ("training alone", "training", "reduction", "evaluation", "callbacks", "record", "checkpoint", "payout")
 
@@ -43,7 +45,7 @@ PHASES = ("training alone", "training", "reduction", "evaluation", "callbacks", 
 def _run(run_dir: Path, fault: Fault | None = None, **options: object) -> tuple[int, str]:
     """Run, and return the exit status and the one message on standard error, if there is one."""
     status, errors = run_with(fault, functools.partial(run_small, run_dir, **options))  # type: ignore[arg-type]
-    said = [line for line in errors.splitlines() if not line.startswith("round ")]
+    said = complaints(errors)
     assert len(said) <= 1, errors
     return status, "".join(said)
 
@@ -229,19 +231,38 @@ def test_a_signal_to_any_process(tmp_path: Path, uninterrupted: Path, number: si
     _assert_goes_on(tmp_path / "run", uninterrupted)
 
 
-@pytest.mark.parametrize("phase", ["set-up", "training alone", "training"])
-def test_a_signal_to_the_command(tmp_path: Path, uninterrupted: Path, phase: str) -> None:
-    assert _run(tmp_path / "run", Fault(tell(signal.SIGTERM, parent=True), phase, 1)) == (75, "")
+@pytest.mark.parametrize(
+    ("phase", "number"),
+    [("set-up", signal.SIGTERM), ("training alone", signal.SIGHUP), ("training", signal.SIGINT)],
+)
+def test_a_signal_to_the_command(tmp_path: Path, uninterrupted: Path, phase: str, number: signal.Signals) -> None:
+    assert _run(tmp_path / "run", Fault(tell(number, parent=True), phase, 1)) == (75, "")
     _assert_goes_on(tmp_path / "run", uninterrupted)
 
 
-def test_a_second_interrupt(tmp_path: Path, uninterrupted: Path) -> None:
+@pytest.mark.parametrize(("number", "parent"), [(signal.SIGINT, False), (signal.SIGTERM, True)])
+def test_a_second_signal_stops_at_once(
+    tmp_path: Path, uninterrupted: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, parent: bool
+) -> None:
     def insist() -> None:
-        tell(signal.SIGINT)()
-        tell(signal.SIGINT)()
+        tell(number, parent=parent)()
+        time.sleep(0.2)
+        tell(number, parent=parent)()
+        time.sleep(5 if parent else 0)
 
+    monkeypatch.setattr(signals, "ONE_REQUEST", 0.1)
     status, message = _run(tmp_path / "run", Fault(insist, "training", 1, 2))
-    assert (status, "interrupted" in message) == (130, True)
+    assert status == 130
+    assert message.endswith("What was saved is sound: go on with --ckpt_path last.")
+    _assert_goes_on(tmp_path / "run", uninterrupted)
+
+
+def test_two_signals_at_once_are_one(tmp_path: Path, uninterrupted: Path) -> None:
+    def hear_both() -> None:
+        tell(signal.SIGINT)()
+        tell(signal.SIGINT, parent=True)()
+
+    assert _run(tmp_path / "run", Fault(hear_both, "training", 1, 2)) == (75, "")
     _assert_goes_on(tmp_path / "run", uninterrupted)
 
 
@@ -251,7 +272,7 @@ def test_a_second_interrupt(tmp_path: Path, uninterrupted: Path) -> None:
 def _run_tasks(run_dir: Path, fault: Fault | None = None) -> tuple[list[int], list[str]]:
     """Run two tasks of a job, and return their statuses and what they said besides their progress."""
     ends = run_tasks(fault, functools.partial(run_small, run_dir))
-    said = [line for _, errors in ends for line in errors.splitlines() if not line.startswith("round ")]
+    said = [line for _, errors in ends for line in complaints(errors)]
     return [status for status, _ in ends], said
 
 

@@ -55,6 +55,12 @@ def fit(run_dir: Path, *words: str, **sizes: Any) -> Path:
     return run_dir
 
 
+def complaints(errors: str) -> list[str]:
+    """Return the lines of the standard error that are neither progress nor about a stop."""
+    usual = ("round ", "stopping ", "stopped ", "stopped; ", "go on with: ", "go on in the same way with: ")
+    return [line for line in errors.splitlines() if not line.startswith(usual)]
+
+
 def events(run_dir: Path, kind: str) -> list[dict[str, Any]]:
     """Read the events of one kind."""
     path = run_dir / "events.jsonl"

@@ -20,11 +20,16 @@ class Progress(CollaborationCallback):
     def __init__(self) -> None:
         self._bar: Bar | None = None
 
+    def setup(self, run: Run) -> None:
+        """Acknowledge stop signals from now on."""
+        if run.is_global_zero:
+            self._console = PlainConsole(file=sys.stderr)
+            run.stop.announce = lambda: self._say_stopping(run)
+
     def on_fit_start(self, run: Run) -> None:
         """Open the bar."""
         if not run.is_global_zero:
             return
-        self._console = PlainConsole(file=sys.stderr)
         if run.config.stacking == "auto":
             size = f"{run.stacking.size} at a time" if run.stacking.size > 1 else "one by one"
             self._console.print(f"participants train {size}: {run.stacking.reason}")
@@ -61,6 +66,10 @@ class Progress(CollaborationCallback):
             self._bar.update(self._rounds, completed=result.round, description=text)
         elif result.round % max(1, run.config.max_rounds // 10) == 0 or result.round == run.config.max_rounds:
             self._console.print(text)
+
+    def _say_stopping(self, run: Run) -> None:
+        when = "after this round" if run.round < run.config.max_rounds else "now; rewards are measured again later"
+        self._console.print(f"stopping {when}; a second signal stops at once", soft_wrap=True)
 
     def on_fit_exit(self, run: Run) -> None:
         """Close the bar."""

@@ -118,6 +118,12 @@ def oldest_round(folder: Path) -> int:
     return _number(_rounds(folder)[0])
 
 
+def newest_round(folder: Path) -> int | None:
+    """Return the round of the newest checkpoint in a folder; None if there is none."""
+    rounds = _rounds(folder)
+    return _number(rounds[-1]) if rounds else None
+
+
 def load_round(folder: Path, number: int) -> dict[str, Any] | None:
     """Read the checkpoint of a round; None if it has been deleted or is damaged.
 

@@ -1,6 +1,9 @@
 """Text for the terminal with control characters escaped, because names and paths may come from others."""
 
+import errno
+import os
 import re
+import termios
 from typing import IO, Any
 
 from rich.console import Console
@@ -49,3 +52,18 @@ class PlainConsole(Console):
     def render_str(self, text: str, **options: Any) -> Text:
         """Return a text as rich's own class for it; rich calls this for each text that it prints."""
         return super().render_str(printable(text), **options)
+
+
+def leave_lost_terminal() -> None:
+    """Send the standard streams nowhere where their terminal is gone: every write to it would fail.
+
+    A closed window or a broken connection takes the terminal away and sends a SIGHUP; the run is still to be saved.
+    """
+    for descriptor in range(3):
+        try:
+            termios.tcgetattr(descriptor)
+        except termios.error as error:
+            if error.args[0] == errno.EIO:
+                nowhere = os.open(os.devnull, os.O_RDWR)
+                os.dup2(nowhere, descriptor)
+                os.close(nowhere)

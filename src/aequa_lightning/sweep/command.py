@@ -52,6 +52,7 @@ def sweep(options: Namespace) -> None:
                 workers=options.workers or len(os.sched_getaffinity(0)),
                 devices=_devices(matrix, left),
                 on_end=progress.advance,
+                on_stop=progress.say_stopping,
             )
     show_results(matrix, read_results(matrix), reference)
     failed = failures(matrix, chosen)

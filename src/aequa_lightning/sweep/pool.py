@@ -11,9 +11,9 @@ from multiprocessing.process import BaseProcess
 from aequa_lightning.engine.processes.cluster_environment import without_launcher_variables
 from aequa_lightning.engine.processes.launcher import end_idle_threads, end_with_parent
 from aequa_lightning.engine.processes.signals import (
-    STOP_SIGNALS,
     blocked_signals,
     forwarding_signals,
+    heard_signals,
     unblock_signals,
 )
 from aequa_lightning.errors import INTERRUPTED, RunInterrupted
@@ -24,6 +24,8 @@ from aequa_lightning.sweep.schedule import Schedule
 
 # Environment variable: the GPUs that a process may use, by number or by UUID.
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+# Longest time in seconds until a stop signal is acknowledged.
+POLL = 0.5
 
 
 def visible_devices(count: int, visible: str | None) -> list[str]:
@@ -98,6 +100,7 @@ def run_cells(
     workers: int,
     devices: Sequence[str] = (),
     on_end: Callable[[Cell, str | None], None],
+    on_stop: Callable[[], None],
 ) -> None:
     """Run cells in parallel.
 
@@ -107,35 +110,48 @@ def run_cells(
         workers: How many processes there are at most, without ``devices``.
         devices: GPUs, as the environment names them; with them there is one process for each.
         on_end: Called with each cell that has ended, and the reason if it failed.
+        on_stop: Called soon after the first stop signal.
 
     Raises:
         RunInterrupted: A signal stopped the cells; those that were running can be resumed.
+        KeyboardInterrupt: A signal came again; the processes were killed.
     """
     schedule = Schedule(cells)
     places: list[str | None] = list(devices) if devices else [None] * max(1, min(workers, len(cells)))
     crew = [Worker(runner, number, device) for number, device in enumerate(places)]
     pids = [worker.process.pid or 0 for worker in crew]
     with forwarding_signals(pids) as stop:
-        while True:
+        try:
+            announced = False
+            while True:
+                for worker in crew:
+                    if worker.cell is None and stop.received is None and (cell := schedule.take(worker.number)):
+                        worker.give(cell)
+                busy = {worker.connection: worker for worker in crew if worker.cell is not None}
+                if not busy:
+                    break
+                ready = wait(list(busy), timeout=POLL)
+                if stop.received is not None and not announced:
+                    announced = True
+                    on_stop()
+                for connection in ready:
+                    worker = busy[connection]  # type: ignore[index]  # wait returns what it was given
+                    ended, failure = worker.outcome()
+                    cell, worker.cell = worker.cell, None
+                    assert cell is not None
+                    schedule.done(cell)
+                    if ended:
+                        on_end(cell, failure)
+                    if worker.process.exitcode is not None and stop.received is None:
+                        crew[worker.number] = Worker(runner, worker.number, worker.device)
+                        pids[worker.number] = crew[worker.number].process.pid or 0
             for worker in crew:
-                if worker.cell is None and stop.received is None and (cell := schedule.take(worker.number)):
-                    worker.give(cell)
-            busy = {worker.connection: worker for worker in crew if worker.cell is not None}
-            if not busy:
-                break
-            for connection in wait(list(busy)):
-                worker = busy[connection]  # type: ignore[index]  # wait returns what it was given
-                ended, failure = worker.outcome()
-                cell, worker.cell = worker.cell, None
-                assert cell is not None
-                schedule.done(cell)
-                if ended:
-                    on_end(cell, failure)
-                if worker.process.exitcode is not None and stop.received is None:
-                    crew[worker.number] = Worker(runner, worker.number, worker.device)
-                    pids[worker.number] = crew[worker.number].process.pid or 0
-        for worker in crew:
-            worker.dismiss()
+                worker.dismiss()
+        except KeyboardInterrupt:
+            for worker in crew:
+                worker.process.kill()
+                worker.process.join()
+            raise
     if stop.received is not None:
         raise RunInterrupted
 
@@ -146,7 +162,7 @@ def _serve(connection: Connection, runner: CellRunner, parent: int) -> None:
     # Inherited from the parent: a signal here must not wake its event loop.
     signal.set_wakeup_fd(-1)
     # Between cells there is nothing to save; within one the engine has its own handlers.
-    for number in STOP_SIGNALS:
+    for number in heard_signals():
         signal.signal(number, lambda *_: os._exit(INTERRUPTED))
     unblock_signals()
     with without_launcher_variables():

@@ -33,7 +33,7 @@ class CellProgress:
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TextColumn("left"),
-            TimeRemainingColumn(elapsed_when_finished=True),
+            TimeRemainingColumn(),
         )
         # Without a thread that refreshes it: processes are forked meanwhile.
         self._bar = Progress(*columns, console=console, auto_refresh=False, disable=not console.is_terminal)
@@ -45,6 +45,13 @@ class CellProgress:
 
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
+
+    def say_stopping(self) -> None:
+        """Acknowledge a stop signal."""
+        self._bar.console.print(
+            "stopping: the cells that are running finish their round and save; a second signal stops at once",
+            soft_wrap=True,
+        )
 
     def advance(self, cell: Cell, failure: str | None) -> None:
         """Count a cell that has ended, and say so if it failed."""

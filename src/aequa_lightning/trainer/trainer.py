@@ -1,7 +1,7 @@
 """The trainer: what the ``trainer`` block of a configuration builds. Its methods are the verbs of the command."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import fields, replace
 from datetime import timedelta
 from typing import Any, Literal
@@ -49,7 +49,7 @@ from aequa_lightning.trainer.fit_result import FitResult
 from aequa_lightning.trainer.inference import Evaluates
 from aequa_lightning.trainer.limits import check_counts, check_timeout
 from aequa_lightning.trainer.participant_names import check_names
-from aequa_lightning.trainer.results import print_front, print_results
+from aequa_lightning.trainer.results import print_front, print_results, print_stop
 
 Precision = Literal["32-true", "16-mixed", "bf16-mixed"]
 
@@ -221,8 +221,9 @@ class CollaborativeTrainer(Evaluates):
                 with watchdog(self.config.run_dir, self.fabric.global_rank, self.timeout, reports=True):
                     datamodule.setup("fit")
                 rewards = self._rewards(self.mechanism, model)
-                if not self._launch(lambda fabric: self._train(fabric, model, datamodule, rewards, state)):
-                    raise RunInterrupted
+                with self._reporting_stop():
+                    if not self._launch(lambda fabric: self._train(fabric, model, datamodule, rewards, state)):
+                        raise RunInterrupted
                 self._report()
         return FitResult(self.config.run_dir)
 
@@ -263,6 +264,16 @@ class CollaborativeTrainer(Evaluates):
 
     def _launch(self, work: Callable[[Fabric], Any]) -> Any:
         return launch(self.fabric, work, threads=self.threads, run_dir=self.config.run_dir, timeout=self.timeout)
+
+    @contextmanager
+    def _reporting_stop(self) -> Iterator[None]:
+        """Print where a run stands that a signal stopped within the block."""
+        try:
+            yield
+        except (RunInterrupted, KeyboardInterrupt):
+            if self.fabric.is_global_zero:
+                print_stop(self.config.run_dir, self.config.max_rounds, from_python=self.configuration is None)
+            raise
 
     def _rewards(self, mechanism: Mechanism, model: SlimmableClassifier) -> Rewards:
         """Build the callback that measures contributions and pays; check the signing key, and whether programs work."""

@@ -83,14 +83,17 @@ class Troubled:
 def test_a_process_that_took_the_place_of_a_dead_one_is_stopped_too() -> None:
     cells = [Cell("digits", "even", "-", "aequa", seed) for seed in range(3)]
     ended: list[tuple[int, str | None]] = []
+    stopping: list[bool] = []
     with pytest.raises(RunInterrupted):
         run_cells(
             cast(CellRunner, Troubled()),
             cells,
             workers=1,
             on_end=lambda cell, failure: ended.append((cell.seed, failure)),
+            on_stop=lambda: stopping.append(True),
         )
     assert ended == [(0, "its process ended with status 9")]
+    assert stopping == [True]
 
 
 def test_a_cell_knows_nothing_of_the_job_that_its_sweep_is_a_part_of(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from lightning.fabric.strategies.launchers.launcher import _Launcher
 from typing_extensions import override
 
 from aequa_lightning.engine.processes.cluster_environment import ForkEnvironment
-from aequa_lightning.engine.processes.failure import diagnose, record_failure
+from aequa_lightning.engine.processes.failure import diagnose, record_failure, remedy
 from aequa_lightning.engine.processes.machine import bind_to_cores
 from aequa_lightning.engine.processes.signals import forwarding_signals
 from aequa_lightning.errors import INTERRUPTED, InputError, RunInterrupted
@@ -63,6 +63,7 @@ class ForkLauncher(_Launcher):
             InputError: The function raised one, or this process has used a GPU, which its forks then cannot use.
             RunFailed: A process failed, died or hung; all have ended.
             RunInterrupted: A signal ended the processes during set-up.
+            KeyboardInterrupt: A signal came again; the processes were killed.
         """
         if torch.cuda.is_initialized():
             raise InputError(
@@ -85,7 +86,11 @@ class ForkLauncher(_Launcher):
         for child in children:
             child.start()
         with forwarding_signals([child.pid for child in children if child.pid is not None]) as stop:
-            statuses = _join(children)
+            try:
+                statuses = _join(children)
+            except KeyboardInterrupt:
+                _kill(children)
+                raise KeyboardInterrupt(f"stopped at once. {remedy(self.run_dir)}") from None
         if INTERRUPTED in statuses or (stop.received is not None and -stop.received in statuses):
             # A signal came before the processes caught signals, or after all was done.
             raise RunInterrupted
@@ -138,10 +143,15 @@ def _join(children: Sequence[ForkProcess]) -> list[int | None]:
     for child in left:
         child.join(max(0.0, end - time.monotonic()))
     statuses = [child.exitcode for child in children]
-    for child in left:
-        child.kill()
-        child.join()
+    _kill(left)
     return statuses
+
+
+def _kill(children: Sequence[ForkProcess]) -> None:
+    for child in children:
+        child.kill()
+    for child in children:
+        child.join()
 
 
 def end_idle_threads() -> None:

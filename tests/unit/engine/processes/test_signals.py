@@ -1,6 +1,8 @@
+import hashlib
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,14 +13,18 @@ from multiprocessing.synchronize import Event
 import pytest
 import torch.distributed as dist
 
+from aequa_lightning.engine.processes import signals
 from aequa_lightning.engine.processes.signals import (
     STOP_SIGNALS,
     StopRequest,
     exiting_on_signal,
     exiting_while_blocked,
     forwarding_signals,
+    heard_signals,
 )
 from aequa_lightning.errors import RunInterrupted
+
+pytestmark = pytest.mark.usefixtures("heard_signals")
 
 
 @pytest.mark.parametrize("number", STOP_SIGNALS)
@@ -40,11 +46,48 @@ def test_signal_received_first_is_stored() -> None:
     assert stop.received == signal.SIGTERM
 
 
-def test_signal_second_interrupt_raises_at_once() -> None:
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signal_that_comes_again_raises_at_once(monkeypatch: pytest.MonkeyPatch, second: signal.Signals) -> None:
+    monkeypatch.setattr(signals, "ONE_REQUEST", 0.05)
     with StopRequest().listening():
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), second)  # as a terminal and a launcher do
+        time.sleep(0.1)
         with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), second)
+
+
+def test_signal_after_the_notice_of_a_scheduler_is_the_first_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signals, "ONE_REQUEST", 0.0)
+    with StopRequest().listening():
+        for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGUSR1):
+            os.kill(os.getpid(), number)
+            time.sleep(0.01)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_signal_that_is_ignored_from_the_start_stays_ignored(number: signal.Signals) -> None:
+    signal.signal(number, signal.SIG_IGN)
+    stop = StopRequest()
+    with exiting_on_signal(to_the_end=True), forwarding_signals([]) as forwarded, stop.listening():
+        assert number not in heard_signals()
+        os.kill(os.getpid(), number)
+        time.sleep(0.01)
+    assert stop.received is forwarded.received is None
+    assert signal.getsignal(number) == signal.SIG_IGN
+
+
+def test_signal_is_announced_once_while_the_process_is_busy() -> None:
+    stop, announced = StopRequest(), []
+    stop.announce = lambda: announced.append(time.monotonic())
+    threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    with stop.listening():
+        hashlib.pbkdf2_hmac("sha256", b"", b"", 1_000_000)  # most of a second without a handler
+        ended = time.monotonic()
+        time.sleep(0.3)
+    (when,) = announced
+    assert when < ended
 
 
 def _wait_for_signal(listening: Event) -> None:
@@ -76,12 +119,10 @@ def test_signal_is_forwarded_to_the_children() -> None:
     assert child.exitcode == stop.received == signal.SIGUSR1
 
 
-def test_signal_interrupt_is_not_forwarded_because_the_terminal_sends_it_to_all() -> None:
+def test_signal_interrupt_of_the_parent_alone_reaches_the_children() -> None:
     with _passing_on_to_a_child() as (child, stop):
         os.kill(os.getpid(), signal.SIGINT)
-        assert stop.received == signal.SIGINT
-        os.kill(os.getpid(), signal.SIGTERM)
-    assert child.exitcode == signal.SIGTERM
+    assert child.exitcode == stop.received == signal.SIGINT
 
 
 @pytest.mark.parametrize("number", STOP_SIGNALS)
