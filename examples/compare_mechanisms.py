@@ -23,11 +23,11 @@ def main(folder: Path = Path("runs/mechanisms"), rounds: int = 10, participants:
     """Run the three and print how each one pays.
 
     Args:
-        folder: Gets a run folder for each mechanism, and ``comparison.html``.
+        folder: Gets a run folder for each mechanism, and the page that compares them.
         rounds: Rounds of each run.
         participants: Their number.
     """
-    table = Table("mechanism", "best reward (test)", "Pearson", "mean gain (MCG)", "spread (CGS)", "least gain")
+    table = Table("mechanism", "best, test", "Pearson", "mean gain (MCG)", "spread (CGS)", "least gain")
     for name, mechanism in MECHANISMS.items():
         # The same first weights, so what participants reach alone is the same too: it is trained once and shared.
         torch.manual_seed(0)

@@ -24,7 +24,7 @@ def workspace(team: str, project: str) -> Workspace:
         Section(name="Who brought and who received what", panels=[*tables], is_open=True, pinned=True),
         Section(
             name="The shared network",
-            panels=[by_round("Accuracy of every width", r"validation/accuracy/.*"), by_round("Loss", r"train/loss")],
+            panels=[by_round("Accuracy of every width", r"validation_accuracy/.*"), by_round("Loss", r"train/loss")],
             is_open=True,
         ),
         Section(

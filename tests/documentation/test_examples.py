@@ -71,7 +71,7 @@ def test_compare_mechanisms(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     assert len(alone) == 3
     assert alone[0] == alone[1] == alone[2]
     assert rows["fedavg"][2].strip() == "undefined"
-    assert Path("runs/comparison.html").is_file()
+    assert Path("runs/comparison-aequa-vs-fedavg-vs-cgsv.html").is_file()
 
 
 def test_training_time_rewards(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,6 +26,7 @@ class WandbRun:
         about: The run's record: ``run_id``, ``project``, ``run_group``, ``display_name`` ...
         config: Its configuration.
         history: One dictionary per call of ``log``, without W&B's own keys; what is nested is joined by slashes.
+        summary: What its code has put into the summary.
         metrics: Axis (``step_metric``) of each defined metric or pattern.
         artifacts: Logged artifacts by name: type, aliases and the names of the files.
         exit_code: Of the run.
@@ -35,6 +36,7 @@ class WandbRun:
     about: Any = None
     config: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
+    summary: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, str] = field(default_factory=dict)
     artifacts: dict[str, Any] = field(default_factory=dict)
     exit_code: int | None = None
@@ -70,6 +72,8 @@ def _read(folder: Path) -> WandbRun:
         elif kind == "history":
             row = {_key(item): json.loads(item.value_json) for item in record.history.item}
             run.history.append({key: value for key, value in row.items() if not key.startswith("_")})
+        elif kind == "summary":
+            run.summary |= {_key(item): json.loads(item.value_json) for item in record.summary.update}
         elif kind == "metric":
             run.metrics[record.metric.name or record.metric.glob_name] = record.metric.step_metric
         elif kind == "artifact":

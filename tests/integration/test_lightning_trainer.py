@@ -33,18 +33,18 @@ def _trained(folder: Path, **options: object) -> tuple[Trainer, SlimmableClassif
 def test_every_width_learns_and_the_checkpoint_tells_the_same(tmp_path: Path) -> None:
     trainer, _, data = _trained(tmp_path, devices=1)
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    assert metrics["validation/accuracy/1"] > 0.85
-    assert metrics["validation/accuracy/0.25"] > 0.5
+    assert metrics["validation_accuracy/1"] > 0.85
+    assert metrics["validation_accuracy/0.25"] > 0.5
     assert trainer.checkpoint_callback is not None
     loaded = SlimmableClassifier.load_from_checkpoint(trainer.checkpoint_callback.best_model_path, weights_only=True)
     (again,) = trainer.validate(loaded, datamodule=data, verbose=False)
-    assert again["validation/accuracy/0.5"] == pytest.approx(metrics["validation/accuracy/0.5"])
+    assert again["validation_accuracy/0.5"] == pytest.approx(metrics["validation_accuracy/0.5"])
 
 
 @pytest.mark.distributed
 def test_two_processes(tmp_path: Path) -> None:
     trainer, model, data = _trained(tmp_path, devices=2, strategy="ddp_fork", enable_checkpointing=False)
-    assert float(trainer.callback_metrics["validation/accuracy/1"]) > 0.7
+    assert float(trainer.callback_metrics["validation_accuracy/1"]) > 0.7
     # The parent takes over the trained weights; with fresh statistics they classify every width.
     model.network.recalibrate([data.validation().tensors[0]], model.network.widths)
     model.eval()

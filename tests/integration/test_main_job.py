@@ -149,7 +149,7 @@ def test_a_reward_reproduces_the_manifest_to_the_last_digit(
 def test_the_shared_model_is_tested_at_every_width(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert aequa("test", "--config", run_dir / "config.yaml", "--ckpt_path", "last") == 0
     output = capsys.readouterr().out
-    assert all(f"test/accuracy/{width}" in output for width in ("1", "0.5", "0.25"))
+    assert all(f"test_accuracy/{width}" in output for width in ("1", "0.5", "0.25"))
     full = next(row for row in _manifest(run_dir) if row["width"] == 1.0)
     assert repr(full["test_accuracy"]) in output
 
@@ -360,7 +360,7 @@ def test_every_width_of_the_shared_model_is_measured_as_in_the_last_round(
 ) -> None:
     assert aequa("validate", "--config", run_dir / "config.yaml", "--ckpt_path", "last") == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
-    told = {row[1].removeprefix("validation/accuracy/"): row[3] for row in rows if len(row) == 5}
+    told = {row[1].removeprefix("validation_accuracy/"): row[3] for row in rows if len(row) == 5}
     last = events(run_dir, "round")[-1]["validation_accuracy"]
     assert {width: float(told[width]) for width in last} == last
     assert len(set(last.values())) == 3

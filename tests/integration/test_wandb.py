@@ -14,6 +14,8 @@ import wandb
 import yaml
 
 from aequa_lightning.callbacks.wandb import WandbDashboard
+from aequa_lightning.report import read_run
+from aequa_lightning.report.sentences import outcome
 from tests.helpers.command import REPOSITORY, TOGETHER, aequa, events, small
 from tests.helpers.faults import run_command
 from tests.helpers.wandb_file import WandbRun, read_runs
@@ -60,7 +62,7 @@ def test_there_is_one_run_by_round(run_dir: Path, dashboard: WandbRun) -> None:
     patterns = {name: axis for name, axis in dashboard.metrics.items() if name == "round" or name.endswith("*")}
     assert patterns == {
         "round": "",
-        **dict.fromkeys(("train/*", "validation/*", "participant/*", "time/*"), "round"),
+        **dict.fromkeys(("train/*", "validation_accuracy/*", "participant/*", "time/*"), "round"),
     }
     assert [row["round"] for row in dashboard.history if "round" in row] == [1, 2, 3]
 
@@ -73,7 +75,7 @@ def test_the_history_is_the_run_s_own_record(run_dir: Path, dashboard: WandbRun)
         for phase, seconds in event["seconds_by_phase"].items():
             assert dashboard.series(f"time/{phase}")[number] == seconds
         for width, accuracy in event["validation_accuracy"].items():
-            assert dashboard.series(f"validation/accuracy/{width}")[number] == accuracy
+            assert dashboard.series(f"validation_accuracy/{width}")[number] == accuracy
         for person in event["participants"]:
             assert {"loss", "cosine", "width"} <= person.keys()
             for key in person.keys() - {"name", "samples"}:
@@ -106,6 +108,19 @@ def test_tables_and_scatter_say_what_the_files_say(run_dir: Path, dashboard: Wan
                 assert value == (written[column] if isinstance(value, str) else float(written[column]))
     rewards = json.loads((run_dir / "rewards" / "manifest.json").read_text())["rewards"]
     assert dashboard.table("rewards")[1] == [list(reward.values()) for reward in rewards]
+
+
+def test_the_summary_holds_the_figures_of_the_report(run_dir: Path, dashboard: WandbRun) -> None:
+    allocation = json.loads((run_dir / "allocation.json").read_text())
+    rewards = json.loads((run_dir / "rewards" / "manifest.json").read_text())["rewards"]
+    for key in ("pearson", "pearson_test", "mcg", "cgs", "minimum_gain"):
+        # None where a correlation is undefined: then W&B has no such figure either.
+        assert dashboard.summary.get(key) == (allocation[key] and pytest.approx(allocation[key]))
+    assert dashboard.summary["full_width"] == allocation["accuracy_by_width"]["1.0"]
+    tested = [reward["test_accuracy"] for reward in rewards]
+    assert dashboard.summary["best_test"] == max(tested)
+    assert dashboard.summary["mean_test"] == pytest.approx(sum(tested) / len(tested))
+    assert dashboard.summary["outcome"] == outcome(read_run(run_dir))
 
 
 def test_the_files_are_artifacts(run_dir: Path, dashboard: WandbRun) -> None:

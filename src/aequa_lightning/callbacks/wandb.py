@@ -15,9 +15,12 @@ import yaml
 from aequa_lightning.engine.callback import CollaborationCallback, RoundResult
 from aequa_lightning.engine.run import Run
 from aequa_lightning.errors import InputError
+from aequa_lightning.report import read_run
+from aequa_lightning.report.quantities import run_figures
+from aequa_lightning.report.sentences import outcome
 from aequa_lightning.run_folder.csv_files import read_csv
 
-AXES = ("train", "validation", "participant", "time")
+AXES = ("train", "validation_accuracy", "participant", "time")
 # The columns of contributions.csv that are no numbers.
 WORDS = ("participant", "gates")
 
@@ -28,7 +31,8 @@ class WandbDashboard(CollaborationCallback):
     Per round: the training loss, the accuracy of every width, every participant's loss, width, its width's accuracy and
     contribution measures, as curves and as a table; the time by phase.
     At the end: tables of contributions, allocation and rewards, the scatter of contribution and received accuracy,
-    and the files as artifacts. The resolved configuration is the run's configuration.
+    and the files as artifacts; in the run's summary its figures, such as ``pearson`` and ``mcg``, and who gained.
+    The resolved configuration is the run's configuration.
 
     Online, a resumed run continues the same W&B run. Offline runs cannot be resumed, so a resumed run starts a new
     one in the same group and names its predecessor in its configuration (``resumed_from``). Whether to be online is
@@ -98,6 +102,8 @@ class WandbDashboard(CollaborationCallback):
             folder = run.config.run_dir
             with _temporary_files_in(self._temporary):
                 self._wandb.log(_tables(folder))
+            result = read_run(folder)
+            self._wandb.summary.update({**run_figures(result), "outcome": outcome(result)})
             for artifact in _artifacts(folder, self._wandb.group):
                 self._wandb.log_artifact(artifact, aliases=["latest", f"round-{run.round}"])
         self._finished = True
@@ -164,13 +170,13 @@ def _history(record: dict[str, Any]) -> dict[str, float]:
         ...         "seconds_by_phase": phases,
         ...     }
         ... )  # doctest: +NORMALIZE_WHITESPACE
-        {'round': 1, 'train/loss': 0.5, 'validation/accuracy/0.5': 0.8, 'participant/a/loss': 0.5,
+        {'round': 1, 'train/loss': 0.5, 'validation_accuracy/0.5': 0.8, 'participant/a/loss': 0.5,
          'participant/a/cosine': 1.0, 'time/round': 2.0, 'time/training': 1.5, 'time/other': 0.5}
     """
     row = {"round": record["round"], "train/loss": record["train_loss"]}
     if "epsilon" in record:
         row["privacy/epsilon"] = record["epsilon"]
-    row |= {f"validation/accuracy/{width}": value for width, value in record["validation_accuracy"].items()}
+    row |= {f"validation_accuracy/{width}": value for width, value in record["validation_accuracy"].items()}
     for person in _participants(record):
         prefix = f"participant/{person['name']}"
         figures = {key: value for key, value in person.items() if key not in ("name", "samples")}

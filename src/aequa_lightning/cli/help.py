@@ -33,8 +33,8 @@ class OneScreenHelp(DefaultHelpFormatter):
             else "--config runs/demo/config.yaml --ckpt_path runs/demo/rewards/participant-00.ckpt"
         )
         needed = example.split()[0]
-        argument = "FILE" if needed == "--config" else "DIR"
-        lines = f"usage: aequa {verb} {needed} {argument} [options]\nexample: aequa {verb} {example}\n\n"
+        argument = "--config FILE" if needed == "--config" else f"{needed} DIR" if needed[0] == "-" else "DIR [DIR ...]"
+        lines = f"usage: aequa {verb} {argument} [options]\nexample: aequa {verb} {example}\n\n"
         self._add_item(lambda: lines, [])
 
     @override

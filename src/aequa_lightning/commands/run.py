@@ -115,17 +115,23 @@ def _finished_run(run_dir: str, public_key: Path | None = None) -> "AequaCLI":
 
 
 def _report(words: list[str]) -> None:
-    parser = _parser(
-        "report", "Build the page of one run, or compare several.", example="--run_dir runs/demo runs/mine"
+    parser = _parser("report", "Build the page of one run, or compare several.", example="runs/demo runs/mine")
+    parser.add_argument("runs", nargs="*", type=str, metavar="DIR", help="one run folder, or several to compare")
+    parser.add_argument("--run_dir", nargs="+", type=str, default=[], help="the same as an option")
+    parser.add_argument(
+        "--output",
+        type=str | None,
+        help="the page; default: report.html in the run folder, or a page beside the first of several, called by them",
     )
-    parser.add_argument("--run_dir", nargs="+", type=str, required=True, help="one run folder, or several to compare")
-    parser.add_argument("--output", type=str | None, help="the page; default: in the first run folder")
     options = parser.parse_args(words)
+    folders = [*options.runs, *options.run_dir]
+    if not folders:
+        raise InputError("aequa report needs a run folder, or several to compare, such as `aequa report runs/demo`.")
 
     from aequa_lightning.report import build_report
 
     page = build_report(
-        [user_path(folder, "run_dir") for folder in options.run_dir],
+        [user_path(folder, "run_dir") for folder in folders],
         output=None if options.output is None else user_path(options.output, "output"),
     )
     print(printable(str(page)))

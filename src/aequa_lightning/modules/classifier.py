@@ -231,7 +231,7 @@ class SlimmableClassifier(LoadsOnlyData):
         for width in self.network.widths:
             metric = self.accuracy[_key(width)]
             metric(self(inputs, width=width), targets)
-            self.log(f"{stage}/accuracy/{width:g}", metric, on_step=False, on_epoch=True)  # type: ignore[arg-type]
+            self.log(f"{stage}_accuracy/{width:g}", metric, on_step=False, on_epoch=True)  # type: ignore[arg-type]
 
 
 def _key(width: float) -> str:

@@ -1,5 +1,7 @@
 """The figures of several runs side by side: one colour and one marker a run."""
 
+import hashlib
+import os
 from collections.abc import Callable, Sequence
 
 from matplotlib.axes import Axes
@@ -7,12 +9,16 @@ from matplotlib.figure import Figure
 
 from aequa_lightning.report.axes import in_integers, in_percent
 from aequa_lightning.report.formatting import coefficient, percent, points
+from aequa_lightning.report.overlap import set_markers_apart
+from aequa_lightning.report.quantities import SCORE, title
 from aequa_lightning.report.records import AllocationRecord, RunRecord
 from aequa_lightning.report.style import CATEGORIES, LIGHT, MARKERS, Picture, new_figure
 from aequa_lightning.runtime.terminal import printable
 
 _SHORT = 24  # characters of a run's name up to which two stand side by side in a legend
 _MARKS = 8  # markers along a curve
+_SIZE = 3.8  # diameter of a marker in points
+_TITLED, _LONGEST = 3, 120  # runs and bytes in the name of a page
 
 _Series = Sequence[tuple[float, float]]
 
@@ -33,14 +39,34 @@ def run_names(runs: Sequence[RunRecord]) -> list[str]:
     return [printable("/".join(p[-depth:])) for p in parts]
 
 
+def comparison_name(runs: Sequence[RunRecord]) -> str:
+    """Return the name of the page that compares these runs: other runs give another one.
+
+    It holds the names of the first runs. Where these do not tell the whole set, a digest of all folders follows.
+
+    Example:
+        >>> from pathlib import Path
+        >>> def named(*folders):
+        ...     return comparison_name([RunRecord(Path(folder), {}, (), ()) for folder in folders])
+        >>> named("/runs/demo", "/runs/mine")
+        'comparison-demo-vs-mine'
+        >>> named("/runs/demo", "/others/mine").startswith("comparison-demo-vs-mine-")
+        True
+    """
+    folders = [run.folder.resolve() for run in runs]
+    names = [folder.name for folder in folders]
+    name = "comparison-" + "-vs-".join(names[:_TITLED])
+    told = len({folder.parent for folder in folders}) == 1 and len(names) <= _TITLED and "-vs-" not in "".join(names)
+    if told and len(os.fsencode(name)) <= _LONGEST:
+        return name
+    digest = hashlib.sha256(b"\0".join(map(os.fsencode, folders))).hexdigest()
+    return f"{os.fsdecode(os.fsencode(name)[:_LONGEST])}-{digest[:8]}"
+
+
 def fairness(runs: Sequence[RunRecord]) -> Picture | None:
-    """Draw contribution against received accuracy of every participant of every run that has allocated."""
+    """Draw standalone against received accuracy of every participant of every run that has allocated."""
     paid = [
-        [
-            (p.contribution, p.received)
-            for p in run.participants
-            if p.contribution is not None and p.received is not None
-        ]
+        [(p.standalone, p.received) for p in run.participants if p.standalone is not None and p.received is not None]
         for run in runs
     ]
     if not any(paid):
@@ -49,10 +75,11 @@ def fairness(runs: Sequence[RunRecord]) -> Picture | None:
     low = min(value for series in paid for pair in series for value in pair)
     high = max(value for series in paid for pair in series for value in pair)
     axes.plot([low, high], [low, high], color=LIGHT["grey"], lw=0.9, ls=(0, (4, 3)), zorder=1)
-    axes.set(xlabel="accuracy alone (contribution)", ylabel="accuracy received")
+    axes.set(xlabel=f"standalone {SCORE}", ylabel=f"received {SCORE}")
     in_percent(axes.xaxis, axes.yaxis)
+    set_markers_apart(axes, diameter=_SIZE)
     found = "; ".join(f"{name}: Pearson {coefficient(allocation.pearson)}" for name, allocation in _allocations(runs))
-    return Picture("fairness", figure, f"Accuracy alone against accuracy received of every participant. {found}.")
+    return Picture("fairness", figure, f"Standalone against received {SCORE} of every participant. {found}.")
 
 
 def gains(runs: Sequence[RunRecord]) -> Picture | None:
@@ -61,10 +88,11 @@ def gains(runs: Sequence[RunRecord]) -> Picture | None:
     if not any(measured):
         return None
     figure, axes = _overlay(runs, measured, joined=False)
-    axes.set(xlabel="mean gain (MCG), points", ylabel="spread of gains (CGS), points")
+    axes.set(xlabel=f"{title('mcg')}, points", ylabel=f"{title('cgs')}, points")
     # From zero, for what counts is the ratio of the two.
     axes.set(xlim=(min(0.0, axes.get_xlim()[0]), None), ylim=(0, None))
     in_percent(axes.xaxis, axes.yaxis, unit="")
+    set_markers_apart(axes, diameter=_SIZE)
     found = "; ".join(
         f"{name}: mean {points(allocation.mcg)}, spread {points(allocation.cgs, sign=False)}"
         for name, allocation in _allocations(runs)
@@ -78,7 +106,7 @@ def accuracy_by_width(runs: Sequence[RunRecord]) -> Picture | None:
     if not any(curves):
         return None
     figure, axes = _overlay(runs, curves, joined=True)
-    axes.set(xlabel="width", ylabel="accuracy (validation)")
+    axes.set(xlabel="width", ylabel=f"{SCORE} (validation)")
     in_percent(axes.yaxis)
     found = "; ".join(
         f"{name}: {percent(allocation.accuracy_by_width[max(allocation.accuracy_by_width)])} at full width"
@@ -96,7 +124,7 @@ def training(runs: Sequence[RunRecord]) -> Picture | None:
     if not any(curves):
         return None
     figure, axes = _overlay(runs, curves, joined=True)
-    axes.set(xlabel="round", ylabel="accuracy at full width (validation)")
+    axes.set(xlabel="round", ylabel=f"{SCORE} at full width (validation)")
     in_integers(axes.xaxis)
     in_percent(axes.yaxis)
     found = "; ".join(
@@ -131,7 +159,7 @@ def _overlay(runs: Sequence[RunRecord], series: Sequence[_Series], *, joined: bo
                 marker=MARKERS[(number + number // len(CATEGORIES)) % len(MARKERS)],
                 ls="-" if joined else "",
                 markevery=max(len(drawn) // _MARKS, 1) if joined else None,
-                ms=3.8,
+                ms=_SIZE,
                 mec=LIGHT["paper"],
                 mew=0.4,
                 gid=f"who-{number}",

@@ -1,5 +1,6 @@
 """Numbers as text: how the report writes an accuracy, a gain, a time, a size."""
 
+import ast
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -34,13 +35,23 @@ def points(difference: float | None, *, sign: bool = True) -> str:
 
 
 def ratio(value: float | None, *, digits: int = 3) -> str:
-    """Write a coefficient or a width with at most ``digits`` decimals.
+    """Write a ratio with at most ``digits`` decimals; a dash where there is none.
 
     Example:
         >>> ratio(0.98765), ratio(1.0), ratio(0.125), ratio(None)
         ('0.988', '1', '0.125', '–')
     """
     return "–" if value is None else f"{value:.{digits}f}".rstrip("0").rstrip(".").replace("-", "−")
+
+
+def format_width(value: float | None) -> str:
+    """Write a width with at most four decimals, which tell sixteenths apart; a dash where there is none.
+
+    Example:
+        >>> format_width(0.3125), format_width(0.296875), format_width(1.0), format_width(None)
+        ('0.3125', '0.2969', '1', '–')
+    """
+    return ratio(value, digits=4)
 
 
 def width_of(participant: Participant) -> str:
@@ -50,7 +61,7 @@ def width_of(participant: Participant) -> str:
         >>> width_of(Participant(0, "Lyon", 90, width=0.61, by_layer=True))
         '0.61*'
     """
-    return ratio(participant.width) + ("*" if participant.by_layer else "")
+    return format_width(participant.width) + ("*" if participant.by_layer else "")
 
 
 def coefficient(value: float | None) -> str:
@@ -63,16 +74,16 @@ def coefficient(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.3f}".replace("-", "−")
 
 
-def interval(bounds: Sequence[float] | None, kind: Literal["points", "coefficient", "ratio"]) -> str:
+def interval(bounds: Sequence[float] | None, kind: Literal["points", "coefficient", "width"]) -> str:
     """Write a range of gains in points, of coefficients or of widths; a dash where there is none.
 
     Example:
-        >>> interval([0.142, 0.16], "points"), interval([0.25, 0.25], "ratio"), interval(None, "coefficient")
+        >>> interval([0.142, 0.16], "points"), interval([0.25, 0.25], "width"), interval(None, "coefficient")
         ('14.2 to 16.0', '0.25', '–')
     """
     if bounds is None:
         return "–"
-    write = {"points": lambda value: points(value, sign=False), "coefficient": coefficient, "ratio": ratio}[kind]
+    write = {"points": lambda value: points(value, sign=False), "coefficient": coefficient, "width": format_width}[kind]
     return span([write(bound) for bound in bounds])
 
 
@@ -105,6 +116,16 @@ def size(count: float) -> str:
         if count >= scale:
             return f"{count / scale:.3g}{_THIN}{unit}"
     return f"{count:.0f}{_THIN}B"
+
+
+def listed(texts: Sequence[str]) -> str:
+    """Join texts as an enumeration.
+
+    Example:
+        >>> listed(["Lyon"]), listed(["Lyon", "Bern"]), listed(["Lyon", "Bern", "Graz"])
+        ('Lyon', 'Lyon and Bern', 'Lyon, Bern and Graz')
+    """
+    return " and ".join(part for part in (", ".join(texts[:-1]), texts[-1]) if part)
 
 
 def plural(count: int, noun: str, *, capital: bool = False) -> str:
@@ -141,6 +162,56 @@ def short_names(names: Sequence[str]) -> list[str]:
         common = common[:-1]
     cut = max(common.rfind("-"), common.rfind("_"), common.rfind(" ")) + 1
     return [name[cut:] if len(name) - cut <= 18 else name[cut : cut + 17] + "…" for name in names]
+
+
+def in_words(call: str) -> str:
+    """Write the call that makes a mechanism in words: its name, and its settings as a list.
+
+    Args:
+        call: As ``repr`` gives it. A text that is no call is returned up to its first bracket.
+
+    Example:
+        >>> in_words("Aequa(contribution='standalone', slope=1.5, full_width_for_top=True, share=None)")
+        'Aequa: contribution standalone, slope 1.5, full width for top'
+        >>> in_words("Composed(target=Relative(power=2), payment=Masking(), unpaid=False)")
+        'Composed: target Relative (power 2), payment Masking, no unpaid'
+        >>> in_words("SharedModel(<0x7f>)")
+        'SharedModel'
+    """
+    try:
+        tree = ast.parse(call, mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return call.split("(")[0]
+    if not isinstance(tree, ast.Call):
+        return call
+    settings = ", ".join(_settings(tree))
+    return f"{ast.unparse(tree.func)}: {settings}" if settings else ast.unparse(tree.func)
+
+
+def _settings(call: ast.Call) -> list[str]:
+    """Write each setting of a call as its name and its value; those that are None are left out."""
+    words = [_value(argument) for argument in call.args]
+    for keyword in call.keywords:
+        name = (keyword.arg or "").replace("_", " ")
+        match keyword.value:
+            case ast.Constant(value=None):
+                continue
+            case ast.Constant(value=bool(yes)):
+                words.append(name if yes else f"no {name}")
+            case value:
+                words.append(f"{name} {_value(value)}")
+    return words
+
+
+def _value(value: ast.expr) -> str:
+    match value:
+        case ast.Constant():
+            return str(value.value)
+        case ast.Call():
+            settings = ", ".join(_settings(value))
+            return f"{ast.unparse(value.func)} ({settings})" if settings else ast.unparse(value.func)
+        case _:
+            return ast.unparse(value)
 
 
 def call(description: Mapping[str, Any]) -> str:

@@ -14,7 +14,8 @@ from scipy.stats import pearsonr
 
 from aequa_lightning.errors import InputError
 from aequa_lightning.report import formatting, glossary, sentences
-from aequa_lightning.report.comparison import COMPARISONS, run_names
+from aequa_lightning.report.comparison import COMPARISONS, comparison_name, run_names
+from aequa_lightning.report.quantities import PARTICIPANT, RUN, SCORE
 from aequa_lightning.report.reading import read_run
 from aequa_lightning.report.records import RunRecord
 from aequa_lightning.report.reward_figures import accuracy_by_width, contributions, fairness, front, gains
@@ -32,8 +33,9 @@ def build_report(run_dirs: Sequence[Path], *, output: Path | None = None) -> Pat
 
     Args:
         run_dirs: Folders that `aequa fit` wrote.
-        output: The page. Default: ``report.html`` in the one run folder, or ``comparison.html`` beside the first of
-            several. Figures go beside the page, into ``figures`` or ``comparison-figures``, as PNG and PDF.
+        output: The page. Default: ``report.html`` in the one run folder, or a page beside the first of several, called
+            by their names (:func:`comparison_name`). Figures go beside the page, into ``figures`` or, of several runs,
+            into a folder called by the page, as PNG and PDF.
 
     Returns:
         The page that was written: one HTML file that loads nothing else.
@@ -46,7 +48,7 @@ def build_report(run_dirs: Sequence[Path], *, output: Path | None = None) -> Pat
     for folder in folders:
         refuse_links(folder)
     if not folders:
-        raise InputError("No run to report on: give at least one --run_dir.")
+        raise InputError("No run to report on: give at least one run folder.")
     runs = [read_run(folder) for folder in folders]
     with house_style():
         if len(runs) == 1:
@@ -55,7 +57,7 @@ def build_report(run_dirs: Sequence[Path], *, output: Path | None = None) -> Pat
             content = _run_page(runs[0], pictures)
             figures = page.parent / "figures"
         else:
-            page = output or folders[0].resolve().parent / "comparison.html"
+            page = output or folders[0].resolve().parent / f"{comparison_name(runs)}.html"
             pictures = [picture for compare in COMPARISONS if (picture := compare(runs)) is not None]
             content = _comparison_page(runs, pictures, page)
             figures = page.parent / f"{page.stem}-figures"
@@ -124,12 +126,17 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    names = ("percent", "points", "ratio", "width_of", "coefficient", "duration", "size", "plural", "call", "interval")
+    names = (
+        "percent", "points", "ratio", "width_of", "coefficient", "duration", "size", "plural", "call", "interval",
+        "format_width", "in_words",
+    )  # fmt: skip
     environment.filters.update({name: getattr(formatting, name) for name in names})
     environment.filters["shell"] = lambda path: shlex.quote(str(path))
+    environment.filters["capitalize_first"] = lambda text: text[:1].upper() + text[1:]
     environment.filters["json"] = lambda value: json.dumps(value, indent=2)
     environment.globals.update(light=css_variables("light"), dark=css_variables("dark"))
     environment.globals.update(objectives=glossary.OBJECTIVES, partitions=glossary.PARTITIONS)
+    environment.globals.update(quantity={**PARTICIPANT, **RUN}, score=SCORE)
     return environment
 
 

@@ -140,7 +140,7 @@ class RunRecord:
         return len(received) > len({width for width, _ in received})
 
     @property
-    def full_accuracy(self) -> float | None:
+    def full_width(self) -> float | None:
         """Validation accuracy of the full width: as allocated, else of the last round."""
         if self.allocation is not None:
             return _widest(self.allocation.accuracy_by_width)

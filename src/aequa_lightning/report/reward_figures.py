@@ -12,7 +12,8 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from aequa_lightning.report.axes import in_percent, name_rows, rows_height
-from aequa_lightning.report.formatting import coefficient, percent, points, ratio, span
+from aequa_lightning.report.formatting import coefficient, format_width, percent, points, ratio, span
+from aequa_lightning.report.quantities import SCORE, title
 from aequa_lightning.report.records import AllocationRecord, RunRecord
 from aequa_lightning.report.style import CATEGORIES, LIGHT, MARKERS, Picture, new_figure
 
@@ -32,11 +33,11 @@ def _against_score(run: RunRecord, allocation: AllocationRecord) -> Picture:
     figure, axes = new_figure(height=2.3)
     look: _Look = {"marker": "o", "ls": "", "ms": 4.8, "color": LIGHT["blue"], "mec": LIGHT["paper"], "mew": 0.5}
     _mark(axes, run, brought, received, look)
-    axes.set(xlabel=f"contribution ({run.paid_by})", ylabel="accuracy received")
+    axes.set(xlabel=f"contribution ({run.paid_by})", ylabel=f"received {SCORE}")
     axes.set_title(f"validation, r = {coefficient(allocation.pearson)}", loc="right", size=6.5, pad=3)
     in_percent(axes.yaxis)
     alt = (
-        f"Scatter of the contribution by {run.paid_by} against accuracy received for {len(brought)} "
+        f"Scatter of the contribution by {run.paid_by} against received {SCORE} for {len(brought)} "
         f"participants. Pearson coefficient {coefficient(allocation.pearson)} on validation data."
     )
     return Picture("fairness", figure, alt)
@@ -55,15 +56,19 @@ def _against_accuracy(run: RunRecord, allocation: AllocationRecord) -> Picture:
     _mark(axes, run, alone_test, received_test, tested)
     _mark(axes, run, alone, received, paid | {"zorder": 3})
 
-    low, right = np.nanmin([alone, alone_test]), np.nanmax([alone, alone_test])
-    top = np.nanmax([received, received_test])
-    margin = 0.05 * max(top - low, 0.05)
-    axes.plot([low, top], [low, top], color=LIGHT["grey"], lw=0.9, ls=(0, (4, 3)), zorder=1, label="received = alone")
+    left, right = np.nanmin([alone, alone_test]), np.nanmax([alone, alone_test])
+    low, top = min(left, np.nanmin([received, received_test])), np.nanmax([received, received_test])
     if not run.own_models:
         level = float(np.mean(received - allocation.slope * alone))
-        reach = np.array([alone.min(), alone.max()])
-        target = f"target, slope {ratio(allocation.slope, digits=2)}"
-        axes.plot(reach, level + allocation.slope * reach, color=LIGHT["blue"], lw=0.9, zorder=2, label=target)
+        # No target lies above 100 %.
+        reach = np.array([alone.min(), min(alone.max(), (1 - level) / max(allocation.slope, 1e-9))])
+        targets = level + allocation.slope * reach
+        label = f"target, slope {ratio(allocation.slope, digits=2)}"
+        axes.plot(reach, targets, color=LIGHT["blue"], lw=0.9, zorder=2, label=label)
+        top, low = max(top, targets[-1]), min(low, targets[0])
+    margin = 0.05 * max(top - low, 0.05)
+    equal = [left - margin, min(top, right) + margin]
+    axes.plot(equal, equal, color=LIGHT["grey"], lw=0.9, ls=(0, (4, 3)), zorder=1, label="received = standalone")
     lines = len(axes.get_legend_handles_labels()[0])
     axes.plot([], [], label=f"validation, r = {coefficient(allocation.pearson)}", **paid)
     if not np.isnan(received_test).all():
@@ -71,11 +76,11 @@ def _against_accuracy(run: RunRecord, allocation: AllocationRecord) -> Picture:
     handles, labels = axes.get_legend_handles_labels()
     order = [*range(lines, len(handles)), *range(lines)]
     figure.legend([handles[i] for i in order], [labels[i] for i in order], loc="outside lower center", ncols=2)
-    axes.set(xlim=(low - margin, right + margin), ylim=(low - margin, top + margin))
-    axes.set(xlabel="accuracy alone (contribution)", ylabel="accuracy received")
+    axes.set(xlim=(left - margin, right + margin), ylim=(low - margin, top + margin))
+    axes.set(xlabel=f"standalone {SCORE} (contribution)", ylabel=f"received {SCORE}")
     in_percent(axes.xaxis, axes.yaxis)
     alt = (
-        f"Scatter of accuracy alone against accuracy received for {len(alone)} participants. Pearson coefficient "
+        f"Scatter of standalone against received {SCORE} for {len(alone)} participants. Pearson coefficient "
         f"{coefficient(allocation.pearson)} on validation, {coefficient(allocation.pearson_test)} on test data. "
         f"{int((received >= alone).sum())} of {len(alone)} lie on or above the line of equality."
     )
@@ -107,8 +112,8 @@ def gains(run: RunRecord) -> Picture | None:
         values.append(gain)
     axes.axvline(mean, color=LIGHT["ink"], lw=0.9)
     axes.axvline(0, color=LIGHT["muted"], lw=0.6)
-    axes.set_title(f"mean {points(mean)}, spread {points(spread, sign=False)}", loc="right", size=6.5, pad=3)
-    axes.set_xlabel("gain in percentage points")
+    axes.set_title(f"mean gain {points(mean)}, spread {points(spread, sign=False)}", loc="right", size=6.5, pad=3)
+    axes.set_xlabel(f"{title('gain')} in percentage points")
     in_percent(axes.xaxis, unit="")
     alt = (
         f"Bars of the gain of {len(values)} participants, the largest contributor on top: "
@@ -146,11 +151,11 @@ def accuracy_by_width(run: RunRecord) -> Picture | None:
     axes.plot([], [], "|", color=LIGHT["orange"], ms=5, mew=2, label="received by a participant")
     axes.legend(loc="lower right", bbox_to_anchor=(1, 0.15))
     axes.set(xlabel="width", xlim=(min(curve) - 0.03, max(curve) + 0.02), ylim=(floor, high + 0.04 * height))
-    axes.set_ylabel("accuracy (validation)")
+    axes.set_ylabel(f"{SCORE} (validation)")
     in_percent(axes.yaxis)
     alt = (
-        f"Curve of validation accuracy against width: {percent(curve[min(curve)])} at width {ratio(min(curve))}, "
-        f"{percent(curve[max(curve)])} at width {ratio(max(curve))}; {len(curve)} widths measured, "
+        f"Curve of validation {SCORE} against width: {percent(curve[min(curve)])} at width {format_width(min(curve))}, "
+        f"{percent(curve[max(curve)])} at width {format_width(max(curve))}; {len(curve)} widths measured, "
         f"{len(allocation.widths)} on offer."
     )
     return Picture("accuracy-by-width", figure, alt)
@@ -182,7 +187,7 @@ def front(run: RunRecord) -> Picture | None:
     figure, axes = new_figure(height=2.2)
     axes.plot(means, spreads, marker="o", ms=2.2, mew=0, lw=0.8, color=LIGHT["blue"], label="cannot be bettered")
     axes.plot(*run.front.chosen, marker="D", ms=5, mew=0, ls="", color=LIGHT["orange"], label="chosen", clip_on=False)
-    axes.set(xlabel="mean gain (MCG), percentage points", ylabel="spread (CGS)")
+    axes.set(xlabel=f"{title('mcg')} in percentage points", ylabel=title("cgs"))
     in_percent(axes.xaxis, axes.yaxis, unit="")
     axes.legend(loc="upper left")
     alt = (

@@ -2,13 +2,25 @@
 
 from collections.abc import Sequence
 
-from aequa_lightning.report.formatting import call, coefficient, percent, plural, points, ratio, span, width_of
+from aequa_lightning.report.formatting import (
+    call,
+    coefficient,
+    format_width,
+    listed,
+    percent,
+    plural,
+    points,
+    span,
+    width_of,
+)
 from aequa_lightning.report.records import ROWS_AT_EACH_END, AllocationRecord, Participant, RunRecord
+
+_NAMED = 3  # participants that a sentence names; of more it tells the number
 
 
 def describe(participant: Participant) -> str:
     """Return a participant's accuracies, width and gain in one line: the hover text of the figures."""
-    text = f"{participant.name}: {plural(participant.samples, 'sample')}, alone {percent(participant.standalone)}"
+    text = f"{participant.name}: {plural(participant.samples, 'sample')}, standalone {percent(participant.standalone)}"
     if participant.received is None:
         return text
     return (
@@ -63,7 +75,7 @@ def _cheating(run: RunRecord) -> list[str]:
 
 
 def _accuracy(run: RunRecord) -> list[str]:
-    full = run.full_accuracy
+    full = run.full_width
     alone = sorted(p.standalone for p in run.participants if p.standalone is not None)
     if full is None:
         return []
@@ -82,18 +94,19 @@ def _payment(run: RunRecord) -> list[str]:
     if allocation is None:
         return ["No widths have been allocated yet."]
     widths = sorted({p.width for p in run.participants if p.width is not None})
-    top = run.ranking[0]
     if run.own_models:
         paid = "Everybody received a model of its own."
     elif len(widths) == 1:
-        paid = f"Everybody received {'the full width' if widths[0] == 1 else f'the same width, {ratio(widths[0])}'}."
+        which = "the full width" if widths[0] == 1 else f"the same width, {format_width(widths[0])}"
+        paid = f"Everybody received {which}."
     else:
+        widest = [p.name for p in run.ranking if p.width == widths[-1]]
         # The word joiner keeps a line from ending inside a name.
-        name = top.name.replace("-", "-\u2060")
+        who = [name.replace("-", "-\u2060") for name in widest]
         paid = (
-            f"Each received the sub-network that it earned: {span([ratio(w) for w in widths])} of the width of "
-            f"every layer; {name}, which contributed most, "
-            f"received {'the full width' if top.width == 1 else ratio(top.width)}."
+            f"Each received the sub-network that it earned: {span([format_width(w) for w in widths])} of the width of "
+            f"every layer; {listed(who) if len(who) <= _NAMED else plural(len(who), 'participant')} "
+            f"received {'the full width' if widths[-1] == 1 else f'the widest, {format_width(widths[-1])}'}."
         )
     unpaid = []
     if allocation.unpaid:
@@ -103,7 +116,7 @@ def _payment(run: RunRecord) -> list[str]:
         paid,
         *unpaid,
         _correlation(allocation),
-        _gain(allocation, [p.gain for p in run.participants if p.gain is not None]),
+        _gains(run, allocation),
     ]
 
 
@@ -114,26 +127,55 @@ def _correlation(allocation: AllocationRecord) -> str:
             "for everybody."
         )
     tested = allocation.pearson_test
-    beside = "" if tested is None else f", and {coefficient(tested)} on the test part, which decided nothing"
+    beside = "" if tested is None else f", and {coefficient(tested)} on held-out test data"
     return (
         f"What each contributed and what it received have a Pearson coefficient of {coefficient(allocation.pearson)}, "
         f"where 1 is a straight line{beside}."
     )
 
 
-def _gain(allocation: AllocationRecord, gains: Sequence[float]) -> str:
-    if not gains:
+def outcome(run: RunRecord) -> str:
+    """Say how many gained; where somebody received less than it reaches alone, also why."""
+    allocation, known = run.allocation, [p for p in run.participants if p.gain is not None]
+    if allocation is None or not known:
         return "Nobody was trained alone, so what each gains is not known."
-    losers = sum(gain < 0 for gain in gains)
-    spread = f"with a spread of {points(allocation.cgs, sign=False)}"
-    if losers == 0:
-        least, mean = points(allocation.minimum_gain, sign=False), points(allocation.mcg, sign=False)
-        return f"Everybody gained, at least {least} points; on average the gain is {mean}, {spread}."
-    who, they = plural(losers, "participant", capital=True), "it" if losers == 1 else "they"
+    losers = [p for p in known if p.gain is not None and p.gain < 0]
+    if not losers:
+        return f"Everybody gained, at least {points(allocation.minimum_gain, sign=False)} points."
+    everybody = len(losers) == len(known) > 1
+    who = "Everybody" if everybody else plural(len(losers), "participant", capital=True)
+    they = "it reaches" if len(losers) == 1 else "they reach"
     return (
-        f"{who} received less than {they} had alone, at worst {points(allocation.minimum_gain)} points; "
-        f"on average the gain is {points(allocation.mcg)}, {spread}."
+        f"{who} received less than {they} alone, at worst {points(allocation.minimum_gain)} points, "
+        f"because {_reasons(run, allocation, losers)}."
     )
+
+
+def _gains(run: RunRecord, allocation: AllocationRecord) -> str:
+    """Say who gained, and what the gains are on average."""
+    if allocation.mcg is None:
+        return outcome(run)
+    spread = points(allocation.cgs, sign=False)
+    return f"{outcome(run)} On average the gain is {points(allocation.mcg)}, with a spread of {spread}."
+
+
+def _reasons(run: RunRecord, allocation: AllocationRecord, losers: Sequence[Participant]) -> str:
+    """Say why these participants received less than they reach alone, the most frequent reason first."""
+    if run.own_models:
+        return "the models that the mechanism gives them are worse than those that they train alone"
+    curve = allocation.accuracy_by_width
+    best = max(curve[place] for place in curve if place in allocation.widths)
+    unpaid = [p for p in losers if p.name in allocation.unpaid]
+    beyond = [p for p in losers if p not in unpaid and p.standalone is not None and p.standalone > best]
+    chosen = [p for p in losers if p not in unpaid and p not in beyond]
+    reasons = {
+        f"no width of the shared network reaches that: the best on offer has {percent(best)} "
+        "(more rounds or another learning rate may help)": beyond,
+        "the mechanism gives a narrower network than one on offer that reaches it": chosen,
+        "they were caught cheating" if len(unpaid) > 1 else "it was caught cheating": unpaid,
+    }
+    told = sorted((reason for reason, whom in reasons.items() if whom), key=lambda reason: -len(reasons[reason]))
+    return "; or because ".join(told)
 
 
 def verdict(names: Sequence[str], runs: Sequence[RunRecord]) -> list[str]:
@@ -151,15 +193,22 @@ def verdict(names: Sequence[str], runs: Sequence[RunRecord]) -> list[str]:
     sentences = []
     if gained:
         most, alike = max(gained, key=lambda figures: figures[1]), min(gained, key=lambda figures: figures[2])
+        spread = f"the smallest spread, {points(alike[2], sign=False)}"
         sentences.append(
-            f"{most[0]} has the largest mean gain, {points(most[1])} points; "
-            f"{alike[0]} the smallest spread, {points(alike[2], sign=False)}."
+            f"{most[0]} has the largest mean gain, {points(most[1])} points"
+            f"{f', and {spread}' if most[0] == alike[0] else f'; {alike[0]} has {spread}'}."
         )
     if correlated:
         name, value = max(correlated, key=lambda pair: pair[1])
         sentences.append(
             f"Rewards follow contributions most closely in {name}: Pearson coefficient {coefficient(value)}."
         )
+    losing = [
+        (name, run) for name, run in zip(names, runs, strict=True) if any((p.gain or 0.0) < 0 for p in run.participants)
+    ]
+    sentences += [f"{name}: {outcome(run)}" for name, run in losing[:_NAMED]]
+    if len(losing) > _NAMED:
+        sentences.append(f"In {len(losing) - _NAMED} more runs somebody received less than it reaches alone.")
     if len({(repr(run.start["data"]), tuple(p.standalone for p in run.participants)) for run in runs}) > 1:
         sentences.append("The runs differ in who holds what or reaches what alone, so their gains are not of one kind.")
     return sentences

@@ -7,9 +7,10 @@ from rich.table import Table
 from rich.text import Text
 
 from aequa_lightning.report.formatting import coefficient, percent, plural, points, width_of
+from aequa_lightning.report.quantities import PARTICIPANT, title
 from aequa_lightning.report.reading import read_run
 from aequa_lightning.report.records import RunRecord
-from aequa_lightning.report.sentences import privacy, truncation_note
+from aequa_lightning.report.sentences import outcome, privacy, truncation_note
 from aequa_lightning.runtime.terminal import verbatim
 
 
@@ -20,20 +21,24 @@ def summary_table(run_dir: Path) -> Table:
         run_dir: A run folder that `aequa fit` wrote.
 
     Returns:
-        A table for ``rich``; what the run has not reached is a dash.
+        A table for ``rich``, at most 80 columns wide; what the run has not reached is a dash.
 
     Raises:
         InputError: When the folder is no run.
     """
     run = read_run(run_dir)
-    # Narrow enough for a terminal of 80 columns.
-    caption = "\n".join(line for line in (_caption(run), privacy(run), truncation_note(run)) if line)
-    title = verbatim(str(run_dir), "table.title")
-    table = Table(title=title, caption=caption, box=SIMPLE_HEAD, padding=0)
+    table = Table(box=SIMPLE_HEAD, padding=0)
+    table.title = Text.assemble(("Rewards of the run ", "bold"), verbatim(str(run_dir), "bold"))
+    # Neither dim nor italic, as rich has it: what stands below the table is the result.
+    table.title_style = table.caption_style = ""
     table.title_justify = table.caption_justify = "left"
-    table.add_column("participant", no_wrap=True)
-    for column in ("samples", "standalone", "contribution", "width", "received", "test", "gain"):
-        table.add_column(column, justify="right")
+    table.caption = _result(run)
+    for key in ("name", *PARTICIPANT):
+        if key == "standalone_test":
+            continue
+        # Two lines each, for eight columns that fit a terminal.
+        heading = "participant" if key == "name" else title(key).replace(", ", ",\n")
+        table.add_column(heading, no_wrap=True, justify="left" if key == "name" else "right", vertical="bottom")
     for p in run.listed:
         lost = p.gain is not None and p.gain < 0
         table.add_row(
@@ -43,21 +48,35 @@ def summary_table(run_dir: Path) -> Table:
             percent(p.contribution),
             width_of(p),
             percent(p.received),
-            percent(p.received_test),
             Text(points(p.gain), style="red" if lost else ""),
+            percent(p.received_test),
         )
     return table
 
 
-def _caption(run: RunRecord) -> str:
-    if run.allocation is None:
-        return f"{plural(len(run.rounds), 'round')}, nothing allocated yet"
+def _result(run: RunRecord) -> Text:
+    """Return the run's figures, each after its title, and a sentence on who gained."""
+    notes = [note for note in (privacy(run), truncation_note(run)) if note]
     a = run.allocation
-    star = "\n* layers have different widths, see allocation.json" * any(p.by_layer for p in run.participants)
-    reached = f"full width {percent(run.full_accuracy)} · Pearson {coefficient(a.pearson)}"
-    if a.mcg is None:
-        return f"{reached} · nobody trained alone, so gains are not known{star}"
-    return (
-        f"{reached} (test {coefficient(a.pearson_test)}) · mean gain {points(a.mcg)} (MCG), "
-        f"spread {points(a.cgs, sign=False)} (CGS), least {points(a.minimum_gain)}{star}"
-    )
+    if a is None:
+        return Text("\n".join([f"{plural(len(run.rounds), 'round')}, nothing allocated yet", *notes]))
+    if any(p.by_layer for p in run.participants):
+        notes.append("* layers have different widths, see allocation.json")
+    lines = [
+        {
+            "pearson": coefficient(a.pearson),
+            "pearson_test": coefficient(a.pearson_test),
+            "full_width": percent(run.full_width),
+        }
+    ]
+    if a.mcg is not None:
+        lines.append({"mcg": points(a.mcg), "cgs": points(a.cgs, sign=False), "minimum_gain": points(a.minimum_gain)})
+    result = Text()
+    for line in lines:
+        for place, (key, value) in enumerate(line.items()):
+            result.append(" · " if place else "").append(f"{title(key)} ").append(value, "bold")
+        result.append("\n")
+    lost = a.minimum_gain is not None and a.minimum_gain < 0
+    # Without the narrow space, at which rich would end a line.
+    result.append(outcome(run).replace("\u202f", ""), "red" if lost else "")
+    return result.append("".join(f"\n{note}" for note in notes))

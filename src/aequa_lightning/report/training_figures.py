@@ -6,7 +6,8 @@ Each function takes the run and returns its picture, or None while the run lacks
 import numpy as np
 
 from aequa_lightning.report.axes import in_integers, in_percent, label_ends, name_rows, row_pitch, rows_height
-from aequa_lightning.report.formatting import percent, ratio, span
+from aequa_lightning.report.formatting import format_width, percent, span
+from aequa_lightning.report.quantities import SCORE
 from aequa_lightning.report.records import RunRecord
 from aequa_lightning.report.style import CATEGORIES, COLUMN, LIGHT, POINTS, Picture, new_figure, width_role
 
@@ -14,7 +15,7 @@ _WIDE = 20  # classes beyond which the partition needs both columns of a paper
 
 
 def training(run: RunRecord) -> Picture | None:
-    """Draw the validation accuracy of every evaluated width over the rounds, and the best accuracy alone."""
+    """Draw the validation accuracy of every evaluated width over the rounds, and the best standalone accuracy."""
     widths = sorted({width for r in run.rounds for width in r.accuracy_by_width})
     if not widths:
         return None
@@ -25,18 +26,18 @@ def training(run: RunRecord) -> Picture | None:
         numbers, accuracies = zip(*measured, strict=True)
         colour = LIGHT[width_role(index / max(len(widths) - 1, 1))]
         axes.plot(numbers, accuracies, color=colour, marker="o" if len(numbers) == 1 else "", ms=3, clip_on=False)
-        ends.append((accuracies[-1], ratio(width, digits=4), colour))
+        ends.append((accuracies[-1], format_width(width), colour))
     best = max((p.standalone for p in run.participants if p.standalone is not None), default=None)
     if best is not None:
-        axes.axhline(best, color=LIGHT["orange"], lw=0.9, ls=(0, (4, 3)), zorder=1, label="best accuracy alone")
+        axes.axhline(best, color=LIGHT["orange"], lw=0.9, ls=(0, (4, 3)), zorder=1, label=f"best standalone {SCORE}")
         figure.legend(loc="outside lower center", handlelength=2.2)
-    axes.set(xlabel="round", ylabel="accuracy (validation)")
+    axes.set(xlabel="round", ylabel=f"{SCORE} (validation)")
     in_integers(axes.xaxis)
     in_percent(axes.yaxis)
     # The first and the last width before those between.
     label_ends(axes, [ends[-1], ends[0], *ends[-2:0:-1]] if len(ends) > 1 else ends)
     last = run.rounds[-1].accuracy_by_width
-    reached = [f"width {ratio(width)} {percent(last.get(width))}" for width in (widths[0], widths[-1])]
+    reached = [f"width {format_width(width)} {percent(last.get(width))}" for width in (widths[0], widths[-1])]
     alt = (
         f"Validation accuracy over {len(run.rounds)} rounds for {len(widths)} widths; in the last round "
         f"{' and '.join(reached)}."

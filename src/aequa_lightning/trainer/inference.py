@@ -125,9 +125,9 @@ def measure(network: SlimmableClassifier | RewardClassifier, stage: str, data: C
     """
     part = data.test() if stage == "test" else data.validation()
     if isinstance(network, RewardClassifier):
-        return {f"{stage}/accuracy": count_correct(network, part, device=CPU) / len(part)}
+        return {f"{stage}_accuracy": count_correct(network, part, device=CPU) / len(part)}
     return {
-        f"{stage}/accuracy/{width:g}": count_correct(AtWidth(network.network, width), part, device=CPU) / len(part)
+        f"{stage}_accuracy/{width:g}": count_correct(AtWidth(network.network, width), part, device=CPU) / len(part)
         for width in network.network.widths
     }
 

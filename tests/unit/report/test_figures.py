@@ -12,7 +12,8 @@ from matplotlib.patches import Rectangle
 
 from aequa_lightning.report import RunRecord, comparison, read_run, reward_figures, training_figures
 from aequa_lightning.report.axes import label_ends
-from aequa_lightning.report.style import LIGHT, Picture, house_style, new_figure
+from aequa_lightning.report.overlap import set_apart
+from aequa_lightning.report.style import LIGHT, POINTS, Picture, house_style, new_figure
 from tests.helpers.fake_run import write_fake_run
 
 
@@ -54,7 +55,7 @@ def test_models_of_ones_own_have_no_target(run: RunRecord) -> None:
     picture = reward_figures.fairness(own)
     assert picture is not None
     labels = [text.get_text() for text in picture.figure.legends[0].get_texts()]
-    assert [label.split(",")[0] for label in labels] == ["validation", "test", "received = alone"]
+    assert [label.split(",")[0] for label in labels] == ["validation", "test", "received = standalone"]
 
 
 def test_a_single_width_makes_no_curve(run: RunRecord) -> None:
@@ -72,6 +73,43 @@ def test_target_line_has_the_slope_and_passes_through_the_mean(run: RunRecord) -
     assert (y[1] - y[0]) / (x[1] - x[0]) == pytest.approx(run.allocation.slope)
     mean_alone = np.mean([p.contribution for p in run.participants])
     assert np.interp(mean_alone, x, y) == pytest.approx(np.mean([p.received for p in run.participants]))
+
+
+def test_the_target_line_and_all_points_lie_within_the_axes(run: RunRecord) -> None:
+    assert run.allocation is not None
+    steep = replace(run, allocation=replace(run.allocation, slope=3.0))
+    picture = reward_figures.fairness(steep)
+    assert picture is not None
+    axes = picture.figure.axes[0]
+    for line in axes.lines:
+        if len(line.get_xdata()) == 0:
+            continue
+        (left, low), (right, high) = line.get_xydata().min(axis=0), line.get_xydata().max(axis=0)
+        assert axes.get_ylim()[0] <= low <= high <= axes.get_ylim()[1], line.get_label()
+        assert axes.get_xlim()[0] <= left <= right <= axes.get_xlim()[1], line.get_label()
+    (target,) = [line for line in axes.lines if str(line.get_label()).startswith("target")]
+    assert max(target.get_ydata()) <= 1 + 1e-9
+
+
+def test_runs_with_the_same_rewards_are_all_seen(run: RunRecord) -> None:
+    picture = comparison.fairness([run, run, run])
+    assert picture is not None
+    axes = picture.figure.axes[0]
+    drawn = [line for number in range(3) for line in who(picture, number, Line2D)]
+    places = axes.transData.transform(np.concatenate([line.get_xydata() for line in drawn]))
+    gaps = np.hypot(*(places[:, None] - places[None]).T) + 1e9 * np.eye(len(places))
+    assert gaps.min() * POINTS / picture.figure.dpi > 2.5  # of a marker's 3.8 points
+
+
+def test_points_are_set_apart_by_no_more_than_it_takes() -> None:
+    random = np.random.default_rng(0)
+    places = np.concatenate([random.uniform(0, 100, (40, 2)), np.full((5, 2), 50.0), [[500.0, 0.0]]])
+    moved = set_apart(places, 4.0)
+    gaps = np.hypot(*(moved[:, None] - moved[None]).T) + 1e9 * np.eye(len(moved))
+    assert gaps.min() > 3.5
+    assert np.hypot(*(moved - places).T).max() < 16
+    assert moved[-1].tolist() == [500.0, 0.0]
+    assert np.array_equal(set_apart(moved[:1], 4.0), moved[:1])
 
 
 def test_gains_are_bars_from_the_largest_contributor_down(run: RunRecord) -> None:
@@ -142,7 +180,9 @@ def test_comparison_draws_every_participant_of_every_run(run: RunRecord, tmp_pat
     for number, each in ((0, run), (2, other)):
         (points,) = who(picture, number, Line2D)
         assert points.get_markevery() is None
-        assert list(points.get_ydata()) == [p.received for p in each.participants]
+        # Markers that would cover each other are moved by a little.
+        assert list(points.get_ydata()) == pytest.approx([p.received for p in each.participants], abs=0.05)
+        assert list(points.get_xdata()) == pytest.approx([p.standalone for p in each.participants], abs=0.05)
     assert who(picture, 1, Line2D) == []
     assert len(who(comparison.training([run, stopped, other]), 1, Line2D)) == 1
 

@@ -224,7 +224,34 @@ def test_a_run_without_catches_says_so(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("no_pictures")
 def test_comparison_lies_beside_the_first_run(tmp_path: Path) -> None:
     runs = [write_started_run(tmp_path / name) for name in "ab"]
-    assert build_report(runs) == tmp_path / "comparison.html"
+    assert build_report(runs) == tmp_path / "comparison-a-vs-b.html"
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_comparison_of_other_runs_is_another_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one, two, three = (str(write_started_run(tmp_path / name)) for name in ("one", "two", "three"))
+    elsewhere = str(write_started_run(tmp_path / "elsewhere" / "two"))
+    for folders in ((one, two), (one, three), (one, elsewhere), (one, two, three)):
+        assert main(["report", *folders]) == 0
+    pages = capsys.readouterr().out.split()
+    assert len({*pages}) == 4
+    assert pages[0] == str(tmp_path / "comparison-one-vs-two.html")
+    assert main(["report", "--run_dir", one, two]) == 0
+    assert capsys.readouterr().out.split() == pages[:1]
+    assert main(["report"]) == 2
+    assert "needs a run folder" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_comparison_tells_mechanisms_in_words(tmp_path: Path) -> None:
+    runs = [
+        write_fake_run(tmp_path / name, participants=2, rounds=1, mechanism=mechanism)
+        for name, mechanism in (("a", "Aequa(contribution='standalone', slope='auto')"), ("b", "SharedModel()"))
+    ]
+    text = Page(build_report(runs)).text
+    assert "Aequa: contribution standalone, slope auto" in text
+    assert "SharedModel" in text
+    assert "contribution=" not in text
 
 
 def test_nothing_to_report_on_is_refused() -> None:

@@ -30,7 +30,7 @@ def test_reads_what_fit_wrote(folder: Path) -> None:
     assert all(sum(p.class_counts) == p.samples for p in run.participants)
     assert [r.number for r in run.rounds] == [1, 2, 3]
     assert run.allocation is not None
-    assert run.full_accuracy == allocation["accuracy_by_width"]["1"] == run.allocation.accuracy_by_width[1.0]
+    assert run.full_width == allocation["accuracy_by_width"]["1"] == run.allocation.accuracy_by_width[1.0]
     assert set(run.scores) == {"standalone", "cosine"}
     assert run.scores["standalone"] == tuple(p.standalone for p in run.participants)
     assert run.paid_by == "standalone"
@@ -74,7 +74,7 @@ def test_missing_parts_are_left_out(folder: Path) -> None:
     assert run.scores == {}
     assert run.config is None
     assert run.participants[0].gain is None
-    assert run.full_accuracy == run.rounds[-1].accuracy_by_width[1.0]
+    assert run.full_width == run.rounds[-1].accuracy_by_width[1.0]
 
 
 def test_a_stopped_run_says_how_it_ended(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from aequa_lightning.data.partition import Partition
 from aequa_lightning.report import read_run
 from aequa_lightning.report.formatting import short_names
 from aequa_lightning.report.glossary import OBJECTIVES, PARTITIONS
-from aequa_lightning.report.sentences import privacy, summarise, verdict
+from aequa_lightning.report.sentences import outcome, privacy, summarise, verdict
 from aequa_lightning.rewards import OBJECTIVES as KNOWN_OBJECTIVES
 from tests.helpers.fake_run import write_fake_run
 
@@ -28,7 +28,44 @@ def test_story_counts_those_who_lose(tmp_path: Path) -> None:
     assert run.allocation is not None
     people = [replace(p, gain=-0.02 if p.number < 2 else 0.1) for p in run.participants]
     loss = replace(run, participants=tuple(people), allocation=replace(run.allocation, minimum_gain=-0.02))
-    assert summarise(loss)[4].startswith("Two participants received less than they had alone, at worst −2.0 points")
+    assert summarise(loss)[4].startswith(
+        "Two participants received less than they reach alone, at worst −2.0 points, because"
+    )
+
+
+def test_a_loss_is_told_with_its_reason(tmp_path: Path) -> None:
+    run = read_run(write_fake_run(tmp_path, participants=4, rounds=2))
+    assert run.allocation is not None
+    assert outcome(run).startswith("Everybody gained, at least")
+    poor = replace(run.allocation, accuracy_by_width={0.5: 0.1, 1.0: 0.15}, widths=(0.5, 1.0), minimum_gain=-0.3)
+    people = tuple(replace(p, received=0.15, gain=0.15 - (p.standalone or 0)) for p in run.participants)
+    lost = replace(run, participants=people, allocation=poor)
+    assert outcome(lost).startswith("Everybody received less than they reach alone, at worst −30.0 points, because no")
+    assert "the best on offer has 15.0" in outcome(lost)
+    assert outcome(lost) in summarise(lost)[-1]
+    assert verdict(["good", "poor"], [run, lost])[2] == f"poor: {outcome(lost)}"
+    # Here a wide enough network was on offer.
+    rich = replace(lost, allocation=replace(run.allocation, minimum_gain=-0.3))
+    assert "the mechanism gives a narrower network" in outcome(rich)
+    caught = replace(rich, allocation=replace(run.allocation, minimum_gain=-0.3, unpaid=(people[0].name,)))
+    first, second = outcome(caught).split("; or because ")
+    assert "narrower" in first
+    assert second == "it was caught cheating."
+    own = replace(lost, participants=tuple(replace(p, width=1.0, received=0.1 * p.number) for p in people))
+    assert "models that the mechanism gives" in outcome(own)
+    assert outcome(replace(run, participants=tuple(replace(p, gain=None) for p in people))).startswith("Nobody")
+
+
+def test_all_who_received_the_widest_network_are_named(tmp_path: Path) -> None:
+    run = read_run(write_fake_run(tmp_path, participants=6, rounds=2))
+    for count, told in ((2, "00 and participant-\u206001 received the full width."), (5, "5 participants received")):
+        people = (
+            replace(p, width=1.0, received=0.9) if p.number < count else replace(p, width=0.3125, received=0.7)
+            for p in run.participants
+        )
+        ranked = tuple(replace(p, contribution=1 - 0.1 * p.number) for p in people)
+        assert told in summarise(replace(run, participants=ranked))[2]
+        assert "0.3125 to 1 of the width" in summarise(replace(run, participants=ranked))[2]
 
 
 def test_story_of_an_unfinished_run_promises_nothing(tmp_path: Path) -> None:
@@ -73,7 +110,7 @@ def test_the_verdict_names_the_best_of_each_figure_and_warns_of_unlike_runs(tmp_
         for mcg, cgs, pearson in ((0.1, 0.01, 0.9), (0.2, 0.05, None))
     )
     gains, closest = verdict(["fair", "rich"], [fair, rich])
-    assert gains == "rich has the largest mean gain, +20.0 points; fair the smallest spread, 1.0."
+    assert gains == "rich has the largest mean gain, +20.0 points; fair has the smallest spread, 1.0."
     assert closest == "Rewards follow contributions most closely in fair: Pearson coefficient 0.900."
     other = read_run(write_fake_run(tmp_path / "other", participants=3, rounds=2))
     assert "not of one kind" in verdict(["fair", "other"], [fair, other])[-1]

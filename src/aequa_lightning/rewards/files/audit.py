@@ -253,6 +253,6 @@ def audit_table(findings: Sequence[Finding], held: Mapping[str, float]) -> Table
             "?" if finding.width is None else f"{finding.width:g}{'*' if finding.layers else ''}",
             f"{finding.parameters:,}",
             f"{held.get(finding.participant, 0.0):g}",
-            verbatim("; ".join(finding.faults) or "exactly what was earned"),
+            verbatim("; ".join(finding.faults) or "sound"),
         )
     return table
