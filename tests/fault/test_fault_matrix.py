@@ -4,6 +4,7 @@ Every case is a run of two processes that are forked from this one, so that deat
 """
 
 import functools
+import itertools
 import json
 import re
 import shutil
@@ -78,8 +79,8 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # --- deaths ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rank", [0, 1])
-@pytest.mark.parametrize("phase", PHASES)
+# Both ranks in turn.
+@pytest.mark.parametrize(("phase", "rank"), list(zip(PHASES, itertools.cycle([0, 1]))))
 def test_the_death_of_a_process(tmp_path: Path, uninterrupted: Path, phase: str, rank: int) -> None:
     number = 2 if phase in PHASES[1:-1] else None
     fault = Fault(die, phase, rank, number, served="training" in phase)
@@ -142,8 +143,7 @@ def test_the_death_of_a_replica(tmp_path: Path) -> None:
 # --- errors and hangs ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rank", [0, 1])
-@pytest.mark.parametrize("phase", ["training", "callbacks"])
+@pytest.mark.parametrize(("phase", "rank"), [("training", 0), ("callbacks", 1)])
 def test_an_error_in_a_process(tmp_path: Path, uninterrupted: Path, phase: str, rank: int) -> None:
     status, message = _run(tmp_path / "run", Fault(throw(ValueError("no")), phase, rank, 2, served=phase == "training"))
     assert status == 1
@@ -222,8 +222,7 @@ def test_tasks_in_the_folder_of_another_run(tmp_path: Path) -> None:
 # --- signals ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rank", [0, 1])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+@pytest.mark.parametrize(("number", "rank"), [(signal.SIGTERM, 0), (signal.SIGUSR1, 1), (signal.SIGINT, 0)])
 def test_a_signal_to_any_process(tmp_path: Path, uninterrupted: Path, number: signal.Signals, rank: int) -> None:
     assert _run(tmp_path / "run", Fault(tell(number), "training", rank, 1)) == (75, "")
     (stop,) = events(tmp_path / "run", "stop")
@@ -281,9 +280,8 @@ def test_tasks_of_a_job_are_a_run(tmp_path: Path, uninterrupted: Path) -> None:
     _assert_goes_on(tmp_path / "run", uninterrupted)
 
 
-@pytest.mark.parametrize("rank", [0, 1])
-def test_a_signal_to_a_task_stops_all(tmp_path: Path, uninterrupted: Path, rank: int) -> None:
-    assert _run_tasks(tmp_path / "run", Fault(tell(signal.SIGUSR1), "training", rank, 1)) == ([75, 75], [])
+def test_a_signal_to_a_task_stops_all(tmp_path: Path, uninterrupted: Path) -> None:
+    assert _run_tasks(tmp_path / "run", Fault(tell(signal.SIGUSR1), "training", 1, 1)) == ([75, 75], [])
     assert _run_tasks(tmp_path / "run") == ([0, 0], [])
     _assert_goes_on(tmp_path / "run", uninterrupted)
 
@@ -399,14 +397,27 @@ def _empty(path: Path) -> None:
     path.touch()
 
 
-@pytest.mark.parametrize("damage", [_truncate, _flip, _empty, Path.unlink])
+DAMAGED = "round-0002.ckpt.* is damaged"
+
+
 @pytest.mark.parametrize(
-    ("file", "warning"),
+    ("file", "damage", "warning"),
     [
-        ("checkpoints/round-0002.ckpt", "round-0002.ckpt.* is damaged"),
-        ("checkpoints/last.ckpt", ""),
-        ("standalone/participant-01.json", ""),
-        ("processes/rank-1.json", ""),
+        ("checkpoints/round-0002.ckpt", _truncate, DAMAGED),
+        ("checkpoints/round-0002.ckpt", _flip, DAMAGED),
+        ("checkpoints/round-0002.ckpt", _empty, DAMAGED),
+        ("checkpoints/round-0002.ckpt", Path.unlink, ""),
+        ("checkpoints/last.ckpt", _flip, ""),
+        ("checkpoints/last.ckpt", Path.unlink, ""),
+        ("standalone/participant-01.json", _truncate, ""),
+        ("standalone/participant-01.json", _empty, ""),
+        ("processes/rank-1.json", _truncate, ""),
+        ("checkpoints/round-0002.ckpt.sha256", _flip, DAMAGED),
+        ("checkpoints/round-0002.ckpt.sha256", Path.unlink, ""),
+        ("events.jsonl", _truncate, ""),
+        ("events.jsonl", Path.unlink, ""),
+        ("metrics.csv", _truncate, ""),
+        ("config.yaml", _empty, ""),
     ],
 )
 def test_a_damaged_file(
@@ -420,29 +431,7 @@ def test_a_damaged_file(
     run_dir = tmp_path / "run"
     shutil.copytree(nearly_finished, run_dir)
     damage(run_dir / file)
-    _assert_goes_on(run_dir, uninterrupted, warning="" if damage is Path.unlink else warning)
-
-
-@pytest.mark.parametrize(
-    ("file", "damage", "warning"),
-    [
-        ("checkpoints/round-0002.ckpt.sha256", _flip, "round-0002.ckpt.* is damaged"),
-        ("checkpoints/round-0002.ckpt.sha256", Path.unlink, ""),
-        ("events.jsonl", _truncate, ""),
-        ("events.jsonl", Path.unlink, ""),
-        ("metrics.csv", _truncate, ""),
-        ("config.yaml", _empty, ""),
-    ],
-)
-def test_another_damaged_file(
-    tmp_path: Path,
-    uninterrupted: Path,
-    nearly_finished: Path,
-    file: str,
-    warning: str,
-    damage: Callable[[Path], None],
-) -> None:
-    test_a_damaged_file(tmp_path, uninterrupted, nearly_finished, file, warning, damage)
+    _assert_goes_on(run_dir, uninterrupted, warning=warning)
 
 
 def test_half_an_event(tmp_path: Path, uninterrupted: Path, nearly_finished: Path) -> None:

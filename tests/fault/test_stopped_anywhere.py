@@ -1,6 +1,7 @@
 """A stop signal in any phase of `aequa fit` ends in 75, or in 0 when all is written, and changes no result."""
 
 import functools
+import itertools
 import os
 import pkgutil
 import signal
@@ -28,6 +29,7 @@ PHASES = {
     "manifest": Fault(print, file="manifest.json"),
     "end": Fault(print, "waiting for the end"),
 }
+SIGNALS = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 # What is called outside of the phases that a process notes.
 CALLS = {
     "data": "aequa_lightning.data.DigitsData.setup",
@@ -86,14 +88,19 @@ def _assert_same(run_dir: Path, reference: Path) -> None:
         assert (run_dir / file).read_bytes() == (reference / file).read_bytes(), file
 
 
-@pytest.mark.parametrize("devices", [1, 2])
-@pytest.mark.parametrize("place", [*PHASES, *CALLS])
+# Each of the signals comes in each fourth phase, and one process or two by turns.
+@pytest.mark.parametrize(
+    ("place", "number", "devices"),
+    list(zip([*PHASES, *CALLS], itertools.cycle(SIGNALS), itertools.cycle([2, 1, 1]))),
+)
 def test_a_signal_in_any_phase(
-    tmp_path: Path, uninterrupted: Path, monkeypatch: pytest.MonkeyPatch, place: str, devices: int
+    tmp_path: Path,
+    uninterrupted: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    place: str,
+    number: signal.Signals,
+    devices: int,
 ) -> None:
-    places = [*PHASES, *CALLS]
-    # Each of the signals comes in each fourth phase, in others for two processes than for one.
-    number = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)[(places.index(place) + devices) % 4]
     run = functools.partial(run_small, tmp_path, devices=devices)
     fault = None
     with monkeypatch.context() as patch:
@@ -133,8 +140,7 @@ def test_a_signal_to_all_tasks_of_a_job(tmp_path: Path, uninterrupted: Path, pla
     _assert_same(tmp_path, uninterrupted)
 
 
-@pytest.mark.parametrize("devices", [1, 2])
-@pytest.mark.parametrize(("place", "expected"), [("imports", 75), ("exit", 0)])
+@pytest.mark.parametrize(("place", "expected", "devices"), [("imports", 75, 1), ("exit", 0, 2)])
 def test_a_signal_to_the_interpreter_that_comes_or_leaves(
     tmp_path: Path, place: str, expected: int, devices: int
 ) -> None:

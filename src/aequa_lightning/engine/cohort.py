@@ -11,7 +11,7 @@ from torch import Tensor
 from aequa_lightning.engine.callback import Callbacks
 from aequa_lightning.engine.local.state import ParticipantStates
 from aequa_lightning.engine.processes.assignment import LoadBalancer
-from aequa_lightning.engine.rounds import ParticipantReport
+from aequa_lightning.engine.round_results import ParticipantReport
 from aequa_lightning.engine.run import Run
 from aequa_lightning.engine.server.exact_sum import are_valid
 from aequa_lightning.engine.stacking.schedule import Job

@@ -20,7 +20,7 @@ from aequa_lightning.engine.local.optimizers import options_of
 from aequa_lightning.engine.processes.failure import is_lost_contact
 from aequa_lightning.engine.records import Stopwatch, describe_round, describe_run, write_round
 from aequa_lightning.engine.resume import restore, run_state
-from aequa_lightning.engine.rounds import Aggregate, ParticipantReport, merge_reports
+from aequa_lightning.engine.round_results import Aggregate, ParticipantReport, merge_reports
 from aequa_lightning.engine.run import Run
 from aequa_lightning.engine.stacking.sizing import decide_stacking
 from aequa_lightning.engine.standalone import train_standalone

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from aequa_lightning.engine.processes.machine import describe_machine
-from aequa_lightning.engine.rounds import Aggregate, ParticipantReport
+from aequa_lightning.engine.round_results import Aggregate, ParticipantReport
 from aequa_lightning.engine.run import Run
 from aequa_lightning.run_folder.events import append_metrics
 from aequa_lightning.version import __version__

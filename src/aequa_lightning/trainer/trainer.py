@@ -21,10 +21,10 @@ from aequa_lightning.engine.local.optimizers import check_schedule
 from aequa_lightning.engine.local.work import LocalWork
 from aequa_lightning.engine.loop import Collaboration
 from aequa_lightning.engine.participation import Participation
+from aequa_lightning.engine.processes.hang_detection import detecting_hangs
 from aequa_lightning.engine.processes.precision import warn_of_slow_precision
 from aequa_lightning.engine.processes.status import remove_statuses
 from aequa_lightning.engine.processes.topology import build_fabric, launch
-from aequa_lightning.engine.processes.watchdog import watchdog
 from aequa_lightning.engine.server.aggregators import Aggregator, FedAvg
 from aequa_lightning.engine.server.privacy import Privacy
 from aequa_lightning.errors import RunInterrupted
@@ -218,7 +218,7 @@ class CollaborativeTrainer(Evaluates):
                 datamodule.prepare_data()
                 if self.fabric.is_global_zero:
                     remove_statuses(self.config.run_dir)
-                with watchdog(self.config.run_dir, self.fabric.global_rank, self.timeout, reports=True):
+                with detecting_hangs(self.config.run_dir, self.fabric.global_rank, self.timeout, reports=True):
                     datamodule.setup("fit")
                 rewards = self._rewards(self.mechanism, model)
                 with self._reporting_stop():

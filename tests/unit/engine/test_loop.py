@@ -23,7 +23,7 @@ from aequa_lightning.engine.participation import Participation
 from aequa_lightning.engine.processes.signals import STOP_SIGNALS
 from aequa_lightning.engine.records import describe_round
 from aequa_lightning.engine.reward_source import RewardSource
-from aequa_lightning.engine.rounds import Aggregate, ParticipantReport
+from aequa_lightning.engine.round_results import Aggregate, ParticipantReport
 from aequa_lightning.engine.run import Run
 from aequa_lightning.engine.server.aggregators import Aggregator, FedAvg, FedAvgM
 from aequa_lightning.engine.server.privacy import Privacy

@@ -1,4 +1,4 @@
-"""Forks the processes of a machine, and ends all of them when one fails."""
+"""Starts the processes of a machine by fork, notices when one dies, and ends all of them."""
 
 import ctypes
 import multiprocessing

@@ -20,11 +20,11 @@ from typing_extensions import override
 
 from aequa_lightning.engine.processes.cluster_environment import check_port, cluster_environment
 from aequa_lightning.engine.processes.failure import report_once
+from aequa_lightning.engine.processes.hang_detection import detecting_hangs
 from aequa_lightning.engine.processes.launcher import ForkLauncher
 from aequa_lightning.engine.processes.machine import keep_freed_memory
 from aequa_lightning.engine.processes.signals import exiting_while_blocked
 from aequa_lightning.engine.processes.status import remove_statuses
-from aequa_lightning.engine.processes.watchdog import watchdog
 from aequa_lightning.errors import InputError
 from aequa_lightning.modules.classifier import SlimmableClassifier
 from aequa_lightning.runtime.process_settings import thread_count
@@ -269,7 +269,7 @@ def launch(
         if timeout is None:
             return nullcontext()
         several = fabric.world_size > 1
-        return watchdog(run_dir, fabric.global_rank, 2 * timeout if several else timeout, reports=not forked)
+        return detecting_hangs(run_dir, fabric.global_rank, 2 * timeout if several else timeout, reports=not forked)
 
     forked = isinstance(fabric.strategy.launcher, ForkLauncher)
     if fabric.is_global_zero:  # it holds the lock of the run folder

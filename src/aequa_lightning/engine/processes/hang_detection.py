@@ -24,7 +24,7 @@ IDLE = 0.01
 
 
 @contextmanager
-def watchdog(run_dir: Path, rank: int, timeout: timedelta, *, reports: bool) -> Iterator[None]:
+def detecting_hangs(run_dir: Path, rank: int, timeout: timedelta, *, reports: bool) -> Iterator[None]:
     """End this process with one message when it is idle within the block for longer than the timeout.
 
     Training takes processor time however long it lasts; waiting for a drive or a lock that never answers does not.
@@ -45,7 +45,7 @@ def watchdog(run_dir: Path, rank: int, timeout: timedelta, *, reports: bool) -> 
             if len(checks) > CHECKS and checks[-1] - checks[0] < IDLE * timeout.total_seconds():
                 _end_process(run_dir, rank, reports)
 
-    watcher = threading.Thread(target=watch, name="watchdog", daemon=True)
+    watcher = threading.Thread(target=watch, name="hang detection", daemon=True)
     watcher.start()
     try:
         yield
