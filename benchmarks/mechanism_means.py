@@ -32,7 +32,7 @@ def table(rows: list[dict[str, str]]) -> str:
     for row in rows:
         for metric in METRICS:
             values[row["mechanism"]][metric.key] += [float(row[metric.key])] if row[metric.key] else []
-    fairness = {name: statistics.fmean(own["pearson_validation"] or [-2.0]) for name, own in values.items()}
+    fairness = {name: statistics.fmean(own["pearson"] or [-2.0]) for name, own in values.items()}
     lines = [f"| mechanism | {' | '.join(metric.title for metric in METRICS)} |", f"|---|{'---|' * len(METRICS)}"]
     for name in sorted(values, key=lambda name: -fairness[name]):
         cells = [

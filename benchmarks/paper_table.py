@@ -62,14 +62,14 @@ def main(folder: Path, reference: str) -> None:
     settings = read(folder)
     for setting, groups in settings.items():
         own = [metrics_of(cells[reference]) for cells in groups]
-        test, validation = (mean(one[key] for one in own) for key in ("pearson", "pearson_validation"))
+        test, validation = (mean(one[key] for one in own) for key in ("pearson_test", "pearson"))
         rivals = {
-            name: mean(metrics_of(cells[name])["best"] for cells in groups)
+            name: mean(metrics_of(cells[name])["best_test"] for cells in groups)
             for name in groups[0]
             if not name.startswith(reference)
         }
         rival = max(rivals, key=rivals.__getitem__)
-        best = mean(one["best"] for one in own)
+        best = mean(one["best_test"] for one in own)
         alone = mean(agreement(cells[reference]) for cells in groups)
         name = "/".join(part for part in setting if part != "-")
         figures = f"{test:6.3f} {validation:6.3f} {alone:6.3f} {100 * best:6.1f} {100 * rivals[rival]:6.1f}"

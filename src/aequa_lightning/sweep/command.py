@@ -18,7 +18,7 @@ from aequa_lightning.sweep.picture import draw_sweep
 from aequa_lightning.sweep.pool import VISIBLE, run_cells, visible_devices
 from aequa_lightning.sweep.results import Result, read_result, read_results
 from aequa_lightning.sweep.table import compare, overall, rank, summarise
-from aequa_lightning.sweep.terminal import MAX_ROWS, CellProgress, ranks_table, settings_table
+from aequa_lightning.sweep.terminal import MAX_ROWS, CellProgress, means_table, ranks_table, settings_table
 
 
 def sweep(options: Namespace) -> None:
@@ -81,9 +81,11 @@ def show_results(matrix: Matrix, results: Sequence[Result], reference: str) -> N
     if not console.is_terminal:
         console.width = 120
     if len(rows) <= MAX_ROWS:
-        console.print(settings_table(rows))
+        console.print(settings_table(rows, width=console.width))
     if len({row.mechanism for row in rows}) > 1:
-        console.print(ranks_table(overall(rows), ranks, comparisons, reference))
+        console.print(means_table(overall(results)))
+        if ranks:
+            console.print(ranks_table(ranks, comparisons, reference))
     unfinished = len(matrix.cells()) - len(results)
     missing = f"; {unfinished} cells are not in it" if unfinished else ""
     console.print(f"table    {matrix.folder / 'table.md'} (.csv, .tex){missing}", soft_wrap=True)

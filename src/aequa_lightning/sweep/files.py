@@ -79,17 +79,26 @@ def latex(rows: Sequence[Row]) -> str:
     return "\n".join([*lines, r"\bottomrule", r"\end{longtable}"]) + "\n"
 
 
-def figure(entry: Entry, metric: Metric) -> str:
-    """Return mean and standard deviation as text.
+def figure(entry: Entry, metric: Metric, *, deviation: bool = True) -> str:
+    """Return mean and standard deviation as text, and of how many runs where it is not defined in all.
+
+    Args:
+        entry: The figure.
+        metric: Which one it is.
+        deviation: Whether to write the deviation.
 
     Example:
-        >>> figure(Entry(0.8126, 0.0149), METRICS[0]), figure(Entry(0.9951, None), METRICS[2])
-        ('81.3±1.5', '0.995')
+        >>> figure(Entry(0.8126, 0.0149, count=3, runs=3), METRICS[0])
+        '81.3±1.5'
+        >>> figure(Entry(0.9951, None, count=1, runs=2), METRICS[2])
+        '0.995 (n=1)'
     """
     if entry.mean is None:
         return "-"
-    mean = f"{entry.mean * metric.scale:.{metric.digits}f}"
-    return mean if entry.deviation is None else f"{mean}±{entry.deviation * metric.scale:.{metric.digits}f}"
+    text = f"{entry.mean * metric.scale:.{metric.digits}f}"
+    if deviation and entry.deviation is not None:
+        text += f"±{entry.deviation * metric.scale:.{metric.digits}f}"
+    return text if entry.complete else f"{text} (n={entry.count})"
 
 
 def _axes(rows: Sequence[Row]) -> list[str]:
@@ -105,7 +114,7 @@ def _plain(row: Row) -> dict[str, Any]:
     content: dict[str, Any] = dict(zip(SETTING_AXES, row.setting, strict=True))
     content |= {"mechanism": row.mechanism, "seeds": row.seeds}
     for key, entry in row.entries.items():
-        content |= {key: entry.mean, f"{key}_std": entry.deviation}
+        content |= {key: entry.mean, f"{key}_std": entry.deviation, f"{key}_n": entry.count}
     return content
 
 

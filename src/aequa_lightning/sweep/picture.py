@@ -1,8 +1,8 @@
 """The picture of a sweep: every mechanism by every metric, over all settings and seeds."""
 
-import statistics
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import wrap
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -10,8 +10,13 @@ from matplotlib.ticker import MaxNLocator
 from aequa_lightning.report.axes import name_rows, rows_height
 from aequa_lightning.report.style import COLUMN, LIGHT, drawn, house_style
 from aequa_lightning.run_folder.files import write_atomically
-from aequa_lightning.sweep.results import METRICS, Result
-from aequa_lightning.sweep.statistics import bootstrap_interval
+from aequa_lightning.sweep.results import METRICS, Metric, Result
+from aequa_lightning.sweep.table import overall
+
+CAPTION = (
+    "Mean over all runs in which a figure is defined (n, where not in all), and its 95 % bootstrap interval. "
+    "Arrows point to what is better."
+)
 
 
 def draw_sweep(results: Sequence[Result], folder: Path, *, reference: str) -> Path:
@@ -25,23 +30,51 @@ def draw_sweep(results: Sequence[Result], folder: Path, *, reference: str) -> Pa
     Returns:
         The PNG file.
     """
-    names = list(dict.fromkeys(result.cell.mechanism for result in results))
     with house_style():
-        figure = Figure(figsize=(2 * COLUMN, rows_height(len(names)) + 0.5), layout="constrained")
-        panels = figure.subplots(1, len(METRICS), sharey=True)
-        rows = name_rows(panels[0], names)
-        for panel, metric in zip(panels, METRICS, strict=True):
-            for row, name in zip(rows, names, strict=True):
-                found = [result.metrics[metric.key] for result in results if result.cell.mechanism == name]
-                values = [value * metric.scale for value in found if value is not None]
-                if values:
-                    colour = LIGHT["blue" if name == reference else "slate"]
-                    panel.hlines(row, *bootstrap_interval(values), color=colour, lw=1.2)
-                    panel.plot(statistics.fmean(values), row, "o", ms=3.8, color=colour)
-            panel.set_title(metric.title, fontsize=7)
-            panel.xaxis.set_major_locator(MaxNLocator(4))
-            panel.tick_params(axis="y", length=0)
-            panel.grid(axis="x", color=LIGHT["rule"], lw=0.5)
+        figure = picture(results, reference=reference)
         for format in ("png", "pdf"):
             write_atomically(folder / f"sweep.{format}", drawn(figure, format))
     return folder / "sweep.png"
+
+
+def picture(results: Sequence[Result], *, reference: str) -> Figure:
+    """Return the figure; to be called within :func:`~aequa_lightning.report.style.house_style`."""
+    means = overall(results)
+    figure = Figure(figsize=(2 * COLUMN, rows_height(len(means)) + 0.7), layout="constrained")
+    panels = figure.subplots(1, len(METRICS), sharey=True)
+    rows = name_rows(panels[0], list(means))
+    for panel, metric in zip(panels, METRICS, strict=True):
+        for row, (name, own) in zip(rows, means.items(), strict=True):
+            found = own[metric.key]
+            if found.entry.mean is None:
+                place = {"transform": panel.get_yaxis_transform(), "ha": "center", "va": "center"}
+                panel.text(0.5, row, "undefined", size=5.5, color=LIGHT["muted"], **place)
+                continue
+            colour = LIGHT["blue" if name == reference else "slate"]
+            mean = found.entry.mean * metric.scale
+            if found.interval is not None:
+                panel.hlines(row, *(bound * metric.scale for bound in found.interval), color=colour, lw=1.2)
+            panel.plot(mean, row, "o", ms=3.8, color=colour)
+            if not found.entry.complete:
+                place = {"xytext": (0, 3.5), "textcoords": "offset points", "ha": "center", "va": "bottom"}
+                panel.annotate(f"n = {found.entry.count}", (mean, row), size=5.5, color=colour, **place)
+        panel.set_title(_heading(metric), fontsize=6.5)
+        panel.xaxis.set_major_locator(MaxNLocator(3))
+        panel.tick_params(axis="y", length=0)
+        panel.grid(axis="x", color=LIGHT["rule"], lw=0.5)
+        panel.margins(x=0.15)
+    figure.supxlabel(CAPTION, fontsize=6, color=LIGHT["muted"])
+    return figure
+
+
+def _heading(metric: Metric) -> str:
+    """Return a panel's title with its unit and an arrow to what is better.
+
+    Example:
+        >>> print(_heading(METRICS[5]))
+        spread
+        (CGS), test
+        points ←
+    """
+    unit = f"{metric.unit} " if metric.unit else ""
+    return "\n".join([*wrap(metric.title, 12), f"{unit}{'→' if metric.largest_first else '←'}"])

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from aequa_lightning.errors import InputError, RunFailed
+from aequa_lightning.report.quantities import title
 from aequa_lightning.rewards.allocation.fairness import gain_spread, mean_gain, minimum_gain, pearson
 from aequa_lightning.run_folder.damaged_files import possibly_damaged
 from aequa_lightning.run_folder.files import write_json
@@ -23,28 +24,33 @@ class Metric:
     """A column of the table.
 
     Attributes:
-        key: Its name in files.
-        title: Its name for readers.
+        key: Its name in files, one of :data:`~aequa_lightning.report.quantities.RUN`.
+        unit: Its unit for readers; empty for a correlation.
         scale: What it is multiplied with for readers.
         digits: Decimals for readers.
         largest_first: Whether more is better.
     """
 
     key: str
-    title: str
+    unit: str = "points"
     scale: float = 100.0
     digits: int = 1
     largest_first: bool = True
 
+    @property
+    def title(self) -> str:
+        """Its name for readers."""
+        return title(self.key)
+
 
 METRICS = (
-    Metric("best", "best"),
-    Metric("mean", "mean"),
-    Metric("pearson", "Pearson", scale=1.0, digits=3),
-    Metric("pearson_validation", "validation", scale=1.0, digits=3),
-    Metric("mcg", "MCG"),
-    Metric("cgs", "CGS", largest_first=False),
-    Metric("minimum_gain", "least"),
+    Metric("best_test", "%"),
+    Metric("mean_test", "%"),
+    Metric("pearson_test", "", scale=1.0, digits=3),
+    Metric("pearson", "", scale=1.0, digits=3),
+    Metric("mcg_test"),
+    Metric("cgs_test", largest_first=False),
+    Metric("minimum_gain_test"),
 )
 """Of what participants receive, on the test part: the best participant's accuracy, the mean accuracy, the correlation
 with the accuracy alone, and mean, spread and minimum of the gains over it. The correlation also on the validation part,
@@ -74,24 +80,24 @@ def metrics_of(allocation: Mapping[str, Any]) -> dict[str, float | None]:
         >>> first = {"standalone_test": 0.5, "test_accuracy": 0.75, "accuracy": 0.75, "gain": 0.5}
         >>> second = {"standalone_test": 0.25, "test_accuracy": 0.5, "accuracy": 0.5, "gain": 0.125}
         >>> found = metrics_of({"participants": [first, second]})
-        >>> found["best"], found["mean"], found["mcg"], found["cgs"], found["minimum_gain"]
-        (0.75, 0.625, 0.25, 0.0, 0.25)
-        >>> found["pearson"], found["pearson_validation"]
+        >>> [found[key] for key in ("best_test", "mean_test", "mcg_test", "cgs_test", "minimum_gain_test")]
+        [0.75, 0.625, 0.25, 0.0, 0.25]
+        >>> found["pearson_test"], found["pearson"]
         (1.0, -1.0)
     """
     rows = allocation["participants"]
     alone = [row["standalone_test"] for row in rows]
     received = [row["test_accuracy"] for row in rows]
-    reached: dict[str, float | None] = {"best": max(received), "mean": sum(received) / len(received)}
+    reached: dict[str, float | None] = {"best_test": max(received), "mean_test": sum(received) / len(received)}
     if None in alone:
         return dict.fromkeys(metric.key for metric in METRICS) | reached
     return {
         **reached,
-        "pearson": pearson(alone, received),
-        "pearson_validation": pearson([row["accuracy"] - row["gain"] for row in rows], [r["accuracy"] for r in rows]),
-        "mcg": mean_gain(alone, received),
-        "cgs": gain_spread(alone, received),
-        "minimum_gain": minimum_gain(alone, received),
+        "pearson_test": pearson(alone, received),
+        "pearson": pearson([row["accuracy"] - row["gain"] for row in rows], [r["accuracy"] for r in rows]),
+        "mcg_test": mean_gain(alone, received),
+        "cgs_test": gain_spread(alone, received),
+        "minimum_gain_test": minimum_gain(alone, received),
     }
 
 

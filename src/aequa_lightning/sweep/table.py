@@ -17,14 +17,36 @@ class Entry:
     """One figure of a table.
 
     Attributes:
-        mean: Over the seeds where it is defined; None: nowhere.
+        mean: Over the runs where it is defined; None: nowhere.
         deviation: Sample standard deviation over them; None with fewer than two.
+        count: Number of these runs.
+        runs: Number of all runs that could have it.
         best: Whether no other mechanism has a better mean in the setting.
     """
 
     mean: float | None
     deviation: float | None
+    count: int
+    runs: int
     best: bool = False
+
+    @property
+    def complete(self) -> bool:
+        """Whether it is defined in every run; else it is not compared with those that are."""
+        return self.count == self.runs
+
+
+@dataclass(frozen=True)
+class Overall:
+    """A mechanism's figure over all its runs.
+
+    Attributes:
+        entry: Mean and deviation.
+        interval: 95 % bootstrap interval of the mean; None with fewer than two runs in which the figure is defined.
+    """
+
+    entry: Entry
+    interval: tuple[float, float] | None
 
 
 @dataclass(frozen=True)
@@ -83,10 +105,10 @@ def summarise(results: Sequence[Result]) -> list[Row]:
             for mechanism, found in by_mechanism.items()
         }
         for metric in METRICS:
-            best = _best([row[metric.key].mean for row in entries.values()], metric)
+            best = _best([row[metric.key].mean for row in entries.values() if row[metric.key].complete], metric)
             for row in entries.values():
                 entry = row[metric.key]
-                row[metric.key] = replace(entry, best=_is_best(entry.mean, best, metric))
+                row[metric.key] = replace(entry, best=entry.complete and _is_best(entry.mean, best, metric))
         rows += [
             Row(setting, mechanism, len(by_mechanism[mechanism]), entries[mechanism]) for mechanism in by_mechanism
         ]
@@ -95,6 +117,8 @@ def summarise(results: Sequence[Result]) -> list[Row]:
 
 def rank(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
     """Return each mechanism's average rank by each metric, over the settings in which all mechanisms have finished.
+
+    A figure that is undefined in some run of a setting ranks last there, as one that is undefined in all.
 
     Returns:
         Rank by key of the metric, by mechanism; empty where there is no such setting.
@@ -106,7 +130,8 @@ def rank(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
     complete = [found for found in settings.values() if len(found) == len(mechanisms)]
     ranks: dict[str, dict[str, float]] = {mechanism: {} for mechanism in mechanisms} if complete else {}
     for metric in METRICS if complete else ():
-        means = [[found[name].entries[metric.key].mean for name in mechanisms] for found in complete]
+        entries = [[found[name].entries[metric.key] for name in mechanisms] for found in complete]
+        means = [[entry.mean if entry.complete else None for entry in row] for row in entries]
         average = average_ranks(np.array(means, dtype=np.float64), largest_first=metric.largest_first)
         for mechanism, value in zip(mechanisms, average.tolist(), strict=True):
             ranks[mechanism][metric.key] = value
@@ -151,15 +176,21 @@ def compare(results: Sequence[Result], reference: str) -> list[Comparison]:
     return comparisons
 
 
-def overall(rows: Sequence[Row]) -> dict[str, dict[str, float | None]]:
-    """Return each mechanism's mean over all settings by each metric; None where it is defined in none."""
-    found: dict[str, list[Row]] = {}
-    for row in rows:
-        found.setdefault(row.mechanism, []).append(row)
+def overall(results: Sequence[Result]) -> dict[str, dict[str, Overall]]:
+    """Return each mechanism's mean over all its runs by each metric, for the last table and the picture alike."""
+    found: dict[str, list[Result]] = {}
+    for result in results:
+        found.setdefault(result.cell.mechanism, []).append(result)
     return {
-        mechanism: {metric.key: _entry([row.entries[metric.key].mean for row in own]).mean for metric in METRICS}
+        mechanism: {metric.key: _overall([result.metrics[metric.key] for result in own]) for metric in METRICS}
         for mechanism, own in found.items()
     }
+
+
+def _overall(values: Sequence[float | None]) -> Overall:
+    entry = _entry(values)
+    known = [value for value in values if value is not None]
+    return Overall(entry, bootstrap_interval(known) if len(known) > 1 else None)
 
 
 def _differences(
@@ -171,7 +202,12 @@ def _differences(
 
 def _entry(values: Sequence[float | None]) -> Entry:
     known = [value for value in values if value is not None]
-    return Entry(statistics.fmean(known) if known else None, statistics.stdev(known) if len(known) > 1 else None)
+    return Entry(
+        mean=statistics.fmean(known) if known else None,
+        deviation=statistics.stdev(known) if len(known) > 1 else None,
+        count=len(known),
+        runs=len(values),
+    )
 
 
 def _best(means: Sequence[float | None], metric: Metric) -> float | None:

@@ -1,8 +1,10 @@
 """The terminal output of a sweep: its progress, and the tables at its end."""
 
 from collections.abc import Mapping, Sequence
+from textwrap import wrap
 
 from rich.box import SIMPLE_HEAD
+from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
@@ -11,10 +13,12 @@ from aequa_lightning.runtime.terminal import PlainConsole
 from aequa_lightning.sweep.files import figure
 from aequa_lightning.sweep.matrix import Cell
 from aequa_lightning.sweep.results import METRICS
-from aequa_lightning.sweep.table import Comparison, Row
+from aequa_lightning.sweep.table import Comparison, Overall, Row
 
 # A table of more rows is not printed: its file holds it.
 MAX_ROWS = 40
+_HEADING = 8  # characters of a line of a column's heading, where words allow it
+_UNLIMITED = 1000
 
 
 class CellProgress:
@@ -67,54 +71,85 @@ class CellProgress:
             self._console.print(text)
 
 
-def settings_table(rows: Sequence[Row]) -> Table:
-    """Return a row for each setting and mechanism; the best of a setting is bold."""
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("setting", no_wrap=True)
-    table.add_column("mechanism", no_wrap=True)
-    for metric in METRICS:
-        table.add_column(metric.title, justify="right", no_wrap=True)
+def settings_table(rows: Sequence[Row], *, width: int) -> Table:
+    """Return a row for each setting and mechanism; the best of a setting is bold.
+
+    Args:
+        rows: See :func:`~aequa_lightning.sweep.table.summarise`.
+        width: Columns of the terminal; deviations are left out where they do not fit.
+    """
+    full = _settings_table(rows, deviation=True)
+    if Measurement.get(PlainConsole(width=_UNLIMITED), PlainConsole(width=_UNLIMITED).options, full).maximum <= width:
+        return full
+    short = _settings_table(rows, deviation=False)
+    _add_caption(short, "means over seeds; table.md holds the deviations, too")
+    return short
+
+
+def _settings_table(rows: Sequence[Row], *, deviation: bool) -> Table:
+    table = _table()
     before: tuple[str, str, str] | None = None
     for row in rows:
-        if before not in (None, row.setting):
-            table.add_section()
-        name = " ".join(part for part in row.setting if part != "-") if row.setting != before else ""
+        name = " ".join(part for part in row.setting if part != "-")
+        if row.setting != before and name:
+            # In a row of its own, which leaves its width to the figures.
+            if before is not None:
+                table.add_section()
+            table.add_row(Text(name, "italic"))
         before = row.setting
-        cells = [
-            Text(figure(row.entries[metric.key], metric), style="bold" if row.entries[metric.key].best else "")
-            for metric in METRICS
-        ]
-        table.add_row(name, row.mechanism, *cells)
+        entries = [(row.entries[metric.key], metric) for metric in METRICS]
+        cells = [Text(figure(entry, metric, deviation=deviation), "bold" * entry.best) for entry, metric in entries]
+        table.add_row(f"  {row.mechanism}" if name else row.mechanism, *cells)
+    if any(not entry.complete for row in rows for entry in row.entries.values()):
+        _add_caption(table, "(n=...): defined in that many of the seeds only")
     return table
 
 
-def ranks_table(
-    means: Mapping[str, Mapping[str, float | None]],
-    ranks: Mapping[str, Mapping[str, float]],
-    comparisons: Sequence[Comparison],
-    reference: str,
-) -> Table:
-    """Return a row a mechanism: its mean over all settings, its average rank, and how the reference does against it.
+def means_table(means: Mapping[str, Mapping[str, Overall]]) -> Table:
+    """Return a row a mechanism: the means over all its runs.
 
     Args:
         means: See :func:`~aequa_lightning.sweep.table.overall`.
+    """
+    table = _table()
+    for mechanism, own in means.items():
+        table.add_row(mechanism, *(figure(own[metric.key].entry, metric, deviation=False) for metric in METRICS))
+    _add_caption(table, "means over all runs in which a figure is defined")
+    return table
+
+
+def ranks_table(ranks: Mapping[str, Mapping[str, float]], comparisons: Sequence[Comparison], reference: str) -> Table:
+    """Return a row a mechanism: its average ranks, and how the reference does against it.
+
+    Args:
         ranks: See :func:`~aequa_lightning.sweep.table.rank`.
         comparisons: See :func:`~aequa_lightning.sweep.table.compare`.
         reference: The mechanism that the others are compared with.
     """
-    caption = f"mean over all settings (average rank); won: pairs in which {reference} has the better best accuracy"
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), caption=caption, caption_justify="left")
-    table.add_column("mechanism", no_wrap=True)
-    for title in (*(metric.title for metric in METRICS), "won", "p"):
-        table.add_column(title, justify="right", no_wrap=True)
-    by_accuracy = {one.mechanism: one for one in comparisons if one.metric.key == "best"}
-    for mechanism, own in means.items():
-        cells = []
-        for metric in METRICS:
-            mean = own[metric.key]
-            text = "-" if mean is None else f"{mean * metric.scale:.{metric.digits}f}"
-            cells.append(f"{text} ({ranks[mechanism][metric.key]:.1f})" if mechanism in ranks else text)
+    table = _table("won", "p")
+    by_accuracy = {one.mechanism: one for one in comparisons if one.metric.key == METRICS[0].key}
+    for mechanism, own in ranks.items():
         one = by_accuracy.get(mechanism)
         versus = [f"{one.wins}:{one.losses}", f"{one.adjusted:.2g}"] if one else ["", ""]
-        table.add_row(mechanism, *cells, *versus)
+        table.add_row(mechanism, *(f"{own[metric.key]:.1f}" for metric in METRICS), *versus)
+    _add_caption(
+        table,
+        f"average ranks over settings; won: pairs in which {reference} is better or worse by “{METRICS[0].title}”; "
+        "p: of Wilcoxon's test, after Holm",
+    )
     return table
+
+
+def _table(*more: str) -> Table:
+    """Return an empty table with a column for mechanisms, one for each metric and more."""
+    table = Table(box=SIMPLE_HEAD, padding=0, caption_justify="left", caption_style="")
+    table.add_column("mechanism", no_wrap=True, vertical="bottom")
+    for heading in (*(metric.title for metric in METRICS), *more):
+        # In lines of a word or two, so that the figures decide about the width.
+        lines = "\n".join(wrap(heading, _HEADING))
+        table.add_column(lines, justify="right", no_wrap=True, vertical="bottom")
+    return table
+
+
+def _add_caption(table: Table, text: str) -> None:
+    table.caption = f"{table.caption}; {text}" if table.caption else text

@@ -28,12 +28,12 @@ def test_models_stay_where_they_are_to_be_kept(keep: bool) -> None:
     }
     result = read_result(Path("cell"), CELL)
     assert result is not None
-    assert (result.cell, result.seconds, result.metrics["mcg"]) == (CELL, 12.5, 0.125)
+    assert (result.cell, result.seconds, result.metrics["mcg_test"]) == (CELL, 12.5, 0.125)
 
 
 def test_without_training_alone_there_are_accuracies_and_no_gains() -> None:
     found = metrics_of({"participants": [person(None), person(None)]})
-    assert found == dict.fromkeys(metric.key for metric in METRICS) | {"best": 0.5, "mean": 0.5}
+    assert found == dict.fromkeys(metric.key for metric in METRICS) | {"best_test": 0.5, "mean_test": 0.5}
 
 
 def test_a_failure_is_told_in_one_line_with_its_kind_unless_it_speaks_for_itself() -> None:
