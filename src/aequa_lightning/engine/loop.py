@@ -162,7 +162,8 @@ class Collaboration:
         if run.private_average is not None:
             rates = options_of(run.local.optimizer.optimizer)
             noise = run.private_average.noise(len(run.parameters), round=number, rates=rates)
-        mean_update, coverage = run.server.combine(weights, run.widths, noise=noise)
+        only_moved = run.config.mechanism.averaging == "moved"
+        mean_update, coverage = run.server.combine(weights, run.widths, noise=noise, only_moved=only_moved)
         return Aggregate(weights, excluded, mean_update, coverage)
 
     def _weights(self, present: Sequence[int]) -> dict[int, float]:
@@ -170,7 +171,8 @@ class Collaboration:
         run = self.run
         if run.private_average is not None:
             return dict.fromkeys(present, run.private_average.weight)
-        weights = run.config.aggregator.weights([run.samples[index] for index in present])
+        uniform = run.config.mechanism.averaging != "weights"
+        weights = run.config.aggregator.weights([1 if uniform else run.samples[index] for index in present])
         return dict(zip(present, weights, strict=True))
 
     def _step_scheduler(self) -> None:

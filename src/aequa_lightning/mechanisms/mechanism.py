@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -26,6 +27,10 @@ class Mechanism:
         resolution: Largest step in accuracy that the curve may keep between neighbouring widths, in [0, 1].
         per_layer_widths: Whether widths whose layers differ are offered where the curve still has larger steps.
         pays_best_round: Whether rewards are cut from the model of the round whose full width was best, not the last.
+        averaging: How updates count in the server's model: ``weights``: by the aggregator's weights; ``alike``: all
+            alike; ``moved``: all alike, and each entry is averaged over those who moved it.
+        length: Length of updates, for the measure ``rffl`` and for mechanisms that bring updates to a length, > 0.
+        clip: Magnitude that the measure ``cffl`` cuts entries of updates to, > 0; None: it takes them as they are.
     """
 
     contribution: str = "standalone"
@@ -36,6 +41,9 @@ class Mechanism:
     resolution: float = 0.005
     per_layer_widths: bool = False
     pays_best_round: bool = False
+    averaging: Literal["weights", "alike", "moved"] = "weights"
+    length: float = 0.5
+    clip: float | None = None
 
     def frontier(self, standalone: Sequence[float], accuracy_by_width: Mapping[float, float]) -> Frontier:
         """Return what could have been chosen: mean gain against spread, over what everybody reaches alone.

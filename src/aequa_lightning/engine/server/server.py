@@ -58,7 +58,12 @@ class Server:
         return DistributedUpdates(self.updates, participants, self._topology, size=size, dtype=dtype)
 
     def combine(
-        self, weights: Mapping[int, float], widths: Sequence[float], *, noise: Tensor | None = None
+        self,
+        weights: Mapping[int, float],
+        widths: Sequence[float],
+        *,
+        noise: Tensor | None = None,
+        only_moved: bool = False,
     ) -> tuple[Tensor, Tensor]:
         """Return the average of the updates of all groups; a collective operation.
 
@@ -67,12 +72,14 @@ class Server:
             widths: Width of every participant of the run.
             noise: Added to the weighted sum, float64 of shape (P,), the same in every process. The sum is not divided
                 by the total weight then, because that would reveal who took part.
+            only_moved: Whether each entry is averaged over those who moved it, not over all who hold it; all weights
+                are equal then.
 
         Returns:
             The mean update, float64 of shape (P,), and the total weight behind each of its entries, float64 of shape
             (P,), or () if all participants hold all entries.
         """
-        coverage = self._masks.coverage(weights, widths)
+        coverage = self._moved(weights) if only_moved else self._masks.coverage(weights, widths)
         if isinstance(self.aggregator, RobustAggregator):
             return self.aggregator.combine(self.distributed_updates(list(weights))), coverage
         weighted = ExactSum(self.parameters.numel(), self.parameters.device)
@@ -83,6 +90,15 @@ class Server:
         if noise is not None:
             return weighted.total + noise.to(coverage.device), torch.ones_like(coverage)
         return weighted.mean(coverage), coverage
+
+    def _moved(self, weights: Mapping[int, float]) -> Tensor:
+        """Return the total weight of those who moved each entry, where all have the same; float64 of shape (P,)."""
+        count = torch.zeros(len(self.parameters), dtype=torch.float64, device=self.parameters.device)
+        for index in weights:
+            if index in self.updates:
+                count += self.updates[index] != 0
+        self._topology.sum_over_groups(count)
+        return count / max(1, len(weights))
 
     def step(self, mean_update: Tensor, coverage: Tensor) -> None:
         """Take a step of the server's optimizer, with the negative mean update as gradient.
