@@ -12,6 +12,7 @@ from tests.helpers.command import aequa, events, fit, small
 pytestmark = pytest.mark.distributed
 MEASURES = (
     *("cosine", "class_cosine", "alignment", "fedsv", "banzhaf", "beta_shapley", "loo", "gtg_shapley", "cffl", "rffl"),
+    *("fedave", "local_accuracy"),
 )
 EVERYTHING = (f"--trainer.assessment.measures=[{','.join(MEASURES)}]", "--trainer.assessment.exclude_flagged=true")
 

@@ -31,6 +31,25 @@ def test_a_resumed_run_on_one_process_pays_the_same_to_the_bit(iafl: Path, tmp_p
     assert again["participants"] == paid["participants"]
 
 
+@pytest.mark.parametrize(
+    "mechanism", [("FedRAC", "--trainer.mechanism.steps=5"), ("FedAVE", "--trainer.standalone=false")]
+)
+def test_rivals_that_evaluate_models_pay_the_same_on_any_number_of_processes(
+    tmp_path: Path, mechanism: tuple[str, str]
+) -> None:
+    whole, half, (name, option) = tmp_path / "whole", tmp_path / "half", mechanism
+    options = (f"--trainer.mechanism={name}", option, "--trainer.keep_checkpoints=3")
+    network = ("--model.backbone=mlp", "--model.backbone_options={hidden: [16]}")
+    fit(whole, *options, *network, devices=2, rounds=4)
+    half.mkdir()
+    words = ("fit", f"--config={whole / 'config.yaml'}", "--trainer.devices=1", f"--trainer.run_dir={half}")
+    assert aequa(*words, f"--ckpt_path={whole / 'checkpoints' / 'round-0002.ckpt'}") == 0
+    assert torch.equal(models(half), models(whole))
+    assert (half / "contributions.csv").read_text() == (whole / "contributions.csv").read_text()
+    # Somebody receives less than the whole model, or less of each step.
+    assert len({tuple(model.tolist()) for model in models(whole)}) > 1
+
+
 def test_everybody_is_given_its_own_full_network(iafl: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = json.loads((iafl / "rewards" / "manifest.json").read_text())["rewards"]
     for row, model in zip(rows, models(iafl), strict=True):

@@ -19,13 +19,16 @@ from aequa_lightning.callbacks.payout.reward_files import (
     write_rewards,
 )
 from aequa_lightning.callbacks.payout.round_models import deliver
+from aequa_lightning.callbacks.payout.submodels import NeuronLedger
 from aequa_lightning.callbacks.payout.unpaid import allocate_among
 from aequa_lightning.contributions.measures import MEASURES
 from aequa_lightning.engine.callback import Assignment, CollaborationCallback, RoundResult
 from aequa_lightning.engine.reward_source import RewardSource
 from aequa_lightning.engine.run import Run
+from aequa_lightning.errors import InputError
 from aequa_lightning.mechanisms import Mechanism, PaidByWidth, PaidInRounds
 from aequa_lightning.mechanisms.mechanism import held_allocation
+from aequa_lightning.mechanisms.payment import RollingSubmodels
 from aequa_lightning.rewards.allocation.allocate import Allocation
 from aequa_lightning.rewards.allocation.certificate import check_payout
 from aequa_lightning.rewards.files.downloads import digests
@@ -53,12 +56,20 @@ class Rewards(CollaborationCallback):
     ) -> None:
         self.mechanism, self.assessment = mechanism, assessment or Assessment()
         self.export_programs, self.signing_key = export_programs, signing_key
+        self._ledger: NeuronLedger | None = None
 
     def setup(self, run: Run) -> None:
         """Make room for what is measured."""
         self.measures = Measures(
-            run, self.assessment, paid_by=self.mechanism.contribution, narrow=self.mechanism.holds_widths
+            run,
+            self.assessment,
+            paid_by=self.mechanism.contribution,
+            narrow=self.mechanism.holds_widths,
+            update_length=self.mechanism.length,
+            clip=self.mechanism.clip,
         )
+        if isinstance(self.mechanism, PaidInRounds) and isinstance(self.mechanism.parts()[1], RollingSubmodels):
+            self._ledger = NeuronLedger(run)
         self._curve: dict[float, float] = {}
         self._best = BestRound()
 
@@ -73,17 +84,39 @@ class Rewards(CollaborationCallback):
 
     def on_round_end(self, run: Run, result: RoundResult) -> RewardSource | None:
         """Measure contributions and pay what is paid in rounds: both need the updates, which are deleted afterwards."""
+        previous = self.measures.paid(run, self.mechanism.contribution)
         self.measures.end_round(run, result)
         self._curve = dict(result.accuracy_by_width)
         if isinstance(self.mechanism, PaidInRounds):
-            target, payment = self.mechanism.parts()
-            contributions = self.measures.paid(run, self.mechanism.contribution)
-            return RewardSource(models=deliver(run, result, target, payment, contributions=contributions))
+            return RewardSource(models=self._deliver(run, result, self.mechanism, previous))
         if not self.mechanism.pays_best_round:
             # Discards a source restored from another mechanism.
             return RewardSource()
         improved = self._best.note(result.round, self._curve[1.0])
         return RewardSource(parameters=run.parameters.clone()) if improved else None
+
+    def _deliver(
+        self, run: Run, result: RoundResult, mechanism: PaidInRounds, previous: Sequence[float]
+    ) -> Tensor | None:
+        """Write what everybody starts the next round from; return what is paid instead after the last round, if any."""
+        target, payment = mechanism.parts()
+        contributions = self.measures.paid(run, mechanism.contribution)
+        held = None
+        if self._ledger is not None and isinstance(payment, RollingSubmodels):
+            # The reward is the sub-model that was trained last.
+            if result.round < run.config.max_rounds:
+                self._ledger.choose(run, payment, standalone=contributions, full=self._curve[1.0])
+            held = self._ledger.entries()
+        return deliver(
+            run,
+            result,
+            target,
+            payment,
+            contributions=contributions,
+            previous=previous,
+            likeness=self.measures.likeness,
+            held=held,
+        )
 
     def on_fit_end(self, run: Run) -> None:
         """Measure the curve, allocate, write the rewards."""
@@ -222,14 +255,26 @@ class Rewards(CollaborationCallback):
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the measures as they stand, the last curve and the best round."""
-        return {"measures": self.measures.state_dict(), "curve": self._curve, "best": vars(self._best)}
+        """Return the measures as they stand, the last curve, the best round, and who was sent which neurons."""
+        return {
+            "measures": self.measures.state_dict(),
+            "curve": self._curve,
+            "best": vars(self._best),
+            "submodels": self._ledger and self._ledger.state_dict(),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what :meth:`state_dict` returned."""
         self.measures.load_state_dict(state["measures"])
         self._curve = state["curve"]
         self._best = BestRound(**state["best"])
+        if self._ledger is not None:
+            if state["submodels"] is None:
+                raise InputError(
+                    f"trainer.mechanism={type(self.mechanism).__name__} goes on from the sub-models of earlier rounds, "
+                    "and this run had none; begin a new run."
+                )
+            self._ledger.load_state_dict(state["submodels"])
 
     def _assign(self, run: Run, mechanism: PaidByWidth) -> Assignment | None:
         measures = self.measures.values(run)

@@ -12,9 +12,10 @@ from aequa_lightning.contributions.games import (
 )
 from aequa_lightning.contributions.gates import Gates, examine, merge_clones, share_within
 from aequa_lightning.contributions.gtg_shapley import guided_shapley
-from aequa_lightning.contributions.measure import Measure, Need, Sampling
+from aequa_lightning.contributions.losses import loss_likeness, series_divergence
+from aequa_lightning.contributions.measure import Comparison, Measure, Need, Sampling
 from aequa_lightning.contributions.measures import MEASURES
-from aequa_lightning.contributions.reputation import Reputation, validation_reputation
+from aequa_lightning.contributions.reputation import CFFLReputation, Reputation, RFFLReputation
 from aequa_lightning.contributions.sampling import sampled_banzhaf, sampled_shapley
 from aequa_lightning.contributions.utilities import accuracy, balanced_accuracy, negative_log_loss
 from aequa_lightning.contributions.values import Utility, Values
@@ -22,11 +23,14 @@ from aequa_lightning.contributions.without_rounds import data_shares
 
 __all__ = [
     "MEASURES",
+    "CFFLReputation",
+    "Comparison",
     "CosineReputation",
     "Gates",
     "Measure",
     "MovingAverage",
     "Need",
+    "RFFLReputation",
     "Reputation",
     "RunningSum",
     "Sampling",
@@ -44,13 +48,14 @@ __all__ = [
     "gradient_alignment",
     "guided_shapley",
     "leave_one_out",
+    "loss_likeness",
     "merge_clones",
     "model_evaluator",
     "negative_log_loss",
     "round_game",
     "sampled_banzhaf",
     "sampled_shapley",
+    "series_divergence",
     "shapley_values",
     "share_within",
-    "validation_reputation",
 ]

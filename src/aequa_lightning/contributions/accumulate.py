@@ -14,7 +14,7 @@ class MovingAverage:
 
     Args:
         participants: Their number.
-        decay: Share of the old value that is kept, in [0, 1).
+        decay: Share of the old value that is kept, in [0, 1); 0: the last score alone counts.
 
     Example:
         >>> average = MovingAverage(2, decay=0.5)

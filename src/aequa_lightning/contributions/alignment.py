@@ -1,9 +1,10 @@
 """Contributions by agreement: of an update with the gradient of the validation loss, or with each class's aggregate."""
 
+import torch
 from torch import Tensor
 
 from aequa_lightning.contributions.accumulate import MovingAverage, RunningSum
-from aequa_lightning.contributions.cosine import cosines
+from aequa_lightning.contributions.cosine import cosines, earlier_weights
 from aequa_lightning.contributions.measure import Measure
 from aequa_lightning.errors import InputError
 
@@ -63,15 +64,32 @@ def class_cosines(updates: Tensor, aggregate: Tensor) -> Tensor:
     return cosines((updates * aggregate).sum(dim=-1), updates.square().sum(dim=-1), aggregate.square().sum(dim=-1))
 
 
-def mean_class_cosines(updates: Tensor, aggregates: Tensor) -> Tensor:
-    """Return the mean over classes of :func:`class_cosines`, (N,).
+def cosines_with_class_mean(earlier: Tensor, class_rows: Tensor, held: Tensor) -> Tensor:
+    """Return the mean over classes of the cosine with the mean of all updates, weighted by earlier values (ShapFed).
+
+    Each entry is averaged over those who hold it, and each update is compared over what it holds.
+
+    Args:
+        earlier: Values before the round, (N,); negative ones count as 0, and all alike where none is positive.
+        class_rows: Update of the last layer, one row per class, (N, K, F), zero where it is not held.
+        held: Which entries each holds, bool of shape (N, K, F).
+
+    Returns:
+        (N,), float64.
 
     Example:
         >>> import torch
-        >>> mean_class_cosines(torch.tensor([[[1.0], [-1.0]]]), torch.tensor([[[2.0], [3.0]]])).tolist()
-        [0.0]
+        >>> rows, held = torch.tensor([[[1.0], [1.0]], [[0.5], [-3.0]]]), torch.ones(2, 2, 1, dtype=torch.bool)
+        >>> cosines_with_class_mean(torch.zeros(2), rows, held).tolist()
+        [0.0, 1.0]
+        >>> cosines_with_class_mean(torch.tensor([0.9, 0.1]), rows, held).tolist()
+        [1.0, 0.0]
     """
-    return class_cosines(updates, aggregates).mean(dim=1)
+    positive = earlier.double().clamp(min=0)
+    weights = earlier_weights(positive, torch.ones_like(positive))[:, None, None]
+    covered = (weights * held).sum(dim=0)
+    mean = torch.where(covered > 0, (weights * class_rows.double()).sum(dim=0) / covered, 0.0)
+    return class_cosines(class_rows, mean * held).mean(dim=1)
 
 
 ALIGNMENT = Measure(
@@ -83,8 +101,8 @@ ALIGNMENT = Measure(
 )
 CLASS_COSINE = Measure(
     "class_cosine",
-    "how far each update points where the average does, class by class on the last layer (ShapFed)",
-    ("class_rows", "aggregate_class_rows"),
-    mean_class_cosines,
+    "how far each update points where the mean by earlier values does, class by class on the last layer (ShapFed)",
+    ("earlier", "class_rows", "held_class_rows"),
+    cosines_with_class_mean,
     MovingAverage,
 )

@@ -8,6 +8,7 @@ from aequa_lightning.contributions.cosine import COSINE
 from aequa_lightning.contributions.games import BANZHAF, BETA_SHAPLEY, FEDSV, LOO
 from aequa_lightning.contributions.gtg_shapley import GTG_SHAPLEY
 from aequa_lightning.contributions.measure import Measure
+from aequa_lightning.contributions.own_models import FEDAVE, LOCAL_ACCURACY
 from aequa_lightning.contributions.reputation import CFFL, RFFL
 from aequa_lightning.contributions.without_rounds import DATA_SHARE, STANDALONE
 from aequa_lightning.errors import InputError
@@ -25,6 +26,8 @@ _ALL = (
     GTG_SHAPLEY,
     CFFL,
     RFFL,
+    FEDAVE,
+    LOCAL_ACCURACY,
 )
 MEASURES: dict[str, Measure] = {measure.name: measure for measure in _ALL}
 
@@ -45,7 +48,7 @@ def check_measures(names: Collection[str], key: str) -> None:
         ...
         aequa_lightning.errors.InputError: trainer.mechanism.contribution names the measure 'cosin', which is unknown; \
 choose among standalone, data_share, cosine, class_cosine, alignment, fedsv, banzhaf, beta_shapley, loo, gtg_shapley, \
-cffl, rffl.
+cffl, rffl, fedave, local_accuracy.
     """
     for name in names:
         if name not in MEASURES:

@@ -1,73 +1,33 @@
 """Reputations of CFFL and RFFL, which drop participants with too small a share."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from aequa_lightning.contributions.cosine import cosines
-from aequa_lightning.contributions.measure import Measure
+from aequa_lightning.contributions.cosine import cosines_with_shortened_updates
+from aequa_lightning.contributions.measure import Measure, unchanged
 from aequa_lightning.errors import InputError
 
 
-def validation_reputation(accuracies: Tensor, *, steepness: float = 5.0) -> Tensor:
-    """Return the CFFL reputation of one round, sinh(steepness a_i / sum a), scaled to sum 1.
-
-    Source: Lyu et al., "Collaborative Fairness in Federated Learning", 2020.
-
-    Args:
-        accuracies: Validation accuracy of each participant's own model, (N,), not negative.
-        steepness: How much the better ones are favoured, above 0.
-
-    Example:
-        >>> validation_reputation(torch.tensor([0.5, 0.5])).tolist()
-        [0.5, 0.5]
-    """
-    if not (accuracies >= 0).all() or not steepness > 0:
-        raise InputError(f"steepness={steepness} must be above 0, and accuracies must not be negative.")
-    total = accuracies.double().sum()
-    if total == 0:
-        return torch.full(accuracies.shape, 1 / len(accuracies), dtype=torch.float64)
-    raised = (steepness * accuracies.double() / total).sinh()
-    return raised / raised.sum()
-
-
-def round_reputation(accuracies: Tensor, valued: int, participants: int) -> Tensor:
-    """Return :func:`validation_reputation` of a round, where those who are valued share their part of the whole.
-
-    Args:
-        accuracies: Validation accuracy of each player's own model, (G,).
-        valued: Number of participants that are valued in the round.
-        participants: Number of participants of the run.
-
-    Example:
-        >>> round_reputation(torch.tensor([0.5, 0.5]), 2, 4).tolist()
-        [0.25, 0.25]
-    """
-    return validation_reputation(accuracies) * valued / participants
-
-
-class Reputation:
+class Reputation(ABC):
     """A smoothed reputation that sums to 1 over those who are still in, and that drops whoever falls too low.
 
-    CFFL feeds it ``validation_reputation`` with decay 0.5 and threshold 2/3 from the first round on; RFFL (Xu and
-    Lyu, "A Reputation Mechanism Is All You Need", 2021) feeds it cosines with decay 0.95 and threshold 1/3 after ten
-    rounds.
+    Attributes:
+        values: Reputations, float64 of shape (N,); zeros before the first round.
+        remaining: Who is still in, bool of shape (N,).
 
     Args:
         participants: Their number.
         decay: Share of the old reputation that is kept, in [0, 1).
-        threshold: Whoever has less than this share of the equal part 1 / (number still in) is dropped for good.
+        threshold: Whoever has less than this share of the equal part 1 / (number still in) is dropped for good, in
+            [0, 1).
         warm_up: Rounds in which nobody is dropped.
 
-    Example:
-        >>> reputation = Reputation(3, decay=0.5, threshold=0.5, warm_up=0)
-        >>> reputation.update(torch.tensor([0.75, 0.25, 0.0])).tolist()
-        [0.75, 0.25, 0.0]
-        >>> reputation.remaining.tolist()
-        [True, True, False]
+    Raises:
+        InputError: A value is out of range.
     """
 
     def __init__(self, participants: int, *, decay: float, threshold: float, warm_up: int) -> None:
@@ -75,7 +35,7 @@ class Reputation:
             raise InputError(f"decay={decay} and threshold={threshold} must lie in [0, 1).")
         self.decay, self.threshold, self.warm_up = decay, threshold, warm_up
         self.rounds = 0
-        self.values = torch.full((participants,), 1 / participants, dtype=torch.float64)
+        self.values = torch.zeros(participants, dtype=torch.float64)
         self.remaining = torch.ones(participants, dtype=torch.bool)
         self.seen = torch.zeros(participants, dtype=torch.bool)
 
@@ -93,9 +53,18 @@ class Reputation:
         present = list(range(len(self.values)) if participants is None else participants)
         if scores.shape != (len(present),) or not scores.isfinite().all():
             raise InputError(f"scores of shape {tuple(scores.shape)} for {len(present)} participants, or not finite.")
-        decay = torch.where(self.seen[present], self.decay, 0.0)
-        values = self.values.clone()
-        values[present] = decay * values[present] + (1 - decay) * scores.double().cpu()
+        fresh = self._scaled(scores.double().cpu(), self.remaining[present])
+        smoothed = self.decay * self.values[present] + (1 - self.decay) * fresh
+        if self.rounds:
+            values = self.values.clone()
+            values[present] = smoothed
+            values = self._raised(values)
+        else:
+            # Everybody has an equal part. Those who take part divide theirs anew; those who are absent keep theirs.
+            values = torch.full_like(self.values, 1 / len(self.values))
+            first = self._raised(smoothed)
+            if first.sum() > 0:
+                values[present] = first / first.sum() * len(present) / len(values)
         self.values = self._normalised(values)
         self.seen[present] = True
         self.rounds += 1
@@ -122,24 +91,106 @@ class Reputation:
         self.remaining = torch.tensor(state["remaining"], dtype=torch.bool)
         self.seen = torch.tensor(state["seen"], dtype=torch.bool)
 
+    @abstractmethod
+    def _scaled(self, scores: Tensor, remaining: Tensor) -> Tensor:
+        """Return what a round's scores count, (K,), of those who took part, some of whom may be out."""
+
+    @abstractmethod
+    def _raised(self, values: Tensor) -> Tensor:
+        """Return what smoothed values count before they are made to sum to 1."""
+
     def _normalised(self, values: Tensor) -> Tensor:
-        positive = torch.where(self.remaining, values, 0.0).clamp(min=0)
-        if positive.sum() == 0:
-            return self.remaining.double() / self.remaining.sum()
-        return positive / positive.sum()
+        left = torch.where(self.remaining, values, 0.0)
+        # Values may be negative, and their sum may then be no scale.
+        return left / left.sum() if left.sum() > 0 else self.remaining.double() / self.remaining.sum()
+
+
+class RFFLReputation(Reputation):
+    """The reputation of RFFL: a moving average of cosines, with which the lowest drop out after ten rounds.
+
+    It may be negative: the update of such a participant is subtracted from the aggregate until it drops out. Source: Xu
+    and Lyu, "A Reputation Mechanism Is All You Need", 2021, and the authors' code.
+
+    Args:
+        participants: Their number.
+        decay: Share of the old reputation that is kept, in [0, 1).
+        threshold: See :class:`Reputation`.
+        warm_up: Rounds in which nobody is dropped.
+
+    Example:
+        >>> reputation = RFFLReputation(3, decay=0.5, threshold=0.5, warm_up=0)
+        >>> reputation.update(torch.tensor([0.75, 0.25, 0.0])).tolist(), reputation.remaining.tolist()
+        ([0.75, 0.25, 0.0], [True, True, False])
+    """
+
+    def __init__(self, participants: int, *, decay: float = 0.95, threshold: float = 1 / 3, warm_up: int = 10) -> None:
+        super().__init__(participants, decay=decay, threshold=threshold, warm_up=warm_up)
+
+    def _scaled(self, scores: Tensor, remaining: Tensor) -> Tensor:
+        return scores
+
+    def _raised(self, values: Tensor) -> Tensor:
+        return values
+
+
+class CFFLReputation(Reputation):
+    """The reputation of CFFL: a moving average of shares of accuracy, raised by a hyperbolic sine.
+
+    ``r <- decay r + (1 - decay) a_i / sum a`` over those who are still in, then ``sinh(steepness r)``, scaled to sum 1.
+    Over the run the steepness doubles. Source: Lyu et al., "Collaborative Fairness in Federated Learning", 2020, and
+    the authors' code.
+
+    Args:
+        participants: Their number.
+        run_rounds: Rounds of the run, >= 1.
+        decay: Share of the old reputation that is kept, in [0, 1).
+        threshold: See :class:`Reputation`.
+        steepness: How much the better ones are favoured in the first round, above 0.
+
+    Example:
+        >>> reputation = CFFLReputation(2, 10)
+        >>> [round(value, 4) for value in reputation.update(torch.tensor([0.75, 0.25])).tolist()]
+        [0.765, 0.235]
+    """
+
+    def __init__(
+        self,
+        participants: int,
+        run_rounds: int,
+        *,
+        decay: float = 0.8,
+        threshold: float = 1 / 3,
+        steepness: float = 5.0,
+    ) -> None:
+        super().__init__(participants, decay=decay, threshold=threshold, warm_up=0)
+        if not (steepness > 0 and run_rounds > 0):
+            raise InputError(f"steepness={steepness} and run_rounds={run_rounds} must be above 0.")
+        self.steepness, self.run_rounds = steepness, run_rounds
+
+    def _scaled(self, scores: Tensor, remaining: Tensor) -> Tensor:
+        if not (scores >= 0).all():
+            raise InputError("accuracies must not be negative.")
+        left = torch.where(remaining, scores, 0.0)
+        # Where not everybody takes part, those who do share their part of the whole.
+        part = remaining.sum() / self.remaining.sum()
+        return part * (left / left.sum() if left.sum() > 0 else remaining.double() / remaining.sum().clamp(min=1))
+
+    def _raised(self, values: Tensor) -> Tensor:
+        return (self.steepness * (1 + self.rounds / self.run_rounds) * values).sinh()
 
 
 CFFL = Measure(
     "cffl",
     "reputation by the accuracy of each one’s own model (CFFL)",
-    ("own_accuracies", "valued", "participants"),
-    round_reputation,
-    partial(Reputation, decay=0.5, threshold=2 / 3, warm_up=0),
+    ("clipped_accuracies",),
+    unchanged,
+    CFFLReputation,
+    counts_rounds=True,
 )
 RFFL = Measure(
     "rffl",
     "reputation by the direction of the updates (RFFL)",
-    ("aggregate_products", "squared_lengths", "aggregate_squares"),
-    cosines,
-    partial(Reputation, decay=0.95, threshold=1 / 3, warm_up=10),
+    ("earlier", "weights", "squared_lengths", "comparison", "update_length"),
+    cosines_with_shortened_updates,
+    RFFLReputation,
 )

@@ -52,7 +52,7 @@ class Slimming(PaidByWidth):
     ) -> list[float]:
         """Return everybody's share as a width, not below the smallest."""
         # A width is chosen before the round, from contributions alone.
-        shares = self.target.shares(contributions, round=1, class_counts=[[1]] * len(contributions))
+        shares = self.target.shares(contributions, round=1, likeness=[1.0] * len(contributions))
         return [max(smallest, share) for share in shares.tolist()]
 
     def allocate(

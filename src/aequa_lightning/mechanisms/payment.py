@@ -3,11 +3,14 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from aequa_lightning.contributions.cosine import earlier_weights, shortening
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,11 @@ class RoundContext:
         contributions: By the mechanism's measure, negative ones as 0, float64 of shape (N,).
         shares: What each deserves, in [0, 1], float64 of shape (N,).
         norms: Euclidean length of each whole update, float64 of shape (N,).
+        previous: Contributions as they stood before the round, negative ones as they are, float64 of shape (N,); zeros
+            before anything was measured.
+        cutoffs: What :meth:`Payment.cutoffs` returned, of shape (N,); None for payments that need no view of the whole
+            step.
+        is_last: Whether no round follows.
     """
 
     round: int
@@ -29,6 +37,13 @@ class RoundContext:
     contributions: Tensor
     shares: Tensor
     norms: Tensor
+    previous: Tensor
+    cutoffs: Tensor | None = None
+    is_last: bool = False
+
+    def weights_before(self) -> Tensor:
+        """Return the contributions before the round as weights that sum to 1; the round's weights in the first one."""
+        return earlier_weights(self.previous, self.weights)
 
 
 @dataclass(frozen=True)
@@ -42,6 +57,7 @@ class Layer:
         models: What each started the round from, (N, size).
         updates: What each changed, (N, size).
         server: The server's value after averaging, (size,).
+        held: Which entries each is sent, bool of shape (N, size), where the payment is in sub-models; else None.
     """
 
     name: str
@@ -50,6 +66,7 @@ class Layer:
     models: Tensor
     updates: Tensor
     server: Tensor
+    held: Tensor | None = None
 
 
 class Payment(ABC):
@@ -57,9 +74,24 @@ class Payment(ABC):
 
     Attributes:
         final_epochs: Passes over its own data by which each participant adapts its reward in the end.
+        ranks_whole_step: Whether entries are ranked over all layers: :meth:`step` and :meth:`cutoffs` are called first.
     """
 
     final_epochs: int = 0
+    ranks_whole_step: bool = False
+
+    def step(self, layer: Layer, context: RoundContext) -> Tensor:
+        """Return a layer of the step whose entries are ranked, (size,)."""
+        raise NotImplementedError
+
+    def cutoffs(self, step: Tensor, context: RoundContext) -> Tensor:
+        """Return for each participant the smallest magnitude of an entry that it receives, (N,).
+
+        Args:
+            step: All layers of :meth:`step`, (P,).
+            context: The round.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def deliver(self, layer: Layer, context: RoundContext) -> Tensor:
@@ -111,20 +143,88 @@ class Masking(Payment):
     """Each takes the step of the aggregate, but only its largest entries, as many in each layer as its share.
 
     Args:
-        length: Length to which every update is scaled before it is averaged by contribution; None: the updates as
-            they are, averaged by their weights.
+        length: Length to which every update is scaled before it is averaged, > 0; None: the updates as they are.
+        weighing: ``weights``: by the weights of the average; ``contributions``: by the contributions before the round,
+            in the first round by the weights.
+        after: Rounds in which nothing is delivered: everybody starts again from what it had, >= 0.
     """
 
     length: float | None = None
+    weighing: Literal["weights", "contributions"] = "weights"
+    after: int = 0
 
     def deliver(self, layer: Layer, context: RoundContext) -> Tensor:
         """Return what each started from, moved by its part of the aggregate."""
-        if self.length is None:
-            factors = context.weights
-        else:
-            factors = self.length * normalised(context.contributions) / context.norms.clamp(min=1e-12)
+        if context.round <= self.after:
+            return layer.models
+        factors = context.weights if self.weighing == "weights" else context.weights_before()
+        if self.length is not None:
+            factors = factors * self.length / context.norms.clamp(min=1e-12)
         aggregate = factors.to(layer.updates) @ layer.updates
         return layer.models + largest(aggregate, context.shares.tolist())
+
+
+@dataclass(frozen=True)
+class OwnAndMasked(Payment):
+    """Each keeps its own step and adds the largest entries of the aggregate, as many in each layer as its share.
+
+    Steps longer than a length are shortened to it before they are kept and averaged. They are averaged by the
+    contributions before the round, in the first round by the weights of the average.
+
+    Args:
+        length: The length, > 0.
+    """
+
+    length: float = 0.5
+
+    def deliver(self, layer: Layer, context: RoundContext) -> Tensor:
+        """Return what each started from, moved by its own step and by its part of the aggregate."""
+        shortened = layer.updates * shortening(context.norms, self.length).to(layer.updates)[:, None]
+        aggregate = context.weights_before().to(layer.updates) @ shortened
+        return layer.models + shortened + largest(aggregate, context.shares.tolist())
+
+
+@dataclass(frozen=True)
+class Downloading(Payment):
+    """Each keeps its own step and downloads the largest entries of the aggregate, minus what it put into it itself.
+
+    The number of downloaded entries is the share times the ratio of data to the participant with the most, of the whole
+    network. Whoever has no share is neither averaged nor sent anything: it trains on alone.
+
+    Args:
+        clip: Magnitude to which every entry of an update is cut, > 0.
+        aggregate: ``mean``: by the weights of the average, and a participant takes back the part of its own step that
+            corresponds to its ratio of data; ``sum``: all count 1, and it takes back all of it.
+    """
+
+    clip: float = 0.01
+    aggregate: Literal["mean", "sum"] = "mean"
+
+    ranks_whole_step = True
+
+    def step(self, layer: Layer, context: RoundContext) -> Tensor:
+        """Return the sum of the cut updates of those who have a share."""
+        weights = context.weights if self.aggregate == "mean" else torch.ones_like(context.weights)
+        weights = torch.where(context.shares > 0, weights, 0.0)
+        return weights.to(layer.updates) @ layer.updates.clamp(-self.clip, self.clip)
+
+    def cutoffs(self, step: Tensor, context: RoundContext) -> Tensor:
+        """Return the magnitude of the last entry that each downloads; infinity where it downloads none."""
+        ordered = step.abs().sort(descending=True).values
+        counts = (context.shares * context.weights / context.weights.max() * len(step) + 1e-9).long()
+        return torch.stack(
+            [ordered[count - 1] if count else torch.full_like(ordered[0], torch.inf) for count in counts]
+        )
+
+    def deliver(self, layer: Layer, context: RoundContext) -> Tensor:
+        """Return what each started from, moved by its own step and by what it downloads from others."""
+        assert context.cutoffs is not None
+        step, own = self.step(layer, context), layer.updates.clamp(-self.clip, self.clip)
+        downloaded = torch.where(step.abs() >= context.cutoffs[:, None], step, 0.0)
+        ratios = context.weights / context.weights.max()
+        taken_back = ratios if self.aggregate == "mean" else torch.ones_like(ratios)
+        taken_back = torch.where(context.shares > 0, taken_back, 0.0).to(own)[:, None]
+        return layer.models + (1 - taken_back) * own + downloaded
 
 
 @dataclass(frozen=True)
@@ -133,7 +233,8 @@ class SubsetAveraging(Payment):
 
     Args:
         kappa: 0: in proportion to the share; towards 1: all others for everybody, in [0, 1).
-        reset: Probability that a participant is given the server's model instead, in [0, 1].
+        reset: Probability that a participant starts the next round from the server's model instead, in [0, 1]; the
+            reward after the last round is never the server's model.
     """
 
     kappa: float = 0.0
@@ -141,7 +242,7 @@ class SubsetAveraging(Payment):
 
     def deliver(self, layer: Layer, context: RoundContext) -> Tensor:
         """Return what each started from, moved by the mean of its subset, or the server's model."""
-        mixing, reset = subsets(context, kappa=self.kappa, reset=self.reset)
+        mixing, reset = subsets(context, kappa=self.kappa, reset=0.0 if context.is_last else self.reset)
         moved = layer.models + torch.from_numpy(mixing).to(layer.updates) @ layer.updates
         return torch.where(torch.from_numpy(reset)[:, None].to(moved.device), layer.server, moved)
 
@@ -159,7 +260,7 @@ class Ranked(Payment):
 
 @dataclass(frozen=True)
 class Mixing(Payment):
-    """Each keeps its trained model and moves towards an average by contribution, as far as its share says."""
+    """Each keeps its trained model and moves towards the average by contribution, as far as its share says."""
 
     def deliver(self, layer: Layer, context: RoundContext) -> Tensor:
         """Return ``(1 - share) own + share average``."""
@@ -173,12 +274,8 @@ class Mixing(Payment):
 class Neurons(Payment):
     """Each receives the server's values of part of every layer's neurons and keeps its own of the others.
 
-    Args:
-        rolling: Whether the part is a window that moves on by one neuron a round, so that in time everybody sees all;
-            else it holds the most important neurons, those whose weights are longest.
+    The part holds the most important neurons, those whose weights are longest.
     """
-
-    rolling: bool = False
 
     def deliver(self, layer: Layer, context: RoundContext) -> Tensor:
         """Return the server's rows where a neuron is received, each participant's own elsewhere."""
@@ -187,16 +284,39 @@ class Neurons(Payment):
         # All participants must receive what the output is made of, or classes would be missing rather than worse.
         if layer.place == 0:
             return layer.server.expand_as(own)
-        order = (
-            torch.arange(len(rows)).roll(-context.round)
-            if self.rolling
-            else rows.norm(dim=1).cpu().argsort(descending=True, stable=True)
-        )
+        order = rows.norm(dim=1).cpu().argsort(descending=True, stable=True)
         delivered = own.view(len(own), *rows.shape).clone()
         for place, share in enumerate(context.shares.tolist()):
             received = order[: int(np.ceil(share * len(rows)))].to(rows.device)
             delivered[place, received] = rows[received]
         return delivered.view_as(own)
+
+
+@dataclass(frozen=True)
+class RollingSubmodels(Payment):
+    """Each receives a sub-model of the server's, made of the neurons that were used least so far.
+
+    A sub-model is the server's model with the weights of its other neurons at zero, so that they neither answer nor
+    learn. See :mod:`~aequa_lightning.mechanisms.rolling` for which neurons those are.
+
+    Args:
+        beta: How much the contribution of the best exceeds the others', > 0.
+        steps: Sizes of sub-models that are measured in each round, >= 1.
+        early: Part of the gain over a participant's own accuracy that is held back in the first rounds, in [0, 1).
+        late: The same later on, in [0, 1).
+        switch: Last of the first rounds, >= 1.
+    """
+
+    beta: float = 80.0
+    steps: int = 50
+    early: float = 0.2
+    late: float = 0.8
+    switch: int = 100
+
+    def deliver(self, layer: Layer, context: RoundContext) -> Tensor:
+        """Return the server's values where they are sent, zero elsewhere."""
+        assert layer.held is not None
+        return torch.where(layer.held, layer.server, 0.0)
 
 
 def largest(values: Tensor, shares: Sequence[float]) -> Tensor:
@@ -236,7 +356,7 @@ def subsets(context: RoundContext, *, kappa: float, reset: float) -> tuple[NDArr
 
     Example:
         >>> ones = torch.ones(3, dtype=torch.float64)
-        >>> context = RoundContext(1, [4, 5, 6], ones / 3, ones, torch.tensor([1.0, 0.5, 0.0]), ones)
+        >>> context = RoundContext(1, [4, 5, 6], ones / 3, ones, torch.tensor([1.0, 0.5, 0.0]), ones, ones)
         >>> (subsets(context, kappa=0.0, reset=0.0)[0] > 0).sum(axis=1).tolist()
         [3, 2, 1]
     """

@@ -11,18 +11,18 @@ from aequa_lightning.errors import InputError
 
 
 class Target(ABC):
-    """Maps contributions to shares in [0, 1]; the top contributor's is 1."""
+    """Maps contributions to shares in [0, 1]; unless said otherwise the top contributor's is 1."""
 
     @abstractmethod
-    def shares(
-        self, contributions: Sequence[float], *, round: int, class_counts: Sequence[Sequence[int]]
-    ) -> NDArray[np.float64]:
+    def shares(self, contributions: Sequence[float], *, round: int, likeness: Sequence[float]) -> NDArray[np.float64]:
         """Return the share of each participant, (N,).
 
         Args:
             contributions: By the mechanism's measure, (N,); negative ones count as 0.
             round: Number of the round, from 1.
-            class_counts: Training samples of each participant by class, (N, K).
+            likeness: How alike each participant's losses are to those on the validation part, relative to the most
+                alike, in [0, 1], (N,); see :func:`~aequa_lightning.contributions.loss_likeness`. Ones where no measure
+                takes it.
         """
 
 
@@ -30,9 +30,7 @@ class Target(ABC):
 class Everything(Target):
     """The same for all."""
 
-    def shares(
-        self, contributions: Sequence[float], *, round: int, class_counts: Sequence[Sequence[int]]
-    ) -> NDArray[np.float64]:
+    def shares(self, contributions: Sequence[float], *, round: int, likeness: Sequence[float]) -> NDArray[np.float64]:
         """Return ones."""
         return np.ones(len(contributions))
 
@@ -54,12 +52,21 @@ class Relative(Target):
         if not self.power >= 0:
             raise InputError(f"trainer.mechanism.target.power={self.power} must be at least 0.")
 
-    def shares(
-        self, contributions: Sequence[float], *, round: int, class_counts: Sequence[Sequence[int]]
-    ) -> NDArray[np.float64]:
+    def shares(self, contributions: Sequence[float], *, round: int, likeness: Sequence[float]) -> NDArray[np.float64]:
         """Return the ratios, raised to the power."""
         ratios: NDArray[np.float64] = relative(contributions) ** self.power
         return ratios
+
+
+@dataclass(frozen=True)
+class Portion(Target):
+    """``c_i / sum_j c_j``: the part of all contributions, which is 1 for nobody but a single contributor."""
+
+    def shares(self, contributions: Sequence[float], *, round: int, likeness: Sequence[float]) -> NDArray[np.float64]:
+        """Return the parts; equal ones where nobody contributed."""
+        ratios = relative(contributions)
+        parts: NDArray[np.float64] = ratios / ratios.sum()
+        return parts
 
 
 @dataclass(frozen=True)
@@ -68,28 +75,24 @@ class Tanh(Target):
 
     Args:
         beta: Altruism: large values bring everybody close to 1, small ones give ratios; > 0.
-        imbalance: Whether scores are first multiplied by the squared divergence of a participant's classes from the
-            classes of all, as FedAVE does to prize unusual data.
+        times_likeness: Whether the shares are multiplied by the likeness of losses, as FedAVE does.
 
     Raises:
         InputError: Beta is not positive.
     """
 
     beta: float = 1.0
-    imbalance: bool = False
+    times_likeness: bool = False
 
     def __post_init__(self) -> None:
         if not self.beta > 0:
             raise InputError(f"trainer.mechanism.beta={self.beta} must be above 0.")
 
-    def shares(
-        self, contributions: Sequence[float], *, round: int, class_counts: Sequence[Sequence[int]]
-    ) -> NDArray[np.float64]:
+    def shares(self, contributions: Sequence[float], *, round: int, likeness: Sequence[float]) -> NDArray[np.float64]:
         """Return the squashed ratios."""
         scores = np.maximum(np.asarray(contributions, dtype=np.float64), 0)
-        if self.imbalance:
-            scores = scores * class_divergence(class_counts) ** 2
-        return relative(np.tanh(self.beta * scores))
+        ratios = relative(np.tanh(self.beta * scores))
+        return ratios * np.asarray(likeness, dtype=np.float64) if self.times_likeness else ratios
 
 
 @dataclass(frozen=True)
@@ -111,9 +114,7 @@ class Surviving(Target):
         if not (0 <= self.threshold < 1 and self.after >= 0):
             raise InputError(f"threshold={self.threshold} must lie in [0, 1), after={self.after} at or above 0.")
 
-    def shares(
-        self, contributions: Sequence[float], *, round: int, class_counts: Sequence[Sequence[int]]
-    ) -> NDArray[np.float64]:
+    def shares(self, contributions: Sequence[float], *, round: int, likeness: Sequence[float]) -> NDArray[np.float64]:
         """Return the ratios of those who stay, 0 for the others."""
         brought = np.maximum(np.asarray(contributions, dtype=np.float64), 0)
         if round > self.after and brought.sum() > 0:
@@ -132,21 +133,3 @@ def relative(values: ArrayLike) -> NDArray[np.float64]:
     top = positive.max()
     ratios: NDArray[np.float64] = positive / top if top > 0 else np.ones_like(positive)
     return ratios
-
-
-def class_divergence(class_counts: Sequence[Sequence[int]]) -> NDArray[np.float64]:
-    """Return the Kullback-Leibler divergence of each participant's classes from the classes of all, in nats.
-
-    Args:
-        class_counts: (N, K), each row with at least one sample.
-
-    Example:
-        >>> class_divergence([[2, 2], [4, 0]]).round(3).tolist()
-        [0.144, 0.288]
-    """
-    counts = np.asarray(class_counts, dtype=np.float64)
-    own, overall = counts / counts.sum(axis=1, keepdims=True), counts.sum(axis=0) / counts.sum()
-    with np.errstate(divide="ignore", invalid="ignore"):
-        terms = np.where(own > 0, own * np.log(own / overall), 0.0)
-    divergence: NDArray[np.float64] = terms.sum(axis=1)
-    return divergence

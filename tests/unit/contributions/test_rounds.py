@@ -3,10 +3,12 @@ import json
 import numpy as np
 import pytest
 import torch
+from scipy.stats import entropy
 
 from aequa_lightning.contributions import (
+    CFFLReputation,
     MovingAverage,
-    Reputation,
+    RFFLReputation,
     RunningSum,
     accuracy,
     balanced_accuracy,
@@ -14,11 +16,12 @@ from aequa_lightning.contributions import (
     coalition_weights,
     data_shares,
     gradient_alignment,
+    loss_likeness,
     model_evaluator,
     negative_log_loss,
     round_game,
+    series_divergence,
     shapley_values,
-    validation_reputation,
 )
 from aequa_lightning.contributions.semivalues import all_coalitions
 from aequa_lightning.errors import InputError
@@ -140,43 +143,71 @@ def test_running_sum_adds_rounds_and_survives_a_restart():
 
 
 def test_reputation_drops_the_lowest_for_good_after_the_warm_up():
-    reputation = Reputation(4, decay=0.5, threshold=0.5, warm_up=1)
+    reputation = RFFLReputation(4, decay=0.5, threshold=0.5, warm_up=1)
     scores = torch.tensor([0.4, 0.35, 0.2, 0.05], dtype=torch.float64)
     assert reputation.update(scores).tolist() == pytest.approx(scores.tolist())
     assert reputation.remaining.all()
     values = reputation.update(scores)
     assert reputation.remaining.tolist() == [True, True, True, False]
     assert values.tolist() == pytest.approx([0.4 / 0.95, 0.35 / 0.95, 0.2 / 0.95, 0.0])
-    restarted = Reputation(4, decay=0.5, threshold=0.5, warm_up=1)
+    restarted = RFFLReputation(4, decay=0.5, threshold=0.5, warm_up=1)
     restarted.load_state_dict(json.loads(json.dumps(reputation.state_dict())))
     assert restarted.update(torch.tensor([0.0, 0.0, 0.0, 9.0])).tolist() == pytest.approx(values.tolist())
 
 
-def test_reputation_of_the_absent_stays():
-    reputation = Reputation(4, decay=0.5, threshold=0.9, warm_up=0)
+def test_who_is_absent_keeps_its_reputation():
+    reputation = RFFLReputation(4, decay=0.5, threshold=0.9, warm_up=0)
     # Half of them share half of the whole; the others have an equal part each until they are seen.
     values = reputation.update(torch.tensor([0.3, 0.2]), [0, 2])
     assert values.tolist() == pytest.approx([0.3 / 0.8, 0.25 / 0.8, 0.0, 0.25 / 0.8])
     assert reputation.remaining.tolist() == [True, True, False, True]
     values = reputation.update(torch.tensor([0.5]), [1])
-    assert values.tolist() == pytest.approx([0.375 / 1.1875, 0.5 / 1.1875, 0.0, 0.3125 / 1.1875])
+    # The newcomer's score is smoothed with the equal part that it had.
+    assert values.tolist() == pytest.approx([0.375 / 1.09375, 0.40625 / 1.09375, 0.0, 0.3125 / 1.09375])
     assert reputation.seen.tolist() == [True, True, True, False]
 
 
 def test_reputation_never_drops_everybody():
-    reputation = Reputation(3, decay=0.5, threshold=0.9, warm_up=0)
+    reputation = RFFLReputation(3, decay=0.5, threshold=0.9, warm_up=0)
     assert reputation.update(torch.tensor([-1.0, -1.0, -1.0])).tolist() == pytest.approx([1 / 3] * 3)
     assert reputation.remaining.all()
 
 
-def test_validation_reputation_favours_the_better_ones():
-    values = validation_reputation(torch.tensor([0.9, 0.6, 0.0]))
-    assert values.sum().item() == pytest.approx(1)
-    assert values[0] / values[1] > 0.9 / 0.6
-    assert values[2] == 0
-    assert validation_reputation(torch.zeros(4)).tolist() == [0.25] * 4
+def test_rffl_lets_a_harmful_participant_go_below_nothing():
+    reputation = RFFLReputation(3)
+    assert reputation.values.tolist() == [0.0] * 3
+    # The source begins at 0, so that .05 of each score is scaled to sum 1: 1 / 1.2, .6 / 1.2, -.4 / 1.2.
+    assert reputation.update(torch.tensor([1.0, 0.6, -0.4])).tolist() == pytest.approx([5 / 6, 0.5, -1 / 3])
+    smoothed = [0.95 * 5 / 6 + 0.05, 0.95 * 0.5 + 0.05, -0.95 / 3 + 0.05]
+    expected = [value / sum(smoothed) for value in smoothed]
+    assert reputation.update(torch.tensor([1.0, 1.0, 1.0])).tolist() == pytest.approx(expected)
+
+
+def test_the_reputation_of_cffl_is_smoothed_and_then_raised_ever_more():
+    reputation = CFFLReputation(3, 2)
+    accuracies = torch.tensor([0.9, 0.6, 0.5])
+    # In the first round sinh(5 * .2 a / 2), in the second sinh(7.5 (.8 r + .2 a / 2)).
+    first = np.sinh(np.array([0.9, 0.6, 0.5]) / 2)
+    assert reputation.update(accuracies).tolist() == pytest.approx((first / first.sum()).tolist())
+    second = np.sinh(7.5 * (0.8 * first / first.sum() + 0.1 * np.array([0.9, 0.6, 0.5])))
+    assert reputation.update(accuracies).tolist() == pytest.approx((second / second.sum()).tolist())
+    # Below a third of an equal part one is out for good, and shares of accuracy are those of the others.
+    reputation = CFFLReputation(3, 100)
+    left = np.append(np.sinh([0.9 / 1.6, 0.6 / 1.6]), 0.0)
+    assert reputation.update(torch.tensor([0.9, 0.6, 0.1])).tolist() == pytest.approx((left / left.sum()).tolist())
+    left = np.sinh(5.05 * (0.8 * left / left.sum() + 0.2 * np.array([0.6, 0.4, 0.0])))
+    assert reputation.update(torch.tensor([0.6, 0.4, 0.9])).tolist() == pytest.approx((left / left.sum()).tolist())
+    assert CFFLReputation(4, 1).update(torch.zeros(4)).tolist() == [0.25] * 4
     with pytest.raises(InputError, match="negative"):
-        validation_reputation(torch.tensor([-0.1, 0.5]))
+        CFFLReputation(2, 1).update(torch.tensor([-0.1, 0.5]))
+
+
+def test_likeness_of_losses_is_one_over_their_divergence():
+    own, servers = [1.0, 2.0, 5.0, 9.0], [2.0, 2.0, 4.0]
+    assert series_divergence(own, servers) == pytest.approx(entropy(own[:3], servers))
+    assert series_divergence([1.0], servers) == np.inf
+    assert loss_likeness([0.4, 0.1, np.inf]).tolist() == pytest.approx([0.25, 1.0, 0.0])
+    assert loss_likeness([np.inf, np.inf]).tolist() == [1.0, 1.0]
 
 
 def test_data_shares_refuse_nonsense():

@@ -215,10 +215,10 @@ def test_slimming_holds_the_share_of_its_target_and_no_less_than_the_smallest_wi
 
 def test_negative_contributions_count_as_none() -> None:
     # A third of an equal share is 0.0622 where the first counts as 0, and less than nothing where it does not.
-    late = Surviving(1 / 3, after=0).shares([-0.5, 0.5, 0.06], round=1, class_counts=[[1]] * 3)
+    late = Surviving(1 / 3, after=0).shares([-0.5, 0.5, 0.06], round=1, likeness=[1.0] * 3)
     assert late.tolist() == [0.0, 1.0, 0.0]
-    assert Tanh().shares([-0.7, 0.5], round=1, class_counts=[[1]] * 2).tolist() == [0.0, 1.0]
-    assert Relative(2.0).shares([-0.7, 1.0, 2.0], round=1, class_counts=[[1]] * 3).tolist() == [0.0, 0.25, 1.0]
+    assert Tanh().shares([-0.7, 0.5], round=1, likeness=[1.0] * 2).tolist() == [0.0, 1.0]
+    assert Relative(2.0).shares([-0.7, 1.0, 2.0], round=1, likeness=[1.0] * 3).tolist() == [0.0, 0.25, 1.0]
 
 
 def test_a_resolution_out_of_range_is_refused_in_training_too() -> None:

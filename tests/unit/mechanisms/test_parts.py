@@ -22,32 +22,36 @@ from aequa_lightning.mechanisms import (
     Standalone,
 )
 from aequa_lightning.mechanisms.payment import (
+    Downloading,
     LastLayers,
     Masking,
     Mixing,
     Neurons,
+    OwnAndMasked,
     OwnModel,
     Ranked,
+    RollingSubmodels,
     ServerModel,
     SubsetAveraging,
 )
-from aequa_lightning.mechanisms.targets import Everything, Relative, Surviving, Tanh
+from aequa_lightning.mechanisms.targets import Everything, Portion, Relative, Tanh
 
 
 @pytest.mark.parametrize(
     ("mechanism", "measure", "parts"),
     [
-        (CFFL(threshold=0.5), "standalone", (Surviving(0.5, after=0), Masking())),
-        (CGSV(beta=2.0, length=0.3), "cosine", (Tanh(2.0), Masking(0.3))),
-        (FedAVE(beta=2.0), "standalone", (Tanh(2.0, imbalance=True), Masking())),
-        (FedRAC(), "standalone", (Relative(), Neurons(rolling=True))),
+        (CFFL(clip=0.5, aggregate="sum"), "cffl", (Relative(), Downloading(0.5, "sum"))),
+        (CGSV(beta=2.0, length=0.3), "cosine", (Tanh(2.0), Masking(0.3, weighing="contributions"))),
+        (FedAVE(beta=3.0, length=0.3), "fedave", (Tanh(3.0, times_likeness=True), Masking(0.3, after=1))),
+        (FedRAC(beta=9.0, steps=3), "standalone", (Relative(), RollingSubmodels(9.0, 3))),
         (FedSAC(), "standalone", (Relative(), Neurons())),
         (FineTuning(epochs=3), "standalone", (Everything(), ServerModel(final_epochs=3))),
         (IAFL(kappa=0.5, reset=0.25), "standalone", (Relative(), SubsetAveraging(kappa=0.5, reset=0.25))),
         (LGFedAvg(layers=2), "standalone", (Everything(), LastLayers(2))),
-        (RFFL(threshold=0.5, after=2, length=0.3), "cosine", (Surviving(0.5, 2), Masking(0.3))),
-        (Rank(), "standalone", (Relative(), Ranked())),
-        (ShapFed(), "class_cosine", (Relative(), Mixing())),
+        (RFFL(length=0.3), "rffl", (Relative(), OwnAndMasked(0.3))),
+        (Rank(), "local_accuracy", (Relative(), Ranked())),
+        (ShapFed(), "class_cosine", (Portion(), Mixing())),
+        (ShapFed(full_for_top=True), "class_cosine", (Relative(), Mixing())),
         (Standalone(), "standalone", (Everything(), OwnModel())),
         (Composed(), "standalone", (Relative(), ServerModel())),
     ],

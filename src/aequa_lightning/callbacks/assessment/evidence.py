@@ -3,24 +3,34 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from aequa_lightning.callbacks.assessment.screening import GateResult
-from aequa_lightning.callbacks.assessment.valuation import coalition_utility, own_accuracies, validation_gradient
+from aequa_lightning.callbacks.assessment.valuation import (
+    coalition_utility,
+    loss_divergences,
+    own_accuracies,
+    validation_gradient,
+)
 from aequa_lightning.contributions import utilities
-from aequa_lightning.contributions.measure import Need, Sampling
+from aequa_lightning.contributions.losses import loss_likeness
+from aequa_lightning.contributions.measure import Measure, Need, Sampling
 from aequa_lightning.contributions.sampling import CachedUtility
 from aequa_lightning.engine.callback import RoundResult
 from aequa_lightning.engine.processes.seeding import derive_seed
 from aequa_lightning.engine.run import Run
 from aequa_lightning.engine.server.collectives import DistributedUpdates
+from aequa_lightning.engine.server.exact_sum import ExactSum
 from aequa_lightning.errors import InputError
 
 # Evaluations per player where values are sampled and no budget is given.
 DEFAULT_BUDGET = 75
+# What is computed from the server's parameters before the round.
+NEED_START: set[Need] = {"game", "own_accuracies", "clipped_accuracies", "likeness"}
 
 
 @dataclass(frozen=True)
@@ -40,7 +50,7 @@ class RoundStart:
         """Take what measures with these needs will ask for; a collective operation."""
         return cls(
             gradient=validation_gradient(run) if "gradient_products" in needs else None,
-            parameters=run.parameters.clone() if {"game", "own_accuracies"} & set(needs) else None,
+            parameters=run.parameters.clone() if NEED_START & set(needs) else None,
         )
 
 
@@ -55,9 +65,12 @@ class RoundEvidence:
         result: The round.
         screened: Who is valued, at least one.
         start: What was taken before the round.
+        earlier: Each measure before the round, by name, (N,); NaN for whoever has no value yet.
         gram: Inner products of the valued updates, (K, K); None: nobody is valued together with others.
         utility: Name of a function of ``contributions.utilities``: what a coalition's model is worth.
         budget: Evaluations where values are sampled; None: ``DEFAULT_BUDGET`` for each player.
+        update_length: Length that the mechanism brings updates to, > 0.
+        clip: Magnitude that entries are cut to for ``clipped_accuracies``, > 0; None: they are not.
     """
 
     def __init__(
@@ -67,16 +80,25 @@ class RoundEvidence:
         screened: GateResult,
         *,
         start: RoundStart,
+        earlier: Mapping[str, Tensor],
         gram: Tensor | None,
         utility: str,
         budget: int | None,
+        update_length: float,
+        clip: float | None,
     ) -> None:
         self._run, self._result, self._screened = run, result, screened
-        self._start, self._gram, self._utility, self._budget = start, gram, utility, budget
+        self._start, self._earlier, self._gram = start, earlier, gram
+        self._utility, self._budget, self._clip = utility, budget, clip
+        self.update_length = update_length
         # Those that stayed out of the average have no weight in what they are valued as one with.
         weights = [result.weights.get(index, 0.0) for index in screened.participants]
         self._mixing, self.weights = screened.merge(torch.tensor(weights, dtype=torch.float64))
-        self.valued, self.participants, self.players = len(weights), run.data.participants, len(self.weights)
+        self.players = len(self.weights)
+
+    def needed_by(self, measure: Measure) -> list[Any]:
+        """Return what a measure needs, in its order."""
+        return [self._before(measure.name) if need == "earlier" else getattr(self, need) for need in measure.needs]
 
     @cached_property
     def squared_lengths(self) -> Tensor:
@@ -86,15 +108,22 @@ class RoundEvidence:
             gram = self._products.squares[self._screened.participants].diag()
         return (self._mixing @ gram @ self._mixing.T).diagonal()
 
-    @cached_property
-    def aggregate_products(self) -> Tensor:
-        """Inner product of each player's update with the aggregate, (G,)."""
-        return self._of_players(self._products.along["aggregate"])
+    def comparison(self, weights: Tensor, scales: Tensor) -> tuple[Tensor, Tensor]:
+        """Compare each player's update with a weighted mean; see :class:`~aequa_lightning.contributions.Comparison`.
 
-    @cached_property
-    def aggregate_squares(self) -> Tensor:
-        """Squared length of the part of the aggregate that each player holds, (G,)."""
-        return self._of_players(self._products.held["aggregate"])
+        Each entry is averaged over those who hold it.
+        """
+        run, updates, participants = self._run, self._result.updates, self._screened.participants
+        total = ExactSum(run.parameters.numel(), run.topology.device)
+        for index, factor in zip(participants, (self._mixing.T @ (weights * scales)).tolist(), strict=True):
+            if index in updates:
+                total.add(updates[index], factor)
+        run.topology.sum_over_groups(total.total)
+        shares = dict(zip(participants, (self._mixing.T @ weights).tolist(), strict=True))
+        covered = run.masks.coverage(shares, run.widths)
+        mean = torch.where(covered != 0, total.total / covered, 0.0)
+        products = update_products(run, updates, {"mean": mean})
+        return self._of_players(products.along["mean"]), self._of_players(products.held["mean"])
 
     @cached_property
     def gradient_products(self) -> Tensor:
@@ -112,19 +141,39 @@ class RoundEvidence:
         return (self._mixing @ sent.double().cpu()).reshape(-1, *rows.shape)
 
     @cached_property
-    def aggregate_class_rows(self) -> Tensor:
-        """The aggregate's last layer, zero where a player holds nothing, (G, K, F)."""
+    def held_class_rows(self) -> Tensor:
+        """Which entries of the last layer each player holds, bool of shape (G, K, F)."""
         run, screened, rows = self._run, self._screened, self._head.to(self._run.topology.device)
         # Those that are valued as one share a width, so a player holds what its first participant holds.
         first = [screened.participants[screened.group.index(player)] for player in range(self.players)]
-        held = torch.stack([run.masks.mask(run.widths[index])[rows].cpu() for index in first])
-        return self._result.mean_update[rows].cpu() * held
+        return torch.stack([run.masks.mask(run.widths[index])[rows].cpu() for index in first])
 
     @cached_property
     def own_accuracies(self) -> Tensor:
         """Validation accuracy in [0, 1] of each player's own model, (G,)."""
         assert self._start.parameters is not None
         return self._of_players(own_accuracies(self._run, self._result.updates, self._start.parameters))
+
+    @cached_property
+    def clipped_accuracies(self) -> Tensor:
+        """The same where entries of updates are cut, (G,)."""
+        if self._clip is None:
+            return self.own_accuracies
+        assert self._start.parameters is not None
+        found = own_accuracies(self._run, self._result.updates, self._start.parameters, clip=self._clip)
+        return self._of_players(found)
+
+    @cached_property
+    def likeness(self) -> Tensor:
+        """How alike losses on each player's data and on the validation part are, in [0, 1], (G,)."""
+        return self._of_players(self.likeness_of_participants)
+
+    @cached_property
+    def likeness_of_participants(self) -> Tensor:
+        """The same of each participant, (N,); 0 without an update."""
+        assert self._start.parameters is not None
+        divergences = loss_divergences(self._run, self._result.updates, self._start.parameters)
+        return torch.from_numpy(loss_likeness(divergences.tolist()))
 
     @cached_property
     def game(self) -> CachedUtility:
@@ -147,7 +196,7 @@ class RoundEvidence:
 
     @cached_property
     def _products(self) -> "Products":
-        vectors = {"aggregate": self._result.mean_update}
+        vectors = {}
         if self._start.gradient is not None:
             # An update counts in the average by its weight over the coverage; the weight comes in later.
             coverage = self._result.coverage
@@ -157,6 +206,12 @@ class RoundEvidence:
     @cached_property
     def _head(self) -> Tensor:
         return head_positions(self._run.classifier.network.full, self._run.data.num_classes)
+
+    def _before(self, name: str) -> Tensor:
+        """Return a measure's values before the round, (G,); the mean of the known ones for whoever has none."""
+        values = self._earlier[name]
+        known = values[~values.isnan()]
+        return self._of_players(values.nan_to_num(known.mean().item() if len(known) else 0.0))
 
     def _of_players(self, values: Tensor) -> Tensor:
         """Return values of all participants, (N,), as the weighted means over each player's participants, (G,)."""

@@ -26,11 +26,11 @@ class Assessment:
 
     Args:
         measures: Measures besides ``data_share``, which is always there, and ``standalone``, which goes with
-            ``trainer.standalone``: ``cosine`` (CGSV) and ``class_cosine`` (ShapFed) cost nothing, nor does the
-            reputation ``rffl``; ``alignment`` (DIG-FL) takes one gradient of the validation loss a round; the
-            reputation ``cffl`` evaluates each participant's own model; ``loo`` evaluates the model without each;
-            ``fedsv`` (Shapley), ``banzhaf``, ``beta_shapley`` (4, 1) and ``gtg_shapley`` evaluate models of coalitions
-            of a round's participants. Whatever the mechanism pays by is measured in any case.
+            ``trainer.standalone``: ``cosine`` (CGSV), ``class_cosine`` (ShapFed) and the reputation ``rffl`` cost next
+            to nothing; ``alignment`` (DIG-FL) takes one gradient of the validation loss a round; ``local_accuracy`` and
+            the reputations ``cffl`` and ``fedave`` evaluate each participant's own model; ``loo`` evaluates the model
+            without each; ``fedsv`` (Shapley), ``banzhaf``, ``beta_shapley`` (4, 1) and ``gtg_shapley`` evaluate models
+            of coalitions of a round's participants. Whatever the mechanism pays by is measured in any case.
         gates: Whether null, replayed, scaled and harmful updates and those with nothing new are worth nothing, and
             whoever sends the same update or trains on the same data is valued and paid as one participant. Whoever is
             caught in most of its rounds is not paid, by any measure.
@@ -63,17 +63,32 @@ class Assessment:
 class Measures:
     """Measures every round by all chosen measures and carries them along.
 
+    Attributes:
+        likeness: How alike losses on each participant's data and on the validation part were in the last round, in
+            [0, 1], (N,); ones where no measure needs it.
+
     Args:
         run: The run.
         assessment: What to measure and how.
         paid_by: The measure that the mechanism pays by.
         narrow: Whether participants may hold less than the full width in the rounds.
+        update_length: Length that the mechanism brings updates to, > 0; for measures that compare such updates.
+        clip: Magnitude that the mechanism cuts entries of updates to, > 0; None: it does not.
 
     Raises:
         InputError: A measure cannot be taken in this run.
     """
 
-    def __init__(self, run: Run, assessment: Assessment, *, paid_by: str, narrow: bool = False) -> None:
+    def __init__(
+        self,
+        run: Run,
+        assessment: Assessment,
+        *,
+        paid_by: str,
+        narrow: bool = False,
+        update_length: float = 0.5,
+        clip: float | None = None,
+    ) -> None:
         check_measures([paid_by], "trainer.mechanism.contribution")
         self.assessment = assessment
         chosen = (MEASURES[name] for name in dict.fromkeys([*assessment.measures, paid_by]))
@@ -81,15 +96,16 @@ class Measures:
         self._needs = {need for measure in self._chosen.values() for need in measure.needs}
         count = run.data.participants
         self._totals: dict[str, Accumulator] = {
-            name: measure.accumulate(count) for name, measure in self._chosen.items() if measure.accumulate is not None
+            name: measure.accumulator(count, run_rounds=run.config.max_rounds) for name, measure in self._chosen.items()
         }
+        self._update_length, self._clip = update_length, clip
+        self.likeness = [1.0] * count
         # Variances of the sums of sampled values.
         self._variances = {name: RunningSum(count) for name in self._chosen}
         self._screened = let_pass([])
         self._left_out: list[int] = []
         self._gram: Tensor | None = None
         self._start = RoundStart()
-        self._detector = CheatDetector(run, widths=run.grid if narrow else (1.0,)) if assessment.gates else None
         self.gate_record = GateRecord(count)
         chance = run.config.participation.sampling == "poisson"
         players = count if chance else run.config.participants_per_round or count
@@ -98,6 +114,7 @@ class Measures:
                 measure.check(players, assessment.budget)
         if "class_rows" in self._needs:
             head_positions(run.classifier.network.full, run.data.num_classes)
+        self._detector = CheatDetector(run, widths=run.grid if narrow else (1.0,)) if assessment.gates else None
 
     def start_round(self, run: Run) -> None:
         """Take what measures and gates compare the round with; a collective operation."""
@@ -233,13 +250,18 @@ class Measures:
             result,
             self._screened,
             start=self._start,
+            earlier={name: total.values for name, total in self._totals.items()},
             gram=self._gram,
             utility=self.assessment.utility,
             budget=self.assessment.budget,
+            update_length=self._update_length,
+            clip=self._clip,
         )
+        if "likeness" in self._needs:
+            self.likeness = evidence.likeness_of_participants.tolist()
         scores: dict[str, tuple[Tensor, Tensor | None]] = {}
         for name, measure in self._chosen.items():
-            found = measure.score(*(getattr(evidence, need) for need in measure.needs))
+            found = measure.score(*evidence.needed_by(measure))
             if isinstance(found, Values):
                 errors = torch.from_numpy(found.standard_errors) if found.standard_errors.any() else None
                 scores[name] = torch.from_numpy(found.values), errors

@@ -18,9 +18,9 @@ def paid_in_state(state: Mapping[str, Any], measure: str, *, standalone: Sequenc
     kept, count = state["callbacks"].get("Rewards", {}).get("measures", {}), len(state["samples"])
     totals = kept.get("totals", {})
     values = values_without_rounds(state["samples"], standalone).get(measure)
-    accumulate = MEASURES[measure].accumulate if measure in MEASURES else None
-    if accumulate is not None and measure in totals:
-        total = accumulate(count)
+    if measure in MEASURES and measure in totals:
+        # How values go on in later rounds does not matter to where they stand.
+        total = MEASURES[measure].accumulator(count, run_rounds=1)
         total.load_state_dict(totals[measure])
         values = total.values.nan_to_num().tolist()
     if values is None:

@@ -1,6 +1,6 @@
 """What a round is worth on the server's validation part, with the work spread over the processes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 
 import numpy as np
@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from aequa_lightning.contributions.coalition_models import model_evaluator, round_game
+from aequa_lightning.contributions.losses import series_divergence
 from aequa_lightning.contributions.values import Coalitions, Utility
 from aequa_lightning.engine.evaluation import AtWidth, count_correct, evaluation_batches
+from aequa_lightning.engine.processes.seeding import derive_generator, seed_global_generators
 from aequa_lightning.engine.run import Run
 from aequa_lightning.engine.server.exact_sum import ExactSum
 from aequa_lightning.runtime.process_settings import evaluating
@@ -19,6 +21,8 @@ from aequa_lightning.slimmable.norm import averaging_statistics
 # Models of coalitions that exist at the same time: 64, or as many as fit into 64 MiB.
 MODELS = 64
 MODEL_NUMBERS = 2**24
+# Samples of a batch whose mean loss is one of a series, as in FedAVE.
+LOSS_BATCH = 64
 
 
 def validation_gradient(run: Run) -> Tensor:
@@ -81,13 +85,14 @@ def coalition_utility(run: Run, base: Tensor, steps: Tensor, utility: Callable[[
     return worth_of
 
 
-def own_accuracies(run: Run, updates: Mapping[int, Tensor], base: Tensor) -> Tensor:
+def own_accuracies(run: Run, updates: Mapping[int, Tensor], base: Tensor, *, clip: float | None = None) -> Tensor:
     """Return the validation accuracy that everybody's own model has after its training; a collective operation.
 
     Args:
         run: The run, at the end of a round.
         updates: Updates of the participants that this group hosted, by index; of shape (P,).
         base: The server's parameters at the start of the round, of shape (P,).
+        clip: Magnitude that every entry of an update is cut to; None: it counts as it is.
 
     Returns:
         float64 of shape (N,), in [0, 1]; 0 without an update.
@@ -95,14 +100,66 @@ def own_accuracies(run: Run, updates: Mapping[int, Tensor], base: Tensor) -> Ten
     accuracies = torch.zeros(run.data.participants, dtype=torch.float64)
     validation, network = run.data.validation(), run.classifier.network
     for index, update in updates.items():
-        received, width = base if run.models is None else run.models[index], run.widths[index]
-        if width < 1:
-            received = received * run.masks.mask(width)
-        with run.model_at(received + update):
+        received, width = _received(run, index, base), run.widths[index]
+        with run.model_at(received + (update if clip is None else update.clamp(-clip, clip))):
             run.evaluator.calibrate(width)
             correct = count_correct(AtWidth(network, width), validation, device=run.topology.device)
         accuracies[index] = correct / len(validation)
     return run.topology.merge(accuracies)
+
+
+def loss_divergences(run: Run, updates: Mapping[int, Tensor], base: Tensor) -> Tensor:
+    """Return how far batch losses on everybody's own data are from those on the validation part (FedAVE).
+
+    The model is the one that a participant started the round from. Both parts are shuffled anew in every round and cut
+    into batches of 64, or into smaller ones, the same for all, where somebody's data would not fill four.
+
+    Args:
+        run: The run, at the end of a round.
+        updates: Updates of the participants that this group hosted, by index.
+        base: The server's parameters at the start of the round, of shape (P,).
+
+    Returns:
+        Divergences in nats, float64 of shape (N,), infinite for participants with a single sample; a collective
+        operation. Also infinite without an update.
+    """
+    validation = run.data.validation().tensors
+    size = max(1, min(LOSS_BATCH, min(run.samples) // 4, len(validation[0]) // 4))
+    divergences = torch.zeros(run.data.participants, dtype=torch.float64)
+    for index in updates:
+        width = run.widths[index]
+        with run.model_at(_received(run, index, base)):
+            run.evaluator.calibrate(width)
+            network = AtWidth(run.classifier.network, width)
+            # Inverse, so that the sum over groups merges those who are hosted elsewhere.
+            own, servers = (
+                _batch_losses(run, network, samples, size=size, keys=(role, run.round, index))
+                for role, samples in (("own losses", run.participant(index)), ("validation losses", validation))
+            )
+        divergences[index] = 1 / max(series_divergence(own, servers), 1e-12)
+    return 1 / run.topology.merge(divergences)
+
+
+def _received(run: Run, index: int, base: Tensor) -> Tensor:
+    """Return the model that a participant started the round from, of shape (P,)."""
+    received, width = base if run.models is None else run.models[index], run.widths[index]
+    return received if width == 1 else received * run.masks.mask(width)
+
+
+@torch.no_grad()
+def _batch_losses(
+    run: Run, network: nn.Module, samples: Sequence[Tensor], *, size: int, keys: Sequence[str | int]
+) -> list[float]:
+    """Return the mean loss of each batch of shuffled samples."""
+    inputs, targets = samples
+    order = torch.randperm(len(inputs), generator=derive_generator(run.config.seed, *keys))
+    device, losses = run.topology.device, []
+    seed_global_generators(0, device)
+    with evaluating(network):
+        for places in order.split(size):
+            logits = network(inputs[places.to(inputs.device)].to(device))
+            losses.append(nn.functional.cross_entropy(logits, targets[places.to(targets.device)].to(device)).item())
+    return losses
 
 
 class _InBatches(nn.Module):

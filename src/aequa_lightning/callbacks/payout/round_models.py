@@ -1,9 +1,11 @@
 """Payment in rounds: every participant receives the model from which it starts the next round."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from aequa_lightning.engine.callback import RoundResult
@@ -17,7 +19,15 @@ from aequa_lightning.mechanisms.targets import Target
 
 
 def deliver(
-    run: Run, result: RoundResult, target: Target, payment: Payment, *, contributions: Sequence[float]
+    run: Run,
+    result: RoundResult,
+    target: Target,
+    payment: Payment,
+    *,
+    contributions: Sequence[float],
+    previous: Sequence[float],
+    likeness: Sequence[float],
+    held: Tensor | None = None,
 ) -> Tensor | None:
     """Write into ``run.models`` what everybody whose update was accepted starts the next round from.
 
@@ -31,6 +41,9 @@ def deliver(
         target: What share of the reward a contribution deserves.
         payment: How the share becomes a model.
         contributions: By the mechanism's measure, as they stand after the round, of all participants of the run.
+        previous: The same before the round.
+        likeness: Of the losses on everybody's data to those on the validation part, of all participants, in [0, 1].
+        held: Which entries everybody is sent, bool of shape (N, P), where the payment is in sub-models.
 
     Returns:
         After the last round of a payment with fine-tuning: everybody's fine-tuned model, of shape (N, P); else None.
@@ -38,26 +51,45 @@ def deliver(
     assert run.models is not None
     accepted = list(result.weights)
     if accepted:
-        context = _round_context(run, result, target, contributions)
-        size, dtype = len(run.parameters), run.parameters.dtype
-        updates = DistributedUpdates(result.updates, accepted, run.topology, size=size, dtype=dtype)
-        for name, place, shape, start, end in parameters_in_order(run.classifier):
-            layer = Layer(
-                name,
-                place,
-                shape,
-                models=run.models[accepted, start:end],
-                updates=updates.gather(start, end),
-                server=run.parameters[start:end],
-            )
-            run.models[accepted, start:end] = payment.deliver(layer, context)
+        shares = target.shares(contributions, round=result.round, likeness=likeness)
+        context = _round_context(run, result, shares, contributions=contributions, previous=previous)
+        if payment.ranks_whole_step:
+            steps = [payment.step(layer, context) for layer, _ in _layers(run, result, held)]
+            context = replace(context, cutoffs=payment.cutoffs(torch.cat(steps), context))
+        for layer, entries in _layers(run, result, held):
+            run.models[accepted, entries] = payment.deliver(layer, context)
     is_last = result.round == run.config.max_rounds
     return _adapted(run, payment.final_epochs) if payment.final_epochs and is_last else None
 
 
-def _round_context(run: Run, result: RoundResult, target: Target, contributions: Sequence[float]) -> RoundContext:
+def _layers(run: Run, result: RoundResult, held: Tensor | None) -> Iterator[tuple[Layer, slice]]:
+    """Yield every parameter of those who were accepted and its entries in the vector; a collective operation."""
+    assert run.models is not None
     accepted = list(result.weights)
-    shares = target.shares(contributions, round=result.round, class_counts=run.data.class_counts().tolist())
+    size, dtype = len(run.parameters), run.parameters.dtype
+    updates = DistributedUpdates(result.updates, accepted, run.topology, size=size, dtype=dtype)
+    for name, place, shape, start, end in parameters_in_order(run.classifier):
+        layer = Layer(
+            name,
+            place,
+            shape,
+            models=run.models[accepted, start:end],
+            updates=updates.gather(start, end),
+            server=run.parameters[start:end],
+            held=None if held is None else held[accepted, start:end],
+        )
+        yield layer, slice(start, end)
+
+
+def _round_context(
+    run: Run,
+    result: RoundResult,
+    shares: NDArray[np.float64],
+    *,
+    contributions: Sequence[float],
+    previous: Sequence[float],
+) -> RoundContext:
+    accepted = list(result.weights)
     norms = torch.zeros(len(contributions), dtype=torch.float64)
     for index, update in result.updates.items():
         norms[index] = update.double().norm().cpu()
@@ -70,6 +102,8 @@ def _round_context(run: Run, result: RoundResult, target: Target, contributions:
         contributions=torch.tensor([max(0.0, contributions[index]) for index in accepted], dtype=torch.float64),
         shares=torch.from_numpy(shares[accepted]),
         norms=norms[accepted],
+        previous=torch.tensor([previous[index] for index in accepted], dtype=torch.float64),
+        is_last=result.round == run.config.max_rounds,
     )
 
 

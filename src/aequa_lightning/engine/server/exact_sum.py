@@ -64,7 +64,8 @@ class ExactSum:
         Args:
             update: Shape (size,), floating point of any precision, are_valid in the sense of :func:`are_valid`; it
                 is not changed.
-            weight: In (0, 1]; the weights of one round add up to at most 1.
+            weight: Any, as long as all weighted entries of a round add up to less than 2**12 in magnitude. Weights in
+                (0, 1] that add up to at most 1 do.
 
         Example:
             >>> total = ExactSum(1, torch.device("cpu"))

@@ -31,6 +31,7 @@ from aequa_lightning.errors import InputError
 Finish = Callable[..., RoundResult]
 MEASURES = (
     *("cosine", "class_cosine", "alignment", "fedsv", "banzhaf", "beta_shapley", "loo", "gtg_shapley", "cffl", "rffl"),
+    *("fedave", "local_accuracy"),
 )
 EVERYTHING = Assessment(measures=MEASURES)
 
@@ -55,10 +56,16 @@ def _scores(result: RoundResult, name: str) -> list[float]:
     return [row[name] for row in result.record["participants"]]
 
 
-def test_cosines_are_those_with_the_aggregate(run: Run, honest: Tensor, finish: Finish) -> None:
+def _normalised_sum(updates: Tensor, result: RoundResult) -> Tensor:
+    """Return the sum of updates of one length by their weights, with which cosines are taken in the first round."""
+    weights = torch.tensor([result.weights.get(index, 0.0) for index in range(len(updates))])
+    return (weights[:, None] * functional.normalize(updates, dim=1)).sum(dim=0)
+
+
+def test_cosines_are_those_with_the_mean_of_unit_updates(run: Run, honest: Tensor, finish: Finish) -> None:
     for gates in (True, False):
         result = _round(Measures(run, Assessment(gates=gates), paid_by="standalone"), run, finish, honest)
-        assert _scores(result, "cosine") == pytest.approx(_cosines(honest, result.mean_update))
+        assert _scores(result, "cosine") == pytest.approx(_cosines(honest, _normalised_sum(honest, result)))
 
 
 def test_a_narrow_participant_is_compared_over_what_it_holds(run: Run, honest: Tensor, finish: Finish) -> None:
@@ -66,12 +73,17 @@ def test_a_narrow_participant_is_compared_over_what_it_holds(run: Run, honest: T
     held = run.masks.mask(0.5)
     honest[1] *= held
     result = _round(Measures(run, Assessment(("class_cosine",)), paid_by="cosine"), run, finish, honest)
-    assert _scores(result, "cosine")[1] == pytest.approx(_cosines(honest[1:2, held], result.mean_update[held])[0])
+    # What it does not hold is the mean of the others.
+    weights = torch.tensor([result.weights[index] for index in range(5)])
+    aggregate = _normalised_sum(honest, result) / torch.where(held, 1.0, 1 - weights[1])
+    assert _scores(result, "cosine")[1] == pytest.approx(_cosines(honest[1:2, held], aggregate[held])[0])
     # Rows of the last layer: ten classes with four of the eight units held, and a bias each.
     weight, bias = honest[1, -90:-10].view(10, 8)[:, :4], honest[1, -10:]
-    mean_weight, mean_bias = result.mean_update[-90:-10].view(10, 8)[:, :4], result.mean_update[-10:]
+    # In the first round all count alike.
+    mean = honest.mean(dim=0)
+    mean_weight, mean_bias = mean[-90:-10].view(10, 8)[:, :4], mean[-10:]
     rows, means = torch.cat([weight, bias[:, None]], 1), torch.cat([mean_weight, mean_bias[:, None]], 1)
-    expected = functional.cosine_similarity(rows.double(), means, dim=1).mean().item()
+    expected = functional.cosine_similarity(rows.double(), means.double(), dim=1).mean().item()
     assert _scores(result, "class_cosine")[1] == pytest.approx(expected)
 
 
@@ -190,6 +202,7 @@ def test_values_of_many_players_are_sampled_with_honest_errors(
 
 def test_reputations_are_those_of_the_first_round(run: Run, honest: Tensor, finish: Finish) -> None:
     base, network = run.parameters.clone(), run.classifier.network.full
+    run.standalone = None
     measures = Measures(run, Assessment(("cosine", "cffl", "rffl")), paid_by="standalone")
     result = _round(measures, run, finish, honest)
     inputs, targets = run.data.validation().tensors
@@ -197,11 +210,13 @@ def test_reputations_are_those_of_the_first_round(run: Run, honest: Tensor, fini
     for update in honest:
         vector_to_parameters(base + update, network.parameters())
         own.append(accuracy(network(inputs), targets).item())
-    raised = [math.sinh(5 * each / sum(own)) for each in own]
-    assert _scores(result, "cffl") == pytest.approx([each / sum(raised) for each in raised])
-    assert _scores(result, "rffl") == _scores(result, "cosine")
-    cosines = _scores(result, "cosine")
-    assert measures.state_dict()["totals"]["rffl"]["values"] == pytest.approx([each / sum(cosines) for each in cosines])
+    assert _scores(result, "cffl") == pytest.approx(own)
+    raised = [math.sinh(each / sum(own)) for each in own]
+    assert measures.values(run)["cffl"] == pytest.approx([each / sum(raised) for each in raised])
+    # All of them are longer than a half, so that they are shortened to it.
+    assert _scores(result, "rffl") == pytest.approx(_scores(result, "cosine"))
+    cosines = _scores(result, "rffl")
+    assert measures.values(run)["rffl"] == pytest.approx([each / sum(cosines) for each in cosines])
 
 
 def test_what_the_gates_catch_can_stay_out_of_the_average(run: Run, honest: Tensor, finish: Finish) -> None:
@@ -263,8 +278,9 @@ def test_clones_are_one_participant_that_is_paid_once(run: Run, honest: Tensor, 
     result = _round(measures, run, finish, honest)
     (sentence,) = result.record["gates"]
     assert sentence.startswith("a, b sent the same update")
-    whole = honest[[0, 2, 3, 4]]
-    assert _scores(result, "cosine")[:2] == pytest.approx([_cosines(whole, result.mean_update)[0]] * 2)
+    # Both point the same way, with their joint weight.
+    expected = _cosines(honest[:1], _normalised_sum(honest, result))[0]
+    assert _scores(result, "cosine")[:2] == pytest.approx([expected] * 2)
     for name in EVERYTHING.measures:
         assert _scores(result, name)[0] == _scores(result, name)[1]
         values = measures.values(run)[name]
@@ -320,28 +336,6 @@ def test_nothing_of_the_model_is_changed_by_measuring(run: Run, honest: Tensor, 
     before = parameters_to_vector(run.classifier.parameters()).clone()
     measures.end_round(run, result)
     assert torch.equal(parameters_to_vector(run.classifier.parameters()), before)
-
-
-def _normalised(values: Tensor) -> Tensor:
-    return values.clamp(min=0) / values.clamp(min=0).sum()
-
-
-@pytest.mark.parametrize(
-    ("name", "decay", "threshold"), [("cffl", 0.5, 2 / 3), ("rffl", 0.95, 0.0), ("cosine", 0.95, 0.0)]
-)
-def test_reputations_are_carried_along_as_their_sources_say(
-    run: Run, honest: Tensor, finish: Finish, name: str, decay: float, threshold: float
-) -> None:
-    measures = Measures(run, Assessment(("cffl", "rffl", "cosine")), paid_by="standalone")
-    values, left = torch.full((5,), 0.2, dtype=torch.float64), torch.ones(5, dtype=torch.float64)
-    for updates in (honest, honest.roll(1, dims=1)):
-        scores = torch.tensor(_scores(_round(measures, run, finish, updates), name), dtype=torch.float64)
-        kept = decay if run.round > 1 else 0.0
-        values = _normalised(left * (kept * values + (1 - kept) * scores))
-        # Below the threshold one leaves, RFFL only after ten rounds.
-        left = left * (values >= threshold / left.sum())
-        values = _normalised(left * values)
-    assert measures.values(run)[name] == pytest.approx(values.tolist())
 
 
 def test_the_class_wise_cosine_is_a_moving_average(run: Run, honest: Tensor, finish: Finish) -> None:

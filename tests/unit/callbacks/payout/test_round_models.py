@@ -1,6 +1,6 @@
 """What everybody is sent in a round, where not everybody's update counts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,9 +13,17 @@ from aequa_lightning.engine.callback import RoundResult
 from aequa_lightning.engine.local.work import LocalWork
 from aequa_lightning.engine.run import Run
 from aequa_lightning.mechanisms.payment import Layer, Masking, Mixing, Payment, RoundContext, ServerModel
-from aequa_lightning.mechanisms.targets import Everything, Relative
+from aequa_lightning.mechanisms.targets import Everything, Relative, Target
 
 Finish = Callable[..., RoundResult]
+
+
+def pay(
+    run: Run, result: RoundResult, target: Target, payment: Payment, *, contributions: Sequence[float]
+) -> Tensor | None:
+    """Deliver where nobody contributed before and all losses are alike."""
+    nothing, alike = [0.0] * len(contributions), [1.0] * len(contributions)
+    return deliver(run, result, target, payment, contributions=contributions, previous=nothing, likeness=alike)
 
 
 @dataclass(frozen=True)
@@ -39,7 +47,7 @@ def models(run: Run) -> Tensor:
 def test_weights_are_those_among_whose_updates_count(run: Run, honest: Tensor, models: Tensor, finish: Finish) -> None:
     run.samples = [60, 40, 20, 50, 50]
     result = finish(honest, refused=(1,))
-    deliver(run, result, Everything(), Masking(), contributions=[1.0] * 5)
+    pay(run, result, Everything(), Masking(), contributions=[1.0] * 5)
     mean = (torch.tensor([60.0, 20.0, 50.0, 50.0])[:, None] * honest[[0, 2, 3, 4]]).sum(dim=0) / 180
     assert run.models is not None
     torch.testing.assert_close(run.models[[0, 2, 3, 4]], models[[0, 2, 3, 4]] + mean)
@@ -49,7 +57,7 @@ def test_weights_are_those_among_whose_updates_count(run: Run, honest: Tensor, m
 def test_everybody_is_paid_by_its_own_share(run: Run, honest: Tensor, models: Tensor, finish: Finish) -> None:
     """The best is refused in this round, and what harms counts as nothing."""
     contributions = [0.8, 0.2, 0.4, -0.5, 0.1]
-    deliver(run, finish(honest, refused=(0,)), Relative(), Mixing(), contributions=contributions)
+    pay(run, finish(honest, refused=(0,)), Relative(), Mixing(), contributions=contributions)
     own = models + honest
     average = (0.2 * own[1] + 0.4 * own[2] + 0.1 * own[4]) / 0.7
     shares = torch.tensor([0.25, 0.5, 0.0, 0.125])[:, None]
@@ -60,7 +68,7 @@ def test_everybody_is_paid_by_its_own_share(run: Run, honest: Tensor, models: Te
 def test_lengths_are_those_of_whole_updates(run: Run, honest: Tensor, models: Tensor, finish: Finish) -> None:
     honest *= torch.arange(1.0, 6.0)[:, None]
     noting = Noting()
-    deliver(run, finish(honest, refused=(0, 2)), Everything(), noting, contributions=[1.0] * 5)
+    pay(run, finish(honest, refused=(0, 2)), Everything(), noting, contributions=[1.0] * 5)
     torch.testing.assert_close(noting.told[0].norms, honest[[1, 3, 4]].double().norm(dim=1))
 
 
@@ -69,7 +77,7 @@ def test_chance_is_another_for_each_participant_and_round_and_the_same_for_all_l
 ) -> None:
     noting = Noting()
     for refused in ((), (0,)):
-        deliver(run, finish(honest, refused=refused), Everything(), noting, contributions=[1.0] * 5)
+        pay(run, finish(honest, refused=refused), Everything(), noting, contributions=[1.0] * 5)
     seeds = [tuple(context.seeds) for context in noting.told]
     first, second = dict.fromkeys(seeds)
     assert [context.round for context in noting.told] == [1] * 4 + [2] * 4
@@ -79,7 +87,7 @@ def test_chance_is_another_for_each_participant_and_round_and_the_same_for_all_l
 def test_where_nobody_s_update_counts_nobody_is_sent_anything(run: Run, models: Tensor) -> None:
     nothing = torch.zeros(len(run.parameters), dtype=torch.float64)
     result = RoundResult(1, {}, {}, nothing, nothing, {1.0: 0.5}, {"participants": [], "rejected": []})
-    deliver(run, result, Relative(), Mixing(), contributions=[1.0] * 5)
+    pay(run, result, Relative(), Mixing(), contributions=[1.0] * 5)
     assert run.models is not None
     assert torch.equal(run.models, models)
 
@@ -90,7 +98,7 @@ def test_in_the_end_everybody_adapts_its_model_for_as_long_as_is_said(
     means = ServerModel(final_epochs=2)
     for _ in range(3):
         result = finish(honest)
-        adapted = deliver(run, result, Everything(), means, contributions=[1.0] * 5)
+        adapted = pay(run, result, Everything(), means, contributions=[1.0] * 5)
         assert (adapted is None) == (result.round < 3)
     server = run.parameters.clone()
     assert adapted is not None
@@ -114,6 +122,6 @@ def test_adaptation_is_at_the_rates_of_the_last_round(
     monkeypatch.setattr(run.local, "train", noted)
     for _ in range(3):
         group["lr"] = 0.0  # where a schedule may end
-        deliver(run, finish(honest), Everything(), ServerModel(final_epochs=1), contributions=[1.0] * 5)
+        pay(run, finish(honest), Everything(), ServerModel(final_epochs=1), contributions=[1.0] * 5)
     assert rates == [last["lr"]] * 5
     assert group["lr"] == 0.0
