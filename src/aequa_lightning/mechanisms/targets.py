@@ -97,7 +97,10 @@ class Tanh(Target):
 
 @dataclass(frozen=True)
 class Surviving(Target):
-    """Ratios, but nothing for whoever falls below a threshold once the first rounds are over (RFFL, CFFL).
+    """Ratios, but nothing for whoever falls below a threshold once the first rounds are over.
+
+    RFFL and CFFL drop participants for good, which is part of the measures ``rffl`` and ``cffl``; here they are
+    compared again in every round, by any measure.
 
     Args:
         threshold: Whoever has less than this part of an equal share of all contributions receives nothing, in [0, 1).
