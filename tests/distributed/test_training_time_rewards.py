@@ -18,6 +18,7 @@ WORDS = (
     "--trainer.mechanism=AequaTraining",
     f"--trainer.mechanism.slope={SLOPE}",
     "--trainer.mechanism.resolution=1.0",
+    "--trainer.mechanism.individually_rational=false",
     "--trainer.participants_per_round=2",
     f"--trainer.keep_checkpoints={ROUNDS}",
     "--trainer.record_downloads=true",

@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,24 +48,31 @@ def _allocate(words: list[str]) -> None:
     parser.add_argument("--contribution", type=str | None, help="the measure that is paid for; default: as in the run")
     parser.add_argument("--objective", type=str | None, help="what is minimised, such as cv; default: as in the run")
     parser.add_argument("--slope", type=float | str | None, help="a number or auto; default: as in the run")
+    parser.add_argument("--payout", type=str | None, help="of AequaTraining, such as nearest; default: as in the run")
+    parser.add_argument(
+        "--individually_rational",
+        type=bool | None,
+        help="whether nobody is paid less than it reaches alone; default: as in the run",
+    )
     parser.add_argument("--public_key", type=str, help="PEM file of the key that must have signed the run so far")
     options = parser.parse_args(words)
     public_key = None if options.public_key is None else user_path(options.public_key, "public_key")
     cli = _finished_run(options.run_dir, public_key)
 
-    from aequa_lightning.mechanisms import Aequa
+    from aequa_lightning.mechanisms import Aequa, AequaTraining
 
-    settings = ("contribution", "objective", "slope")
+    settings = ("contribution", "objective", "slope", "payout", "individually_rational")
     changes = {key: options[key] for key in settings if options[key] is not None}
     mechanism = cli.trainer.mechanism
-    if changes and not isinstance(mechanism, Aequa):
-        named = ", ".join(f"--{key}" for key in settings)
-        raise InputError(f"{named} are settings of Aequa; this run was paid by {mechanism}.")
+    legal = {field.name for field in fields(mechanism)} if isinstance(mechanism, Aequa | AequaTraining) else set()
+    if changes.keys() - legal:
+        named = ", ".join(f"--{key}" for key in settings if key in changes and key not in legal)
+        raise InputError(f"{named}: this run was paid by {mechanism}, which has no such setting to pay again by.")
     if "contribution" in changes:
         _check_measured(changes["contribution"], user_path(options.run_dir, "run_dir"))
-    cli.trainer.allocate(
-        cli.model, cli.datamodule, replace(mechanism, **changes) if isinstance(mechanism, Aequa) else mechanism
-    )
+    if isinstance(mechanism, Aequa | AequaTraining):
+        mechanism = replace(mechanism, **changes)
+    cli.trainer.allocate(cli.model, cli.datamodule, mechanism)
 
 
 def _check_measured(contribution: str, run_dir: Path) -> None:

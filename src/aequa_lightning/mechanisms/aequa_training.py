@@ -1,16 +1,18 @@
-"""Aequa with rewards in every round: nobody ever receives a model that is better than it deserves."""
+"""Aequa with rewards in every round: in training nobody receives a model that is better than it deserves."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
-
-import numpy as np
+from typing import Literal, get_args
 
 from aequa_lightning.errors import InputError
-from aequa_lightning.mechanisms.mechanism import PaidByWidth, held_allocation
-from aequa_lightning.rewards.allocation.allocate import Allocation, check_slope
+from aequa_lightning.mechanisms.mechanism import PaidByWidth
+from aequa_lightning.rewards.allocation.allocate import Allocation, allocate_widths, check_slope
 from aequa_lightning.rewards.allocation.curve import offered_widths
+from aequa_lightning.rewards.allocation.deserved import deserts, levels_no_better, pay_deserved
+from aequa_lightning.rewards.allocation.problem import claimed_floors
 from aequa_lightning.slimmable import Distillation
+
+Payout = Literal["no_better", "nearest", "exact"]
 
 
 @dataclass(frozen=True)
@@ -21,25 +23,33 @@ class AequaTraining(PaidByWidth):
     over those who hold it. The paper publishes neither the map from contributions to widths nor a remedy for weights
     that few hold. Here:
 
-    * One rule chooses all widths, from the first round to the reward: the widest sub-network that is *no better than
-      deserved*. A participant deserves ``A - B (c_max - c_i)``, where A is the accuracy of the full width, and at least
-      the best that anybody reaches alone. With B = 1 that is the same gain for all. While the shared model is worse
-      than what each has of its own, all hold the full width: that gives nothing away, and all weights learn from all.
-    * The narrowest sub-network of a round is trained by all who take part. Those who hold more let it teach the wider
-      ones on their data, since weights that few hold forget what these few have no data of. The teacher is part of what
-      they hold, so nobody receives more for it.
+    * In every round each participant receives the widest sub-network that is *no better than deserved*. A participant
+      deserves ``A - B (c_max - c_i)``, where A is the accuracy of the full width, and at least the best that anybody
+      reaches alone. With B = 1 that is the same gain for all. While the shared model is worse than what each has of its
+      own, all hold the full width: that gives nothing away, and all weights learn from all.
+    * The narrowest sub-network of a round is trained by all who take part. Those who hold more let it, or another one
+      that many hold, teach the wider ones on their data, since weights that few hold forget what these few have no data
+      of. The teacher is part of what they hold, so nobody receives more for it.
 
-    After the last round everybody receives once more, by the same rule on the refined curve, and that is its reward. It
-    is cut from the model of the round whose full width was best: the further apart the widths, the less others teach
-    the full one, and it may end up worse than it was.
+    After the last round everybody receives its reward, a width of the refined curve that ``payout`` chooses. It is cut
+    from the model of the round whose full width was best: the further apart the widths, the less others teach the full
+    one, and it may end up worse than it was.
 
     Args:
         contribution: The measure that is paid for, as it stands before each round.
         slope: B, the accuracy that one more unit of contribution deserves, >= 0; ``auto``: the largest up to 1 at which
             the least contributor deserves no less than the worst width on offer. ``standalone`` counts in accuracies,
             other measures in units of their own.
-        distillation: Share of the wider widths' loss that the narrowest teaches, in [0, 1], in the place of the
-            model's own distillation; 0: none, as in the paper.
+        payout: Which width is the reward. ``no_better``: the best that is no better than deserved; ``nearest``: the
+            nearest to what is deserved; ``exact``: the exact optimiser of CGS/MCG, as :class:`Aequa` uses it, for
+            ``standalone`` only.
+        individually_rational: Whether nobody's reward may be worse than what it reaches alone, unless the full width
+            is: where a step of the curve holds no width between, the reward is then better than deserved. Whoever
+            brought nothing by the measure has no such claim. The rounds do not take it into account.
+        distillation: Share of the wider widths' loss that the teacher's outputs make up, in [0, 1], in the place of
+            the model's own distillation; 0: none, as in the paper.
+        teacher: Which of the different widths that are held in a round teaches the wider ones: its place from the
+            widest, such as 3 for the third-widest (the narrowest where there are fewer), >= 1; None: the narrowest.
         resolution: The last curve is refined until neighbouring widths differ by no more, in [0, 1].
         per_layer_widths: Whether steps larger than that are filled with widths whose layers differ: below a gap a
             reward stays short of what is deserved by as much.
@@ -53,7 +63,10 @@ class AequaTraining(PaidByWidth):
 
     contribution: str = "standalone"
     slope: float | Literal["auto"] = "auto"
+    payout: Payout = "no_better"
+    individually_rational: bool = True
     distillation: float = 0.5
+    teacher: int | None = None
     resolution: float = 0.005
     per_layer_widths: bool = True
 
@@ -61,6 +74,19 @@ class AequaTraining(PaidByWidth):
         for key in ("distillation", "resolution"):
             if not 0 <= getattr(self, key) <= 1:
                 raise InputError(f"trainer.mechanism.{key}={getattr(self, key)} is outside [0, 1].")
+        if self.teacher is not None and self.teacher < 1:
+            raise InputError(
+                f"trainer.mechanism.teacher={self.teacher} is no place from the widest; give 1 or more, or null."
+            )
+        if self.payout not in get_args(Payout):
+            raise InputError(
+                f"trainer.mechanism.payout={self.payout!r} is unknown; choose one of {', '.join(get_args(Payout))}."
+            )
+        if self.payout == "exact" and self.contribution != "standalone":
+            raise InputError(
+                f"trainer.mechanism.payout='exact' compares contributions with accuracies, but contribution="
+                f"{self.contribution!r} is no accuracy; choose 'no_better' or 'nearest'."
+            )
         check_slope(self.slope)
 
     def hold(
@@ -77,8 +103,11 @@ class AequaTraining(PaidByWidth):
         return earned_widths(contributions, accuracy_by_width, slope=self.slope, standalone=standalone)[0]
 
     def distil(self, held: Sequence[float]) -> Distillation | None:
-        """Let the narrowest of the widths that are held teach the wider ones."""
-        return Distillation(self.distillation, teacher=min(held)) if self.distillation else None
+        """Let one of the widths that are held teach the wider ones."""
+        if not self.distillation:
+            return None
+        descending = sorted(set(held), reverse=True)
+        return Distillation(self.distillation, teacher=descending[: self.teacher][-1])
 
     def allocate(
         self,
@@ -89,15 +118,14 @@ class AequaTraining(PaidByWidth):
         held: Sequence[float],
     ) -> Allocation:
         """Choose what everybody receives after the last round, and say how fair it is."""
-        widths, slope = earned_widths(contributions, accuracy_by_width, slope=self.slope, standalone=standalone)
-        return held_allocation(
-            contributions,
-            widths,
-            [accuracy_by_width[width] for width in widths],
-            accuracy_by_width=accuracy_by_width,
-            slope=slope,
-            objective="no better than deserved",
-        )
+        curve = offered_widths(accuracy_by_width)
+        due = deserts(contributions, curve, slope=self.slope, standalone=standalone)
+        floors = None
+        if self.individually_rational and standalone is not None:
+            floors = claimed_floors(standalone, contributions)
+        if self.payout == "exact":
+            return allocate_widths(contributions, accuracy_by_width, slope=due.slope, floors=floors)
+        return pay_deserved(contributions, accuracy_by_width, due, rounding=self.payout, floors=floors)
 
 
 def earned_widths(
@@ -129,11 +157,7 @@ def earned_widths(
         >>> earned_widths([0.5, 1.0], {0.5: 0.25, 1.0: 0.5}, slope=1.0, standalone=[0.5, 1.0])
         ([1.0, 1.0], 1.0)
     """
-    curve, brought = offered_widths(accuracy_by_width), np.asarray(contributions, dtype=np.float64)
-    most = max([float(curve.accuracies[-1]), *(standalone or [])])
-    spread, reach = float(np.ptp(brought)), most - float(curve.accuracies[0])
-    factor = slope if slope != "auto" else min(1.0, reach / spread) if spread > 0 else 1.0
-    deserved = most - factor * (brought.max() - brought)
-    # Rounding must not cost a width whose accuracy is exactly what is deserved.
-    places = np.searchsorted(curve.accuracies, deserved + 1e-9, side="right") - 1
-    return [float(width) for width in curve.widths[places.clip(min=0)]], factor
+    curve = offered_widths(accuracy_by_width)
+    due = deserts(contributions, curve, slope=slope, standalone=standalone)
+    levels = levels_no_better(curve, due.of(contributions))
+    return [float(width) for width in curve.widths[levels]], due.slope

@@ -52,7 +52,8 @@ class Mechanism:
             standalone: Validation accuracy in [0, 1] that each participant reaches alone, (N,).
             accuracy_by_width: Validation accuracy in [0, 1] of every measured width.
         """
-        return pareto_front(standalone, accuracy_by_width)
+        floors = standalone if self.individually_rational else None
+        return pareto_front(standalone, accuracy_by_width, floors=floors)
 
     def resample(
         self, contributions: Sequence[float], correct: Sequence[Sequence[bool]], widths: Sequence[float], *, seed: int

@@ -8,6 +8,7 @@ from aequa_lightning.mechanisms import Aequa, AequaTraining, SharedModel, Slimmi
 from aequa_lightning.mechanisms.aequa_training import earned_widths
 from aequa_lightning.mechanisms.mechanism import held_allocation
 from aequa_lightning.mechanisms.targets import Relative, Surviving, Tanh
+from aequa_lightning.rewards.allocation.certificate import check_payout
 
 CURVE = {0.25: 0.5, 0.5: 0.7, 0.75: 0.8, 1.0: 0.9}
 
@@ -49,9 +50,9 @@ def test_the_top_contributor_always_holds_the_full_width() -> None:
     assert mechanism.hold(contributions, inverted, standalone=contributions, smallest=0.5)[1] == 1.0
 
 
-def test_the_reward_follows_the_rule_of_the_rounds() -> None:
+def test_the_reward_follows_the_rule_of_the_rounds_where_that_is_chosen() -> None:
     contributions = [0.3, 0.8, 0.5]
-    mechanism = AequaTraining(slope=1.5)
+    mechanism = AequaTraining(slope=1.5, individually_rational=False)
     held = mechanism.hold(contributions, CURVE, standalone=contributions, smallest=0.25)
     allocation = mechanism.allocate(contributions, CURVE, standalone=contributions, held=[1.0] * 3)
     assert allocation.widths.tolist() == held == [0.25, 1.0, 0.25]
@@ -64,6 +65,41 @@ def test_the_narrowest_width_teaches_unless_it_is_told_not_to() -> None:
     assert teaching is not None
     assert (teaching.teacher, teaching.weight) == (0.5, 0.25)
     assert AequaTraining(distillation=0.0).distil([1.0, 0.5]) is None
+
+
+@pytest.mark.parametrize(
+    ("held", "teacher"), [([1.0, 0.25, 0.75, 1.0, 0.5, 0.5], 0.5), ([0.25, 1.0, 1.0], 0.25), ([1.0, 1.0], 1.0)]
+)
+def test_the_third_widest_of_the_widths_that_are_held_may_teach(held: list[float], teacher: float) -> None:
+    teaching = AequaTraining(teacher=3).distil(held)
+    assert teaching is not None
+    assert teaching.teacher == teacher
+    assert teaching.students([1.0, 0.75, 0.5, 0.25]) == tuple(width for width in (1.0, 0.75, 0.5) if width > teacher)
+
+
+@pytest.mark.parametrize(
+    ("rules", "received"),
+    [
+        ({"individually_rational": False}, [0.5, 0.5, 0.7, 0.9]),
+        ({}, [0.5, 0.7, 0.8, 0.9]),
+        ({"payout": "nearest", "individually_rational": False}, [0.5, 0.5, 0.8, 0.9]),
+        ({"payout": "nearest"}, [0.5, 0.7, 0.8, 0.9]),
+    ],
+)
+def test_the_payout_rounds_what_is_deserved_as_it_is_told(rules: dict[str, Any], received: list[float]) -> None:
+    # They deserve .3, .58, .78 and .9.
+    contributions = [0.3, 0.58, 0.78, 0.9]
+    mechanism = AequaTraining(slope=1.0, **rules)
+    allocation = mechanism.allocate(contributions, CURVE, standalone=contributions, held=[1.0] * 4)
+    assert allocation.accuracies.tolist() == received
+
+
+def test_the_exact_payout_is_that_of_the_exact_optimiser() -> None:
+    standalone = [0.3, 0.58, 0.78, 0.9]
+    expected = Aequa().allocate(standalone, CURVE, standalone=standalone, held=[1.0] * 4)
+    allocation = AequaTraining(payout="exact").allocate(standalone, CURVE, standalone=standalone, held=[1.0] * 4)
+    assert allocation.widths.tolist() == expected.widths.tolist()
+    assert check_payout(allocation, CURVE, unpaid=[]) == []
 
 
 def test_what_was_held_is_what_slimming_pays() -> None:
@@ -97,6 +133,12 @@ def test_what_does_not_fit_is_refused() -> None:
         AequaTraining(slope=-1)
     with pytest.raises(InputError, match="distillation"):
         AequaTraining(distillation=1.5)
+    with pytest.raises(InputError, match=r"teacher=0 is no place"):
+        AequaTraining(teacher=0)
+    with pytest.raises(InputError, match=r"payout='up' is unknown; choose one of no_better"):
+        AequaTraining(payout="up")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="'exact' compares"):
+        AequaTraining(payout="exact", contribution="cosine")
 
 
 def test_the_intervals_come_from_as_many_drawings_as_asked_for() -> None:

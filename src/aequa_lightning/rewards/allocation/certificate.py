@@ -5,6 +5,7 @@
   gives a lower bound of the objective; an allocation that attains it is optimal.
 * ``triangles``: the plane of ``correlation`` is covered again, from values computed participant by participant.
 * ``full``: the full width for everybody maximises every gain.
+* ``deserved``: what each participant deserves is computed again, and no width that the rules allow pays it better.
 """
 
 from collections.abc import Collection, Mapping
@@ -17,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from aequa_lightning.rewards.allocation.allocate import Allocation
 from aequa_lightning.rewards.allocation.correlation import Plane, cover
 from aequa_lightning.rewards.allocation.curve import offered_widths
+from aequa_lightning.rewards.allocation.deserved import ROUNDINGS, TOLERANCE
 from aequa_lightning.rewards.allocation.fairness import pearson
 from aequa_lightning.rewards.allocation.feasibility import Feasible, feasible_choices, rule_faults
 from aequa_lightning.rewards.allocation.objectives import spread_objective
@@ -62,6 +64,8 @@ def check_certificate(
     brought = np.asarray(contributions, dtype=np.float64)
     feasible = feasible_choices(brought, accuracy_by_width, floors=floors, pin_top=pin_top)
     faults = rule_faults(allocation.widths, allocation.accuracies, feasible)
+    if allocation.objective in ROUNDINGS:
+        return faults + _deserved_faults(allocation, feasible)
     if allocation.objective not in OBJECTIVES:
         return [*faults, f"objective {allocation.objective!r:.80} has no proof"]
     # The objective says what has to be proven; a damaged certificate must not choose an easier proof.
@@ -101,7 +105,7 @@ def check_payout(
         >>> check_payout(replace(told, floors=np.array([0.875, 0.0])), curve, unpaid=[])[0]
         'somebody receives less than the rules grant'
     """
-    if allocation.objective not in OBJECTIVES:
+    if allocation.objective not in {*OBJECTIVES, *ROUNDINGS}:
         return []
     everybody = range(len(allocation.widths))
     paid = [index for index in everybody if index not in unpaid] or list(everybody)
@@ -120,6 +124,28 @@ def check_payout(
     )
     if (allocation.widths[others] != offered_widths(accuracy_by_width).widths[0]).any():
         faults.append("somebody who is not paid holds more than the narrowest width")
+    return faults
+
+
+def _deserved_faults(allocation: Allocation, feasible: Feasible) -> list[str]:
+    """Say where another width that the rules allow pays what is deserved better, participant by participant."""
+    reference, brought = float(allocation.certificate["reference"]), feasible.contributions
+    if reference < feasible.levels[-1]:
+        return [f"the top contributor deserves {reference:.6g}, less than the full width"]
+    faults, no_better = [], ROUNDINGS[allocation.objective] == "no_better"
+    rows = zip(brought, allocation.accuracies, feasible.allowed, strict=True)
+    for index, (contribution, received, allowed) in enumerate(rows):
+        deserved = reference - allocation.slope * (brought.max() - contribution)
+        levels = feasible.levels[allowed]
+        # What is better than deserved is paid only where nothing else is allowed, and then the least of it.
+        costs = [deserved - level if level <= deserved + TOLERANCE else np.inf for level in levels]
+        if not no_better:
+            costs = [abs(level - deserved) for level in levels]
+        best = levels[int(np.argmin(costs))]
+        if abs(best - received) > TOLERANCE and (
+            no_better or abs(abs(best - deserved) - abs(received - deserved)) > 1e-7
+        ):
+            faults.append(f"participant {index} deserves {deserved:.6g}: the rule pays {best:.6g}, not {received:.6g}")
     return faults
 
 
