@@ -1,5 +1,6 @@
 """SlimmableClassifier, a LightningModule trained by the sandwich rule, for Trainer and engine."""
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -7,11 +8,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torchmetrics.classification import MulticlassAccuracy
 from typing_extensions import override
 
 from aequa_lightning.backbones.full_network import Norm, Options, full_network
 from aequa_lightning.backbones.loading import LoadsOnlyData
+from aequa_lightning.errors import InputError
+from aequa_lightning.modules.logit_adjustment import adjusted, class_offsets
 from aequa_lightning.runtime.process_settings import plain_computation
 from aequa_lightning.slimmable import Distillation, SandwichRule, SlimmableModel, sandwich_step
 from aequa_lightning.slimmable.norm import smallest_batch
@@ -39,6 +43,10 @@ class SlimmableClassifier(LoadsOnlyData):
         distillation: Share of the distillation loss, by which narrow widths learn from the full width's outputs, in
             their loss, in [0, 1].
         temperature: Divides the logits of the distillation loss, > 0.
+        logit_adjustment: Factor of the logarithms of class shares that are added to the logits in the loss against the
+            targets, at every width, >= 0; 0: none, 1: as derived. The shares are those of a participant's own training
+            data and stay with it. Distillation and evaluation use the logits as they are. Training alone has it, too,
+            and reaches more with it where classes are unequal.
         norm: Parts of the backbone's batch norms of which a width has its own copy. ``shared``: statistics, which are
             recalibrated for any width that is evaluated; ``private``: weights and biases too, for the widths of the
             grid only (the engine refuses it); ``static``: nothing, they normalise by the batch in evaluation too;
@@ -66,6 +74,7 @@ class SlimmableClassifier(LoadsOnlyData):
         smallest_width_loss_weight: float | None = None,
         distillation: float = 0.0,
         temperature: float = 1.0,
+        logit_adjustment: float = 0.0,
         norm: Norm = "shared",
         channels_per_group: int = 16,
         seed: int = 0,
@@ -81,6 +90,11 @@ class SlimmableClassifier(LoadsOnlyData):
             distillation=taught if distillation else None,
             seed=seed,
         )
+        if not 0 <= logit_adjustment < math.inf:
+            raise InputError(
+                f"model.logit_adjustment={logit_adjustment} is no finite number of at least 0; 0 turns it off."
+            )
+        self.logit_adjustment = logit_adjustment
         self.norm = norm
         # float32 on the CPU whatever the caller's defaults: data are float32, and the trainer moves the model.
         with plain_computation():
@@ -124,6 +138,7 @@ class SlimmableClassifier(LoadsOnlyData):
         grid: Sequence[float] | None = None,
         distillation: Distillation | None = None,
         scale: float = 1.0,
+        offsets: Tensor | None = None,
         forward: Callable[..., Tensor],
         backward: Callable[[Tensor], None],
         no_sync: Callable[[], AbstractContextManager[Any]],
@@ -137,6 +152,7 @@ class SlimmableClassifier(LoadsOnlyData):
             grid: Widths to draw from instead of the model's own.
             distillation: Replaces the model's own; None: the model's own.
             scale: Factor of every loss, for replicas with unequal shares of a batch.
+            offsets: Result of :meth:`class_offsets` for the participant's training data; None: none.
             forward: Called as ``forward(inputs, width=...)``; the wrapped module when there is one.
             backward: Called once per width.
             no_sync: Context that keeps gradients local; around all widths but the last.
@@ -153,10 +169,24 @@ class SlimmableClassifier(LoadsOnlyData):
             rule=rule,
             backward=backward if scale == 1 else lambda loss: backward(loss * scale),
             no_sync=no_sync,
+            loss=lambda logits, classes: functional.cross_entropy(adjusted(logits, offsets), classes),
         )
+
+    def class_offsets(self, targets: Tensor) -> Tensor | None:
+        """Return what the loss adds to the logits of each class, (num_classes,); None without logit adjustment.
+
+        Args:
+            targets: Classes of all training data of a participant, int64.
+        """
+        return class_offsets(targets, num_classes=self.hparams["num_classes"], strength=self.logit_adjustment)
 
     @override
     def on_train_start(self) -> None:
+        if self.logit_adjustment:
+            raise InputError(
+                f"model.logit_adjustment={self.logit_adjustment} goes by the classes of each participant, and "
+                "Lightning's Trainer has none; train with CollaborativeTrainer, or set it to 0."
+            )
         self._least_samples = smallest_batch(self.network.full, self.network.example_input)
 
     @override

@@ -43,6 +43,37 @@ def test_classifier_temperature_is_that_of_the_distillation() -> None:
     assert classifier(distillation=0.25, temperature=2.0).rule.distillation == Distillation(0.25, temperature=2.0)
 
 
+def test_classifier_logit_adjustment_shifts_the_loss_against_the_targets_and_nothing_else() -> None:
+    own_targets = torch.tensor([0, 0, 0, 0, 2, 0, 2])
+    # 5, 0 and 2 of 7 samples, each with half a sample more.
+    log_shares = (torch.tensor([5.5, 0.5, 2.5]) / 8.5).log()
+    options: dict[str, Any] = {"backbone": "mlp", "distillation": 0.25}
+    model, by_hand = classifier(logit_adjustment=2.0, **options), classifier(**options)
+    offsets = model.class_offsets(own_targets)
+    model.sandwich(
+        INPUTS, TARGETS, step=0, offsets=offsets, forward=model, backward=Tensor.backward, no_sync=nullcontext
+    )
+    full = by_hand(INPUTS)
+    teacher = full.detach().softmax(1)
+    loss = functional.cross_entropy(full + 2 * log_shares, TARGETS)
+    for width in (0.5, 0.25):
+        logits = by_hand(INPUTS, width=width)
+        hard = functional.cross_entropy(logits + 2 * log_shares, TARGETS)
+        loss = loss + 0.75 * hard + 0.25 * functional.kl_div(logits.log_softmax(1), teacher, reduction="batchmean")
+    (loss / 3).backward()
+    for one, other in zip(model.parameters(), by_hand.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad)
+
+
+def test_classifier_logit_adjustment_is_off_by_default_and_refused_where_it_makes_no_sense() -> None:
+    assert classifier().class_offsets(TARGETS) is None
+    for value in (-0.5, float("nan"), float("inf")):
+        with pytest.raises(InputError, match=r"model\.logit_adjustment"):
+            classifier(logit_adjustment=value)
+    with pytest.raises(InputError, match="Lightning's Trainer has none"):
+        classifier(logit_adjustment=1.0).on_train_start()
+
+
 @pytest.mark.parametrize(
     ("norm", "kind"),
     [("shared", nn.BatchNorm2d), ("private", nn.BatchNorm2d), ("static", nn.BatchNorm2d), ("group", nn.GroupNorm)],

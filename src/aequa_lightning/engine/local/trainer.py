@@ -141,6 +141,7 @@ class LocalTrainer:
         seed_global_generators(derive_seed(seed, "replica", self.topology.replica), self.fabric.device)
         total, count = torch.zeros((), device=self.fabric.device), 0
         first_step = derive_seed(seed, "widths")
+        offsets = self.classifier.class_offsets(targets)
         own_batches = batches(len(targets), work, self.batch_size, seed=seed, min_samples=self.min_batch_size)
         for step, batch in enumerate(own_batches):
             part, scale = self._own_part(batch)
@@ -157,6 +158,7 @@ class LocalTrainer:
                 grid=grid,
                 distillation=distillation,
                 scale=scale,
+                offsets=offsets,
                 forward=self._forward,
                 backward=self._backward,
                 no_sync=self._no_sync,

@@ -23,6 +23,7 @@ from aequa_lightning.engine.processes.seeding import position_of_other_generator
 from aequa_lightning.engine.stacking.operations import StackableOperations
 from aequa_lightning.engine.stacking.schedule import Job, StackBatch, StackSchedule, index_of
 from aequa_lightning.errors import InputError
+from aequa_lightning.modules.logit_adjustment import adjusted
 from aequa_lightning.slimmable import Distillation, SandwichRule
 from aequa_lightning.slimmable.sandwich import StepLosses
 
@@ -118,12 +119,15 @@ class StackedTrainer:
         teacher = None if rule.distillation is None else rule.distillation.teacher
         teachers = () if teacher is None else (teacher,)
         networks = {width: self._stack_of(width) for width in (*grid, *teachers)}
+        own = [self.local.classifier.class_offsets(jobs[place].targets) for place in schedule.order]
+        known = [offsets for offsets in own if offsets is not None]
+        offsets = torch.stack(known) if known else None
         updates, losses = start.new_empty(start.shape), start.new_zeros(len(jobs))
         moved = self._by_name(updates)
         for step in range(len(schedule.active) - 1):
             optimizer.zero_grad()
             for batch in schedule.batches(step):
-                self._accumulate(networks, values, losses, batch, rule)
+                self._accumulate(networks, values, losses, batch, rule, offsets)
             optimizer.step()
             # Rows without further steps still move with the others, so their updates are stored now.
             ended = slice(schedule.active[step + 1], schedule.active[step])
@@ -163,8 +167,9 @@ class StackedTrainer:
         losses: Tensor,
         batch: StackBatch,
         rule: SandwichRule,
+        offsets: Tensor | None,
     ) -> None:
-        """Add the gradients of one sandwich step to those of the stacked values, and to the stack's losses.
+        """Add the gradients of one sandwich step to those of the stacked values, and the losses to the stack's.
 
         Each row does what ``sandwich_step`` does; rows that drew the same width are computed together.
         """
@@ -185,7 +190,8 @@ class StackedTrainer:
             some = index_of(places, losses.device)
             parts = {name: value.detach().requires_grad_() for name, value in taken(rows).items()}
             outputs = networks[width](parts, batch.inputs[some])
-            of_each = width_loss(width, outputs, _cross_entropies(outputs, batch.targets[some]), rows=some)
+            logits = outputs if offsets is None else adjusted(outputs, offsets[rows])
+            of_each = width_loss(width, outputs, _cross_entropies(logits, batch.targets[some]), rows=some)
             gradients = torch.autograd.grad(of_each.sum() * weights[width], list(parts.values()))
             for value, gradient in zip(values.values(), gradients, strict=True):
                 _add_gradient(value, rows, gradient)

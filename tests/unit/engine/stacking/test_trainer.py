@@ -91,6 +91,7 @@ def one_by_one(
         (lambda p: torch.optim.SGD(p, lr=0.05), {"backbone": "cnn3"}, LocalWork(epochs=2)),
         (lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9, weight_decay=1e-2), {}, LocalWork(epochs=2)),
         (lambda p: torch.optim.Adam(p, lr=1e-3), {"widths": SIXTEENTHS, "distillation": 0.5}, LocalWork(steps=5)),
+        (lambda p: torch.optim.SGD(p, lr=0.05), {"logit_adjustment": 1.5, "distillation": 0.5}, LocalWork(steps=3)),
         (lambda p: torch.optim.SGD(p, lr=0.05), {"augmentation": CropAndFlip(padding=1, flip=True)}, LocalWork()),
         (lambda p: torch.optim.SGD(p, lr=0.05), {"backbone": f"{__name__}:half_frozen"}, LocalWork(shuffle=False)),
         (
@@ -108,6 +109,7 @@ def one_by_one(
         "convolutions and batch norm",
         "momentum and decay",
         "random widths, distillation, Adam, equal steps",
+        "each one's own class shares",
         "augmentation",
         "frozen layers, samples in order",
         "losses of unequal shares, summed",
