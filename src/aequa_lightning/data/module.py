@@ -2,7 +2,7 @@
 
 import copy
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -50,6 +50,7 @@ class CollaborativeData(LightningDataModule):
 
     Attributes:
         num_classes: Number of classes, known after construction.
+        classes: Their names, in order of their numbers; empty where they have none.
         input_shape: Shape of one sample without the batch dimension, known after construction.
         vocabulary_size: Number of different tokens, where a sample is a row of token numbers; None where it is not.
         names: A name per participant, fit for file names.
@@ -63,6 +64,7 @@ class CollaborativeData(LightningDataModule):
     """
 
     num_classes: int
+    classes: Sequence[str] = ()
     input_shape: tuple[int, ...]
     vocabulary_size: int | None = None
     mean: tuple[float, ...] | None = None
@@ -240,6 +242,7 @@ class CollaborativeData(LightningDataModule):
         return {
             "name": type(self).__name__.removesuffix("Data"),
             "num_classes": self.num_classes,
+            "classes": list(self.classes),
             "input_shape": list(self.input_shape),
             "mean": None if self.mean is None else list(self.mean),
             "std": None if self.std is None else list(self.std),

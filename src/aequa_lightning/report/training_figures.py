@@ -6,11 +6,12 @@ Each function takes the run and returns its picture, or None while the run lacks
 import numpy as np
 
 from aequa_lightning.report.axes import in_integers, in_percent, label_ends, name_rows, row_pitch, rows_height
-from aequa_lightning.report.formatting import format_width, percent, span
+from aequa_lightning.report.formatting import format_width, percent, short_names, span
 from aequa_lightning.report.quantities import SCORE
 from aequa_lightning.report.records import RunRecord
 from aequa_lightning.report.style import CATEGORIES, COLUMN, LIGHT, POINTS, Picture, new_figure, width_role
 
+_NAMED = 30  # classes up to which their names fit below the partition
 _WIDE = 20  # classes beyond which the partition needs both columns of a paper
 
 
@@ -67,7 +68,11 @@ def partition(run: RunRecord) -> Picture | None:
         (bar,) = totals.barh(row, p.samples, height=0.6, color=LIGHT["grey"])
         bar.set_gid(f"who-{p.number}")
     axes.set(xlabel="class", xlim=(-0.7, len(classes) - 0.3))
-    in_integers(axes.xaxis, most=10)
+    names = run.start["data"].get("classes")
+    if names and len(names) <= _NAMED:
+        axes.set_xticks(classes, short_names(names), rotation=45, ha="right", rotation_mode="anchor")
+    else:
+        in_integers(axes.xaxis, most=10)
     in_integers(totals.xaxis, most=2)
     totals.set_xlabel("samples")
     totals.tick_params(left=False, labelleft=False)

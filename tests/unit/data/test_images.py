@@ -27,6 +27,7 @@ def folder(tmp_path):
 def test_image_folder(folder):
     data = ImageFolderData(str(folder), image_size=6, participants=2, min_samples=2)
     assert (data.num_classes, data.input_shape, data.classes) == (2, (3, 6, 6), ["ash", "birch"])
+    assert data.describe()["classes"] == ["ash", "birch"]
     train, test = data.load()
     assert train.inputs.shape == (40, 3, 6, 6)
     assert test.targets.tolist() == [0] * 4 + [1] * 4

@@ -150,6 +150,19 @@ def test_areas_of_dots_are_counts(run: RunRecord) -> None:
     assert len(scale) == 1
 
 
+def test_classes_have_the_names_that_the_data_give_them(run: RunRecord) -> None:
+    names = [f"a kind of {number}" for number in range(10)]
+    named = replace(run, start={**run.start, "data": {**run.start["data"], "classes": names}})
+    picture = training_figures.partition(named)
+    assert picture is not None
+    shown = [label.get_text() for label in picture.figure.axes[0].get_xticklabels()]
+    assert shown == [str(number) for number in range(10)]  # what all begin with is left out, as of participants
+    other = replace(run, start={**run.start, "data": {**run.start["data"], "classes": ["ash", "birch", *names[2:]]}})
+    picture = training_figures.partition(other)
+    assert picture is not None
+    assert [label.get_text() for label in picture.figure.axes[0].get_xticklabels()][:2] == ["ash", "birch"]
+
+
 def test_training_has_a_curve_for_each_width(run: RunRecord) -> None:
     picture = training_figures.training(run)
     assert picture is not None

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from torch import Tensor, nn
 
@@ -244,15 +245,19 @@ def audit_table(findings: Sequence[Finding], held: Mapping[str, float]) -> Table
         findings: One for each participant.
         held: Widest sub-network that each participant received in any round.
     """
-    table = Table("participant", "width", "parameters", "widest held in a round", "files")
+    table = Table(box=SIMPLE_HEAD, padding=0, caption_justify="left", caption_style="")
+    table.add_column("participant", no_wrap=True)
+    for heading in ("width", "parameters", "widest held in a round"):
+        table.add_column(heading, justify="right")
+    table.add_column(" files")
     if any(finding.layers for finding in findings):
         table.caption = "* layers have different widths, see manifest.json"
     for finding in findings:
         table.add_row(
             verbatim(finding.participant),
-            "?" if finding.width is None else f"{finding.width:g}{'*' if finding.layers else ''}",
+            "?" if finding.width is None else f"{finding.width:.4g}{'*' if finding.layers else ''}",
             f"{finding.parameters:,}",
-            f"{held.get(finding.participant, 0.0):g}",
-            verbatim("; ".join(finding.faults) or "sound"),
+            f"{held.get(finding.participant, 0.0):.4g}",
+            verbatim(f" {'; '.join(finding.faults) or 'sound'}"),
         )
     return table
