@@ -8,6 +8,7 @@ from torch import Generator, Tensor
 
 from aequa_lightning.data import CollaborativeData
 from aequa_lightning.errors import InputError
+from aequa_lightning.runtime.arguments import RecordsArguments
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class View:
     aggregates: Sequence[Tensor]
 
 
-class Adversary:
+class Adversary(RecordsArguments):
     """Base class: participants that cheat in one way. It is honest itself; subclasses override some of its methods.
 
     An adversary has no state between calls. Its behaviour is a function of its arguments and the view, so that a run

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from aequa_lightning.backbones import build_backbone
+from aequa_lightning.backbones import Backbone, NetworkSource, build_backbone
 from aequa_lightning.errors import InputError
 from aequa_lightning.slimmable import group_norm_from_batch_norm, without_running_statistics
 
@@ -20,7 +20,7 @@ def full_network(
     input_shape: Sequence[int],
     *,
     vocabulary_size: int | None,
-    backbone: str,
+    backbone: Backbone,
     backbone_options: Options | None,
     norm: Norm,
     channels_per_group: int,
@@ -31,7 +31,7 @@ def full_network(
         num_classes: Number of classes.
         input_shape: Shape of one input without the batch.
         vocabulary_size: Number of different tokens, where an input is a row of token numbers; None where it is not.
-        backbone: A name known to :func:`~aequa_lightning.backbones.build_backbone`, or an import path.
+        backbone: What :func:`~aequa_lightning.backbones.build_backbone` takes.
         backbone_options: Keyword arguments of the backbone.
         norm: Treatment of batch norms: ``static`` ones normalise by the batch in evaluation too, ``group`` replaces
             them by group norms; the others leave them unchanged.
@@ -55,7 +55,7 @@ def full_network(
     )
     # Token 0 is padding, which networks mask.
     example = torch.ones(1, *input_shape, dtype=torch.int64) if given else torch.zeros(1, *input_shape)
-    _check_outputs(network, example, num_classes, backbone)
+    _check_outputs(network, example, num_classes, NetworkSource(backbone).name)
     return _with_norm(network, norm, channels_per_group), example
 
 

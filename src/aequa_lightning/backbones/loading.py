@@ -77,12 +77,13 @@ class LoadsOnlyData(LightningModule):
             strict: See Lightning.
             weights_only: See Lightning.
             **kwargs: Arguments of the module that replace those of the file. ``backbone`` must be given if it is an
-                import path.
+                import path, or was given from Python.
 
         Raises:
             InputError: The file names a backbone by an import path that the caller has not given.
         """
-        with importing_only(kwargs.get("backbone")):
+        given = kwargs.get("backbone")
+        with importing_only(given if isinstance(given, str) else None):
             return super().load_from_checkpoint(
                 checkpoint_path, map_location, hparams_file, strict, weights_only, **kwargs
             )

@@ -3,6 +3,7 @@
 import logging
 import os
 import warnings
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -104,7 +105,8 @@ class AequaCLI(LightningCLI):
         verb = str(self.subcommand)
         config = self.config[verb].clone()
         config["ckpt_path"] = None
-        self.trainer.configuration = self._subcommand_parsers[verb].dump(config, skip_unset=False)
+        written = self._subcommand_parsers[verb].dump(config, skip_unset=False)
+        self.trainer.config = replace(self.trainer.config, configuration=written)
 
     @override
     def _add_configure_optimizers_method_to_model(self, subcommand: str | None) -> None:

@@ -110,7 +110,7 @@ def _finished_run(run_dir: str, public_key: Path | None = None) -> "AequaCLI":
     """Build the model, data and trainer of a run from its folder, for one process on the CPU; see `verify_run`."""
     config = user_path(run_dir, "run_dir") / "config.yaml"
     if not config.is_file():
-        raise InputError(f"run_dir={run_dir!r} holds no config.yaml; give the folder of a run of `aequa fit`.")
+        raise InputError(f"run_dir={run_dir!r} holds no config.yaml; {_without_configuration(config.parent)}")
 
     from aequa_lightning.cli.lightning_cli import AequaCLI
     from aequa_lightning.rewards.files.verification import verify_run
@@ -119,6 +119,19 @@ def _finished_run(run_dir: str, public_key: Path | None = None) -> "AequaCLI":
     here = ["--trainer.run_dir", run_dir, "--trainer.accelerator", "cpu", "--trainer.devices", "1"]
     here += ["--trainer.num_nodes", "1", "--trainer.replicas", "1"]
     return AequaCLI(["fit", "--config", str(config), *here], execute=False)
+
+
+def _without_configuration(run_dir: Path) -> str:
+    """Return what to do with a folder that has no ``config.yaml``."""
+    from aequa_lightning.run_folder.events import read_events
+
+    reasons = [event.get("unwritten") for event in read_events(run_dir / "events.jsonl") if "unwritten" in event]
+    if not reasons or reasons[-1] is None:
+        return "give the folder of a run of `aequa fit`."
+    return (
+        f"the run was made from Python, and {reasons[-1]}. Of this run call CollaborativeTrainer.allocate, validate, "
+        "test or predict, or aequa_lightning.commands.audit.audit_run, with its model and data."
+    )
 
 
 def _report(words: list[str]) -> None:

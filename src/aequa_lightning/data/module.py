@@ -19,12 +19,13 @@ from aequa_lightning.data.options import check_kind, check_numbers
 from aequa_lightning.data.partition import Homogeneous, Partition
 from aequa_lightning.data.preparation import IntArray, channel_statistics, normalised, stratified_split
 from aequa_lightning.errors import InputError
+from aequa_lightning.runtime.arguments import RecordsArguments
 from aequa_lightning.runtime.process_settings import plain_computation
 
 Batch = tuple[Tensor, Tensor]
 
 
-class CollaborativeData(LightningDataModule):
+class CollaborativeData(RecordsArguments, LightningDataModule):
     """A data set divided among participants, with a validation part for the server and a test part for the report.
 
     The validation part is taken out of the *training* part, stratified by class, unless the data set has one of its

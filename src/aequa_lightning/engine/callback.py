@@ -9,6 +9,7 @@ from torch import Tensor
 from aequa_lightning.engine.reward_source import RewardSource
 from aequa_lightning.engine.run import Run
 from aequa_lightning.errors import InputError
+from aequa_lightning.runtime.arguments import RecordsArguments
 from aequa_lightning.slimmable import Distillation
 
 
@@ -50,7 +51,7 @@ class Assignment:
     distillation: Distillation | None = None
 
 
-class CollaborationCallback:
+class CollaborationCallback(RecordsArguments):
     """Base class of callbacks; override the hooks that are needed.
 
     Every hook runs in every process, callback by callback in the order of their list. A callback reads the run and

@@ -24,7 +24,8 @@ class RunConfig:
     Attributes:
         work: A participant's work in one round: ``local_epochs`` or ``local_steps``.
         mechanism: Determines rewards, and whether participants train models of their own.
-        configuration: Content of ``config.yaml``, which repeats the run; None: no such file is written.
+        configuration: Content of ``config.yaml``; None: no such file is written.
+        unwritten: Why not, where a run from Python was given what no file can name.
     """
 
     max_rounds: int
@@ -46,6 +47,7 @@ class RunConfig:
     standalone: bool = True
     standalone_dir: Path | None = None
     configuration: str | None = None
+    unwritten: str | None = None
 
     @property
     def privacy_per_round(self) -> dict[str, float | None] | None:

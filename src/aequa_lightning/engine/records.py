@@ -63,6 +63,7 @@ def describe_run(run: Run) -> dict[str, Any]:
         "mechanism": repr(run.config.mechanism),
         "privacy": run.private_average and run.private_average.describe(),
         "max_rounds": run.config.max_rounds,
+        "unwritten": run.config.unwritten,
         "adversaries": [adversary.describe() for adversary in run.config.adversaries],
     }
 

@@ -12,6 +12,7 @@ from torch.nn import functional
 from torchmetrics.classification import MulticlassAccuracy
 from typing_extensions import override
 
+from aequa_lightning.backbones import Backbone, NetworkSource
 from aequa_lightning.backbones.full_network import Norm, Options, full_network
 from aequa_lightning.backbones.loading import LoadsOnlyData
 from aequa_lightning.errors import InputError
@@ -25,14 +26,16 @@ from aequa_lightning.slimmable.sandwich import Reduction
 class SlimmableClassifier(LoadsOnlyData):
     """A classifier whose narrower prefixes are classifiers too.
 
-    All arguments are plain values, so that a checkpoint holds them and can be read with ``weights_only=True``.
+    A checkpoint holds all arguments as plain values, and can be read with ``weights_only=True``.
 
     Args:
         num_classes: Number of classes, >= 2. The command line takes it from the data.
         input_shape: Shape of one input without the batch, such as (1, 28, 28). The command line takes it from the data.
         vocabulary_size: Number of different tokens, where an input is a row of token numbers; None where it is not. The
             command line takes it from the data.
-        backbone: A name known to :func:`~aequa_lightning.backbones.build_backbone`, or ``package.module:function``.
+        backbone: A name known to :func:`~aequa_lightning.backbones.build_backbone`, or ``package.module:function``. In
+            Python also a function or class that is called with ``num_classes`` and ``input_shape``, or a network, which
+            is copied. Of what no import finds, files hold a name only, and whoever loads one gives it again.
         backbone_options: Keyword arguments of the backbone.
         widths: The grid that training draws widths from, in (0, 1]; its smallest is the narrowest sub-network.
         num_random_widths: Random widths of a step between the full and the smallest (sandwich rule).
@@ -65,7 +68,7 @@ class SlimmableClassifier(LoadsOnlyData):
         input_shape: Sequence[int],
         *,
         vocabulary_size: int | None = None,
-        backbone: str = "cnn",
+        backbone: Backbone = "cnn",
         backbone_options: Options | None = None,
         widths: Sequence[float] = (1.0, 0.75, 0.5, 0.25),
         num_random_widths: int = 2,
@@ -80,7 +83,12 @@ class SlimmableClassifier(LoadsOnlyData):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        # Not an attribute of the module itself: a network would become a part of it.
+        self.source = NetworkSource(backbone)
+        backbone = self.source.name
         self.save_hyperparameters()
+        # The arguments of a subclass are saved too, and theirs may be an object.
+        self.save_hyperparameters({"backbone": backbone})
         taught = Distillation(distillation, temperature)
         self.rule = SandwichRule(
             num_random_widths=num_random_widths,
@@ -102,7 +110,7 @@ class SlimmableClassifier(LoadsOnlyData):
                 num_classes,
                 input_shape,
                 vocabulary_size=vocabulary_size,
-                backbone=backbone,
+                backbone=self.source.given,
                 backbone_options=backbone_options,
                 norm=norm,
                 channels_per_group=channels_per_group,

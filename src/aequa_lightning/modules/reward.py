@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor
 from typing_extensions import override
 
+from aequa_lightning.backbones import Backbone, NetworkSource
 from aequa_lightning.backbones.full_network import Norm, Options, full_network
 from aequa_lightning.backbones.loading import LoadsOnlyData
 from aequa_lightning.slimmable import SlimmableModel
@@ -33,18 +34,19 @@ class RewardClassifier(LoadsOnlyData):
         width: float,
         layers: dict[str, float] | None = None,
         vocabulary_size: int | None = None,
-        backbone: str,
+        backbone: Backbone,
         backbone_options: Options | None = None,
         norm: Norm = "shared",
         channels_per_group: int = 16,
     ) -> None:
         super().__init__()
+        given, backbone = backbone, NetworkSource(backbone).name
         self.save_hyperparameters()
         full, example = full_network(
             num_classes,
             input_shape,
             vocabulary_size=vocabulary_size,
-            backbone=backbone,
+            backbone=given,
             backbone_options=backbone_options,
             norm=norm,
             channels_per_group=channels_per_group,

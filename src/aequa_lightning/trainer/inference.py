@@ -25,6 +25,7 @@ from aequa_lightning.runtime.paths import user_path
 from aequa_lightning.runtime.process_settings import evaluating, keeping_modes, own_settings
 from aequa_lightning.runtime.terminal import PlainConsole
 from aequa_lightning.trainer.checkpoints import check_parameters
+from aequa_lightning.trainer.given_objects import check_model_and_data
 
 CPU = torch.device("cpu")
 
@@ -103,7 +104,7 @@ def load_reward(
                 f"ckpt_path={ckpt_path!r} was made with {key}={saved.get(key)!r:.80}, but the configuration gives "
                 f"{key}={expected.get(key)!r:.80}; use the configuration of its run."
             )
-    reward = RewardClassifier(**expected)
+    reward = RewardClassifier(**expected | {"backbone": model.source.given})
     try:
         reward.load_state_dict(tensors)
     except RuntimeError as error:
@@ -206,6 +207,7 @@ class Evaluates:
             ckpt_path: ``rewards/NAME.ckpt``, a checkpoint of the run, or ``last``.
             public_key: PEM file of the Ed25519 key that must have signed the manifest of a reward; null: any may have.
         """
+        check_model_and_data(model, datamodule)
         with self._settings(), keeping_modes(model):
             network = self._load(model, datamodule, ckpt_path, public_key)
             refuse_links(self.config.run_dir)
@@ -222,6 +224,7 @@ class Evaluates:
         ckpt_path: str | None,
         public_key: str | None,
     ) -> list[dict[str, float]]:
+        check_model_and_data(model, data)
         with self._settings(), keeping_modes(model):
             results = measure(self._load(model, data, ckpt_path, public_key), stage, data)
         table = Table("metric", Path(str(ckpt_path)).stem)

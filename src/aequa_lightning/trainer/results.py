@@ -7,18 +7,21 @@ from aequa_lightning.report import front_table, read_run, summary_table, write_f
 from aequa_lightning.runtime.terminal import PlainConsole
 
 
-def print_results(run_dir: Path, page: Path | None) -> None:
+def print_results(run_dir: Path, page: Path | None, *, unwritten: str | None = None) -> None:
     """Print a row a participant, and where rewards and report are.
 
     Args:
         run_dir: Folder of a run that has paid.
         page: The run's page; None: there is none.
+        unwritten: Why a run from Python has no ``config.yaml``; None: it has one.
     """
     console = PlainConsole()
     console.print(summary_table(run_dir))
     console.print(f"{'rewards':8} {run_dir / 'rewards'}", soft_wrap=True)
     if page is not None:
         console.print(f"{'report':8} {page}", soft_wrap=True)
+    if unwritten is not None:
+        console.print(f"{'config':8} none, for {unwritten}", soft_wrap=True)
 
 
 def print_stop(run_dir: Path, max_rounds: int, *, from_python: bool) -> None:

@@ -45,7 +45,9 @@ from aequa_lightning.trainer.compatibility import (
     check_participants,
     check_untrained,
 )
+from aequa_lightning.trainer.configuration import configuration_of
 from aequa_lightning.trainer.fit_result import FitResult
+from aequa_lightning.trainer.given_objects import check_model_and_data, check_options
 from aequa_lightning.trainer.inference import Evaluates
 from aequa_lightning.trainer.limits import check_counts, check_timeout
 from aequa_lightning.trainer.participant_names import check_names
@@ -143,9 +145,10 @@ class CollaborativeTrainer(Evaluates):
         timeout_minutes: float = 30.0,
         seed: int = 0,
     ) -> None:
-        options = dict(locals())
+        options = {key: value for key, value in locals().items() if key != "self"}
         check_counts(options)
         check_timeout(timeout_minutes)
+        check_options(options)
         self.mechanism, self.assessment = mechanism or Aequa(), assessment or Assessment()
         # What the engine takes as it is given has the same name in RunConfig.
         given = {field.name: options[field.name] for field in fields(RunConfig) if field.name in options}
@@ -166,7 +169,7 @@ class CollaborativeTrainer(Evaluates):
         self.signing_key = None if signing_key is None else user_path(signing_key, "trainer.signing_key")
         recorder = [Downloads()] if record_downloads else []
         self.callbacks = [Progress(), *recorder, *(callbacks or [])]
-        self.configuration: str | None = None
+        self._options = options
         self.timeout = timedelta(minutes=timeout_minutes)
         loggers = [logger] if isinstance(logger, Logger) else list(logger or [])
         self.fabric = build_fabric(
@@ -198,6 +201,7 @@ class CollaborativeTrainer(Evaluates):
             RunInterrupted: A signal stopped the run after its state was saved.
         """
         with self._settings():
+            check_model_and_data(model, datamodule)
             check_model(model)
             check_loggers(self.fabric.loggers)
             for callback in self.callbacks:
@@ -221,10 +225,13 @@ class CollaborativeTrainer(Evaluates):
                 with detecting_hangs(self.config.run_dir, self.fabric.global_rank, self.timeout, reports=True):
                     datamodule.setup("fit")
                 rewards = self._rewards(self.mechanism, model)
+                config = self.config
+                if config.configuration is None:
+                    config = replace(config, **configuration_of(self._options, model, datamodule))
                 with self._reporting_stop():
-                    if not self._launch(lambda fabric: self._train(fabric, model, datamodule, rewards, state)):
+                    if not self._launch(lambda fabric: self._train(fabric, model, datamodule, config, rewards, state)):
                         raise RunInterrupted
-                self._report()
+                self._report(config.unwritten)
         return FitResult(self.config.run_dir)
 
     def allocate(self, model: SlimmableClassifier, datamodule: CollaborativeData, mechanism: Mechanism) -> None:
@@ -240,6 +247,7 @@ class CollaborativeTrainer(Evaluates):
         Raises:
             InputError: The run folder holds no finished run, its curve is damaged, or another command holds the folder.
         """
+        check_model_and_data(model, datamodule)
         with self._settings(), self._folder_lock(), keeping_modes(model):
             state, measured = state_to_pay_again(self.config, model, datamodule.participants)
             check_components(mechanism, self.config, self.assessment)
@@ -250,6 +258,8 @@ class CollaborativeTrainer(Evaluates):
                 config = replace(self.config, mechanism=mechanism)
                 collaboration = Collaboration(fabric, model, datamodule, config=config, callbacks=[rewards])
                 collaboration.load_state_dict(state)
+                if collaboration.run.standalone is not None:
+                    collaboration.run.standalone.accept_any_start()
                 collaboration.begin_payout()
                 rewards.pay(collaboration.run, measured, check=True)
 
@@ -272,7 +282,7 @@ class CollaborativeTrainer(Evaluates):
             yield
         except (RunInterrupted, KeyboardInterrupt):
             if self.fabric.is_global_zero:
-                print_stop(self.config.run_dir, self.config.max_rounds, from_python=self.configuration is None)
+                print_stop(self.config.run_dir, self.config.max_rounds, from_python=self.config.configuration is None)
             raise
 
     def _rewards(self, mechanism: Mechanism, model: SlimmableClassifier) -> Rewards:
@@ -290,11 +300,11 @@ class CollaborativeTrainer(Evaluates):
         fabric: Fabric,
         model: SlimmableClassifier,
         data: CollaborativeData,
+        config: RunConfig,
         rewards: Rewards,
         state: dict[str, Any] | None,
     ) -> bool:
         """Train and pay in one of the launched processes; return whether the run has finished."""
-        config = replace(self.config, configuration=self.configuration)
         collaboration = Collaboration(fabric, model, data, config=config, callbacks=[rewards, *self.callbacks])
         if state is not None:
             collaboration.load_state_dict(state)
@@ -313,8 +323,8 @@ class CollaborativeTrainer(Evaluates):
                     logger.experiment.finish()
         return finished
 
-    def _report(self) -> None:
-        """Build the page, and print the run's table and where the results are."""
+    def _report(self, unwritten: str | None = None) -> None:
+        """Build the page, and print the run's table and where the results are, or why there is no ``config.yaml``."""
         if self.fabric.is_global_zero:
             page = build_report([self.config.run_dir]) if self.report else None
-            print_results(self.config.run_dir, page)
+            print_results(self.config.run_dir, page, unwritten=unwritten)

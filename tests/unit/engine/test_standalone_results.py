@@ -121,3 +121,17 @@ def test_standalone_results_of_other_work_are_missing(tmp_path: Path) -> None:
     StandaloneStore(tmp_path, ("a",), key="two rounds").save(StandaloneResult("a", 9, 0.5, 0.25, 0.1, seconds=1.0))
     assert StandaloneStore(tmp_path, ("a",), key="two rounds").missing() == []
     assert StandaloneStore(tmp_path, ("a",), key="four rounds").missing() == [0]
+
+
+def test_standalone_results_of_a_finished_run_count_whatever_the_model_starts_from(tmp_path: Path) -> None:
+    result = StandaloneResult("a", 9, 0.5, 0.25, 0.1, seconds=1.0)
+    StandaloneStore(tmp_path / "worknow", ("a",), key="worknow").save(result)
+    for key, found in {"worknew": True, "restnow": False}.items():
+        store = StandaloneStore(tmp_path / "worknow", ("a",), key=f"{key}!")
+        assert store.missing() == [0]
+        store.accept_any_start()
+        assert (store.missing() == []) == found
+    # Of a shared folder, the folder of that work is found.
+    store = StandaloneStore(tmp_path / "worknew!", ("a",), key="worknew!")
+    store.accept_any_start()
+    assert store.all == [result]

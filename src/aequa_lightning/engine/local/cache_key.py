@@ -1,7 +1,7 @@
 """A hash of everything that determines the result of local training, used as a key of cached results."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -38,7 +38,7 @@ def training_key(
         compiled: Whether the network is compiled, which changes rounding.
 
     Returns:
-        32 hexadecimal digits.
+        32 hexadecimal digits, of which the last 16 stand for the parameters and buffers that training starts from.
     """
     settings = [
         __version__,
@@ -60,17 +60,18 @@ def training_key(
         compiled,
         [len(data.participant(index)) for index in range(data.participants)],
     ]
-    name = hashlib.sha256("\n".join(map(repr, settings)).encode())
-    for tensor in (
-        local.parameters,
-        *(parameter for parameter in local.classifier.parameters() if not parameter.requires_grad),
-        *buffers(local.classifier).values(),
-        *data.pooled().tensors,
-        *data.validation().tensors,
-        *data.test().tensors,
-    ):
+    frozen = (parameter for parameter in local.classifier.parameters() if not parameter.requires_grad)
+    start = (local.parameters, *frozen, *buffers(local.classifier).values())
+    samples = (*data.pooled().tensors, *data.validation().tensors, *data.test().tensors)
+    return _digest("\n".join(map(repr, settings)), samples) + _digest("", start)
+
+
+def _digest(text: str, tensors: Iterable[Tensor]) -> str:
+    """Return 16 hexadecimal digits of a hash of a text and of tensors."""
+    name = hashlib.sha256(text.encode())
+    for tensor in tensors:
         name.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return name.hexdigest()[:32]
+    return name.hexdigest()[:16]
 
 
 def _plain(options: Options) -> list[list[tuple[str, Any]]]:

@@ -154,7 +154,7 @@ def _check_rebuilt(classifier: SlimmableClassifier) -> None:
     ]
     if not names:
         return
-    options = classifier.reward_hparams(1.0, None)
+    options = classifier.reward_hparams(1.0, None) | {"backbone": classifier.source.given}
     with isolate_rng():
         # A seed that differs from the one of the build reveals buffers with random values.
         seed_global_generators(torch.initial_seed() + 1, torch.device("cpu"))
