@@ -147,11 +147,13 @@ class Masking(Payment):
         weighing: ``weights``: by the weights of the average; ``contributions``: by the contributions before the round,
             in the first round by the weights.
         after: Rounds in which nothing is delivered: everybody starts again from what it had, >= 0.
+        withholds_one: Whether the smallest entry of each layer is withheld from everybody; see :func:`largest`.
     """
 
     length: float | None = None
     weighing: Literal["weights", "contributions"] = "weights"
     after: int = 0
+    withholds_one: bool = False
 
     def deliver(self, layer: Layer, context: RoundContext) -> Tensor:
         """Return what each started from, moved by its part of the aggregate."""
@@ -161,7 +163,7 @@ class Masking(Payment):
         if self.length is not None:
             factors = factors * self.length / context.norms.clamp(min=1e-12)
         aggregate = factors.to(layer.updates) @ layer.updates
-        return layer.models + largest(aggregate, context.shares.tolist())
+        return layer.models + largest(aggregate, context.shares.tolist(), withhold_one=self.withholds_one)
 
 
 @dataclass(frozen=True)
@@ -173,15 +175,18 @@ class OwnAndMasked(Payment):
 
     Args:
         length: The length, > 0.
+        withholds_one: Whether the smallest entry of each layer is withheld from everybody; see :func:`largest`.
     """
 
     length: float = 0.5
+    withholds_one: bool = False
 
     def deliver(self, layer: Layer, context: RoundContext) -> Tensor:
         """Return what each started from, moved by its own step and by its part of the aggregate."""
         shortened = layer.updates * shortening(context.norms, self.length).to(layer.updates)[:, None]
         aggregate = context.weights_before().to(layer.updates) @ shortened
-        return layer.models + shortened + largest(aggregate, context.shares.tolist())
+        masked = largest(aggregate, context.shares.tolist(), withhold_one=self.withholds_one)
+        return layer.models + shortened + masked
 
 
 @dataclass(frozen=True)
@@ -249,11 +254,15 @@ class SubsetAveraging(Payment):
 
 @dataclass(frozen=True)
 class Ranked(Payment):
-    """Each takes the mean update of all who contributed no more than itself."""
+    """Each takes the mean update of all who are ranked no higher than itself.
+
+    Of equal contributions the later one ranks higher, as in the authors' code.
+    """
 
     def deliver(self, layer: Layer, context: RoundContext) -> Tensor:
         """Return what each started from, moved by the mean of those ranked at or below it."""
-        below = (context.contributions[None] <= context.contributions[:, None]).double()
+        ranks = context.contributions.argsort(stable=True).argsort()
+        below = (ranks[None] <= ranks[:, None]).double()
         mixing = below / below.sum(dim=1, keepdim=True)
         return layer.models + mixing.to(layer.updates) @ layer.updates
 
@@ -319,12 +328,14 @@ class RollingSubmodels(Payment):
         return torch.where(layer.held, layer.server, 0.0)
 
 
-def largest(values: Tensor, shares: Sequence[float]) -> Tensor:
+def largest(values: Tensor, shares: Sequence[float], *, withhold_one: bool = False) -> Tensor:
     """Return copies of a vector of which only a share of the entries, the largest in magnitude, is kept.
 
     Args:
         values: Shape (size,).
         shares: Of each copy, in [0, 1], (N,); numbers of entries are rounded up.
+        withhold_one: Whether no copy has the smallest entry, as in the authors' code of CGSV, RFFL and FedAVE; a single
+            entry is kept.
 
     Returns:
         Shape (N, size), zero where an entry is not kept; of equal entries the first ones stay.
@@ -332,11 +343,14 @@ def largest(values: Tensor, shares: Sequence[float]) -> Tensor:
     Example:
         >>> largest(torch.tensor([1.0, -3.0, 2.0]), [1.0, 0.5, 0.0]).tolist()
         [[1.0, -3.0, 2.0], [0.0, -3.0, 2.0], [0.0, 0.0, 0.0]]
+        >>> largest(torch.tensor([1.0, -3.0, 2.0]), [1.0], withhold_one=True).tolist()
+        [[0.0, -3.0, 2.0]]
     """
+    most = max(1, len(values) - 1) if withhold_one else len(values)
     order = values.abs().argsort(descending=True, stable=True)
     kept = torch.zeros(len(shares), len(values), device=values.device, dtype=values.dtype)
     for row, share in zip(kept, shares, strict=True):
-        chosen = order[: int(np.ceil(share * len(values)))]
+        chosen = order[: min(int(np.ceil(share * len(values))), most)]
         row[chosen] = values[chosen]
     return kept
 

@@ -144,7 +144,7 @@ class CGSV(PaidInRounds):
 
     def parts(self) -> tuple[Target, Payment]:
         """Return squashed ratios of reputations, and masks of the aggregate."""
-        return Tanh(self.beta), Masking(self.length, weighing="contributions")
+        return Tanh(self.beta), Masking(self.length, weighing="contributions", withholds_one=True)
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ class RFFL(PaidInRounds):
 
     def parts(self) -> tuple[Target, Payment]:
         """Return ratios, and own steps with masks of the aggregate."""
-        return Relative(), OwnAndMasked(self.length)
+        return Relative(), OwnAndMasked(self.length, withholds_one=True)
 
 
 @dataclass(frozen=True)
@@ -245,7 +245,7 @@ class FedAVE(PaidInRounds):
 
     def parts(self) -> tuple[Target, Payment]:
         """Return squashed ratios of scores times likeness, and masks of the mean update."""
-        return Tanh(self.beta, times_likeness=True), Masking(self.length, after=1)
+        return Tanh(self.beta, times_likeness=True), Masking(self.length, after=1, withholds_one=True)
 
 
 @dataclass(frozen=True)
@@ -290,7 +290,7 @@ class Rank(PaidInRounds):
     accuracy on test data; here it is the validation part, for test data decide nothing in this project.
 
     Args:
-        contribution: The measure that ranks; equal contributions learn from each other.
+        contribution: The measure that ranks.
     """
 
     contribution: str = "local_accuracy"

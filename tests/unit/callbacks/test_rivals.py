@@ -75,10 +75,10 @@ def layers(run: Run) -> list[slice]:
 
 
 def masked(run: Run, step: Array, share: float) -> Array:
-    """Keep the largest entries of each layer, as many as the share says, rounded up."""
+    """Keep the largest entries of each layer, as many as the share says, rounded up, but all but one at most."""
     kept = np.zeros_like(step)
     for layer in layers(run):
-        largest = np.argsort(-abs(step[layer]))[: int(np.ceil(len(step[layer]) * share))]
+        largest = np.argsort(-abs(step[layer]))[: min(int(np.ceil(len(step[layer]) * share)), len(step[layer]) - 1)]
         kept[layer][largest] = step[layer][largest]
     return kept
 
@@ -239,6 +239,8 @@ def test_rank(run: Run, play: Callable[..., Play]) -> None:
     models = seen.start.copy()
     for updates, contributions, delivered in zip(seen.updates, seen.contributions, seen.models, strict=True):
         scores = np.array([accuracy(run, one) for one in models + updates])
-        models += [updates[scores <= own].mean(axis=0) for own in scores]
+        order = np.argsort(scores, kind="stable")
+        for place, index in enumerate(order):
+            models[index] += updates[order[: place + 1]].mean(axis=0)
         np.testing.assert_allclose(contributions, scores)
         np.testing.assert_allclose(delivered, models, atol=1e-5)

@@ -168,8 +168,9 @@ def test_rank_is_the_mean_of_those_at_or_below() -> None:
     contributions = [0.3, 0.1, 0.3, 0.9]
     models, updates = random.normal(size=(2, 4, 3))
     delivered = Ranked().deliver(layer(models.tolist(), updates.tolist(), [0.0] * 3), context([1.0] * 4, contributions))
-    for place, own in enumerate(contributions):
-        chosen = [update for update, other in zip(updates, contributions, strict=True) if other <= own]
+    # From the lowest: 1, 0, 2, 3; of the equal ones the later ranks higher.
+    for place, below in enumerate(([0, 1], [1], [0, 1, 2], [0, 1, 2, 3])):
+        chosen = updates[below]
         np.testing.assert_allclose(delivered[place], models[place] + np.mean(chosen, axis=0), rtol=1e-5)
 
 
