@@ -36,6 +36,16 @@ def test_results_of_the_mechanisms() -> None:
     assert mechanism_means.table(rows) in PAGE
 
 
+def test_rivals_do_as_their_sources() -> None:
+    page = (REPOSITORY / "docs" / "mechanisms.md").read_text().split("## Sources")[1].split("\n## ")[0]
+    rows = {row["mechanism"]: float(row["difference"]) for row in _rows("rivals.csv")}
+    assert len(rows) == 10
+    for name, difference in rows.items():
+        assert difference < 1e-6
+        (line,) = [line for line in page.splitlines() if line.startswith(f"| `{name.split()[0]}` |")]
+        assert f"{difference:.0e}" in line.split("|")[-2], name
+
+
 def test_results_of_riders() -> None:
     output = io.StringIO()
     with redirect_stdout(output):
