@@ -57,7 +57,8 @@ def fit(run_dir: Path, *words: str, **sizes: Any) -> Path:
 
 def complaints(errors: str) -> list[str]:
     """Return the lines of the standard error that are neither progress nor about a stop."""
-    usual = ("round ", "stopping ", "stopped ", "stopped; ", "go on with: ", "go on in the same way with: ")
+    steps = ("each alone ...", "round ", "measuring widths ...", "writing rewards ...")
+    usual = (*steps, "stopping ", "stopped ", "stopped; ", "go on with: ", "go on in the same way with: ")
     return [line for line in errors.splitlines() if not line.startswith(usual)]
 
 

@@ -2,29 +2,35 @@
 
 import sys
 
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from aequa_lightning.engine.callback import CollaborationCallback, RoundResult
 from aequa_lightning.engine.run import Run
 from aequa_lightning.runtime.terminal import PlainConsole
 
+ROUNDS = "together"
+
 
 class Progress(CollaborationCallback):
     """Shows progress on the global rank 0.
 
-    The unit is one participant's training, alone or in a round, as this process sees it; processes carry about equal
-    loads. Where the output is no terminal, a line is printed for every tenth of the rounds.
+    There is a bar for each step: participants trained alone, rounds, widths measured, rewards written. Its unit is
+    counted over all processes. Where the output is no terminal, a line says that a step begins, and one is printed for
+    every tenth of the rounds.
     """
 
     def __init__(self) -> None:
         self._bar: Bar | None = None
+        self._tasks: dict[str, TaskID] = {}
 
     def setup(self, run: Run) -> None:
-        """Acknowledge stop signals from now on."""
+        """Acknowledge stop signals, and show steps, from now on."""
         if run.is_global_zero:
             self._console = PlainConsole(file=sys.stderr)
+            self._tasks = {}
             run.stop.announce = lambda: self._say_stopping(run)
+            run.show = self._show
 
     def on_fit_start(self, run: Run) -> None:
         """Open the bar."""
@@ -43,16 +49,22 @@ class Progress(CollaborationCallback):
                 TimeRemainingColumn(),
             )
             self._bar = Bar(*columns, console=self._console)
-            if run.standalone is not None:
-                left = len(run.standalone.missing())
-                self._alone = self._bar.add_task("each alone", total=-(-left // run.topology.groups))
-            self._rounds = self._bar.add_task("together", total=run.config.max_rounds, completed=run.round)
             self._bar.start()
 
-    def on_standalone_end(self, run: Run, participant: int) -> None:
-        """Move the first bar."""
-        if self._bar:
-            self._bar.advance(self._alone)
+    def on_round_start(self, run: Run) -> None:
+        """Show the bar of the rounds when the first one begins."""
+        if self._bar and ROUNDS not in self._tasks:
+            self._show(ROUNDS, run.round, run.config.max_rounds)
+
+    def _show(self, step: str, done: int, total: int) -> None:
+        if self._bar is None:
+            if step not in self._tasks:
+                self._tasks[step] = TaskID(0)
+                self._console.print(f"{step} ...")
+            return
+        if step not in self._tasks:
+            self._tasks[step] = self._bar.add_task(step, total=total, completed=done)
+        self._bar.update(self._tasks[step], completed=done, total=total)
 
     def on_round_end(self, run: Run, result: RoundResult) -> None:
         """Move the second bar, or print a line."""
@@ -63,7 +75,7 @@ class Progress(CollaborationCallback):
         if "epsilon" in result.record:
             text += f"  epsilon {result.record['epsilon']:.3g}"
         if self._bar:
-            self._bar.update(self._rounds, completed=result.round, description=text)
+            self._bar.update(self._tasks[ROUNDS], completed=result.round, description=text)
         elif result.round % max(1, run.config.max_rounds // 10) == 0 or result.round == run.config.max_rounds:
             self._console.print(text)
 

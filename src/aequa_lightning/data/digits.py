@@ -1,7 +1,6 @@
 """The handwritten digits of scikit-learn, which need no download."""
 
 import torch
-from sklearn.datasets import load_digits
 
 from aequa_lightning.data.loaded import Split
 from aequa_lightning.data.module import CollaborativeData
@@ -20,6 +19,8 @@ class DigitsData(CollaborativeData):
 
     def load(self) -> tuple[Split, Split]:
         """Return 1,438 training and 359 test samples."""
+        from sklearn.datasets import load_digits  # takes a second
+
         pixels, labels = load_digits(return_X_y=True)
         inputs = torch.tensor(pixels, dtype=torch.float32).view(-1, 1, 8, 8) / 16
         targets = torch.tensor(labels, dtype=torch.int64)

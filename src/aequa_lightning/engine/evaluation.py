@@ -1,6 +1,6 @@
 """Accuracy of a network, and of the shared model at many widths, which are divided over the processes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -108,12 +108,19 @@ class Evaluator:
         counts = self.correct(widths, dataset).sum(dim=1).tolist()
         return {width: count / len(dataset) for width, count in zip(widths, counts, strict=True)}
 
-    def correct(self, widths: Sequence[Width], dataset: TensorDataset) -> Tensor:
+    def correct(
+        self,
+        widths: Sequence[Width],
+        dataset: TensorDataset,
+        *,
+        on_measured: Callable[[int], None] | None = None,
+    ) -> Tensor:
         """Return which samples each width classifies correctly; a collective operation.
 
         Args:
             widths: Widths in [smallest width, 1], of all layers or of each.
             dataset: Inputs and classes, such as the validation part.
+            on_measured: Called with about how many widths all processes have measured, after each one here.
 
         Returns:
             bool of shape (widths, samples), on the CPU, the same on all processes.
@@ -123,4 +130,6 @@ class Evaluator:
             self.calibrate(widths[index])
             network = AtWidth(self.model, widths[index])
             correct[index] = mark_correct(network, dataset, device=self.topology.device)
+            if on_measured is not None:
+                on_measured(min(index - self.topology.rank + self.topology.processes, len(widths)))
         return self.topology.merge_over_processes(correct).bool()

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -95,6 +95,7 @@ class Run:
         schedule: The optimizer's options in each round, for standalone training.
         initial: Initial parameters of standalone training, of shape (P,).
         standalone: Results of standalone training; None: there is no standalone training.
+        show: Called with a step of the run, and how much of it is done of how much in all, where somebody watches.
 
     Raises:
         InputError: A participant has no samples, or model, data and config do not fit each other.
@@ -126,6 +127,7 @@ class Run:
         self.evaluator = Evaluator(classifier.network, self.topology, calibration=data.validation())
         self.private_average = self._build_private_average()
         self.stop = StopRequest()
+        self.show: Callable[[str, int, int], None] = lambda step, done, total: None
         self.status = ProcessStatus(config.run_dir, self.topology.rank)
         self.checkpoints = config.run_dir / "checkpoints"
         self.events = EventLog(config.run_dir / "events.jsonl")

@@ -27,6 +27,9 @@ def train_standalone(run: Run, callbacks: Callbacks) -> bool:
         return True
     missing: list[int] = run.fabric.broadcast(run.standalone.missing())
     hosted = assign([run.samples[index] for index in missing], run.topology.groups)
+    earlier = run.data.participants - len(missing)
+    if missing:
+        run.show("each alone", earlier, run.data.participants)
     # All groups take as many turns as the busiest one, because asking whether to stop is collective.
     for turn in range(max(map(len, hosted))):
         own = hosted[run.topology.group]
@@ -40,6 +43,9 @@ def train_standalone(run: Run, callbacks: Callbacks) -> bool:
                     callbacks.call("on_standalone_end", run, index)
         if run.is_stopping():
             return False
+        if missing:
+            done = earlier + sum(min(turn + 1, len(places)) for places in hosted)
+            run.show("each alone", done, run.data.participants)
     if run.is_global_zero:
         _record_results(run, run.standalone)
     return True

@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import sys
 import termios
 from typing import IO, Any
 
@@ -52,6 +53,12 @@ class PlainConsole(Console):
     def render_str(self, text: str, **options: Any) -> Text:
         """Return a text as rich's own class for it; rich calls this for each text that it prints."""
         return super().render_str(printable(text), **options)
+
+
+def say_on_terminal(text: str) -> None:
+    """Print what is going on to the standard error, where it is a terminal: a log needs only what is done."""
+    if sys.stderr.isatty():
+        print(printable(text), file=sys.stderr, flush=True)
 
 
 def leave_lost_terminal() -> None:

@@ -54,7 +54,9 @@ def write_rewards(run: Run, widths: Sequence[float], *, layers: Layers, export_p
     network, parts = run.classifier.network, (run.data.validation(), run.data.test())
     correct = torch.zeros(len(parts), len(widths), dtype=torch.int64)
     packages = _packages(run, widths)
-    for parameters, number, owners in packages[run.topology.rank :: run.topology.processes]:
+    run.show("writing rewards", 0, len(packages))
+    for place in range(run.topology.rank, len(packages), run.topology.processes):
+        parameters, number, owners = packages[place]
         width = layers.get(number, number)
         with run.model_at(parameters):
             run.evaluator.calibrate(width)
@@ -63,6 +65,8 @@ def write_rewards(run: Run, widths: Sequence[float], *, layers: Layers, export_p
             reward = network.extract(width).cpu()
         hyper_parameters = run.classifier.reward_hparams(number, layers.get(number))
         _write_network(run, reward, hyper_parameters, owners, export_programs=export_programs)
+        done = min(place - run.topology.rank + run.topology.processes, len(packages))
+        run.show("writing rewards", done, len(packages))
     # Whoever has everybody's counts knows that everybody's files are there.
     correct = run.topology.merge_over_processes(correct)
     return RewardAccuracies(

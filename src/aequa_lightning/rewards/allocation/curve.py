@@ -73,7 +73,13 @@ def offered_widths(accuracy_by_width: Mapping[float, float]) -> Curve:
     return Curve(widths, accuracies, tuple(sorted(inversions)))
 
 
-def refine(curve_so_far: Mapping[float, float], distinct_widths: Sequence[float], resolution: float) -> list[float]:
+def refine(
+    curve_so_far: Mapping[float, float],
+    distinct_widths: Sequence[float],
+    resolution: float,
+    *,
+    limit: int | None = None,
+) -> list[float]:
     """Choose the widths to measure next where the curve is steep.
 
     Between each pair of neighbouring measured widths whose accuracies differ by more than ``resolution``, this is the
@@ -83,6 +89,7 @@ def refine(curve_so_far: Mapping[float, float], distinct_widths: Sequence[float]
         curve_so_far: Accuracy (0..1) of each width measured so far.
         distinct_widths: One width (0..1] for each sub-network that differs from the others.
         resolution: The largest difference in accuracy that may stay unresolved, at least 0.
+        limit: How many widths are returned at most: those between the neighbours that differ most; None: all.
 
     Returns:
         Widths to measure next, ascending; empty when the curve is fine enough.
@@ -95,6 +102,8 @@ def refine(curve_so_far: Mapping[float, float], distinct_widths: Sequence[float]
         [0.3]
         >>> refine({0.1: 0.2, 0.5: 0.8}, [0.1, 0.5], 0.005)
         []
+        >>> refine({0.1: 0.2, 0.3: 0.3, 0.5: 0.8}, [0.1, 0.2, 0.3, 0.4, 0.5], 0.005, limit=1)
+        [0.4]
     """
     _check(curve_so_far)
     if not resolution >= 0:
@@ -104,9 +113,10 @@ def refine(curve_so_far: Mapping[float, float], distinct_widths: Sequence[float]
     chosen = []
     for narrow, wide in pairwise(measured):
         between = [width for width in distinct if narrow < width < wide]
-        if between and abs(curve_so_far[wide] - curve_so_far[narrow]) > resolution:
-            chosen.append(between[(len(between) - 1) // 2])
-    return chosen
+        difference = abs(curve_so_far[wide] - curve_so_far[narrow])
+        if between and difference > resolution:
+            chosen.append((-difference, between[(len(between) - 1) // 2]))
+    return sorted(width for _, width in sorted(chosen)[:limit])
 
 
 def fills_a_gap(accuracy_by_width: Mapping[float, float], width: float, accuracy: float) -> bool:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from aequa_lightning.callbacks.payout import measured_curve
 from aequa_lightning.callbacks.payout.measured_curve import MeasuredCurve, measure_curve, per_layer_widths
 from aequa_lightning.rewards import offered_widths
 from aequa_lightning.slimmable import SlimmableModel, Width
@@ -18,7 +19,7 @@ SAMPLES = 1000
 def pretend(network: SlimmableModel, accuracy: Callable[[Width], float]) -> Any:
     """Return what stands for a run whose widths have given accuracies."""
 
-    def correct(widths: Sequence[Width], samples: range) -> Tensor:
+    def correct(widths: Sequence[Width], samples: range, *, on_measured: object) -> Tensor:
         counts = torch.tensor([round(SAMPLES * accuracy(width)) for width in widths], dtype=torch.long)
         return torch.arange(SAMPLES) < counts[:, None]
 
@@ -28,6 +29,7 @@ def pretend(network: SlimmableModel, accuracy: Callable[[Width], float]) -> Any:
         data=SimpleNamespace(validation=lambda: range(SAMPLES)),
         grid=network.widths,
         widths=[1.0],
+        show=lambda step, done, total: None,
     )
 
 
@@ -110,3 +112,24 @@ def test_the_samples_of_a_width_are_looked_at_once() -> None:
     first, second = measured.correct(run, [0.3, 1.0]), measured.correct(run, [1.0, 0.3])
     assert asked == [{"0": 0.5}, 1.0]
     assert all(torch.equal(*pair) for pair in zip(first, reversed(second), strict=True))
+
+
+def test_a_difference_of_one_sample_is_not_refined() -> None:
+    slim = network()
+    full = slim.plan(1.0).numel()
+
+    def one_sample_better(width: Width) -> float:
+        return (SAMPLES - 1 + (slim.plan(width).numel() == full)) / SAMPLES
+
+    measured = measure_curve(pretend(slim, one_sample_better), resolution=0.0)
+    assert measured.accuracy.keys() == set(slim.widths)
+
+
+def test_no_more_widths_are_measured_than_the_cap(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measured_curve, "MAX_MEASURED", 3)
+    slim, rng, asked = network(), np.random.default_rng(0), []
+    run = pretend(slim, lambda width: asked.append(width) or rng.random())
+    measured = measure_curve(run, resolution=0.0)
+    assert len(asked) == len(measured.accuracy) == len(slim.widths) + 3 < len(slim.distinct_widths())
+    per_layer_widths(run, measured, resolution=0.0)
+    assert len(asked) <= len(slim.widths) + 6
