@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
-from torchmetrics.classification import MulticlassAccuracy
 from typing_extensions import override
 
 from aequa_lightning.backbones import Backbone, NetworkSource
 from aequa_lightning.backbones.full_network import Norm, Options, full_network
 from aequa_lightning.backbones.loading import LoadsOnlyData
 from aequa_lightning.errors import InputError
+from aequa_lightning.modules.accuracy import log_accuracy
 from aequa_lightning.modules.logit_adjustment import adjusted, class_offsets
 from aequa_lightning.runtime.process_settings import plain_computation
 from aequa_lightning.slimmable import Distillation, SandwichRule, SlimmableModel, sandwich_step
@@ -116,9 +116,6 @@ class SlimmableClassifier(LoadsOnlyData):
                 channels_per_group=channels_per_group,
             )
             self.network = SlimmableModel(full, widths, example, affine="private" if norm == "private" else "shared")
-            self.accuracy = nn.ModuleDict(
-                {_key(width): MulticlassAccuracy(num_classes, average="micro") for width in self.network.widths}
-            )
         # Samples that a batch of training must have.
         self._least_samples = 1
         # One backward per width needs the memory of one width only; automatic optimisation would hold all graphs.
@@ -267,11 +264,4 @@ class SlimmableClassifier(LoadsOnlyData):
     def _evaluate(self, stage: str, batch: tuple[Tensor, Tensor]) -> None:
         inputs, targets = batch
         for width in self.network.widths:
-            metric = self.accuracy[_key(width)]
-            metric(self(inputs, width=width), targets)
-            self.log(f"{stage}_accuracy/{width:g}", metric, on_step=False, on_epoch=True)  # type: ignore[arg-type]
-
-
-def _key(width: float) -> str:
-    # Names of submodules may not contain a dot.
-    return f"width_{width:g}".replace(".", "_")
+            log_accuracy(self, f"{stage}_accuracy/{width:g}", self(inputs, width=width), targets)

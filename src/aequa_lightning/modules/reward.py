@@ -2,17 +2,23 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
+from torch.nn import functional
 from typing_extensions import override
 
 from aequa_lightning.backbones import Backbone, NetworkSource
 from aequa_lightning.backbones.full_network import Norm, Options, full_network
 from aequa_lightning.backbones.loading import LoadsOnlyData
+from aequa_lightning.modules.accuracy import log_accuracy
 from aequa_lightning.slimmable import SlimmableModel
 
 
 class RewardClassifier(LoadsOnlyData):
     """A participant's reward: the plain narrow network of one width, without the slimmable one around it.
+
+    Lightning's Trainer tests it, predicts with it (probabilities) and trains it further: cross-entropy, with Adam at
+    1e-3 unless ``configure_optimizers`` is overridden. Batches are pairs of inputs and classes.
 
     Args:
         num_classes: Number of classes.
@@ -60,3 +66,28 @@ class RewardClassifier(LoadsOnlyData):
         """Return logits of shape (batch, num_classes)."""
         logits: Tensor = self.network(inputs)
         return logits
+
+    @override
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        inputs, targets = batch
+        loss = functional.cross_entropy(self(inputs), targets)
+        self.log("train_loss", loss, prog_bar=True)
+        return loss
+
+    @override
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        log_accuracy(self, "validation_accuracy", self(batch[0]), batch[1])
+
+    @override
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        log_accuracy(self, "test_accuracy", self(batch[0]), batch[1])
+
+    @override
+    def predict_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> Tensor:
+        logits: Tensor = self(batch[0])
+        return logits.softmax(-1)
+
+    @override
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Adam at 1e-3."""
+        return torch.optim.Adam(self.parameters(), lr=1e-3)
