@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -113,6 +114,22 @@ class CollaborationCallback(RecordsArguments):
 
         Returns:
             Parameters that rewards are cut from if the run ends with this round; None: unchanged.
+        """
+
+    def ends_rounds(self, run: Run) -> bool:
+        """Asked before each round and at the end of the run, with the same answer in all processes.
+
+        Returns:
+            Whether no further round is done, although ``max_rounds`` is not reached; the rewards are paid then.
+        """
+        return False
+
+    def on_checkpoint(self, run: Run, path: Path) -> None:
+        """Called on global rank 0 when a checkpoint has been written.
+
+        Args:
+            run: The run, after the round that is saved.
+            path: The checkpoint.
         """
 
     def on_fit_end(self, run: Run) -> None:

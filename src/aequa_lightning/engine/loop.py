@@ -99,15 +99,19 @@ class Collaboration:
     def train_rounds(self) -> bool:
         """Do the remaining rounds; return False if a signal has stopped the run."""
         run, config = self.run, self.run.config
-        while run.round < config.max_rounds:
+        while not self._is_last_round_done():
             self._train_round(run.round + 1)
             with run.status.at("agreeing whether to stop", round=run.round):
                 stopping = run.is_stopping()
-            if stopping or run.round % config.checkpoint_every == 0 or run.round == config.max_rounds:
+            if stopping or run.round % config.checkpoint_every == 0 or self._is_last_round_done():
                 self._save_checkpoint()
             if stopping:
                 return False
         return True
+
+    def _is_last_round_done(self) -> bool:
+        run = self.run
+        return run.round >= run.config.max_rounds or any(self.callbacks.call("ends_rounds", run))
 
     def _train_round(self, number: int) -> None:
         """Do one round. An error in anybody's training ends the run before the server moves."""
@@ -224,7 +228,8 @@ class Collaboration:
             self.cohort_trainer.sync()
             state = self.state_dict()
             if run.is_global_zero:
-                save_checkpoint(run.checkpoints, state, keep=run.config.keep_checkpoints)
+                path = save_checkpoint(run.checkpoints, state, keep=run.config.keep_checkpoints)
+                self.callbacks.call("on_checkpoint", run, path)
                 self.cohort_trainer.prune(oldest_round(run.checkpoints))
 
     def _pay(self) -> bool:

@@ -23,6 +23,7 @@ def run_state(run: Run, cohort_trainer: CohortTrainer, callbacks: Callbacks) -> 
     return {
         "kind": "collaboration",
         "round": run.round,
+        "ended_early": any(callbacks.call("ends_rounds", run)),
         "seed": run.config.seed,
         "samples": run.samples,
         "seconds": run.seconds,

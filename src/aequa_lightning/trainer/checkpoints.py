@@ -76,7 +76,7 @@ def state_to_pay_again(
     check_complete(state)
     check_state(model, participants, state)
     check_paid(config.run_dir, paid_after, state)
-    if state["round"] < config.max_rounds:
+    if state["round"] < config.max_rounds and not state.get("ended_early", False):
         raise InputError(
             f"run_dir={str(config.run_dir)!r} stands after round {state['round']} of "
             f"trainer.max_rounds={config.max_rounds}; finish it with --ckpt_path last."

@@ -34,6 +34,8 @@ LISTS: dict[str, tuple[type, str]] = {
     "adversaries": (Adversary, "aequa_lightning.adversaries.Replay([0])"),
     "callbacks": (CollaborationCallback, "aequa_lightning.engine.callback.CollaborationCallback"),
 }
+# Callbacks that Lightning and the engine have under the same name.
+OWN_CALLBACKS = ("EarlyStopping", "ModelCheckpoint", "LearningRateMonitor")
 PATHS = ("run_dir", "standalone_dir", "signing_key")
 
 
@@ -65,6 +67,9 @@ aequa_lightning.mechanisms.Aequa()
         if given is not None and not isinstance(given, list | tuple):
             raise InputError(f"trainer.{key} is {_named(given)}; give a list, [{key.removesuffix('s')}, ...]")
         for one in given or ():
+            if isinstance(one, Callback) and type(one).__name__ in OWN_CALLBACKS:
+                kind = type(one)
+                raise InputError(refused_class(f"trainer.{key}", f"{kind.__module__}.{kind.__name__}", base.__name__))
             if not isinstance(one, base):
                 hint = f"; {base.__name__} has hooks for rounds and participants" if isinstance(one, Callback) else ""
                 raise InputError(
@@ -75,6 +80,26 @@ aequa_lightning.mechanisms.Aequa()
         if given is not None and not isinstance(given, str | Path):
             raise InputError(f"trainer.{key} is {_named(given)}; give a path")
     _check_logger(options.get("logger"))
+
+
+def refused_class(key: str, name: str, base: str) -> str:
+    """Return a sentence on a class that an option does not take.
+
+    Args:
+        key: The option.
+        name: Import path of the class, or what was given in its place.
+        base: Name of the class that it must derive from.
+
+    Example:
+        >>> refused_class("data", "mine.Data", "CollaborativeData")
+        'data: mine.Data must derive from CollaborativeData.'
+        >>> refused_class("callbacks", "lightning.pytorch.callbacks.EarlyStopping", "CollaborationCallback")
+        "callbacks: Lightning's EarlyStopping does not know rounds; use aequa_lightning.callbacks.EarlyStopping."
+    """
+    package, own = name.partition(".")[0], name.rpartition(".")[2]
+    if base == "CollaborationCallback" and own in OWN_CALLBACKS and package in ("lightning", "pytorch_lightning"):
+        return f"{key}: Lightning's {own} does not know rounds; use aequa_lightning.callbacks.{own}."
+    return f"{key}: {name} must derive from {base}."
 
 
 def _check_logger(given: Any) -> None:
