@@ -8,15 +8,22 @@ import time
 from argparse import ArgumentError
 from collections.abc import Sequence
 from contextlib import nullcontext
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
 
 from aequa_lightning.engine.processes.signals import exiting_on_signal
 from aequa_lightning.errors import InputError, RunFailed, RunInterrupted
 from aequa_lightning.run_folder.files import is_full_disk
 from aequa_lightning.runtime.start_up import printing_anything
-from aequa_lightning.runtime.terminal import printable
+from aequa_lightning.runtime.terminal import printable, say_on_terminal
+
+if TYPE_CHECKING:
+    from aequa_lightning.cli.lightning_cli import AequaCLI
 
 # Errors of the system about files that the user may not read or write.
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+COMMANDS = ("sweep", "slurm", "allocate", "audit", "report")
+VERBS = ("fit", "validate", "test", "predict", *COMMANDS)
 # Verbs that a stop signal ends with status 75: called again, they continue.
 STOPPED = ("fit", "sweep")
 # Environment variables that number the processes which torchrun or srun has started.
@@ -48,11 +55,12 @@ example: aequa fit --config configs/digits.yaml --trainer.max_rounds 5
 """
 
 
-def main(args: Sequence[str] | None = None) -> int:
+def main(args: Sequence[str] | None = None, *, cli: "type[AequaCLI] | None" = None) -> int:
     """Run one command.
 
     Args:
         args: Words after ``aequa``; None: those of the process, which is to end then.
+        cli: A subclass of ``AequaCLI`` to run the training verbs with.
 
     Returns:
         The exit status: 0 done, 1 a run that failed, 2 bad input, 130 interrupted. A run that a signal stopped leaves
@@ -67,6 +75,10 @@ def main(args: Sequence[str] | None = None) -> int:
 
         print(f"aequa-lightning {__version__}")
         return 0
+    if words[0].isalpha() and words[0] not in VERBS:
+        near = get_close_matches(words[0], VERBS, n=1)
+        meant = f"did you mean {near[0]}? " if near else ""
+        return _end(2, f"{words[0]!r} is no verb; {meant}The verbs are {', '.join(VERBS)}.")
     # Schedulers send signals to jobs, and a job trains or sweeps.
     leaving = (
         exiting_on_signal("" if _is_other_task() else f"stopped; {_how_to_go_on(words)}", to_the_end=args is None)
@@ -74,13 +86,15 @@ def main(args: Sequence[str] | None = None) -> int:
         else nullcontext()
     )
     with printing_anything(), leaving:
-        return _run(words)
+        return _run(words, cli)
 
 
-def _run(words: list[str]) -> int:
+def _run(words: list[str], cli: "type[AequaCLI] | None") -> int:
     """Run a verb with its options and return the exit status."""
+    if "--help" not in words:
+        say_on_terminal(f"aequa {words[0]}: loading PyTorch and Lightning ...")
     try:
-        if words[0] in ("allocate", "audit", "report", "slurm", "sweep"):
+        if words[0] in COMMANDS:
             # Imported here: torch and lightning take seconds, and `report` needs neither.
             from aequa_lightning.commands.run import run_command
 
@@ -88,7 +102,7 @@ def _run(words: list[str]) -> int:
         else:
             from aequa_lightning.cli.lightning_cli import AequaCLI
 
-            AequaCLI(words)
+            (cli or AequaCLI)(words)
     except RunInterrupted:
         if not _is_other_task():
             print(_how_to_go_on(words), file=sys.stderr)

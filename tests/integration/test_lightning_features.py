@@ -156,9 +156,7 @@ def test_help_of_every_verb_fits_one_screen_and_shows_an_example(capsys: pytest.
     assert any(f"aequa {verb} --" in line and line.startswith("example") for line in lines)
 
 
-@pytest.mark.parametrize(
-    "option", ["max_epochs=3", "profiler=simple", "fast_dev_run=true", "accumulate_grad_batches=2"]
-)
+@pytest.mark.parametrize("option", ["max_epochs=3", "profiler=simple", "accumulate_grad_batches=2"])
 def test_an_option_of_the_trainer_that_the_engine_lacks_is_refused(
     capsys: pytest.CaptureFixture[str], option: str
 ) -> None:

@@ -11,9 +11,15 @@ from jsonargparse import Namespace
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from typing_extensions import override
 
-from aequa_lightning.callbacks import Progress, Rewards  # noqa: F401  short class names in configurations
+from aequa_lightning.callbacks import (  # noqa: F401  short class names in configurations
+    EarlyStopping,
+    LearningRateMonitor,
+    ModelCheckpoint,
+    Progress,
+    Rewards,
+)
 from aequa_lightning.cli.help import OneScreenHelp
-from aequa_lightning.cli.yaml_values import MODE, PREFIX, check_finite, check_guards
+from aequa_lightning.cli.yaml_values import MODE, PREFIX, check_finite, check_guards, check_variables
 from aequa_lightning.data import CollaborativeData
 from aequa_lightning.data.loaded import check_statements
 from aequa_lightning.engine.local.optimizers import refusing_bad_options
@@ -21,6 +27,7 @@ from aequa_lightning.errors import InputError
 from aequa_lightning.modules.classifier import SlimmableClassifier
 from aequa_lightning.rewards.files.verification import verify_words
 from aequa_lightning.runtime.process_settings import own_settings
+from aequa_lightning.trainer.run_dir import fill_placeholders
 from aequa_lightning.trainer.trainer import CollaborativeTrainer
 
 
@@ -68,6 +75,16 @@ class AequaCLI(LightningCLI):
         )
 
     @override
+    def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        # Lightning takes true, too, for a seed that nobody knows.
+        parser.add_argument(
+            "--seed_everything",
+            type=int,
+            default=self.seed_everything_default,
+            help="Decides everything random in the run; a whole number in [0, 2**32).",
+        )
+
+    @override
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_class_arguments(CollaborativeTrainer, "trainer", instantiate=False, sub_configs=True)
         parser.add_lightning_class_args(SlimmableClassifier, "model", subclass_mode=True)
@@ -85,6 +102,7 @@ class AequaCLI(LightningCLI):
         if isinstance(args, list):
             # Parsing imports the classes that a configuration names.
             verify_words(args)
+            check_variables(os.environ, self._known_variables())
         try:
             self.config = _parsed(parser, args)
         except UnicodeDecodeError as error:
@@ -93,6 +111,13 @@ class AequaCLI(LightningCLI):
                 "environment variable PYTHONUTF8=1."
             ) from error
         check_finite(self.config[self.config.subcommand].as_dict())
+
+    def _known_variables(self) -> list[str]:
+        """Return the environment variables that fill options."""
+        dests = [action.dest for action in self.parser._actions]
+        for verb, parser in self._subcommand_parsers.items():
+            dests += [f"{verb}.{action.dest}" for action in parser._actions]
+        return [f"{PREFIX}_{dest.replace('.', '__')}".upper() for dest in dests]
 
     @override
     def _parse_ckpt_path(self) -> None:
@@ -105,6 +130,8 @@ class AequaCLI(LightningCLI):
         verb = str(self.subcommand)
         config = self.config[verb].clone()
         config["ckpt_path"] = None
+        # Its placeholders have been filled: the run is found again where it is.
+        config["trainer"]["run_dir"] = fill_placeholders(config["trainer"]["run_dir"], seed=self.trainer.config.seed)
         written = self._subcommand_parsers[verb].dump(config, skip_unset=False)
         self.trainer.config = replace(self.trainer.config, configuration=written)
 
@@ -147,18 +174,16 @@ def stated(data: CollaborativeData, *, key: str) -> Any:
     return getattr(data, key)
 
 
-def whole_number(seed: bool | int) -> int:
-    """Return the seed; Lightning's ``true`` and ``false`` stand for none that could be recorded and repeated.
+def whole_number(seed: int) -> int:
+    """Return the seed.
 
     Raises:
-        InputError: The seed is true or false, or out of range.
+        InputError: It is out of range.
 
     Example:
         >>> whole_number(3)
         3
     """
-    if isinstance(seed, bool):
-        raise InputError(f"seed_everything={str(seed).lower()} cannot be repeated; give a whole number.")
     if not 0 <= seed < 2**32:
         raise InputError(f"seed_everything={seed} is outside [0, 2**32); give a smaller number that is not negative.")
     return seed

@@ -2,12 +2,14 @@
 
 import re
 
-from aequa_lightning.cli.renamed import new_name
+from aequa_lightning.cli.lightning_options import instead
+from aequa_lightning.cli.renamed import new_name, refused_options
 
 # Lines that say how the parser came to its conclusion.
 _STEPS = ("Does not validate", "Subtypes:", "Errors:", "Given value", "Problem with given class_path", "Expected")
 _NO_CLASS = ("dot import path", "Expected a path but")
 _MOST_LINES = 5
+_NO_SUBCLASS = r"Import path does not correspond to a subclass of (\w+)"
 
 
 def condense(message: str) -> str:
@@ -36,6 +38,23 @@ def condense(message: str) -> str:
     key, block = _innermost(lines)
     if renamed := new_name(key, message):
         return renamed
+    for option in refused_options(key, message):
+        if sentence := instead(option):
+            return sentence
+    if missing := re.search(r"arguments are required: (\w+)\.data, \w+\.model", message):
+        return (
+            f"aequa {missing[1]} needs data and a model: give --config FILE, such as "
+            f"aequa {missing[1]} --config configs/digits.yaml."
+        )
+    # The parser wraps what a function says that computes an option from another one.
+    message = re.sub(r"^Call to compute_fn of link .*? failed: ", "", message)
+    if base := re.search(_NO_SUBCLASS, message):
+        from aequa_lightning.trainer.given_objects import refused_class  # takes seconds
+
+        given = re.findall(r"Given value: (.+)", message)
+        return refused_class(key, given[-1] if given else "the class", base[1])
+    if wrong := re.fullmatch(r'Parser key "(.+)":\s+Expected an? (.+)\. Got value: (.*)', message.strip()):
+        return f"{wrong[1]}: {wrong[3]!r} does not fit; expected is {_plain(wrong[2])}."
     if len(lines) <= _MOST_LINES:
         return message
     texts = [line.strip().removeprefix("- ") for line in block]

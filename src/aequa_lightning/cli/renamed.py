@@ -46,8 +46,7 @@ def new_name(key: str, message: str) -> str | None:
         'trainer.programs is now trainer.export_programs; rename it.'
         >>> new_name("data", "No module named 'elsewhere'")
     """
-    for option in re.findall(r"[Oo]ption '([\w.]+)'|--([\w.]+)", message):
-        whole = ".".join([*filter(None, [key]), *filter(None, option)]).replace(".init_args", "")
+    for whole in refused_options(key, message):
         if whole in OPTIONS:
             return f"{whole} is now {whole.rpartition('.')[0]}.{OPTIONS[whole]}; rename it."
     if re.search(r"No module named 'aequa_lightning|module 'aequa_lightning.*' has no attribute", message):
@@ -57,3 +56,14 @@ def new_name(key: str, message: str) -> str | None:
                 if old in MODULES:
                     return f"aequa_lightning.{old} is now aequa_lightning.{MODULES[old]}; change the class path."
     return None
+
+
+def refused_options(key: str, message: str) -> list[str]:
+    """Return the dotted names of the options that a message refuses; the arguments are those of :func:`new_name`.
+
+    Example:
+        >>> refused_options("", "unrecognized arguments: --trainer.max_epochs 3")
+        ['trainer.max_epochs']
+    """
+    found = re.findall(r"[Oo]ption '([\w.]+)'|--([\w.]+)", message)
+    return [".".join([*filter(None, [key]), *filter(None, option)]).replace(".init_args", "") for option in found]

@@ -3,6 +3,7 @@
 jsonargparse finds a parser's loader and dumper by the name of a mode: `MODE`.
 """
 
+import difflib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -15,6 +16,8 @@ from aequa_lightning.errors import InputError
 MODE = "aequa"
 # Prefix of environment variables that hold values of options.
 PREFIX = "AEQUA"
+# Variables with the prefix that hold something else: where the tests find data.
+OTHER_VARIABLES = ("AEQUA_TEST_DATA",)
 # Required blocks: an empty one in a later file would replace that of an earlier one.
 BLOCKS = ("trainer", "model", "data")
 # Files of keys: a run that is given one must not silently run without it.
@@ -36,7 +39,7 @@ def load(text: str, path: str | None = None) -> Any:
     Raises:
         ReadsAsNothing: The text is empty, a comment or a tilde, or a key of the configuration has no value. The parser
             keeps such a value of an option as the text that it is.
-        YAMLError: The text is no YAML, or a block of the configuration is no block.
+        YAMLError: The text is no YAML, or a configuration has a key twice or a block that is no block.
 
     Example:
         >>> load("[1, 2]"), load("null")
@@ -88,6 +91,26 @@ def check_guards(words: Sequence[str], environment: Mapping[str, str] | None = N
         # A file of settings may say null, which is what is valid without the file.
         if name != "config" and _turns_off(name, value):
             raise InputError(f"{source}={value} names no file for a guard; give a PEM file, or leave it out.")
+
+
+def check_variables(environment: Mapping[str, str], known: Sequence[str]) -> None:
+    """Check that every variable that looks like an option's is one.
+
+    Args:
+        environment: All variables.
+        known: Names of those that fill options.
+
+    Raises:
+        InputError: A name begins like them, and no option reads it.
+
+    Example:
+        >>> check_variables({"HOME": "/", "AEQUA_FIT__CONFIG": "run.yaml"}, ["AEQUA_FIT__CONFIG"])
+    """
+    for name in environment:
+        if name.startswith(f"{PREFIX}_") and name not in (*known, *OTHER_VARIABLES):
+            near = difflib.get_close_matches(name, known, n=1)
+            meant = f"did you mean {near[0]}?" if near else f"they are {PREFIX}_VERB__OPTION."
+            raise InputError(f"The environment variable {name} fills no option; {meant} Otherwise unset it.")
 
 
 def _turns_off(name: str, text: str) -> bool:
@@ -152,8 +175,10 @@ _Dumper.add_representer(str, _represent)
 
 
 def _check(text: str, *, where: str) -> None:
-    """Refuse keys without a value, and blocks that are not mappings."""
+    """Refuse keys that are given twice or have no value, and blocks that are not mappings."""
     root = yaml.compose(text, Loader=yaml.SafeLoader)
+    for key, line in _given_twice(root):
+        raise yaml.YAMLError(f"{where}line {line}: {key} is given twice; remove one.")
     for key, line in _without_value(root):
         raise ReadsAsNothing(f"{where}line {line}: {key} has no value; write null if that is meant, or remove the key.")
     for key, value in root.value if isinstance(root, yaml.MappingNode) else ():
@@ -161,6 +186,21 @@ def _check(text: str, *, where: str) -> None:
         if key.value in BLOCKS and not (named or isinstance(value, yaml.MappingNode)):
             line = value.start_mark.line + 1
             raise yaml.YAMLError(f"{where}line {line}: {key.value} is no block of settings; fill it, or remove it.")
+
+
+def _given_twice(node: yaml.Node | None, path: str = "") -> Iterator[tuple[str, int]]:
+    """Yield the dotted key and the line of each key that its mapping holds already."""
+    if isinstance(node, yaml.MappingNode):
+        seen = set()
+        for key, value in node.value:
+            name = f"{path}.{key.value}" if path else str(key.value)
+            if name in seen:
+                yield name, key.start_mark.line + 1
+            seen.add(name)
+            yield from _given_twice(value, name)
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            yield from _given_twice(value, path)
 
 
 def _without_value(node: yaml.Node | None, path: str = "") -> Iterator[tuple[str, int]]:

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -165,3 +166,16 @@ def held_allocation(
         certificate={"kind": "held", "remarks": ["rewards follow the contributions of each round"]},
         curve=offered_widths(accuracy_by_width),
     )
+
+
+def tried(mechanism: Mechanism) -> Mechanism:
+    """Return the mechanism with the payout shortened for a trial: the grid alone is measured, without intervals.
+
+    Example:
+        >>> from aequa_lightning.mechanisms import Aequa
+        >>> tried(Aequa(slope=0.5)) == Aequa(slope=0.5, resolution=1.0, bootstrap_samples=0)
+        True
+    """
+    short = {"resolution": 1.0, "bootstrap_samples": 0, "per_layer_widths": False}
+    names: set[str] = {field.name for field in fields(mechanism)} if is_dataclass(mechanism) else set()
+    return replace(mechanism, **{name: value for name, value in short.items() if name in names})  # type: ignore[type-var]

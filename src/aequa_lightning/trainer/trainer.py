@@ -29,6 +29,7 @@ from aequa_lightning.engine.server.aggregators import Aggregator, FedAvg
 from aequa_lightning.engine.server.privacy import Privacy
 from aequa_lightning.errors import RunInterrupted
 from aequa_lightning.mechanisms import Aequa, Mechanism
+from aequa_lightning.mechanisms.mechanism import tried
 from aequa_lightning.modules.classifier import SlimmableClassifier
 from aequa_lightning.report import build_report
 from aequa_lightning.rewards.files.signing import load_private_key
@@ -36,6 +37,7 @@ from aequa_lightning.run_folder.files import check_writable
 from aequa_lightning.run_folder.lock import locked
 from aequa_lightning.runtime.paths import user_path
 from aequa_lightning.runtime.process_settings import keeping_modes
+from aequa_lightning.runtime.terminal import say_on_terminal
 from aequa_lightning.trainer.checkpoints import check_same_privacy, check_state, state_to_pay_again, state_to_resume
 from aequa_lightning.trainer.compatibility import (
     can_export,
@@ -52,6 +54,7 @@ from aequa_lightning.trainer.inference import Evaluates
 from aequa_lightning.trainer.limits import check_counts, check_timeout
 from aequa_lightning.trainer.participant_names import check_names
 from aequa_lightning.trainer.results import print_front, print_results, print_stop
+from aequa_lightning.trainer.run_dir import TRIAL, clear, fill_placeholders
 
 Precision = Literal["32-true", "16-mixed", "bf16-mixed"]
 
@@ -82,7 +85,10 @@ class CollaborativeTrainer(Evaluates):
             are taken anew.
         mechanism: How participants are paid; null: Aequa after training.
         assessment: Which contributions are measured round by round; null: cosine, behind the gates.
-        run_dir: The run folder.
+        run_dir: The run folder. ``{seed}`` stands for the seed, ``{wandb.id}`` for the id that ``wandb agent`` gives a
+            run.
+        fast_dev_run: Whether the run only tries everything, in seconds: one round, one batch of each participant, the
+            grid alone measured for the payout, no loggers. It writes to ``RUN_DIR.fast_dev_run``, which is replaced.
         standalone: Whether every participant first trains alone for as long as the run lasts, which gains are measured
             against. Without it a run costs its rounds only and knows no gains; it takes a mechanism that needs none.
         standalone_dir: Folder in which runs share what participants reach alone: whoever trains the same network on the
@@ -130,6 +136,7 @@ class CollaborativeTrainer(Evaluates):
         mechanism: Mechanism | None = None,
         assessment: Assessment | None = None,
         run_dir: str = "runs/latest",
+        fast_dev_run: bool = False,
         standalone: bool = True,
         standalone_dir: str | None = None,
         report: bool = True,
@@ -145,10 +152,14 @@ class CollaborativeTrainer(Evaluates):
         timeout_minutes: float = 30.0,
         seed: int = 0,
     ) -> None:
+        check_options({key: value for key, value in locals().items() if key != "self"})
+        run_dir = fill_placeholders(str(run_dir), seed=seed)
+        if fast_dev_run:
+            max_rounds = local_epochs = local_steps = 1
+            mechanism, run_dir, logger = tried(mechanism or Aequa()), f"{run_dir.removesuffix(TRIAL)}{TRIAL}", None
         options = {key: value for key, value in locals().items() if key != "self"}
         check_counts(options)
         check_timeout(timeout_minutes)
-        check_options(options)
         self.mechanism, self.assessment = mechanism or Aequa(), assessment or Assessment()
         # What the engine takes as it is given has the same name in RunConfig.
         given = {field.name: options[field.name] for field in fields(RunConfig) if field.name in options}
@@ -166,6 +177,7 @@ class CollaborativeTrainer(Evaluates):
         self.config = RunConfig(**given | converted)
         check_components(self.mechanism, self.config, self.assessment)
         self.threads, self.report, self.export_programs = threads, report, export_programs
+        self.fast_dev_run = fast_dev_run
         self.signing_key = None if signing_key is None else user_path(signing_key, "trainer.signing_key")
         recorder = [Downloads()] if record_downloads else []
         self.callbacks = [Progress(), *recorder, *(callbacks or [])]
@@ -212,13 +224,17 @@ class CollaborativeTrainer(Evaluates):
             if self.config.standalone_dir is not None:
                 check_writable(self.config.standalone_dir, "trainer.standalone_dir")
             with self._folder_lock(), keeping_modes(model):
-                state = state_to_resume(self.config.run_dir, ckpt_path)
+                if self.fast_dev_run and self.fabric.is_global_zero:
+                    clear(self.config.run_dir)
+                state = None if self.fast_dev_run else state_to_resume(self.config.run_dir, ckpt_path)
                 if state is None:
                     check_untrained(model)
                 check_participants(self.config, datamodule.participants)
                 if state is not None:
                     check_state(model, datamodule.participants, state)
                     check_same_privacy(self.config, state)
+                if self.fabric.is_global_zero:
+                    say_on_terminal(f"reading {type(datamodule).__name__} ...")
                 datamodule.prepare_data()
                 if self.fabric.is_global_zero:
                     remove_statuses(self.config.run_dir)

@@ -35,6 +35,7 @@ def test_an_option_that_reads_as_nothing_is_no_null(text: str) -> None:
         ("trainer:\n", "line 1: trainer has no value"),
         ("trainer:\nmodel:\n", "line 1: trainer has no value"),
         ("seed_everything: 1\ntrainer:\n  signing_key: #key.pem\n", "line 3: trainer.signing_key has no value"),
+        ("trainer:\n  max_rounds: 3\n  threads: 1\n  max_rounds: 4\n", "line 4: trainer.max_rounds is given twice"),
         ("trainer: {standalone_dir: ~}", "trainer.standalone_dir has no value"),
         ("trainer: {callbacks: [{class_path: Mine, init_args: }]}", "trainer.callbacks.init_args has no value"),
         ("trainer: 7", "trainer is no block"),
