@@ -153,7 +153,7 @@ def test_a_moved_run_is_audited_under_its_new_name(signed: Path, capsys: pytest.
     config.write_text(config.read_text().replace(f"run_dir: {signed / 'run'}", "run_dir: moved"))
     assert "run_dir: moved" in config.read_text()
     assert aequa("audit", "--run_dir", "moved", "--public_key", signed / "public.pem") == 0
-    assert capsys.readouterr().out.splitlines()[-1].startswith("sound: 2 of 2 reward files hold exactly")
+    assert capsys.readouterr().out.splitlines()[-1].startswith("sound: 4 of 4 reward files hold exactly")
 
 
 def _edit(path: Path, change: Callable[[Content], Any]) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 from aequa_lightning.callbacks.assessment.measures import Assessment, Measures
 from aequa_lightning.callbacks.payout.best_round import BestRound
 from aequa_lightning.callbacks.payout.measured_curve import MeasuredCurve, measure_curve, per_layer_widths
+from aequa_lightning.callbacks.payout.model_cards import write_cards
 from aequa_lightning.callbacks.payout.reward_files import (
     RewardAccuracies,
     describe_allocation,
@@ -153,7 +154,7 @@ class Rewards(CollaborationCallback):
         correct = measured.correct(run, allocation.curve.widths.tolist())
         if run.is_global_zero:
             self._write_tables(run, allocation, measured, contributions, accuracies, correct)
-            self._write_manifest(run, allocation, measured, accuracies)
+            self._write_manifest(run, allocation, measured, contributions, accuracies)
             self._record(run, allocation)
         return allocation
 
@@ -222,7 +223,12 @@ class Rewards(CollaborationCallback):
             write_json(run.config.run_dir / "frontier.json", describe_frontier(front, content))
 
     def _write_manifest(
-        self, run: Run, allocation: Allocation, measured: MeasuredCurve, accuracies: RewardAccuracies
+        self,
+        run: Run,
+        allocation: Allocation,
+        measured: MeasuredCurve,
+        contributions: Sequence[float],
+        accuracies: RewardAccuracies,
     ) -> None:
         """Write the manifest, last of all files: where there is one, the payout is complete."""
         rows = describe_rewards(
@@ -232,6 +238,8 @@ class Rewards(CollaborationCallback):
             accuracies=accuracies,
             export_programs=self.export_programs,
         )
+        paid_by = self.mechanism.contribution
+        write_cards(run, rows, contributions=contributions, layers=measured.layers, paid_by=paid_by)
         downloads = digests(run.config.run_dir, rounds=run.round)
         write_manifest(run.config.run_dir / "rewards", rows, downloads, number=run.round, signing_key=self.signing_key)
 

@@ -14,6 +14,7 @@ from torch.utils.data import TensorDataset
 
 from aequa_lightning.callbacks.assessment.recorded import paid_in_state
 from aequa_lightning.data import CollaborativeData
+from aequa_lightning.data.loaded import data_name
 from aequa_lightning.engine.checkpoint import load_last, load_round
 from aequa_lightning.engine.evaluation import count_correct, input_batches
 from aequa_lightning.engine.reward_source import check_paid, load_reward_source, load_vector
@@ -28,6 +29,7 @@ from aequa_lightning.rewards.files.audit import (
     folder_faults,
     held_in_rounds,
 )
+from aequa_lightning.rewards.files.card import CardFacts, model_card, recorded_facts
 from aequa_lightning.rewards.files.downloads import FOLDER, audit_downloads, file_of
 from aequa_lightning.rewards.files.figures import accuracy_deviates, allocation_faults, certificate_faults
 from aequa_lightning.rewards.files.manifest import NAME, REMEDY, manifest_faults, read_manifest, row_faults
@@ -88,7 +90,11 @@ def audit_run(
     if len(manifest["rewards"]) != len(state["samples"]) or (isinstance(parts, Parts) and names != list(data.names)):
         others.append(f"{NAME} does not name each participant of the run once and in order")
     others += folder_faults(folder, rows)
-    findings = _findings(folder, manifest, model, data, state=state, parts=parts)
+    with possibly_damaged(run_dir / "events.jsonl", REMEDY):
+        sizes = (len(parts.validation), len(parts.test)) if isinstance(parts, Parts) else None
+        versions = manifest.get("versions") or {}
+        facts = recorded_facts(manifest["round"], data_name(data), versions, events, sizes=sizes)
+    findings = _findings(folder, manifest, model, data, state=state, parts=parts, facts=facts)
     others += _allocation_faults(run_dir, rows, events, state, parts)
     held = held_in_rounds(rounds)
     content = {"signature": public_key and "verified", **describe_audit(findings, model.network, held)}
@@ -143,9 +149,15 @@ def _findings(
     *,
     state: Mapping[str, Any],
     parts: Parts | str,
+    facts: CardFacts,
 ) -> list[Finding]:
     """Examine the files of every row of the manifest."""
     findings, network = [], model.network
+    allocation = folder.parent / "allocation.json"
+    with possibly_damaged(allocation, REMEDY):
+        contributions = {
+            person["name"]: float(person["contribution"]) for person in read_json(allocation)["participants"]
+        }
     versions = {"torch": "?", "lightning": "?", **(manifest.get("versions") or {})}
     programs: dict[str, bytes] = {}
     for index, row in enumerate(manifest["rewards"]):
@@ -170,6 +182,13 @@ def _findings(
             plan=network.plan(width),
             full=dict(network.full.named_parameters()),
             programs=programs,
+        )
+        earned.card = model_card(
+            row,
+            facts,
+            hyper_parameters=earned.hyper_parameters,
+            parameters=earned.plan.numel(),
+            contribution=contributions.get(row["participant"], math.nan),
         )
         finding = audit_reward(folder, row, earned)
         figures = [] if isinstance(parts, str) else list(_accuracy_faults(row, earned, parts))

@@ -174,6 +174,15 @@ def _group_fault(groups: object, samples: int) -> tuple[str, str] | None:
     return "groups", f"are {type(groups).__name__}; give a numpy array of shape ({samples},): numpy.array(groups)"
 
 
+def data_name(owner: object) -> str:
+    """Return the name of a data set, after its class.
+
+    Args:
+        owner: The data.
+    """
+    return type(owner).__name__.removesuffix("Data")
+
+
 def check_statements(owner: Any) -> None:
     """Check that a data class states the number of its classes and the shape of a sample.
 

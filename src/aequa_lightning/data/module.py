@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, SequentialSampler, TensorDataset
 
 from aequa_lightning.data.augmentation import CropAndFlip
 from aequa_lightning.data.batching import NoSingleSampleBatches
-from aequa_lightning.data.loaded import Split, check_loaded, check_statements, warn_of_losses
+from aequa_lightning.data.loaded import Split, check_loaded, check_statements, data_name, warn_of_losses
 from aequa_lightning.data.noise import add_gaussian_noise, corrupt_labels, noise_levels
 from aequa_lightning.data.options import check_kind, check_numbers
 from aequa_lightning.data.partition import Homogeneous, Partition
@@ -241,7 +241,7 @@ class CollaborativeData(RecordsArguments, LightningDataModule):
         """Return a description of the data as plain values, for the run's record."""
         self.setup()
         return {
-            "name": type(self).__name__.removesuffix("Data"),
+            "name": data_name(self),
             "num_classes": self.num_classes,
             "classes": list(self.classes),
             "input_shape": list(self.input_shape),

@@ -47,8 +47,9 @@ def write_rewards(run: Run, widths: Sequence[float], *, layers: Layers, export_p
     if run.is_global_zero:
         remove_manifest(run.config.run_dir / "rewards")
         for name in run.data.names:
-            # A program of an earlier payout may hold more than is earned now.
-            (run.config.run_dir / "rewards" / f"{name}.pt2").unlink(missing_ok=True)
+            # A program or card of an earlier payout may hold more than is earned now.
+            for ending in ("pt2", "md"):
+                (run.config.run_dir / "rewards" / f"{name}.{ending}").unlink(missing_ok=True)
     # Nobody overwrites a file that a manifest still describes: whoever is killed leaves none.
     run.fabric.barrier()
     network, parts = run.classifier.network, (run.data.validation(), run.data.test())

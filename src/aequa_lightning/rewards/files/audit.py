@@ -60,6 +60,7 @@ class Earned:
         plan: What the width takes.
         full: The server's parameters, by name.
         programs: Programs that were exported before, by the SHA-256 of the network's tensors; changed in place.
+        card: The model card.
     """
 
     network: nn.Module
@@ -71,10 +72,11 @@ class Earned:
     plan: SlicePlan
     full: Mapping[str, Tensor]
     programs: dict[str, bytes] = field(default_factory=dict)
+    card: str = ""
 
 
 def audit_reward(folder: Path, row: Mapping[str, Any], earned: Earned) -> Finding:
-    """Write a participant's checkpoint, and its program if there is one, again and compare them with its files.
+    """Write a participant's files again and compare: the checkpoint, and program and model card where there are.
 
     Args:
         folder: The ``rewards`` folder.
@@ -87,6 +89,8 @@ def audit_reward(folder: Path, row: Mapping[str, Any], earned: Earned) -> Findin
     files = {row["file"]: (row["sha256"], _checkpoint_faults)}
     if "program" in row:
         files[row["program"]] = (row["program_sha256"], _program_faults)
+    if "card" in row:
+        files[row["card"]] = (row["card_sha256"], _card_faults)
     faults: dict[str, list[str]] = {}
     for file, (digest, compare) in files.items():
         if not (path := folder / file).is_file():
@@ -160,6 +164,12 @@ def _program_faults(path: Path, earned: Earned) -> list[str]:
     return [] if written == earned.programs[tensors] else _told_apart(written, [], earned)
 
 
+def _card_faults(path: Path, earned: Earned) -> list[str]:
+    """Compare a model card with the one that is written again."""
+    written = path.read_bytes()
+    return [] if written == earned.card.encode() else _told_apart(written, [], earned)
+
+
 def _told_apart(written: bytes, found: list[str], earned: Earned) -> list[str]:
     """Say in words what is wrong with a file that is not the one that is written again."""
     if count := count_withheld(written, earned.plan, earned.full):
@@ -179,7 +189,7 @@ def folder_faults(folder: Path, rows: Iterable[Mapping[str, Any]]) -> list[str]:
         rows: The sound rows of the manifest.
     """
     known = {NAME, signature_of(Path(NAME)).name}
-    known |= {row[key] for row in rows for key in ("file", "program") if key in row}
+    known |= {row[key] for row in rows for key in ("file", "program", "card") if key in row}
     faults = []
     for path in sorted(folder.iterdir()):
         if path.name not in known:

@@ -74,8 +74,10 @@ ROW_KINDS: Kinds = {
     "sha256": _is_digest,
     "program": _is_text,
     "program_sha256": _is_digest,
+    "card": _is_text,
+    "card_sha256": _is_digest,
 }
-OPTIONAL = ("layers", "program", "program_sha256")
+OPTIONAL = ("layers", "program", "program_sha256", "card", "card_sha256")
 
 
 def write_manifest(
@@ -185,11 +187,12 @@ def row_faults(row: Any) -> list[str]:
             check_width(row["width"], row.get("layers"))
         except TypeError as error:
             faults.append(f"{who}: {error}")
-        for key, ending in (("file", "ckpt"), ("program", "pt2")):
+        for key, ending in (("file", "ckpt"), ("program", "pt2"), ("card", "md")):
             if key in row and row[key] != f"{row['participant']}.{ending}":
                 faults.append(f"{who}: its {key} is {row[key]!r:.80}")
-        if ("program" in row) != ("program_sha256" in row):
-            faults.append(f"{who}: of program and program_sha256 one is missing")
+        for key in ("program", "card"):
+            if (key in row) != (f"{key}_sha256" in row):
+                faults.append(f"{who}: of {key} and {key}_sha256 one is missing")
     return faults
 
 

@@ -3,6 +3,7 @@
 import io
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -229,3 +230,18 @@ def test_numbers_that_training_has_left_alone_prove_nothing(network: SlimmableMo
     nn.init.ones_(network.full[1].weight)
     save_reward(Path("a.ckpt"), network.extract(0.5), hyper_parameters=HYPER_PARAMETERS, about=ABOUT)
     assert "withheld" not in faults(described({"participant": "a", "width": 0.5, "file": "a.ckpt"}), network)
+
+
+def test_a_model_card_is_compared_byte_for_byte(network: SlimmableModel, row: Row) -> None:
+    what = replace(earned(network), card="# Reward of a\n")
+    Path("a.md").write_text(what.card)
+    row |= {"card": "a.md", "card_sha256": sha256(Path("a.md"))}
+    assert audit_reward(Path(), row, what).files["a.md"]
+    assert folder_faults(Path(), [row]) == []
+    withheld = [value.item() for value in network.full[0].weight.flatten()]
+    for text in (f"{what.card}{withheld}", what.card[:-1], what.card.replace("\n", "\r\n")):
+        Path("a.md").write_text(text, newline="")
+        row["card_sha256"] = sha256(Path("a.md"))
+        assert "a.md is not, byte for byte, what was earned" in audit_reward(Path(), row, what).faults
+    Path("a.md").unlink()
+    assert "a.md is missing" in audit_reward(Path(), row, what).faults

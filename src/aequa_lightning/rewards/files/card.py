@@ -1,0 +1,172 @@
+"""The model card beside a reward: what it is, how to load it, how good it is, what it was earned by, its limits.
+
+It follows from the manifest, the allocation and the record alone, so that the audit writes it again and compares.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aequa_lightning.contributions.measures import MEASURES
+from aequa_lightning.run_folder.events import SESSION_STARTS, Event
+
+# Quantile of the normal distribution for intervals of 95 %.
+Z = 1.959963984540054
+# A record must not carry more than a number into a card.
+MAX_SAMPLES = 10**12
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """What all cards of a run say.
+
+    Attributes:
+        round: The round after which was paid.
+        data: Name of the data set.
+        validation_samples: Samples of the validation part.
+        test_samples: Samples of the test part.
+        paid_by: Name of the contribution measure that was paid for.
+        meaning: What it measures, in half a sentence.
+        torch: Version of torch that the files were written with.
+    """
+
+    round: int
+    data: str
+    validation_samples: int
+    test_samples: int
+    paid_by: str
+    meaning: str
+    torch: str
+
+
+def recorded_facts(
+    number: int, data: str, versions: Mapping[str, str], events: Sequence[Event], *, sizes: tuple[int, int] | None
+) -> CardFacts:
+    """Return what all cards of a run say, from its record.
+
+    Args:
+        number: The round after which was paid.
+        data: Name of the data set.
+        versions: Of the manifest.
+        events: The run's record.
+        sizes: Samples of the validation and the test part; None: those of the record.
+
+    Raises:
+        IndexError: The run has not paid.
+        KeyError: An event lacks a field, or the measure is none of this project.
+        ValueError: A size in the record is none.
+    """
+    paid_by = [event for event in events if event["event"] == "contributions"][-1]["paid_by"]
+    if sizes is None:
+        start = [event for event in events if event["event"] in SESSION_STARTS][-1]["data"]
+        sizes = int(start["validation"]), int(start["test"])
+    if not all(0 < size <= MAX_SAMPLES for size in sizes):
+        raise ValueError("its sizes of the parts are none")
+    return CardFacts(number, data, *sizes, paid_by, MEASURES[paid_by].meaning, versions.get("torch", "?"))
+
+
+def wilson_interval(share: float, samples: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share that was measured on some samples (Wilson, JASA 1927).
+
+    Args:
+        share: In [0, 1].
+        samples: Their number, >= 1.
+
+    Example:
+        >>> low, high = wilson_interval(0.9, 100)
+        >>> round(low, 3), round(high, 3)
+        (0.826, 0.945)
+    """
+    centre = (share + Z**2 / (2 * samples)) / (1 + Z**2 / samples)
+    half = Z * math.sqrt(share * (1 - share) / samples + Z**2 / (4 * samples**2)) / (1 + Z**2 / samples)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def model_card(
+    row: Mapping[str, Any],
+    facts: CardFacts,
+    *,
+    hyper_parameters: Mapping[str, Any],
+    parameters: int,
+    contribution: float,
+) -> str:
+    """Return the card of one reward, as Markdown.
+
+    It names nothing that the participant has not earned, and no path.
+
+    Args:
+        row: The reward's row of the manifest.
+        facts: What all cards of the run say.
+        hyper_parameters: Arguments of :class:`~aequa_lightning.modules.reward.RewardClassifier`.
+        parameters: Number of parameters of the network.
+        contribution: Of the participant, by the measure that was paid for.
+    """
+    classes, shape = hyper_parameters["num_classes"], tuple(hyper_parameters["input_shape"])
+    kind = "rows of token numbers" if hyper_parameters["vocabulary_size"] else "inputs"
+    layers = " (layers have shares of their own, see `manifest.json`)" if row.get("layers") else ""
+    return f"""\
+# Reward of {row["participant"]}
+
+## What it is
+
+A classifier of {classes} classes for {kind} of shape {shape}: the network `{hyper_parameters["backbone"]}` at width
+{row["width"]:.4g}{layers}, {parameters:,} parameters. It was trained together by several participants on the data set
+{facts.data}, and cut from the network after round {facts.round}.
+
+## How to load it
+
+```python
+{_loading(row, hyper_parameters)}
+```
+
+Inputs are normalised first: images of bytes are divided by 255; then, where `mean` and `std` are given in
+`torch.load({row["file"]!r}, weights_only=True)["about"]`, subtract the one and divide by the other, by channel or
+feature. It was written with torch {facts.torch}.
+
+## How good it is
+
+| part | accuracy | 95 % interval | samples |
+|---|---|---|---|
+{_accuracy("test", row["test_accuracy"], facts.test_samples)}
+{_accuracy("validation", row["validation_accuracy"], facts.validation_samples)}
+
+Widths were chosen on the validation part; the test part decided nothing. The intervals (Wilson) tell how far the
+accuracy depends on which samples were drawn.
+
+## What it was earned by
+
+A contribution of {contribution:.4f} by the measure `{facts.paid_by}`: {facts.meaning}.
+Whoever contributes more is to receive a more accurate network.
+
+## What it must not be used for
+
+- Inputs of another origin, preprocessing or set of classes: nothing is known of its accuracy there.
+- Decisions about people, unless it has been tested for them: accuracy by group, calibration and robustness were not
+  measured.
+- Conclusions about the data of other participants. Its parameters come from all of them: do not pass it on without
+  their consent.
+"""
+
+
+def _loading(row: Mapping[str, Any], hyper_parameters: Mapping[str, Any]) -> str:
+    """Return the lines of Python that load the network."""
+    lines = []
+    if "program" in row:
+        lines += ["import torch", f"network = torch.export.load({row['program']!r}).module()  # torch alone", ""]
+    backbone = hyper_parameters["backbone"]
+    # A file may not say which code is run.
+    given = f", backbone={backbone!r}" if ":" in backbone else ""
+    given = f", backbone={backbone.strip('<>')}" if backbone.startswith("<") else given
+    return "\n".join(
+        [
+            *lines,
+            "from aequa_lightning.modules.reward import RewardClassifier",
+            f"network = RewardClassifier.load_from_checkpoint({row['file']!r}{given}).eval()",
+        ]
+    )
+
+
+def _accuracy(part: str, accuracy: float, samples: int) -> str:
+    low, high = wilson_interval(accuracy, samples)
+    return f"| {part} | {accuracy:.1%} | {low:.1%} to {high:.1%} | {samples} |"
