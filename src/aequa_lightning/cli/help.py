@@ -1,11 +1,11 @@
-"""The help of a verb on one screen: a line or two for each option."""
+"""The help of a verb: one sentence for each option."""
 
 import re
 import shutil
 from argparse import SUPPRESS, Action
 from collections.abc import Iterable
 from textwrap import wrap
-from typing import Any, ClassVar
+from typing import Any
 
 from jsonargparse import DefaultHelpFormatter
 from typing_extensions import override
@@ -14,15 +14,12 @@ from typing_extensions import override
 OPTION = 34
 
 
-class OneScreenHelp(DefaultHelpFormatter):
+class ShortHelp(DefaultHelpFormatter):
     """Shows each option's name, the first sentence of its description and its default.
 
     Types, environment variables and the rest of the text stand in the reference of the documentation;
     ``--model.help``, ``--data.help`` and the like show the options of a class in full.
     """
-
-    lines: ClassVar[int] = 1
-    """Lines of an option's description, at most."""
 
     @override
     def add_usage(self, usage: str | None, actions: Iterable[Action], *args: Any, **kwargs: Any) -> None:
@@ -50,8 +47,7 @@ class OneScreenHelp(DefaultHelpFormatter):
         if not names or doubled or action.help == SUPPRESS:
             return ""
         columns = max(shutil.get_terminal_size().columns, 80) - OPTION - 3
-        words = wrap(self._summary(action), columns, max_lines=self.lines, placeholder=" …")
-        first, *rest = words or [""]
+        first, *rest = wrap(self._summary(action), columns) or [""]
         return "".join([f"  {', '.join(names):{OPTION}} {first}\n", *(f"{'':{OPTION + 3}}{line}\n" for line in rest)])
 
     def _summary(self, action: Action) -> str:
@@ -65,12 +61,6 @@ class OneScreenHelp(DefaultHelpFormatter):
         if action.nargs != 0 and action.default not in (None, SUPPRESS, {}, []):
             return f"{first_sentence(text)} ({action.default})"
         return first_sentence(text)
-
-
-class ShortHelp(OneScreenHelp):
-    """Longer descriptions, for verbs with few options."""
-
-    lines = 3
 
 
 def first_sentence(text: str) -> str:

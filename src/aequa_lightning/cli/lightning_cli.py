@@ -18,7 +18,7 @@ from aequa_lightning.callbacks import (  # noqa: F401  short class names in conf
     Progress,
     Rewards,
 )
-from aequa_lightning.cli.help import OneScreenHelp
+from aequa_lightning.cli.help import ShortHelp
 from aequa_lightning.cli.yaml_values import MODE, PREFIX, check_finite, check_guards, check_variables
 from aequa_lightning.data import CollaborativeData
 from aequa_lightning.data.loaded import check_statements
@@ -65,7 +65,7 @@ class AequaCLI(LightningCLI):
                 "default_env": True,
                 "env_prefix": PREFIX,
                 "prog": "aequa",
-                "formatter_class": OneScreenHelp,
+                "formatter_class": ShortHelp,
                 # `main` prints the error alone, without the usage of all options.
                 "exit_on_error": False,
                 "parser_mode": MODE,

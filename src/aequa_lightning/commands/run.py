@@ -88,7 +88,9 @@ def _check_measured(contribution: str, run_dir: Path) -> None:
 
 def _audit(words: list[str]) -> None:
     parser = _parser(
-        "audit", "Prove of each reward file what it holds and what it does not.", example="--run_dir runs/demo"
+        "audit",
+        "Verify what each reward file contains, and that it contains nothing else.",
+        example="--run_dir runs/demo",
     )
     parser.add_argument("--run_dir", type=str, required=True, help="the run folder")
     parser.add_argument("--public_key", type=str, help="PEM file of the key that must have signed the manifest")
