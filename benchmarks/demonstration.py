@@ -23,15 +23,15 @@ from benchmarks.against_pooled import pooled_accuracy
 OUTPUT = Path(__file__).parents[1] / "docs" / "results" / "digits.csv"
 # Titles, and the factor from accuracies to percent or points.
 COLUMNS = {
-    "standalone_test_least": ("alone, worst, test", 100),
-    "standalone_test_mean": ("alone, mean, test", 100),
-    "standalone_test_most": ("alone, best, test", 100),
+    "standalone_test_least": ("standalone, worst, test", 100),
+    "standalone_test_mean": ("standalone, mean, test", 100),
+    "standalone_test_most": ("standalone, best, test", 100),
     "full_width_test": ("full width, test", 100),
     "pooled_test": ("same network on the pooled data, test", 100),
-    "pearson": ("Pearson, validation", 1),
+    "pearson": ("Pearson", 1),
     "pearson_test": ("Pearson, test", 1),
     "mcg": ("mean gain (MCG), points", 100),
-    "cgs": ("spread of gains (CGS), points", 100),
+    "cgs": ("spread (CGS), points", 100),
     "minimum_gain": ("least gain, points", 100),
 }
 

@@ -6,6 +6,7 @@ import re
 import runpy
 import shlex
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,7 +86,10 @@ class Reader:
             name, _, settings[name] = words.pop(0).partition("=")
         if not words:
             return
-        with patch.dict("os.environ", settings):
+        # Python's path holds the folder for scripts and interpreters, for commands only where PYTHONPATH says so.
+        path = [place for place in sys.path if place not in ("", ".", str(Path.cwd()))]
+        path = [str(Path.cwd())] * (settings.get("PYTHONPATH") == "." or words[0] == "python") + path
+        with patch.dict("os.environ", settings), patch.object(sys, "path", path):
             if words[0] == "make":
                 self._make(words[1:])
             elif words[0] == "aequa":
