@@ -16,6 +16,7 @@ from aequa_lightning.callbacks.payout.reward_files import (
     describe_frontier,
     describe_rewards,
     describe_uncertainty,
+    read_held,
     write_contributions,
     write_rewards,
 )
@@ -214,6 +215,7 @@ class Rewards(CollaborationCallback):
             standalone=standalone,
             standalone_test=standalone_test,
             received_test=accuracies.test,
+            held=read_held(run),
         )
         content["unpaid"] = [names[index] for index in sorted(unpaid)]
         content["uncertainty"] = describe_uncertainty(drawn, names)
@@ -236,6 +238,7 @@ class Rewards(CollaborationCallback):
             allocation.widths.tolist(),
             layers=measured.layers,
             accuracies=accuracies,
+            held=read_held(run),
             export_programs=self.export_programs,
         )
         paid_by = self.mechanism.contribution

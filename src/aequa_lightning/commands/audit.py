@@ -32,6 +32,7 @@ from aequa_lightning.rewards.files.audit import (
 from aequa_lightning.rewards.files.card import CardFacts, model_card, recorded_facts
 from aequa_lightning.rewards.files.downloads import FOLDER, audit_downloads, file_of
 from aequa_lightning.rewards.files.figures import accuracy_deviates, allocation_faults, certificate_faults
+from aequa_lightning.rewards.files.held import best_held, held_faults
 from aequa_lightning.rewards.files.manifest import NAME, REMEDY, manifest_faults, read_manifest, row_faults
 from aequa_lightning.run_folder.damaged_files import possibly_damaged, read_json
 from aequa_lightning.run_folder.events import Event, latest_rounds, read_events
@@ -96,10 +97,12 @@ def audit_run(
         facts = recorded_facts(manifest["round"], data_name(data), versions, events, sizes=sizes)
     findings = _findings(folder, manifest, model, data, state=state, parts=parts, facts=facts)
     others += _allocation_faults(run_dir, rows, events, state, parts)
-    held = held_in_rounds(rounds)
-    content = {"signature": public_key and "verified", **describe_audit(findings, model.network, held)}
+    # Of models of everybody's own only the rewards are measured.
+    held, best = held_in_rounds(rounds), {} if state["models"] is not None else best_held(rounds)
+    others += held_faults(rows, best)
+    content = {"signature": public_key and "verified", **describe_audit(findings, model.network, held, best)}
     console = PlainConsole()
-    console.print(audit_table(findings, held))
+    console.print(audit_table(findings, held, best))
     if manifest["downloads"]:
         server = _server_before(run_dir, rounds, model, names, own=state["models"] is not None)
         downloads = audit_downloads(run_dir, rounds, manifest["downloads"], network=model.network, server=server)

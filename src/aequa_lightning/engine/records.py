@@ -99,6 +99,7 @@ def describe_round(
         "rejected": [names[index] for index, report in reports.items() if report.refused],
         "excluded": [names[index] for index in aggregate.excluded],
         "dropped": [names[index] for index in run.cohort.dropped],
+        "dropped_widths": [run.widths[index] for index in run.cohort.dropped],
         "cut": [names[index] for index in reports if run.work(index) != run.config.work],
         # Each participant receives the parameters of its width, and sends an update of the same size.
         "bytes_sent": 2

@@ -127,6 +127,7 @@ def _with_allocation(run: RunRecord, path: Path) -> RunRecord:
         certificate=content.get("certificate") or {},
         uncertainty=content.get("uncertainty"),
         unpaid=tuple(content.get("unpaid", ())),
+        held=content.get("held"),
     )
     people = tuple(
         replace(
@@ -136,6 +137,7 @@ def _with_allocation(run: RunRecord, path: Path) -> RunRecord:
             by_layer="layers" in paid[p.name],
             received=_number(paid[p.name]["accuracy"]),
             gain=_known(paid[p.name]["gain"]),
+            best_held=_known((paid[p.name].get("best_held") or {}).get("validation_accuracy")),
             standalone_test=first_known(_known(paid[p.name].get("standalone_test")), p.standalone_test),
             received_test=_known(paid[p.name].get("test_accuracy")),
         )

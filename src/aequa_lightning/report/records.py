@@ -15,7 +15,8 @@ class Participant:
 
     Values that the run has not reached yet are None. ``standalone``, ``contribution``, ``received`` and ``gain`` are of
     the validation part, the names that end in ``test`` of the test part. ``by_layer`` says whether the layers of
-    its reward have different widths; ``width`` is then their place between the uniform widths.
+    its reward have different widths; ``width`` is then their place between the uniform widths. ``best_held`` is the
+    best that it received in a round.
     """
 
     number: int
@@ -31,6 +32,7 @@ class Participant:
     received: float | None = None
     received_test: float | None = None
     gain: float | None = None
+    best_held: float | None = None
     reward_bytes: int | None = None
 
 
@@ -55,6 +57,8 @@ class AllocationRecord:
     """The allocation of widths; ``pearson`` is None where a constant vector leaves it undefined.
 
     Gains (``mcg``, ``cgs``, ``minimum_gain``) are None where nobody trained alone.
+    ``held`` has the same figures of what everybody can keep, the better of its reward and the best that it received in
+    a round; None where that is not known.
     ``unpaid`` names the participants that were caught cheating in most rounds.
     ``by_layer`` holds the widths that stand for networks whose layers have different widths.
     """
@@ -73,6 +77,7 @@ class AllocationRecord:
     certificate: Mapping[str, Any]
     uncertainty: Mapping[str, Any] | None = None
     unpaid: tuple[str, ...] = ()
+    held: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)

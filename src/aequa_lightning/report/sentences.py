@@ -117,6 +117,7 @@ def _payment(run: RunRecord) -> list[str]:
         *unpaid,
         _correlation(allocation),
         _gains(run, allocation),
+        *_kept(run, allocation),
     ]
 
 
@@ -157,6 +158,25 @@ def _gains(run: RunRecord, allocation: AllocationRecord) -> str:
         return outcome(run)
     spread = points(allocation.cgs, sign=False)
     return f"{outcome(run)} On average the gain is {points(allocation.mcg)}, with a spread of {spread}."
+
+
+def _kept(run: RunRecord, allocation: AllocationRecord) -> list[str]:
+    """Say who received a better network in a round than its reward: nothing takes it away again."""
+    leads = [p.best_held - p.received for p in run.participants if p.best_held is not None and p.received is not None]
+    better = [lead for lead in leads if lead > 0]
+    if not better or allocation.held is None:
+        return []
+    told = (
+        f"In the rounds {plural(len(better), 'participant')} held a better network than the reward, by up to "
+        f"{points(max(better), sign=False)} points."
+    )
+    figures = allocation.held
+    if figures["mcg"] is None:
+        return [told]
+    spread = points(figures["cgs"], sign=False)
+    return [
+        f"{told} If everybody keeps its best, the mean gain is {points(figures['mcg'])}, with a spread of {spread}."
+    ]
 
 
 def _reasons(run: RunRecord, allocation: AllocationRecord, losers: Sequence[Participant]) -> str:

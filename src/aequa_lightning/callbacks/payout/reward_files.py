@@ -15,14 +15,17 @@ from aequa_lightning.rewards.allocation.fairness import gain_figures, pearson
 from aequa_lightning.rewards.allocation.frontier import Frontier
 from aequa_lightning.rewards.allocation.uncertainty import Resampled
 from aequa_lightning.rewards.files.checkpoint import export_program, save_reward
+from aequa_lightning.rewards.files.held import best_held, held_figures
 from aequa_lightning.rewards.files.manifest import remove_manifest
 from aequa_lightning.run_folder.csv_files import csv_text
+from aequa_lightning.run_folder.events import latest_rounds, read_events
 from aequa_lightning.run_folder.files import sha256, write_atomically
 
 # Level of the intervals of resampled figures.
 LEVEL = 0.9
 
 Layers = Mapping[float, dict[str, float]]
+Held = Sequence[Mapping[str, float] | None]
 
 
 class RewardAccuracies(NamedTuple):
@@ -106,12 +109,23 @@ def _write_network(
             write_atomically(folder / f"{name}.pt2", program)
 
 
+def read_held(run: Run) -> Held:
+    """Return the best model that each participant received in the rounds, (N,), from the run's record.
+
+    None where nothing is known: where everybody has a model of its own, only the rewards are measured.
+    """
+    rounds = [event for event in latest_rounds(read_events(run.events.path)) if event["round"] <= run.round]
+    best = {} if run.models is not None else best_held(rounds)
+    return [best.get(name) for name in run.data.names]
+
+
 def describe_rewards(
     run: Run,
     widths: Sequence[float],
     *,
     layers: Layers,
     accuracies: RewardAccuracies,
+    held: Held,
     export_programs: bool,
 ) -> list[dict[str, Any]]:
     """Return the rows of ``rewards/manifest.json``, in order of participants.
@@ -121,6 +135,7 @@ def describe_rewards(
         widths: Width of each participant, (N,).
         layers: Of widths whose layers differ: the share of each layer, by its name.
         accuracies: The accuracies of everybody's network.
+        held: The best model that each participant received in the rounds, (N,); None: not known.
         export_programs: Whether each network was written as a program besides the checkpoint.
     """
     folder = run.config.run_dir / "rewards"
@@ -131,11 +146,12 @@ def describe_rewards(
             **_width(width, layers),
             "validation_accuracy": validation_accuracy,
             "test_accuracy": test_accuracy,
+            "best_held": best,
             "bytes": (folder / f"{name}.ckpt").stat().st_size,
             "sha256": sha256(folder / f"{name}.ckpt"),
         }
-        for name, width, validation_accuracy, test_accuracy in zip(
-            run.data.names, widths, accuracies.validation, accuracies.test, strict=True
+        for name, width, validation_accuracy, test_accuracy, best in zip(
+            run.data.names, widths, accuracies.validation, accuracies.test, held, strict=True
         )
     ]
     if export_programs:
@@ -154,6 +170,7 @@ def describe_allocation(
     standalone: Sequence[float] | None,
     standalone_test: Sequence[float] | None,
     received_test: Sequence[float],
+    held: Held,
 ) -> dict[str, Any]:
     """Return the content of ``allocation.json``; gains are over what each participant reaches alone.
 
@@ -166,6 +183,7 @@ def describe_allocation(
         standalone: Validation accuracy of each participant alone, (N,); None: not known, and nor are gains.
         standalone_test: Test accuracy of each participant alone, (N,); None: not known.
         received_test: Test accuracy of each reward, (N,).
+        held: The best model that each participant received in the rounds, (N,); None: not known.
     """
     unknown = [None] * len(names)
     rows = zip(
@@ -176,6 +194,7 @@ def describe_allocation(
         standalone or unknown,
         received_test,
         standalone_test or unknown,
+        held,
         strict=True,
     )
     return {
@@ -198,10 +217,12 @@ def describe_allocation(
                 "gain": None if alone is None else accuracy - alone,
                 "standalone_test": alone_test,
                 "test_accuracy": received,
+                "best_held": best,
             }
-            for name, contribution, width, accuracy, alone, received, alone_test in rows
+            for name, contribution, width, accuracy, alone, received, alone_test, best in rows
         ],
         **gain_figures(standalone, allocation.accuracies),
+        "held": held_figures(contributions, allocation.accuracies.tolist(), held, standalone=standalone),
         "pearson": allocation.pearson,
         "pearson_test": None if standalone_test is None else pearson(standalone_test, received_test),
         "certificate": allocation.certificate,

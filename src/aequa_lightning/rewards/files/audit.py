@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from aequa_lightning.errors import InputError
 from aequa_lightning.rewards.files.checkpoint import export_program, reward_content, serialize
 from aequa_lightning.rewards.files.differences import differences, statistics_differ
+from aequa_lightning.rewards.files.held import widths_received
 from aequa_lightning.rewards.files.leaks import count_withheld
 from aequa_lightning.rewards.files.manifest import NAME
 from aequa_lightning.rewards.files.signing import signature_of
@@ -212,12 +213,17 @@ def held_in_rounds(events: Iterable[Mapping[str, Any]]) -> dict[str, float]:
     widest: dict[str, float] = {}
     for event in events:
         if event["event"] == "round":
-            for row in event["participants"]:
-                widest[row["name"]] = max(widest.get(row["name"], 0.0), row["width"])
+            for name, width in widths_received(event).items():
+                widest[name] = max(widest.get(name, 0.0), width)
     return widest
 
 
-def describe_audit(findings: Sequence[Finding], network: SlimmableModel, held: Mapping[str, float]) -> dict[str, Any]:
+def describe_audit(
+    findings: Sequence[Finding],
+    network: SlimmableModel,
+    held: Mapping[str, float],
+    best: Mapping[str, Mapping[str, float]],
+) -> dict[str, Any]:
     """Return the content of ``audit.json``, with what participants could rebuild together.
 
     Sub-networks are nested, so a coalition that pools its files holds the widest of them and no more; the marks of all
@@ -227,6 +233,7 @@ def describe_audit(findings: Sequence[Finding], network: SlimmableModel, held: M
         findings: One for each participant.
         network: The shared model.
         held: Widest sub-network that each participant received in any round.
+        best: The best model that each participant received in any round, as far as that is known.
     """
     united: dict[str, Tensor] = {}
     widths = {finding.width: finding.layers or finding.width for finding in findings if finding.width is not None}
@@ -239,7 +246,14 @@ def describe_audit(findings: Sequence[Finding], network: SlimmableModel, held: M
         united = {name: mark | united[name] if name in united else mark for name, mark in marks.items()}
     return {
         "sound": not any(finding.faults for finding in findings),
-        "rewards": [{**vars(finding), "held_in_rounds": held.get(finding.participant)} for finding in findings],
+        "rewards": [
+            {
+                **vars(finding),
+                "held_in_rounds": held.get(finding.participant),
+                "best_held": best.get(finding.participant),
+            }
+            for finding in findings
+        ],
         "coalition": {
             "rebuilds": sum(int(mark.sum()) for mark in united.values()),
             "widest_reward": max((finding.parameters for finding in findings), default=0),
@@ -248,16 +262,19 @@ def describe_audit(findings: Sequence[Finding], network: SlimmableModel, held: M
     }
 
 
-def audit_table(findings: Sequence[Finding], held: Mapping[str, float]) -> Table:
+def audit_table(
+    findings: Sequence[Finding], held: Mapping[str, float], best: Mapping[str, Mapping[str, float]]
+) -> Table:
     """Return the findings as a table for the terminal.
 
     Args:
         findings: One for each participant.
         held: Widest sub-network that each participant received in any round.
+        best: The best model that each participant received in any round, as far as that is known.
     """
     table = Table(box=SIMPLE_HEAD, padding=0, caption_justify="left", caption_style="")
     table.add_column("participant", no_wrap=True)
-    for heading in ("width", "parameters", "widest held in a round"):
+    for heading in ("width", "parameters", "widest held in a round", "best held in a round"):
         table.add_column(heading, justify="right")
     table.add_column(" files")
     if any(finding.layers for finding in findings):
@@ -268,6 +285,11 @@ def audit_table(findings: Sequence[Finding], held: Mapping[str, float]) -> Table
             "?" if finding.width is None else f"{finding.width:.4g}{'*' if finding.layers else ''}",
             f"{finding.parameters:,}",
             f"{held.get(finding.participant, 0.0):.4g}",
+            _best(best.get(finding.participant)),
             verbatim(f" {'; '.join(finding.faults) or 'sound'}"),
         )
     return table
+
+
+def _best(held: Mapping[str, float] | None) -> str:
+    return "?" if held is None else f"{100 * held['validation_accuracy']:.1f}% in round {held['round']:g}"

@@ -11,6 +11,7 @@ from aequa_lightning.rewards.allocation.certificate import check_payout
 from aequa_lightning.rewards.allocation.curve import offered_widths
 from aequa_lightning.rewards.allocation.fairness import gain_figures, pearson
 from aequa_lightning.rewards.allocation.problem import claimed_floors
+from aequa_lightning.rewards.files.held import held_figures
 
 # Another machine rounds otherwise, and now and then a sample falls into another class.
 SAMPLES, SHARE = 1, 0.002
@@ -52,7 +53,15 @@ def allocation_faults(
         KeyError: The allocation lacks something; TypeError, ValueError and AttributeError likewise.
 
     Example:
-        >>> rows = [{"participant": "a", "width": 1.0, "validation_accuracy": 0.9, "test_accuracy": 0.8}]
+        >>> rows = [
+        ...     {
+        ...         "participant": "a",
+        ...         "width": 1.0,
+        ...         "validation_accuracy": 0.9,
+        ...         "test_accuracy": 0.8,
+        ...         "best_held": None,
+        ...     }
+        ... ]
         >>> person = {
         ...     "name": "a",
         ...     "width": 0.5,
@@ -60,8 +69,16 @@ def allocation_faults(
         ...     "test_accuracy": 0.8,
         ...     "gain": 0.3,
         ...     "contribution": 0.5,
+        ...     "best_held": None,
         ... }
-        >>> told = {"participants": [person], "mcg": 0.3, "cgs": 0.0, "minimum_gain": 0.3, "pearson": None}
+        >>> told = {
+        ...     "participants": [person],
+        ...     "mcg": 0.3,
+        ...     "cgs": 0.0,
+        ...     "minimum_gain": 0.3,
+        ...     "pearson": None,
+        ...     "held": None,
+        ... }
         >>> for fault in allocation_faults(told, rows, contributions=[0.5], standalone=[0.5]):
         ...     print(fault)
         a: width is 0.5, not 1
@@ -84,12 +101,21 @@ def allocation_faults(
                 yield f"{row['participant']}: {key} is {person[key]!r:.40}, not {_short(value)}"
         if accuracy_deviates(person["accuracy"], row["validation_accuracy"], samples):
             yield f"{row['participant']}: accuracy is {person['accuracy']!r:.40}, not {row['validation_accuracy']}"
+        if person["best_held"] != row["best_held"]:
+            yield f"{row['participant']}: best_held is {person['best_held']!r:.80}, not {row['best_held']}"
     whole = gain_figures(standalone, accuracies)
     if contributions is not None:
         whole["pearson"] = pearson(contributions, accuracies)
     for key, value in whole.items():
         if _differ(allocation[key], value):
             yield f"{key} is {allocation[key]!r:.40}, not {_short(value)}"
+    brought = [person["contribution"] for person in people]
+    kept = held_figures(brought, accuracies, [row["best_held"] for row in rows], standalone=standalone)
+    if (allocation["held"] is None) != (kept is None):
+        yield f"held is {allocation['held']!r:.80}, not {kept}"
+    for key, value in (kept or {}).items():
+        if allocation["held"] is not None and _differ(allocation["held"][key], value):
+            yield f"held: {key} is {allocation['held'][key]!r:.40}, not {_short(value)}"
 
 
 def certificate_faults(allocation: Mapping[str, Any], events: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -38,6 +38,16 @@ def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
+def _is_held(value: Any) -> bool:
+    return value is None or (
+        isinstance(value, dict)
+        and value.keys() == {"validation_accuracy", "round", "width"}
+        and _is_share(value["validation_accuracy"])
+        and _is_count(value["round"])
+        and _is_share(value["width"])
+    )
+
+
 def _is_version(value: Any) -> bool:
     return isinstance(value, str) and re.fullmatch(r"[0-9][0-9a-z.+]{0,40}", value) is not None
 
@@ -70,6 +80,7 @@ ROW_KINDS: Kinds = {
     "layers": lambda value: isinstance(value, dict),
     "validation_accuracy": _is_share,
     "test_accuracy": _is_share,
+    "best_held": _is_held,
     "bytes": _is_count,
     "sha256": _is_digest,
     "program": _is_text,

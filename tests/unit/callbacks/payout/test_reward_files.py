@@ -63,7 +63,11 @@ def test_gains_are_over_what_each_reaches_alone_whatever_is_paid_for() -> None:
         standalone=alone,
         standalone_test=alone_test,
         received_test=received_test,
+        held=[None, {"validation_accuracy": 0.95, "round": 4, "width": 1.0}, None],
     )
+    kept = np.maximum(allocation.accuracies, [0.0, 0.95, 0.0])
+    expected = {"mcg": np.mean(kept - alone), "cgs": np.std(kept - alone), "minimum_gain": min(kept - alone)}
+    assert content["held"] == pytest.approx(expected | {"pearson": stats.pearsonr(contributions, kept).statistic})
     gains = allocation.accuracies - alone
     figures = [content[key] for key in ("mcg", "cgs", "minimum_gain")]
     assert figures == pytest.approx([gains.mean(), gains.std(), gains.min()])

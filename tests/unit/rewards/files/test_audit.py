@@ -220,10 +220,10 @@ def test_the_widest_that_was_held_is_told_whatever_came_later() -> None:
 def test_together_nested_files_rebuild_the_widest_of_them(network: SlimmableModel, widths: tuple[float, ...]) -> None:
     count = {width: network.plan(width).numel() for width in widths}
     findings = [Finding(f"p{width}", width, None, count[width], {}, ()) for width in widths]
-    content = describe_audit(findings, network, {})
+    content = describe_audit(findings, network, {}, {})
     assert content["coalition"] == {"rebuilds": count[1.0], "widest_reward": count[1.0], "full": count[1.0]}
     assert content["sound"]
-    assert not describe_audit([*findings, Finding("x", 0.5, None, 0, {}, ("odd",))], network, {})["sound"]
+    assert not describe_audit([*findings, Finding("x", 0.5, None, 0, {}, ("odd",))], network, {}, {})["sound"]
 
 
 def test_numbers_that_training_has_left_alone_prove_nothing(network: SlimmableModel) -> None:

@@ -61,6 +61,7 @@ ROW: dict[str, Any] = {
     "width": 0.5,
     "validation_accuracy": 0.9,
     "test_accuracy": 1.0,
+    "best_held": None,
     "bytes": 7,
     "sha256": DIGEST,
 }
@@ -83,6 +84,7 @@ ROW: dict[str, Any] = {
         ({"bytes": -1}, "'bytes' is -1"),
         ({"bytes": True}, "'bytes' is True"),
         ({"test_accuracy": 1.5}, "'test_accuracy' is 1.5"),
+        ({"best_held": {"round": 1}}, "'best_held' is {'round': 1}"),
         ({"validation_accuracy": None}, "'validation_accuracy' is None"),
     ],
 )
