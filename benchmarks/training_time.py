@@ -18,7 +18,7 @@ import numpy as np
 
 from aequa_lightning.__main__ import main as aequa
 from aequa_lightning.run_folder.events import latest_rounds, read_events
-from aequa_lightning.sweep.results import METRICS, metrics_of
+from aequa_lightning.sweep.results import METRICS, Metric, metrics_of
 
 CONFIG = Path(__file__).parents[1] / "configs" / "paper" / "training_time.yaml"
 SWEEP, PARTICIPANTS = Path("runs/training-time"), 10
@@ -54,12 +54,15 @@ def print_figures(cells: Cells) -> None:
     for setting, mechanisms in cells.items():
         for mechanism, runs in mechanisms.items():
             figures = [metrics_of(run) for run in runs]
-            row = [
-                f"{np.mean([figure[metric.key] for figure in figures]) * metric.scale:.{metric.digits}f}"
-                for metric in METRICS
-            ]
+            row = [mean_of(metric, [figure[metric.key] for figure in figures]) for metric in METRICS]
             sent = np.mean([run["megabytes"] for run in runs])
             print_row(", ".join(setting), mechanism, str(len(runs)), *row, f"{sent:.1f}")
+
+
+def mean_of(metric: Metric, values: list[float | None]) -> str:
+    """Return the mean of those values that are defined, for a table: a correlation with equal rewards is not."""
+    known = [value for value in values if value is not None]
+    return f"{np.mean(known) * metric.scale:.{metric.digits}f}" if known else "–"
 
 
 def print_participants(cells: Cells) -> None:
