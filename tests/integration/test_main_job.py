@@ -263,7 +263,7 @@ def test_the_report_is_built_again_without_torch_where_it_is_asked_for(run_dir: 
 
 def test_the_audit_finds_the_files_sound_and_every_tampering(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert aequa("audit", "--run_dir", run_dir) == 0
-    count = 2 * len(_manifest(run_dir))
+    count = 3 * len(_manifest(run_dir))  # checkpoint, program and card
     assert capsys.readouterr().out.splitlines()[-1].startswith(f"sound: {count} of {count} reward files")
     report = json.loads((run_dir / "audit.json").read_text())
     assert report["sound"]

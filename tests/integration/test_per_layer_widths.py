@@ -14,7 +14,7 @@ from rich.console import Console
 from aequa_lightning.modules.classifier import SlimmableClassifier
 from aequa_lightning.modules.reward import RewardClassifier
 from aequa_lightning.report import summary_table
-from aequa_lightning.report.formatting import ratio
+from aequa_lightning.report.formatting import format_width
 from tests.helpers.command import aequa, fit, parameters
 
 
@@ -71,8 +71,8 @@ def test_report_and_terminal_mark_whose_layers_differ(run_dir: Path) -> None:
     for row in _rows(run_dir):
         star = "*" if "layers" in row else ""
         line = next(line for line in shown.splitlines() if row["participant"] in line)
-        assert f" {ratio(row['width'])}{star} " in line
-        assert f"<td>{ratio(row['width'])}{star}<" in page
+        assert f" {format_width(row['width'])}{star} " in line
+        assert f"<td>{format_width(row['width'])}{star}<" in page
 
 
 def test_a_file_holds_the_part_of_its_layers_to_the_bit(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
