@@ -38,10 +38,10 @@ class EarlyStopping(CollaborationCallback):
     @override
     def setup(self, run: Run) -> None:
         mechanism = run.config.mechanism
-        if isinstance(mechanism, PaidInRounds) and mechanism.parts()[1].final_epochs:
+        if isinstance(mechanism, PaidInRounds) and mechanism.parts()[1].differs_in_last_round:
             raise InputError(
-                f"EarlyStopping: with trainer.mechanism={type(mechanism).__name__} the last round trains everybody's "
-                "model further, so it must be known beforehand; leave the callback out."
+                f"EarlyStopping: trainer.mechanism={type(mechanism).__name__} pays in another way in the last round, "
+                "so it must be known beforehand; leave the callback out."
             )
 
     @override

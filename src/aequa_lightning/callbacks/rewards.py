@@ -92,7 +92,7 @@ class Rewards(CollaborationCallback):
         if isinstance(self.mechanism, PaidInRounds):
             return RewardSource(models=self._deliver(run, result, self.mechanism, previous))
         if not self.mechanism.pays_best_round:
-            # Discards a source restored from another mechanism.
+            # A resumed run may hold a source that another mechanism chose.
             return RewardSource()
         improved = self._best.note(result.round, self._curve[1.0])
         return RewardSource(parameters=run.parameters.clone()) if improved else None
@@ -100,7 +100,11 @@ class Rewards(CollaborationCallback):
     def _deliver(
         self, run: Run, result: RoundResult, mechanism: PaidInRounds, previous: Sequence[float]
     ) -> Tensor | None:
-        """Write what everybody starts the next round from; return what is paid instead after the last round, if any."""
+        """Write everybody's next model into ``run.models``.
+
+        Returns:
+            The models that are paid instead, after the last round of a payment that adapts them.
+        """
         target, payment = mechanism.parts()
         contributions = self.measures.paid(run, mechanism.contribution)
         held = None
@@ -198,11 +202,11 @@ class Rewards(CollaborationCallback):
         scores, unpaid, names = self.measures.values(run), self.measures.unpaid, run.data.names
         standalone, widths = scores.get("standalone"), allocation.curve.widths.tolist()
         write_contributions(run, scores, self.measures.remarks())
-        drawn = None
-        # Who is caught does not depend on the validation samples alone.
+        resampled = None
+        # Other validation samples would change who is caught, too, so nothing is drawn anew where somebody is.
         if not unpaid:
-            marks = [right.tolist() for right in correct]
-            drawn = self.mechanism.resample(contributions, marks, widths, seed=run.config.seed)
+            correct_by_width = [row.tolist() for row in correct]
+            resampled = self.mechanism.resample(contributions, correct_by_width, widths, seed=run.config.seed)
         standalone_test = None
         if run.standalone is not None:
             standalone_test = [result.test_accuracy for result in run.standalone.all]
@@ -218,7 +222,7 @@ class Rewards(CollaborationCallback):
             held=read_held(run),
         )
         content["unpaid"] = [names[index] for index in sorted(unpaid)]
-        content["uncertainty"] = describe_uncertainty(drawn, names)
+        content["uncertainty"] = describe_uncertainty(resampled, names)
         write_json(run.config.run_dir / "allocation.json", content)
         if standalone is not None:
             front = self.mechanism.frontier(standalone, measured.accuracy)
@@ -298,9 +302,9 @@ class Rewards(CollaborationCallback):
         if held is None:
             return None
         present = {*run.cohort.completed, *run.cohort.dropped}
-        # Sets all widths before round 1; later only the selected participants'.
+        before_first_round = not self._curve
         widths = [
-            new if index in present or not self._curve else old
+            new if index in present or before_first_round else old
             for index, (old, new) in enumerate(zip(run.widths, held, strict=True))
         ]
         return Assignment(widths, mechanism.distil([widths[index] for index in present]) if present else None)

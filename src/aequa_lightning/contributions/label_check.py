@@ -1,14 +1,14 @@
 """Test for false labels: whether a network that one participant trains alone does worse than guessing.
 
-Honest training makes a network better than guesses, however few classes and samples it has seen; whoever knows one
-class only guesses it always. False labels make a network worse than guesses: it avoids the true class.
+Honest training makes a network better than guessing, however few classes and samples it has seen. A participant with
+one class always predicts it, which is as good as guessing. False labels make a network avoid the true class.
 """
 
 import torch
 from scipy import stats
 from torch import Tensor
 
-# Probability with which mere guessing is taken for false labels.
+# Significance level: the probability that guessing is reported as false labels.
 FALSE_ALARM = 1e-3
 
 
@@ -39,7 +39,7 @@ def is_worse_than_guessing(accuracy: float, guessing: float, samples: int) -> bo
     Args:
         accuracy: Share of right predictions, in [0, 1].
         guessing: Expected accuracy of guesses, in [0, 1]; see :func:`guessing_accuracy`.
-        samples: Number of samples of both.
+        samples: Number of samples that both were measured on.
 
     Example:
         >>> is_worse_than_guessing(0.01, 0.1, 300), is_worse_than_guessing(0.08, 0.1, 300)

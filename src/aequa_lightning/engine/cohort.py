@@ -146,7 +146,7 @@ class CohortTrainer:
     def _sent(self, number: int, index: int, update: Tensor, received: Tensor) -> Tensor:
         """Return the update that a participant sends: an adversary's own, and zero outside of its width.
 
-        An honest update is not zero there if the optimizer keeps momentum of a round in which the width was larger.
+        Momentum that an optimizer keeps from a round of a larger width moves entries outside of the present one.
         """
         sent = self._run.adversary_host.send(index, update, received=received, round=number)
         width = self._run.widths[index]
@@ -163,6 +163,7 @@ class CohortTrainer:
             Whether each update was accepted.
         """
         run, variate = self._run, self.corrector.finish()
+        # The control variate of SCAFFOLD; other corrections have none.
         valid_variate = variate is None or are_valid(variate[None])[0]
         accepted = [
             ok and valid_variate and math.isfinite(loss) for ok, loss in zip(are_valid(updates), losses, strict=True)
@@ -174,7 +175,7 @@ class CohortTrainer:
         if run.private_average is not None:
             sent = torch.stack([run.private_average.clip(update) for update in sent])
         run.server.receive([stack[place] for place in places], sent)
-        # With corrections or kept states each participant trains alone, so the stack has one member below.
+        # Whoever has gradients corrected or keeps its state is not stacked, so the stack has one member here.
         self.corrector.commit()
         if run.config.keeps_participant_state and run.topology.replica == 0:
             kept = run.local.optimizer_state() if run.config.participant_state == "keep" else None

@@ -89,7 +89,7 @@ class Collaboration:
                 raise
             finally:
                 self.callbacks.call("on_fit_exit", run)
-            # From here on a signal is only recorded, because other processes may still be writing.
+            # Signals no longer stop this process, because other processes may still be writing.
             with run.status.at("waiting for the end"):
                 run.fabric.barrier()
         return finished
@@ -114,7 +114,7 @@ class Collaboration:
         return run.round >= run.config.max_rounds or any(self.callbacks.call("ends_rounds", run))
 
     def _train_round(self, number: int) -> None:
-        """Do one round. An error in anybody's training ends the run before the server moves."""
+        """Do one round. If any training fails, the run ends and the shared model is unchanged."""
         run, watch, at = self.run, Stopwatch(), partial(self.run.status.at, round=number)
         with at("round start"):
             self._choose_participants(number)
@@ -148,6 +148,7 @@ class Collaboration:
         )
 
     def _assign_widths(self) -> None:
+        # Algorithm 2: a mechanism such as AequaTraining answers with new widths, by the callback `Rewards`.
         assignment = self.callbacks.decide("on_round_start", self.run)
         if assignment is not None:
             self.run.progress.widths = list(assignment.widths)
@@ -158,8 +159,8 @@ class Collaboration:
         run = self.run
         refused = [index for index, report in reports.items() if report.refused]
         weights = {index: weight for index, weight in self._weights(list(reports)).items() if index not in refused}
-        answers = self.callbacks.call("on_updates", run, list(weights), refused)
-        excluded = sorted({index for answer in answers for index in answer})
+        exclusions = self.callbacks.call("on_updates", run, list(weights), refused)
+        excluded = sorted(set().union(*exclusions))
         for index in excluded:
             del weights[index]
         noise = None
@@ -253,7 +254,7 @@ class Collaboration:
         return True
 
     def begin_payout(self) -> None:
-        """Replace the server's parameters and models by those that rewards are cut from; no round may follow."""
+        """Load what rewards are made from: the last round's model, or what a callback chose; no round may follow."""
         run, source = self.run, self.run.reward_source
         if source.parameters is not None:
             run.parameters.copy_(source.parameters)

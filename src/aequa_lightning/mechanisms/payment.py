@@ -15,7 +15,7 @@ from aequa_lightning.contributions.cosine import earlier_weights, shortening
 
 @dataclass(frozen=True)
 class RoundContext:
-    """The participants of a round, the same on all processes. N counts those whose update was accepted.
+    """The participants of a round, the same on all processes; N is the number of accepted updates.
 
     Attributes:
         round: Number of the round, from 1.
@@ -74,11 +74,17 @@ class Payment(ABC):
 
     Attributes:
         final_epochs: Passes over its own data by which each participant adapts its reward in the end.
-        ranks_whole_step: Whether entries are ranked over all layers: :meth:`step` and :meth:`cutoffs` are called first.
+        ranks_whole_step: Whether entries are ranked over all layers. Then :meth:`step` is called for every layer and
+            :meth:`cutoffs` once, before :meth:`deliver`.
     """
 
     final_epochs: int = 0
     ranks_whole_step: bool = False
+
+    @property
+    def differs_in_last_round(self) -> bool:
+        """Whether the last round is paid in another way, so that it must be known before it begins."""
+        return self.final_epochs > 0
 
     def step(self, layer: Layer, context: RoundContext) -> Tensor:
         """Return a layer of the step whose entries are ranked, (size,)."""
@@ -140,13 +146,13 @@ class LastLayers(Payment):
 
 @dataclass(frozen=True)
 class Masking(Payment):
-    """Each takes the step of the aggregate, but only its largest entries, as many in each layer as its share.
+    """Each takes the step of the aggregate, of which it receives its share of the entries of each layer, largest first.
 
     Args:
         length: Length to which every update is scaled before it is averaged, > 0; None: the updates as they are.
         weighing: ``weights``: by the weights of the average; ``contributions``: by the contributions before the round,
             in the first round by the weights.
-        after: Rounds in which nothing is delivered: everybody starts again from what it had, >= 0.
+        after: Number of first rounds whose updates are not delivered: everybody starts again from what it had, >= 0.
         withholds_one: Whether the smallest entry of each layer is withheld from everybody; see :func:`largest`.
     """
 
@@ -168,7 +174,7 @@ class Masking(Payment):
 
 @dataclass(frozen=True)
 class OwnAndMasked(Payment):
-    """Each keeps its own step and adds the largest entries of the aggregate, as many in each layer as its share.
+    """Each keeps its own step and adds its share of the entries of each layer of the aggregate, largest first.
 
     Steps longer than a length are shortened to it before they are kept and averaged. They are averaged by the
     contributions before the round, in the first round by the weights of the average.
@@ -191,15 +197,16 @@ class OwnAndMasked(Payment):
 
 @dataclass(frozen=True)
 class Downloading(Payment):
-    """Each keeps its own step and downloads the largest entries of the aggregate, minus what it put into it itself.
+    """Each keeps its own step and downloads the largest entries of the aggregate, less its own part in it.
 
-    The number of downloaded entries is the share times the ratio of data to the participant with the most, of the whole
-    network. Whoever has no share is neither averaged nor sent anything: it trains on alone.
+    The number of downloaded entries is the participant's share, times its weight in the average relative to the
+    largest, times the number of parameters. Whoever has no share is neither averaged nor sent anything: it trains on
+    alone.
 
     Args:
         clip: Magnitude to which every entry of an update is cut, > 0.
         aggregate: ``mean``: by the weights of the average, and a participant takes back the part of its own step that
-            corresponds to its ratio of data; ``sum``: all count 1, and it takes back all of it.
+            corresponds to its relative weight; ``sum``: all count 1, and it takes back all of it.
     """
 
     clip: float = 0.01
@@ -245,6 +252,11 @@ class SubsetAveraging(Payment):
     kappa: float = 0.0
     reset: float = 0.0
 
+    @property
+    def differs_in_last_round(self) -> bool:
+        """Whether anybody may start from the server's model, which is never a reward."""
+        return self.reset > 0
+
     def deliver(self, layer: Layer, context: RoundContext) -> Tensor:
         """Return what each started from, moved by the mean of its subset, or the server's model."""
         mixing, reset = subsets(context, kappa=self.kappa, reset=0.0 if context.is_last else self.reset)
@@ -289,10 +301,10 @@ class Neurons(Payment):
     def deliver(self, layer: Layer, context: RoundContext) -> Tensor:
         """Return the server's rows where a neuron is received, each participant's own elsewhere."""
         own = layer.models + layer.updates
-        rows = layer.server.view(layer.shape[0], -1)
-        # All participants must receive what the output is made of, or classes would be missing rather than worse.
+        # All participants must receive the whole last layer, or classes would be missing rather than worse.
         if layer.place == 0:
             return layer.server.expand_as(own)
+        rows = layer.server.view(layer.shape[0], -1)
         order = rows.norm(dim=1).cpu().argsort(descending=True, stable=True)
         delivered = own.view(len(own), *rows.shape).clone()
         for place, share in enumerate(context.shares.tolist()):
@@ -311,7 +323,7 @@ class RollingSubmodels(Payment):
     Args:
         beta: How much the contribution of the best exceeds the others', > 0.
         steps: Sizes of sub-models that are measured in each round, >= 1.
-        early: Part of the gain over a participant's own accuracy that is held back in the first rounds, in [0, 1).
+        early: Part of the full model's accuracy that is held back in the first rounds, in [0, 1).
         late: The same later on, in [0, 1).
         switch: Last of the first rounds, >= 1.
     """
@@ -321,6 +333,11 @@ class RollingSubmodels(Payment):
     early: float = 0.2
     late: float = 0.8
     switch: int = 100
+
+    @property
+    def differs_in_last_round(self) -> bool:
+        """Yes: after every other round new neurons are chosen, and the reward is the model that was trained last."""
+        return True
 
     def deliver(self, layer: Layer, context: RoundContext) -> Tensor:
         """Return the server's values where they are sent, zero elsewhere."""

@@ -35,21 +35,22 @@ class SlimmableClassifier(LoadsOnlyData):
             command line takes it from the data.
         backbone: A name known to :func:`~aequa_lightning.backbones.build_backbone`, or ``package.module:function``. In
             Python also a function or class that is called with ``num_classes`` and ``input_shape``, or a network, which
-            is copied. Of what no import finds, files hold a name only, and whoever loads one gives it again.
+            is copied. Of one that no import finds, a checkpoint holds the name only; give it again to load the
+            checkpoint.
         backbone_options: Keyword arguments of the backbone.
         widths: The grid that training draws widths from, in (0, 1]; its smallest is the narrowest sub-network.
         num_random_widths: Random widths of a step between the full and the smallest (sandwich rule).
         reduction: Whether a step follows the ``mean`` of the widths' losses or their ``sum``, as in the paper.
-        full_width_loss_weight: Share of the full width in a step's loss, in (0, 1); None: that of a width between.
+        full_width_loss_weight: Share of the full width in a step's loss, in (0, 1); None: the same as each between.
         smallest_width_loss_weight: Share of the smallest, likewise; both together less than 1. The others divide
             the rest.
-        distillation: Share of the distillation loss, by which narrow widths learn from the full width's outputs, in
-            their loss, in [0, 1].
+        distillation: Share of the distillation loss in the loss of narrow widths, in [0, 1]; by it they learn from the
+            full width's outputs.
         temperature: Divides the logits of the distillation loss, > 0.
-        logit_adjustment: Factor of the logarithms of class shares that are added to the logits in the loss against the
-            targets, at every width, >= 0; 0: none, 1: as derived. The shares are those of a participant's own training
-            data and stay with it. Distillation and evaluation use the logits as they are. Training alone has it, too,
-            and reaches more with it where classes are unequal.
+        logit_adjustment: Factor, >= 0, of the logarithms of class shares that are added to the logits in the loss
+            against the targets; 0: off, 1: as in the source. The shares are those of a participant's own training data
+            and do not leave it. Distillation and evaluation use the logits as they are. Standalone training uses it,
+            too.
         norm: Parts of the backbone's batch norms of which a width has its own copy. ``shared``: statistics, which are
             recalibrated for any width that is evaluated; ``private``: weights and biases too, for the widths of the
             grid only (the engine refuses it); ``static``: nothing, they normalise by the batch in evaluation too;
@@ -83,7 +84,7 @@ class SlimmableClassifier(LoadsOnlyData):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        # Not an attribute of the module itself: a network would become a part of it.
+        # Wrapped, because a network that is assigned directly becomes a submodule.
         self.source = NetworkSource(backbone)
         backbone = self.source.name
         self.save_hyperparameters()

@@ -14,6 +14,7 @@ from aequa_lightning.engine.loop import Collaboration
 from aequa_lightning.engine.processes.signals import STOP_SIGNALS
 from aequa_lightning.engine.run import Run
 from aequa_lightning.errors import InputError
+from aequa_lightning.mechanisms import IAFL, FedRAC, FineTuning, Mechanism
 from aequa_lightning.modules.classifier import SlimmableClassifier
 from aequa_lightning.run_folder.events import read_events
 from tests.helpers.run_config import small_config
@@ -94,3 +95,12 @@ def test_an_unknown_figure_is_refused(callback: type) -> None:
 def test_early_stopping_out_of_range_is_refused(options: dict[str, float]) -> None:
     with pytest.raises(InputError, match="must be at least 1"):
         EarlyStopping(**options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("mechanism", [FineTuning(), IAFL(reset=0.1), FedRAC()])
+def test_early_stopping_is_refused_where_the_last_round_is_paid_in_another_way(
+    tmp_path: Path, mechanism: Mechanism
+) -> None:
+    with pytest.raises(InputError, match=rf"EarlyStopping: trainer\.mechanism={type(mechanism).__name__} .*leave"):
+        build(tmp_path / "refused", EarlyStopping(), mechanism=mechanism)
+    build(tmp_path / "fine", EarlyStopping(), mechanism=IAFL())

@@ -140,11 +140,12 @@ class LocalTrainer:
         seed = derive_seed(self.seed, *keys)
         seed_global_generators(derive_seed(seed, "replica", self.topology.replica), self.fabric.device)
         total, count = torch.zeros((), device=self.fabric.device), 0
+        # A number of its own, so that participants draw different widths.
         first_step = derive_seed(seed, "widths")
         offsets = self.classifier.class_offsets(targets)
         own_batches = batches(len(targets), work, self.batch_size, seed=seed, min_samples=self.min_batch_size)
         for step, batch in enumerate(own_batches):
-            part, scale = self._own_part(batch)
+            part, scale = self._replica_part(batch)
             batch_inputs = select_rows(inputs, part)
             if self.augmentation is not None:
                 batch_inputs = self.augmentation(batch_inputs)
@@ -223,10 +224,10 @@ class LocalTrainer:
         finally:
             set_options(optimizer, now)
 
-    def _own_part(self, batch: Batch) -> tuple[Batch, float]:
+    def _replica_part(self, batch: Batch) -> tuple[Batch, float]:
         """Return this replica's part of a batch on the device, and the factor of its loss (:func:`replica_share`)."""
         part, scale = replica_share(
             batch, self.topology.replica, self.topology.replicas, min_samples=self.min_batch_size
         )
-        # A blocking copy would wait for all earlier steps. The source is pageable, so it is read before this returns.
+        # A blocking copy would wait for all earlier steps. A copy from pageable memory has read its source on return.
         return part.to(self.fabric.device, non_blocking=True) if isinstance(part, Tensor) else part, scale
