@@ -173,10 +173,8 @@ def _kept(run: RunRecord, allocation: AllocationRecord) -> list[str]:
     figures = allocation.held
     if figures["mcg"] is None:
         return [told]
-    spread = points(figures["cgs"], sign=False)
-    return [
-        f"{told} If everybody keeps its best, the mean gain is {points(figures['mcg'])}, with a spread of {spread}."
-    ]
+    mean, spread = points(figures["mcg"]), points(figures["cgs"], sign=False)
+    return [f"{told} If everybody keeps its best, the gain is {mean} on average, with a spread of {spread}."]
 
 
 def _reasons(run: RunRecord, allocation: AllocationRecord, losers: Sequence[Participant]) -> str:

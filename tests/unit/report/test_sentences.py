@@ -56,6 +56,19 @@ def test_a_loss_is_told_with_its_reason(tmp_path: Path) -> None:
     assert outcome(replace(run, participants=tuple(replace(p, gain=None) for p in people))).startswith("Nobody")
 
 
+def test_whoever_held_a_better_network_in_a_round_is_counted(tmp_path: Path) -> None:
+    run = read_run(write_fake_run(tmp_path, participants=4, rounds=2))
+    assert run.allocation is not None
+    assert not any(sentence.startswith("In the rounds") for sentence in summarise(run))
+    people = tuple(replace(p, received=0.5, best_held=0.6 if p.number < 2 else 0.4) for p in run.participants)
+    figures = {"mcg": 0.125, "cgs": 0.05, "minimum_gain": 0.0, "pearson": 0.5}
+    told = summarise(replace(run, participants=people, allocation=replace(run.allocation, held=figures)))[-1]
+    assert told == (
+        "In the rounds 2 participants held a better network than the reward, by up to 10.0 points. "
+        "If everybody keeps its best, the gain is +12.5 on average, with a spread of 5.0."
+    )
+
+
 def test_all_who_received_the_widest_network_are_named(tmp_path: Path) -> None:
     run = read_run(write_fake_run(tmp_path, participants=6, rounds=2))
     for count, told in ((2, "00 and participant-\u206001 received the full width."), (5, "5 participants received")):
