@@ -6,6 +6,8 @@ RESULTS is the ``results.csv`` of a sweep; by default ``docs/results/mechanisms.
 
     aequa sweep --config configs/paper/small.yaml --only '{data: digits, mechanism: [...]}'
 
+``docs/results/training_time.csv`` holds rows of ``python -m benchmarks.training_time``.
+
 Prints a Markdown table of means over all runs in which a figure is defined, the most fair on the validation part first.
 """
 

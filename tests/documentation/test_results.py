@@ -36,6 +36,10 @@ def test_results_of_the_mechanisms() -> None:
     assert mechanism_means.table(rows) in PAGE
 
 
+def test_results_of_training_time_rewards() -> None:
+    assert mechanism_means.table(mechanism_means.read(RESULTS / "training_time.csv")) in PAGE
+
+
 def test_rivals_do_as_their_sources() -> None:
     page = (REPOSITORY / "docs" / "mechanisms.md").read_text().split("## Sources")[1].split("\n## ")[0]
     rows = {row["mechanism"]: float(row["difference"]) for row in _rows("rivals.csv")}
