@@ -64,7 +64,7 @@ def test_the_page_lists_both_ends(run_dir: Path) -> None:
 
 def test_it_is_allocated_again_and_audited(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert aequa("allocate", "--run_dir", run_dir, "--contribution", "data_share") == 0
-    assert "nobody trained alone" in capsys.readouterr().out
+    assert "Nobody was trained alone" in capsys.readouterr().out
     found = json.loads((run_dir / "allocation.json").read_text())["participants"]
     assert math.isclose(sum(person["contribution"] for person in found), 1)
     assert aequa("allocate", "--run_dir", run_dir, "--contribution", "standalone") == 2
