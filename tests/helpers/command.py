@@ -81,3 +81,16 @@ def largest_difference(one: Path, other: Path) -> float:
     first, second = parameters(one), parameters(other)
     assert first.keys() == second.keys()
     return max((first[name].double() - second[name].double()).abs().max().item() for name in first)
+
+
+def outcome(path: Path, *, record: bool = True) -> object:
+    """Return the content of a file of a payout, to compare it with another run's.
+
+    Args:
+        path: The file. Of a manifest the digest of the configuration is left out: it names the number of processes.
+        record: Whether what is known from the record of the rounds is compared.
+    """
+    if path.suffix != ".json":
+        return path.read_bytes()
+    left_out = {"configuration"} if record else {"configuration", "best_held", "held"}
+    return json.loads(path.read_text(), object_hook=lambda entry: {key: entry[key] for key in entry.keys() - left_out})

@@ -98,7 +98,10 @@ def audit_run(
     findings = _findings(folder, manifest, model, data, state=state, parts=parts, facts=facts)
     others += _allocation_faults(run_dir, rows, events, state, parts)
     # Of models of everybody's own only the rewards are measured.
-    held, best = held_in_rounds(rounds), {} if state["models"] is not None else best_held(rounds)
+    held, best = (
+        held_in_rounds(rounds),
+        {} if state["models"] is not None else best_held(rounds, last=manifest["round"]),
+    )
     others += held_faults(rows, best)
     content = {"signature": public_key and "verified", **describe_audit(findings, model.network, held, best)}
     console = PlainConsole()

@@ -112,10 +112,11 @@ def _write_network(
 def read_held(run: Run) -> Held:
     """Return the best model that each participant received in the rounds, (N,), from the run's record.
 
-    None where nothing is known: where everybody has a model of its own, only the rewards are measured.
+    None where nothing is known: the record lacks a round, or each participant has its own model, and only rewards are
+    measured.
     """
-    rounds = [event for event in latest_rounds(read_events(run.events.path)) if event["round"] <= run.round]
-    best = {} if run.models is not None else best_held(rounds)
+    rounds = latest_rounds(read_events(run.events.path))
+    best = {} if run.models is not None else best_held(rounds, last=run.round)
     return [best.get(name) for name in run.data.names]
 
 

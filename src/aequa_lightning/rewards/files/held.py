@@ -11,7 +11,7 @@ Event = Mapping[str, Any]
 ROUNDING = 1e-6
 
 
-def best_held(rounds: Iterable[Event]) -> dict[str, dict[str, float]]:
+def best_held(rounds: Iterable[Event], *, last: int) -> dict[str, dict[str, float]]:
     """Return the best model that each participant received in a round.
 
     A round starts from the model of the round before, whose validation accuracy is known for every width of the grid.
@@ -20,10 +20,12 @@ def best_held(rounds: Iterable[Event]) -> dict[str, dict[str, float]]:
 
     Args:
         rounds: The events of the rounds, in their order, each once.
+        last: Number of the last round; events of later ones are left out.
 
     Returns:
         For each participant that has received a trained model: its ``validation_accuracy``, the ``round`` in which it
-        was received, and its ``width``; of equally good ones the first.
+        was received, and its ``width``; of equally good ones the first. Nothing if the event of a round is missing,
+        because something better may have been received in it.
 
     Example:
         >>> first = {
@@ -32,12 +34,17 @@ def best_held(rounds: Iterable[Event]) -> dict[str, dict[str, float]]:
         ...     "validation_accuracy": {"0.5": 0.6, "1": 0.75},
         ... }
         >>> second = {"round": 2, "participants": [{"name": "a", "width": 0.5}], "validation_accuracy": {}}
-        >>> best_held([first]), best_held([first, second])
+        >>> best_held([first], last=1), best_held([first, second], last=2)
         ({}, {'a': {'validation_accuracy': 0.6, 'round': 2, 'width': 0.5}})
+        >>> best_held([second], last=2)
+        {}
     """
+    known = [event for event in rounds if event["round"] <= last]
+    if [event["round"] for event in known] != list(range(1, last + 1)):
+        return {}
     best: dict[str, dict[str, float]] = {}
     curve: dict[float, float] = {}
-    for event in rounds:
+    for event in known:
         for name, held in widths_received(event).items():
             within = {width: accuracy for width, accuracy in curve.items() if width <= held + ROUNDING}
             width = max(within, key=lambda width: (within[width], -width), default=None)

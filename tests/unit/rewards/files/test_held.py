@@ -46,7 +46,9 @@ def test_the_best_held_is_the_best_of_all_networks_within_what_was_received(seed
         name: dict(zip(("validation_accuracy", "round", "width"), max(models), strict=True))
         for name, models in found.items()
     }
-    assert best_held(rounds) == expected
+    assert best_held(rounds, last=len(rounds)) == expected
+    assert best_held(rounds[1:], last=len(rounds)) == {}
+    assert best_held(rounds[:-1], last=len(rounds)) == {}
 
 
 def test_who_drops_out_has_received_its_width_all_the_same() -> None:
