@@ -1,6 +1,7 @@
 """Running `aequa` inside the test, on a small problem."""
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -83,14 +84,8 @@ def largest_difference(one: Path, other: Path) -> float:
     return max((first[name].double() - second[name].double()).abs().max().item() for name in first)
 
 
-def outcome(path: Path, *, record: bool = True) -> object:
-    """Return the content of a file of a payout, to compare it with another run's.
-
-    Args:
-        path: The file. Of a manifest the digest of the configuration is left out: it names the number of processes.
-        record: Whether what is known from the record of the rounds is compared.
-    """
-    if path.suffix != ".json":
+def outcome(path: Path, *, without: Collection[str] = ()) -> object:
+    """Return the content of a file, to compare it with another run's: the bytes, or a JSON file without some keys."""
+    if not without or path.suffix != ".json":
         return path.read_bytes()
-    left_out = {"configuration"} if record else {"configuration", "best_held", "held"}
-    return json.loads(path.read_text(), object_hook=lambda entry: {key: entry[key] for key in entry.keys() - left_out})
+    return json.loads(path.read_text(), object_hook=lambda entry: {key: entry[key] for key in entry.keys() - without})

@@ -14,8 +14,9 @@ from aequa_lightning.run_folder.files import write_atomically
 class ModelCheckpoint(CollaborationCallback):
     """Keeps the checkpoint of the best round as ``checkpoints/best.ckpt``, for ``aequa validate`` and ``aequa test``.
 
-    Only rounds that are saved count; see ``trainer.checkpoint_every``. Rewards are cut from the last round all the
-    same, unless the mechanism pays the best one.
+    Only the rounds of ``trainer.checkpoint_every`` and the last of ``trainer.max_rounds`` count, not one that is saved
+    because a signal or ``EarlyStopping`` ends the run. Rewards are cut from the last round all the same, unless the
+    mechanism pays the best one.
 
     Args:
         monitor: ``validation_accuracy`` of the full width, or ``train_loss``.

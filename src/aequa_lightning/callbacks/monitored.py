@@ -1,6 +1,6 @@
 """What a callback may go by: a figure of a round, and which of two values is better."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 from aequa_lightning.engine.callback import RoundResult
 from aequa_lightning.errors import InputError
@@ -14,8 +14,8 @@ def check_monitor(monitor: str, callback: str) -> None:
     Raises:
         InputError: There is none of that name.
     """
-    if monitor not in ("validation_accuracy", "train_loss"):
-        raise InputError(f"{callback}.monitor={monitor!r} is unknown; choose validation_accuracy or train_loss.")
+    if monitor not in get_args(Monitor):
+        raise InputError(f"{callback}.monitor={monitor!r} is unknown; choose {' or '.join(get_args(Monitor))}.")
 
 
 def improvement(result: RoundResult, monitor: Monitor, best: float | None) -> tuple[float | None, float]:

@@ -1,6 +1,7 @@
 """Contributions, allocation and reward files at the end of a run."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from aequa_lightning.callbacks.payout.best_round import BestRound
 from aequa_lightning.callbacks.payout.measured_curve import MeasuredCurve, measure_curve, per_layer_widths
 from aequa_lightning.callbacks.payout.model_cards import write_cards
 from aequa_lightning.callbacks.payout.reward_files import (
+    Held,
     RewardAccuracies,
     describe_allocation,
     describe_frontier,
@@ -36,6 +38,25 @@ from aequa_lightning.rewards.allocation.certificate import check_payout
 from aequa_lightning.rewards.files.downloads import digests
 from aequa_lightning.rewards.files.manifest import write_manifest
 from aequa_lightning.run_folder.files import write_json
+
+
+@dataclass(frozen=True)
+class Payout:
+    """What is paid, as the files say it.
+
+    Attributes:
+        allocation: The widths.
+        measured: Validation accuracy of the measured widths.
+        contributions: What is paid for, (N,).
+        accuracies: Of everybody's network.
+        held: The best model that each participant received in the rounds, (N,); None: not known.
+    """
+
+    allocation: Allocation
+    measured: MeasuredCurve
+    contributions: Sequence[float]
+    accuracies: RewardAccuracies
+    held: Held
 
 
 class Rewards(CollaborationCallback):
@@ -158,8 +179,9 @@ class Rewards(CollaborationCallback):
             )
         correct = measured.correct(run, allocation.curve.widths.tolist())
         if run.is_global_zero:
-            self._write_tables(run, allocation, measured, contributions, accuracies, correct)
-            self._write_manifest(run, allocation, measured, contributions, accuracies)
+            payout = Payout(allocation, measured, contributions, accuracies, read_held(run))
+            self._write_tables(run, payout, correct)
+            self._write_manifest(run, payout)
             self._record(run, allocation)
         return allocation
 
@@ -189,64 +211,50 @@ class Rewards(CollaborationCallback):
     def _write_rewards(self, run: Run, widths: Sequence[float], measured: MeasuredCurve) -> RewardAccuracies:
         return write_rewards(run, widths, layers=measured.layers, export_programs=self.export_programs)
 
-    def _write_tables(
-        self,
-        run: Run,
-        allocation: Allocation,
-        measured: MeasuredCurve,
-        contributions: Sequence[float],
-        accuracies: RewardAccuracies,
-        correct: Sequence[Tensor],
-    ) -> None:
+    def _write_tables(self, run: Run, payout: Payout, correct: Sequence[Tensor]) -> None:
         """Write ``contributions.csv``, ``allocation.json`` and ``frontier.json``."""
         scores, unpaid, names = self.measures.values(run), self.measures.unpaid, run.data.names
-        standalone, widths = scores.get("standalone"), allocation.curve.widths.tolist()
+        standalone, widths = scores.get("standalone"), payout.allocation.curve.widths.tolist()
         write_contributions(run, scores, self.measures.remarks())
         resampled = None
         # Other validation samples would change who is caught, too, so nothing is drawn anew where somebody is.
         if not unpaid:
             correct_by_width = [row.tolist() for row in correct]
-            resampled = self.mechanism.resample(contributions, correct_by_width, widths, seed=run.config.seed)
+            resampled = self.mechanism.resample(payout.contributions, correct_by_width, widths, seed=run.config.seed)
         standalone_test = None
         if run.standalone is not None:
             standalone_test = [result.test_accuracy for result in run.standalone.all]
         content = describe_allocation(
             run.round,
             names,
-            contributions,
-            allocation,
-            measured,
+            payout.contributions,
+            payout.allocation,
+            payout.measured,
             standalone=standalone,
             standalone_test=standalone_test,
-            received_test=accuracies.test,
-            held=read_held(run),
+            received_test=payout.accuracies.test,
+            held=payout.held,
         )
         content["unpaid"] = [names[index] for index in sorted(unpaid)]
         content["uncertainty"] = describe_uncertainty(resampled, names)
         write_json(run.config.run_dir / "allocation.json", content)
         if standalone is not None:
-            front = self.mechanism.frontier(standalone, measured.accuracy)
+            front = self.mechanism.frontier(standalone, payout.measured.accuracy)
             write_json(run.config.run_dir / "frontier.json", describe_frontier(front, content))
 
-    def _write_manifest(
-        self,
-        run: Run,
-        allocation: Allocation,
-        measured: MeasuredCurve,
-        contributions: Sequence[float],
-        accuracies: RewardAccuracies,
-    ) -> None:
+    def _write_manifest(self, run: Run, payout: Payout) -> None:
         """Write the manifest, last of all files: where there is one, the payout is complete."""
+        layers = payout.measured.layers
         rows = describe_rewards(
             run,
-            allocation.widths.tolist(),
-            layers=measured.layers,
-            accuracies=accuracies,
-            held=read_held(run),
+            payout.allocation.widths.tolist(),
+            layers=layers,
+            accuracies=payout.accuracies,
+            held=payout.held,
             export_programs=self.export_programs,
         )
         paid_by = self.mechanism.contribution
-        write_cards(run, rows, contributions=contributions, layers=measured.layers, paid_by=paid_by)
+        write_cards(run, rows, contributions=payout.contributions, layers=layers, paid_by=paid_by)
         downloads = digests(run.config.run_dir, rounds=run.round)
         write_manifest(run.config.run_dir / "rewards", rows, downloads, number=run.round, signing_key=self.signing_key)
 

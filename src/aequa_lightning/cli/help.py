@@ -27,7 +27,7 @@ class ShortHelp(DefaultHelpFormatter):
         example = usage or (
             "--config configs/digits.yaml --trainer.max_rounds 5"
             if verb == "fit"
-            else "--config runs/demo/config.yaml --ckpt_path runs/demo/rewards/participant-00.ckpt"
+            else "--config runs/demo/config.yaml --ckpt_path last"
         )
         needed = example.split()[0]
         argument = "--config FILE" if needed == "--config" else f"{needed} DIR" if needed[0] == "-" else "DIR [DIR ...]"

@@ -166,7 +166,7 @@ def _slurm(words: list[str]) -> None:
         "slurm",
         "Write the script of a SLURM job that runs aequa fit or aequa sweep, or submit it. What stands after -- "
         "goes to that command.",
-        example="--config configs/digits.yaml --processes_per_node 4 --submit -- --trainer.max_rounds 50",
+        example="--config configs/digits.yaml --nodes 2 --submit",
     )
     parser.add_class_arguments(Job, as_group=False)
     parser.add_argument("--submit", action="store_true", help="hand the script to sbatch instead of printing it")
@@ -184,7 +184,7 @@ def _sweep(words: list[str]) -> None:
     parser = _parser(
         "sweep",
         "Run a matrix of data, partitions, networks, mechanisms and seeds side by side; the same command goes on.",
-        example="--config configs/paper/small.yaml --only '{data: digits, seed: 0}'",
+        example="--config configs/paper/small.yaml --only '{seed: 0}'",
     )
     add_options(parser)
     options = parser.parse_args(words)

@@ -84,26 +84,32 @@ def cosines_with_unit_updates(
     """
     lengths = squared_lengths.sqrt()
     scales = torch.where(lengths > NO_LENGTH, 1 / lengths, 0.0)
-    products, squares = comparison(earlier_weights(earlier, weights), scales)
-    return cosines(products, squared_lengths, squares)
+    return _cosines_with_mean(earlier, weights, squared_lengths, comparison, scales=scales)
 
 
 def cosines_with_shortened_updates(
     earlier: Tensor, weights: Tensor, squared_lengths: Tensor, comparison: Comparison, update_length: float
 ) -> Tensor:
-    """Return the same as :func:`cosines_with_unit_updates` where only longer updates are brought to a length (RFFL).
+    """Return the cosine of each update with a mean in which longer ones are shortened to a length (RFFL).
 
     Args:
-        earlier: Reputations before the round, (G,).
-        weights: Weights of the average, which take their place in the first round, (G,).
-        squared_lengths: Of the updates, (G,).
-        comparison: Compares updates with a weighted mean.
+        earlier: As for :func:`cosines_with_unit_updates`.
+        weights: Likewise.
+        squared_lengths: Likewise.
+        comparison: Likewise.
         update_length: The length, > 0.
 
     Returns:
         (G,), float64.
     """
     scales = shortening(squared_lengths.sqrt(), update_length)
+    return _cosines_with_mean(earlier, weights, squared_lengths, comparison, scales=scales)
+
+
+def _cosines_with_mean(
+    earlier: Tensor, weights: Tensor, squared_lengths: Tensor, comparison: Comparison, *, scales: Tensor
+) -> Tensor:
+    """Return the cosine of each update with the mean of the scaled updates by reputation, (G,)."""
     products, squares = comparison(earlier_weights(earlier, weights), scales)
     return cosines(products, squared_lengths, squares)
 

@@ -8,7 +8,7 @@ from aequa_lightning.errors import InputError
 from aequa_lightning.mechanisms.mechanism import PaidByWidth
 from aequa_lightning.rewards.allocation.allocate import Allocation, allocate_widths, check_slope
 from aequa_lightning.rewards.allocation.curve import offered_widths
-from aequa_lightning.rewards.allocation.deserved import deserts, levels_no_better, pay_deserved
+from aequa_lightning.rewards.allocation.deserved import deserved_accuracy, levels_no_better, pay_deserved
 from aequa_lightning.rewards.allocation.problem import claimed_floors
 from aequa_lightning.slimmable import Distillation
 
@@ -119,7 +119,7 @@ class AequaTraining(PaidByWidth):
     ) -> Allocation:
         """Choose what everybody receives after the last round, and say how fair it is."""
         curve = offered_widths(accuracy_by_width)
-        due = deserts(contributions, curve, slope=self.slope, standalone=standalone)
+        due = deserved_accuracy(contributions, curve, slope=self.slope, standalone=standalone)
         floors = None
         if self.individually_rational and standalone is not None:
             floors = claimed_floors(standalone, contributions)
@@ -158,6 +158,6 @@ def earned_widths(
         ([1.0, 1.0], 1.0)
     """
     curve = offered_widths(accuracy_by_width)
-    due = deserts(contributions, curve, slope=slope, standalone=standalone)
+    due = deserved_accuracy(contributions, curve, slope=slope, standalone=standalone)
     levels = levels_no_better(curve, due.of(contributions))
     return [float(width) for width in curve.widths[levels]], due.slope

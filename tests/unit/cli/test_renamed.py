@@ -93,7 +93,7 @@ def test_an_old_class_path_names_the_new_module(
 def test_a_class_of_one_s_own_may_use_an_old_name(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Path("mine.py").write_text(
+    Path("old_name.py").write_text(
         "from dataclasses import dataclass\n"
         "from aequa_lightning.mechanisms import Aequa\n\n"
         "@dataclass(frozen=True)\n"
@@ -102,5 +102,5 @@ def test_a_class_of_one_s_own_may_use_an_old_name(
     )
     monkeypatch.syspath_prepend(".")
     assert "at least 1" in _refused(
-        capsys, "--trainer.mechanism=mine.Mine", "--trainer.mechanism.means=3", "--trainer.max_rounds=0"
+        capsys, "--trainer.mechanism=old_name.Mine", "--trainer.mechanism.means=3", "--trainer.max_rounds=0"
     )

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
+from aequa_lightning.callbacks.assessment.valuation import received_model
 from aequa_lightning.engine.evaluation import AtWidth, input_batches
 from aequa_lightning.engine.run import Run
 
@@ -34,9 +35,7 @@ def claimed_effects(run: Run, updates: Mapping[int, Tensor]) -> Tensor:
     effects = torch.zeros(run.data.participants, dtype=torch.float64)
     subset, counts = _spread(run.data.validation(), SAMPLES), torch.from_numpy(run.data.class_counts()).double()
     for index, update in updates.items():
-        received, width = run.parameters if run.models is None else run.models[index], run.widths[index]
-        if width < 1:
-            received = received * run.masks.mask(width)
+        received, width = received_model(run, index, run.parameters), run.widths[index]
         after, opposite = (
             _loss(run, received + sign * update, width, subset=subset, classes=counts[index]) for sign in (1, -1)
         )

@@ -100,7 +100,7 @@ def own_accuracies(run: Run, updates: Mapping[int, Tensor], base: Tensor, *, cli
     accuracies = torch.zeros(run.data.participants, dtype=torch.float64)
     validation, network = run.data.validation(), run.classifier.network
     for index, update in updates.items():
-        received, width = _received(run, index, base), run.widths[index]
+        received, width = received_model(run, index, base), run.widths[index]
         with run.model_at(received + (update if clip is None else update.clamp(-clip, clip))):
             run.evaluator.calibrate(width)
             correct = count_correct(AtWidth(network, width), validation, device=run.topology.device)
@@ -128,7 +128,7 @@ def loss_divergences(run: Run, updates: Mapping[int, Tensor], base: Tensor) -> T
     divergences = torch.zeros(run.data.participants, dtype=torch.float64)
     for index in updates:
         width = run.widths[index]
-        with run.model_at(_received(run, index, base)):
+        with run.model_at(received_model(run, index, base)):
             run.evaluator.calibrate(width)
             network = AtWidth(run.classifier.network, width)
             # Inverse, so that the sum over groups merges those who are hosted elsewhere.
@@ -140,8 +140,14 @@ def loss_divergences(run: Run, updates: Mapping[int, Tensor], base: Tensor) -> T
     return 1 / run.topology.merge(divergences)
 
 
-def _received(run: Run, index: int, base: Tensor) -> Tensor:
-    """Return the model that a participant started the round from, of shape (P,)."""
+def received_model(run: Run, index: int, base: Tensor) -> Tensor:
+    """Return the parameters that a participant started the round from, zero outside of its width, of shape (P,).
+
+    Args:
+        run: The run.
+        index: The participant.
+        base: The server's parameters at the start of the round, of shape (P,).
+    """
     received, width = base if run.models is None else run.models[index], run.widths[index]
     return received if width == 1 else received * run.masks.mask(width)
 

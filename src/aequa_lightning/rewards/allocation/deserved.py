@@ -22,7 +22,7 @@ TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True)
-class Deserts:
+class DeservedAccuracy:
     """The accuracy that a contribution deserves: ``reference - slope * (c_max - c_i)``.
 
     Attributes:
@@ -37,7 +37,7 @@ class Deserts:
         """Return what everybody deserves, (N,).
 
         Example:
-            >>> Deserts(reference=0.75, slope=0.5).of([0.25, 0.75]).tolist()
+            >>> DeservedAccuracy(reference=0.75, slope=0.5).of([0.25, 0.75]).tolist()
             [0.5, 0.75]
         """
         brought: Array = np.asarray(contributions, dtype=np.float64)
@@ -45,13 +45,13 @@ class Deserts:
         return self.reference - self.slope * behind
 
 
-def deserts(
+def deserved_accuracy(
     contributions: Sequence[float],
     curve: Curve,
     *,
     slope: float | Literal["auto"],
     standalone: Sequence[float] | None,
-) -> Deserts:
+) -> DeservedAccuracy:
     """Return what contributions deserve, given what is on offer.
 
     Args:
@@ -66,9 +66,9 @@ def deserts(
     """
     reference = max([float(curve.accuracies[-1]), *(standalone or [])])
     if slope != "auto":
-        return Deserts(reference, float(slope))
+        return DeservedAccuracy(reference, float(slope))
     spread, reach = float(np.ptp(np.asarray(contributions))), reference - float(curve.accuracies[0])
-    return Deserts(reference, min(1.0, reach / spread) if spread > 0 else 1.0)
+    return DeservedAccuracy(reference, min(1.0, reach / spread) if spread > 0 else 1.0)
 
 
 def levels_no_better(curve: Curve, deserved: Array) -> NDArray[np.int64]:
@@ -98,7 +98,7 @@ def levels_nearest(curve: Curve, deserved: Array) -> NDArray[np.int64]:
 def pay_deserved(
     contributions: Sequence[float],
     accuracy_by_width: Mapping[float, float],
-    deserts: Deserts,
+    due: DeservedAccuracy,
     *,
     rounding: Rounding,
     floors: Sequence[float] | None,
@@ -116,7 +116,7 @@ def pay_deserved(
     Args:
         contributions: In any unit, (N,).
         accuracy_by_width: Accuracy in [0, 1] of each measured width; ``offered_widths`` says which are handed out.
-        deserts: What they deserve.
+        due: What they deserve.
         rounding: ``no_better``: the best width that is no better than deserved; ``nearest``: the nearest.
         floors: Accuracy that each participant must at least receive, (N,); None: no floors.
 
@@ -127,18 +127,18 @@ def pay_deserved(
     Example:
         >>> curve = {0.25: 0.5, 0.5: 0.75, 1.0: 1.0}
         >>> brought = [0.375, 0.625, 0.75]
-        >>> pay_deserved(brought, curve, Deserts(1.0, 1.0), rounding="no_better", floors=None).widths.tolist()
+        >>> pay_deserved(brought, curve, DeservedAccuracy(1.0, 1.0), rounding="no_better", floors=None).widths.tolist()
         [0.25, 0.5, 1.0]
         >>> pay_deserved(
-        ...     brought, curve, Deserts(0.875, 1.0), rounding="no_better", floors=[0.625, 0, 0]
+        ...     brought, curve, DeservedAccuracy(0.875, 1.0), rounding="no_better", floors=[0.625, 0, 0]
         ... ).widths.tolist()
         [0.5, 0.5, 1.0]
     """
     problem = build_problem(contributions, accuracy_by_width, floors=floors)
     choose = levels_no_better if rounding == "no_better" else levels_nearest
-    levels = np.maximum(choose(problem.curve, deserts.of(problem.contributions)), problem.lowest)[problem.group]
+    levels = np.maximum(choose(problem.curve, due.of(problem.contributions)), problem.lowest)[problem.group]
     accuracies = problem.curve.accuracies[levels]
-    gap, step = float(np.abs(accuracies - targets(problem, deserts, floors)).max()), largest_step(problem.curve)
+    gap, step = float(np.abs(accuracies - targets(problem, due, floors)).max()), largest_step(problem.curve)
     remarks = [
         f"what is paid differs from what is deserved by at most {gap:.4f}, the curve's largest step is {step:.4f}"
     ]
@@ -149,10 +149,10 @@ def pay_deserved(
         accuracies=accuracies,
         objective=next(name for name, kind in ROUNDINGS.items() if kind == rounding),
         objective_value=gap,
-        slope=deserts.slope,
+        slope=due.slope,
         certificate={
             "kind": "deserved",
-            "reference": deserts.reference,
+            "reference": due.reference,
             "largest_gap": gap,
             "largest_step": step,
             "remarks": remarks,
@@ -162,12 +162,12 @@ def pay_deserved(
     )
 
 
-def targets(problem: Problem, deserts: Deserts, floors: Sequence[float] | None) -> Array:
+def targets(problem: Problem, due: DeservedAccuracy, floors: Sequence[float] | None) -> Array:
     """Return what everybody is to receive, within the range of the curve, (N,).
 
     That is what it deserves, or the largest floor of those who contributed no more, whichever is more.
     """
-    deserved = deserts.of(problem.contributions)
+    deserved = due.of(problem.contributions)
     if floors is not None:
         highest = np.full(deserved.shape, -np.inf)
         np.maximum.at(highest, problem.group, np.asarray(floors, dtype=np.float64))

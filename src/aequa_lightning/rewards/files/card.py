@@ -3,16 +3,15 @@
 It follows from the manifest, the allocation and the record alone, so that the audit writes it again and compares.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from scipy import stats
+
 from aequa_lightning.contributions.measures import MEASURES
 from aequa_lightning.run_folder.events import SESSION_STARTS, Event
 
-# Quantile of the normal distribution for intervals of 95 %.
-Z = 1.959963984540054
 # A record must not carry more than a number into a card.
 MAX_SAMPLES = 10**12
 
@@ -78,9 +77,8 @@ def wilson_interval(share: float, samples: int) -> tuple[float, float]:
         >>> round(low, 3), round(high, 3)
         (0.826, 0.945)
     """
-    centre = (share + Z**2 / (2 * samples)) / (1 + Z**2 / samples)
-    half = Z * math.sqrt(share * (1 - share) / samples + Z**2 / (4 * samples**2)) / (1 + Z**2 / samples)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    interval = stats.binomtest(round(share * samples), samples).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def model_card(

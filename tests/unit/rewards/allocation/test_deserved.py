@@ -9,9 +9,9 @@ import pytest
 from aequa_lightning.rewards.allocation.allocate import Allocation
 from aequa_lightning.rewards.allocation.certificate import check_payout
 from aequa_lightning.rewards.allocation.curve import offered_widths
-from aequa_lightning.rewards.allocation.deserved import Deserts, Rounding, deserts, pay_deserved
+from aequa_lightning.rewards.allocation.deserved import DeservedAccuracy, Rounding, deserved_accuracy, pay_deserved
 
-Case = tuple[list[float], dict[float, float], Deserts, list[float]]
+Case = tuple[list[float], dict[float, float], DeservedAccuracy, list[float]]
 
 
 def cases(number: int = 300) -> Iterator[Case]:
@@ -26,7 +26,7 @@ def cases(number: int = 300) -> Iterator[Case]:
         yield (
             contributions,
             curve,
-            deserts(contributions, offered_widths(curve), slope=slope, standalone=floors),
+            deserved_accuracy(contributions, offered_widths(curve), slope=slope, standalone=floors),
             floors,
         )
 
@@ -83,7 +83,7 @@ def test_with_equal_gains_nobody_loses_and_who_is_lifted_gets_the_least_that_mee
     # Six deserve what the curve has no point for: .7 lies above, .54 below what they reach alone.
     curve = {0.25: 0.54, 0.5: 0.7, 1.0: 0.9}
     standalone = [0.61, 0.62, 0.65, 0.63, 0.64, 0.88]
-    due = deserts(standalone, offered_widths(curve), slope=1.0, standalone=standalone)
+    due = deserved_accuracy(standalone, offered_widths(curve), slope=1.0, standalone=standalone)
     down = pay_deserved(standalone, curve, due, rounding="no_better", floors=None)
     assert down.accuracies.tolist() == [0.54] * 5 + [0.9]
     told = pay_deserved(standalone, curve, due, rounding="no_better", floors=standalone)
@@ -92,13 +92,17 @@ def test_with_equal_gains_nobody_loses_and_who_is_lifted_gets_the_least_that_mee
 
 
 def test_a_claim_above_the_full_width_is_paid_the_full_width_and_named() -> None:
-    told = pay_deserved([0.5, 0.6], {0.5: 0.3, 1.0: 0.4}, Deserts(0.6, 1.0), rounding="no_better", floors=[0.5, 0.6])
+    told = pay_deserved(
+        [0.5, 0.6], {0.5: 0.3, 1.0: 0.4}, DeservedAccuracy(0.6, 1.0), rounding="no_better", floors=[0.5, 0.6]
+    )
     assert told.widths.tolist() == [1.0, 1.0]
     assert "participant 0: alone it is better than the full width" in told.certificate["remarks"]
 
 
 def test_the_certificate_states_the_gap_and_the_step_that_bounds_it() -> None:
-    told = pay_deserved([0.5, 0.9], {0.5: 0.4, 0.75: 0.6, 1.0: 0.9}, Deserts(0.9, 1.0), rounding="nearest", floors=None)
+    told = pay_deserved(
+        [0.5, 0.9], {0.5: 0.4, 0.75: 0.6, 1.0: 0.9}, DeservedAccuracy(0.9, 1.0), rounding="nearest", floors=None
+    )
     assert told.certificate["largest_gap"] == pytest.approx(0.1)
     assert told.certificate["largest_step"] == pytest.approx(0.3)
     assert "at most 0.1000, the curve's largest step is 0.3000" in told.certificate["remarks"][0]
@@ -107,7 +111,7 @@ def test_the_certificate_states_the_gap_and_the_step_that_bounds_it() -> None:
 @pytest.mark.parametrize("rounding", ["no_better", "nearest"])
 def test_another_width_than_the_rule_pays_is_found(rounding: Rounding) -> None:
     curve, brought = {0.25: 0.5, 0.5: 0.7, 0.75: 0.8, 1.0: 0.9}, [0.4, 0.72, 0.9]
-    told = pay_deserved(brought, curve, Deserts(0.9, 1.0), rounding=rounding, floors=None)
+    told = pay_deserved(brought, curve, DeservedAccuracy(0.9, 1.0), rounding=rounding, floors=None)
     assert told.accuracies.tolist() == [0.5, 0.7, 0.9]
 
     def with_second(width: float) -> Allocation:
