@@ -24,7 +24,7 @@ demo: setup  ## the main job on the embedded data set, into runs/demo
 # Two at a time, the longest before the shorter ones: much of the tests' time is waiting for processes that they start.
 # Threads of both share the cores, and must not wait for each other busily. How many there are is left to the machine.
 test: export OMP_WAIT_POLICY = passive
-test: setup  ## lint, types, and all tests: some minutes on two cores
+test: setup  ## lint, types, and all tests: about a quarter of an hour on two cores
 	$(MAKE) --jobs 2 --output-sync=target lint types processes system unit pages
 
 lint: setup  ## ruff, and the order of imports
