@@ -16,6 +16,7 @@ from scipy import stats
 
 from aequa_lightning.data import DigitsData, Dirichlet
 from aequa_lightning.modules.reward import RewardClassifier
+from aequa_lightning.run_folder.csv_files import read_csv
 from tests.helpers.command import aequa, events, fit, parameters
 
 PARTICIPANTS = [f"participant-{number:02d}" for number in range(4)]
@@ -224,10 +225,15 @@ def test_allocating_again_gives_the_same_and_another_objective_another(run_dir: 
     copied(run_dir, "again")
     before = json.loads(Path("again/allocation.json").read_text())
     hashes = [row["sha256"] for row in _manifest(Path("again"))]
-    assert aequa("allocate", "--run_dir", "again") == 0
+    assert aequa("allocate", "--run_dir", "again", "--price", "10") == 0
     assert json.loads(Path("again/allocation.json").read_text()) == before
+    amounts = [float(row["transfer"]) for row in read_csv(Path("again/transfers.csv"))]
+    assert any(amounts)
+    assert sum(amounts) == pytest.approx(0, abs=1e-9)
     assert [row["sha256"] for row in _manifest(Path("again"))] == hashes
     assert aequa("allocate", "--run_dir", "again", "--slope", "0") == 0
+    # Payments of an earlier allocation do not fit this one.
+    assert not Path("again/transfers.csv").exists()
     after = json.loads(Path("again/allocation.json").read_text())
     assert after["slope"] == 0
     assert after["accuracy_by_width"] == before["accuracy_by_width"]

@@ -11,8 +11,9 @@ from jsonargparse import ArgumentParser
 from aequa_lightning.cli.help import ShortHelp
 from aequa_lightning.cli.yaml_values import MODE, check_guards
 from aequa_lightning.errors import InputError
+from aequa_lightning.rewards.allocation.transfers import check_price
 from aequa_lightning.runtime.paths import user_path
-from aequa_lightning.runtime.terminal import printable
+from aequa_lightning.runtime.terminal import PlainConsole, printable
 
 if TYPE_CHECKING:
     from aequa_lightning.cli.lightning_cli import AequaCLI
@@ -54,8 +55,13 @@ def _allocate(words: list[str]) -> None:
         type=bool | None,
         help="whether nobody is paid less than it reaches alone; default: as in the run",
     )
+    parser.add_argument(
+        "--price", type=float | None, help="money for a point of accuracy: also say who pays whom for what models leave"
+    )
     parser.add_argument("--public_key", type=str, help="PEM file of the key that must have signed the run so far")
     options = parser.parse_args(words)
+    if options.price is not None:
+        check_price(options.price)
     public_key = None if options.public_key is None else user_path(options.public_key, "public_key")
     cli = _finished_run(options.run_dir, public_key)
 
@@ -72,7 +78,25 @@ def _allocate(words: list[str]) -> None:
         _check_measured(changes["contribution"], user_path(options.run_dir, "run_dir"))
     if isinstance(mechanism, Aequa | AequaTraining):
         mechanism = replace(mechanism, **changes)
+    if options.price is not None and getattr(mechanism, "contribution", None) != "standalone":
+        raise InputError(f"--price: contributions to {mechanism} are no accuracies, so a point of them has no price.")
+    # Payments of an earlier allocation do not fit the new one.
+    run_dir = user_path(options.run_dir, "run_dir")
+    (run_dir / "transfers.csv").unlink(missing_ok=True)
     cli.trainer.allocate(cli.model, cli.datamodule, mechanism)
+    if options.price is not None:
+        _settle(run_dir, options.price)
+
+
+def _settle(run_dir: Path, price: float) -> None:
+    from aequa_lightning.report import read_run
+    from aequa_lightning.report.what_if import settle, transfers_table, write_transfers
+
+    run = read_run(run_dir)
+    settlements = settle(run, price)
+    console = PlainConsole()
+    console.print(transfers_table(run, settlements, price))
+    console.print(f"payments {write_transfers(run_dir, settlements, price)}", soft_wrap=True)
 
 
 def _check_measured(contribution: str, run_dir: Path) -> None:

@@ -22,6 +22,7 @@ from aequa_lightning.report.reward_figures import accuracy_by_width, contributio
 from aequa_lightning.report.style import Picture, drawn, house_style
 from aequa_lightning.report.training_figures import partition, time, training
 from aequa_lightning.report.vector import css_variables, inline_svg
+from aequa_lightning.report.what_if import what_if_data
 from aequa_lightning.run_folder.files import is_full_disk, refuse_links, write_atomically
 from aequa_lightning.runtime.terminal import printable
 
@@ -87,6 +88,7 @@ def _run_page(run: RunRecord, pictures: Sequence[Picture]) -> str:
         svg={picture.name: inline_svg(picture, hover) for picture in pictures},
         agreement=_agreement(run),
         rejected=_rejected(run),
+        what_if=what_if_data(run),
     )  # fmt: skip
 
 

@@ -91,7 +91,8 @@ def write_started_run(folder: Path) -> Path:
 def test_page_has_every_section_and_figure(demo: Path) -> None:
     page = Page(demo / "report.html")
     assert page.sections == [
-        "fairness", "participants", "curves", "partition", "contributions", "allocation", "cost", "repeat",
+        "fairness", "participants", "curves", "partition", "contributions", "allocation", "what-if", "cost",
+        "repeat",
     ]  # fmt: skip
     assert len(page.labels) == 8
     assert all(len(label) > 40 for label in page.labels)
@@ -112,8 +113,8 @@ def test_page_loads_nothing_and_its_ids_are_its_own(demo: Path) -> None:
 
 def test_figures_and_table_show_the_same_participants(demo: Path) -> None:
     page = Page(demo / "report.html")
-    # In the fairness figure twice, in five others once or twice, in three tables.
-    assert {page.who.count(str(number)) for number in range(10)} == {11}
+    # In the fairness figure twice, in five others once or twice, in four tables.
+    assert {page.who.count(str(number)) for number in range(10)} == {12}
     assert page.source.count('<g class="who"') == page.source.count("<title>participant-")
 
 
