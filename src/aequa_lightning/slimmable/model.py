@@ -37,6 +37,8 @@ class SlimmableModel(nn.Module):
         verify: Check each new width numerically: with random weights it must compute what the full network computes
             with zeros for all channels that the width lacks. It takes a dry run a width, which matters only where
             thousands of models are made; labels of channels are compared in any case.
+        only: Names of the layers whose channels a width may cut, or patterns as in file names, such as ``"*lora_A*"``
+            for the ranks of adapters; None: all layers. All others stay whole.
 
     Attributes:
         full: The full network.
@@ -46,7 +48,8 @@ class SlimmableModel(nn.Module):
 
     Raises:
         InputError: When a width is no share in (0, 1], the network's structure cannot follow a width of the grid,
-            ``affine`` is private but no norm has parameters, or single norm layers are in evaluation mode.
+            ``affine`` is private but no norm has parameters, ``only`` names no layer that can become narrower, or
+            single norm layers are in evaluation mode.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(4, 10), nn.ReLU(), nn.Linear(10, 3))
@@ -65,13 +68,16 @@ class SlimmableModel(nn.Module):
         *,
         affine: Literal["shared", "private"] = "shared",
         verify: bool = True,
+        only: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
         self.full = full
         self.widths = grid(widths)
         self.example_input = example_input.detach().cpu().clone()
         self._private = norm.private_names(full, affine)
-        self._networks = SubNetworks(full, self.example_input, self.widths, private=self._private, verify=verify)
+        self._networks = SubNetworks(
+            full, self.example_input, self.widths, private=self._private, verify=verify, only=only
+        )
         self.structure = self._networks.structure
         self._compiler: Compiler | None = None
         self.has_statistics = bool(norm.statistics(full))

@@ -65,6 +65,7 @@ class SubNetworks:
         widths: The grid, descending from 1.
         private: Names of parameters that each width of the grid has for itself; with any, only those widths exist.
         verify: Check every new sub-network numerically too.
+        only: Patterns of the layers that may become narrower; None: all layers.
 
     Attributes:
         structure: How widths cut the network.
@@ -81,13 +82,14 @@ class SubNetworks:
         *,
         private: frozenset[str],
         verify: bool = True,
+        only: Sequence[str] | None = None,
     ) -> None:
         check_plain(full)
         self._full, self._example_input, self._widths, self._private = full, example_input, tuple(widths), private
         self._shapes = {name: tuple(t.shape) for name, t in [*full.named_parameters(), *full.named_buffers()]}
         self._parameter_names = frozenset(name for name, _ in full.named_parameters())
         self._statistics_names = frozenset(norm.statistics(full))
-        self._verify = verify
+        self._verify, self._only = verify, only
         self._cache = _Cache()
         with dry_run():
             self.structure, self._outputs = self._find_structure()
@@ -190,7 +192,12 @@ class SubNetworks:
         """Return how the widths of the grid cut the network, and the shapes of its outputs."""
         self._cache.blank = meta_copy(self._full)
         found = find_structure(
-            self._cache.blank, self._probe_tensors(), self._example_input, self._widths, by_numbers=self._verify
+            self._cache.blank,
+            self._probe_tensors(),
+            self._example_input,
+            self._widths,
+            by_numbers=self._verify,
+            only=self._only,
         )
         self._cache.sound = found.sound
         return found.structure, found.outputs

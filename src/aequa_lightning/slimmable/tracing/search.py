@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,9 @@ from aequa_lightning.slimmable.tracing.resolve import resolve
 from aequa_lightning.slimmable.tracing.skeleton import has_size_attributes
 from aequa_lightning.slimmable.tracing.structure import Structure
 from aequa_lightning.slimmable.tracing.verify import Fault, fault_of, trace_full
+
+# Why a layer stays whole that `only` does not name.
+NOT_NAMED = "is not named by only"
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,7 @@ def find_structure(
     widths: Sequence[float],
     *,
     by_numbers: bool,
+    only: Sequence[str] | None = None,
 ) -> Found:
     """Return how the widths of a grid cut a network.
 
@@ -45,15 +50,17 @@ def find_structure(
         example_input: What to run it on.
         widths: The grid, descending from 1.
         by_numbers: Compare each width's outputs with those of the full network too.
+        only: Patterns, as in file names, of the layers whose channels may become fewer; None: all layers.
 
     Raises:
-        InputError: When the network cannot run on the example input, or has a structure that cannot be followed.
+        InputError: When the network cannot run on the example input, has a structure that cannot be followed, or has no
+            layer of a pattern that can become narrower.
     """
     named = [*blank.named_parameters(), *blank.named_buffers()]
     numbers = number_channels({name: tuple(tensor.shape) for name, tensor in named if tensor.is_meta})
     trace = trace_full(blank, tensors, example_input, numbers)
     outputs = [value.shape for value in trace.values]
-    kept: list[tuple[Tensor, str]] = []
+    kept: list[tuple[Tensor, str]] = [] if only is None else [_channels_of_others(resolve(trace, numbers), only)]
     with_sizes = {name for name, module in blank.named_modules() if has_size_attributes(module)}
     unchanged: frozenset[str] = frozenset()
 
@@ -78,7 +85,8 @@ def find_structure(
                 break
             sound.add(sizes)
         else:
-            return Found(structure, outputs, sound)
+            told = {layer: reason for layer, reason in structure.whole.items() if reason != NOT_NAMED}
+            return Found(replace(structure, whole=told), outputs, sound)
         if fault.module is not None and fault.module in with_sizes:
             # Its code may need the full size, as embeddings that are scaled by its root do.
             with_sizes.remove(fault.module)
@@ -91,6 +99,18 @@ def find_structure(
         if not len(whole):
             raise InputError(f"network: no width can be a part of it: {fault.reason}")
         kept.append((whole, fault.reason))
+
+
+def _channels_of_others(structure: Structure, only: Sequence[str]) -> tuple[Tensor, str]:
+    """Return the channels of all layers that no pattern names, with the reason to keep them."""
+    names = list(dict.fromkeys(axis.name for axis in structure.axes))
+    for pattern in only:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise InputError(f"only: {pattern!r} names no layer that can become narrower; those are {names}")
+    others = [
+        number for number, axis in enumerate(structure.axes) if not any(fnmatchcase(axis.name, one) for one in only)
+    ]
+    return torch.isin(structure.channel_map.axis, torch.tensor(others)).nonzero().flatten(), NOT_NAMED
 
 
 def _axes_of(structure: Structure, fault: Fault) -> Tensor:
