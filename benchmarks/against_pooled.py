@@ -15,7 +15,7 @@ import yaml
 from lightning import Trainer
 
 from aequa_lightning.cli.lightning_cli import AequaCLI
-from aequa_lightning.engine.evaluation import AtWidth, count_correct, input_batches
+from aequa_lightning.engine.evaluation import AtWidth, input_batches, score_of
 
 
 def pooled_accuracy(run_dir: Path) -> float:
@@ -33,9 +33,9 @@ def pooled_accuracy(run_dir: Path) -> float:
         enable_model_summary=False,
     )
     trainer.fit(model, datamodule=data)
-    model.network.recalibrate(input_batches(data.validation(), torch.device("cpu")), [1.0])
+    model.network.recalibrate(input_batches(model, data.validation(), torch.device("cpu")), [1.0])
     test = data.test()
-    return count_correct(AtWidth(model.network, 1.0), test, device=torch.device("cpu")) / len(test)
+    return score_of(model, AtWidth(model.network, 1.0), test, device=torch.device("cpu")).value
 
 
 def epochs(run_dir: Path) -> int:

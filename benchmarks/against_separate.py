@@ -25,8 +25,9 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from aequa_lightning.backbones import build_backbone
 from aequa_lightning.data import CollaborativeData, FashionMNISTData, NpzData
-from aequa_lightning.engine.evaluation import AtWidth, count_correct
+from aequa_lightning.engine.evaluation import AtWidth, score_of
 from aequa_lightning.engine.local.work import LocalWork, batches
+from aequa_lightning.modules.classifier import Classification
 from aequa_lightning.slimmable import Distillation, SandwichRule, SlimmableModel, sandwich_step
 
 WIDTHS = (1.0, 0.75, 0.5, 0.25)
@@ -86,7 +87,7 @@ def compare(seed: int, data: CollaborativeData, *, recipe: Recipe) -> dict[float
     test, example = data.test(), torch.zeros(1, *data.input_shape)
 
     def accuracy(network: nn.Module) -> float:
-        return count_correct(network, test, device=torch.device("cpu")) / len(test)
+        return score_of(Classification(), network, test, device=torch.device("cpu")).value
 
     def fresh() -> SlimmableModel:
         torch.manual_seed(seed)

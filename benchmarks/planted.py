@@ -233,7 +233,7 @@ def run_once(
         run = collaboration.run
         collaboration.cohort_trainer = PlantedCohort(run, collaboration.callbacks, assessments, scale)
         collaboration.fit()
-        curve = run.evaluator.accuracies(model.network.distinct_widths(), data.validation())
+        curve = run.evaluator.values(model.network.distinct_widths(), data.validation())
         for kind, measures in assessments.measures.items():
             for name, column in measures.values(run).items():
                 key = (name, "-" if name in FIXED else kind)

@@ -15,7 +15,7 @@ import yaml
 from scipy import stats
 
 from aequa_lightning.data import DigitsData, Dirichlet
-from aequa_lightning.modules.reward import RewardClassifier
+from aequa_lightning.modules import RewardClassifier
 from aequa_lightning.run_folder.csv_files import read_csv
 from tests.helpers.command import aequa, events, fit, parameters
 

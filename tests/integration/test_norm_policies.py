@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from aequa_lightning.modules.reward import RewardClassifier
+from aequa_lightning.modules import RewardClassifier
 from tests.helpers.command import aequa, fit, small
 
 

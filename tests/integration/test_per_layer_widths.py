@@ -11,8 +11,8 @@ import pytest
 import torch
 from rich.console import Console
 
+from aequa_lightning.modules import RewardClassifier
 from aequa_lightning.modules.classifier import SlimmableClassifier
-from aequa_lightning.modules.reward import RewardClassifier
 from aequa_lightning.report import summary_table
 from aequa_lightning.report.formatting import format_width
 from tests.helpers.command import aequa, fit, parameters

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from aequa_lightning.modules.reward import RewardClassifier
+from aequa_lightning.modules import RewardClassifier
 from tests.helpers.command import aequa, events
 
 SENTENCES = ["1 a good film", "0 a bad film", "1 good , good fun", "0 what a bore"] * 40

@@ -24,11 +24,12 @@ def full_network(
     backbone_options: Options | None,
     norm: Norm,
     channels_per_group: int,
+    output_shape: Sequence[int] | None = None,
 ) -> tuple[nn.Module, Tensor]:
     """Return a fresh network and an input that it can run on.
 
     Args:
-        num_classes: Number of classes.
+        num_classes: Number of outputs: classes, labels, tokens or numbers.
         input_shape: Shape of one input without the batch.
         vocabulary_size: Number of different tokens, where an input is a row of token numbers; None where it is not.
         backbone: What :func:`~aequa_lightning.backbones.build_backbone` takes.
@@ -36,9 +37,10 @@ def full_network(
         norm: Treatment of batch norms: ``static`` ones normalise by the batch in evaluation too, ``group`` replaces
             them by group norms; the others leave them unchanged.
         channels_per_group: Channels of such a group, a divisor of every layer's.
+        output_shape: Shape that the output for one input must have; None: any.
 
     Raises:
-        InputError: An option is out of range, or there are no batch norms.
+        InputError: An option is out of range, the network gives outputs of another shape, or there are no batch norms.
 
     Example:
         >>> options = dict(vocabulary_size=None, backbone_options=None, norm="static", channels_per_group=16)
@@ -55,12 +57,12 @@ def full_network(
     )
     # Token 0 is padding, which networks mask.
     example = torch.ones(1, *input_shape, dtype=torch.int64) if given else torch.zeros(1, *input_shape)
-    _check_outputs(network, example, num_classes, NetworkSource(backbone).name)
+    _check_outputs(network, example, output_shape, NetworkSource(backbone).name)
     return _with_norm(network, norm, channels_per_group), example
 
 
-def _check_outputs(network: nn.Module, example: Tensor, num_classes: int, backbone: str) -> None:
-    """Raise an InputError for a network whose output is not (batch, classes)."""
+def _check_outputs(network: nn.Module, example: Tensor, expected: Sequence[int] | None, backbone: str) -> None:
+    """Raise an InputError for a network that cannot take its inputs, or whose outputs have an unexpected shape."""
     trial = copy.deepcopy(network).eval()
     try:
         with torch.no_grad():
@@ -70,10 +72,10 @@ def _check_outputs(network: nn.Module, example: Tensor, num_classes: int, backbo
             f"model.backbone={backbone!r} cannot take inputs of shape {tuple(example.shape[1:])}: {error}"
         ) from error
     found = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
-    if found != (2, num_classes):
+    if expected is not None and found != (2, *expected):
+        meaning = ": a number for each of the data's classes" if len(expected) == 1 else ""
         raise InputError(
-            f"model.backbone={backbone!r} gives {found} for 2 inputs, expected are {(2, num_classes)}: a number for "
-            "each of the data's classes."
+            f"model.backbone={backbone!r} gives {found} for 2 inputs, expected are {(2, *expected)}{meaning}."
         )
 
 

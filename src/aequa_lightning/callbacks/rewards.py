@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from aequa_lightning.callbacks.assessment.measures import Assessment, Measures
@@ -33,6 +34,7 @@ from aequa_lightning.errors import InputError
 from aequa_lightning.mechanisms import Mechanism, PaidByWidth, PaidInRounds
 from aequa_lightning.mechanisms.mechanism import held_allocation
 from aequa_lightning.mechanisms.payment import RollingSubmodels
+from aequa_lightning.modules.score import Scored
 from aequa_lightning.rewards.allocation.allocate import Allocation
 from aequa_lightning.rewards.allocation.certificate import check_payout
 from aequa_lightning.rewards.files.downloads import digests
@@ -177,10 +179,10 @@ class Rewards(CollaborationCallback):
             allocation = held_allocation(
                 contributions, run.widths, accuracies.validation, accuracy_by_width=measured.accuracy
             )
-        correct = measured.correct(run, allocation.curve.widths.tolist())
+        scores = measured.scores(run, allocation.curve.widths.tolist())
         if run.is_global_zero:
             payout = Payout(allocation, measured, contributions, accuracies, read_held(run))
-            self._write_tables(run, payout, correct)
+            self._write_tables(run, payout, scores)
             self._write_manifest(run, payout)
             self._record(run, allocation)
         return allocation
@@ -211,16 +213,18 @@ class Rewards(CollaborationCallback):
     def _write_rewards(self, run: Run, widths: Sequence[float], measured: MeasuredCurve) -> RewardAccuracies:
         return write_rewards(run, widths, layers=measured.layers, export_programs=self.export_programs)
 
-    def _write_tables(self, run: Run, payout: Payout, correct: Sequence[Tensor]) -> None:
+    def _write_tables(self, run: Run, payout: Payout, scores: Sequence[Scored]) -> None:
         """Write ``contributions.csv``, ``allocation.json`` and ``frontier.json``."""
-        scores, unpaid, names = self.measures.values(run), self.measures.unpaid, run.data.names
-        standalone, widths = scores.get("standalone"), payout.allocation.curve.widths.tolist()
-        write_contributions(run, scores, self.measures.remarks())
+        values, unpaid, names = self.measures.values(run), self.measures.unpaid, run.data.names
+        standalone, widths = values.get("standalone"), payout.allocation.curve.widths.tolist()
+        write_contributions(run, values, self.measures.remarks())
         resampled = None
         # Other validation samples would change who is caught, too, so nothing is drawn anew where somebody is.
         if not unpaid:
-            correct_by_width = [row.tolist() for row in correct]
-            resampled = self.mechanism.resample(payout.contributions, correct_by_width, widths, seed=run.config.seed)
+            statistics = np.stack([scored.statistics.numpy() for scored in scores])
+            resampled = self.mechanism.resample(
+                payout.contributions, statistics, widths, of_means=run.classifier.scorer.of_means, seed=run.config.seed
+            )
         standalone_test = None
         if run.standalone is not None:
             standalone_test = [result.test_accuracy for result in run.standalone.all]

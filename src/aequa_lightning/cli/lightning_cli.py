@@ -24,7 +24,7 @@ from aequa_lightning.data import CollaborativeData
 from aequa_lightning.data.loaded import check_statements
 from aequa_lightning.engine.local.optimizers import refusing_bad_options
 from aequa_lightning.errors import InputError
-from aequa_lightning.modules.classifier import SlimmableClassifier
+from aequa_lightning.modules.slimmable_module import SlimmableModule
 from aequa_lightning.rewards.files.verification import verify_words
 from aequa_lightning.runtime.process_settings import own_settings
 from aequa_lightning.trainer.run_dir import fill_placeholders
@@ -40,7 +40,7 @@ class AequaCLI(LightningCLI):
     """
 
     trainer: CollaborativeTrainer  # type: ignore[assignment]  # any class with the verbs as methods serves
-    model: SlimmableClassifier
+    model: SlimmableModule
     datamodule: CollaborativeData
 
     def __init__(self, args: list[str] | dict[str, Any], *, execute: bool = True) -> None:
@@ -53,7 +53,7 @@ class AequaCLI(LightningCLI):
 
     def _build_and_run(self, args: list[str] | dict[str, Any]) -> None:
         super().__init__(
-            model_class=SlimmableClassifier,
+            model_class=SlimmableModule,
             datamodule_class=CollaborativeData,
             subclass_mode_model=True,
             subclass_mode_data=True,
@@ -87,7 +87,7 @@ class AequaCLI(LightningCLI):
     @override
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_class_arguments(CollaborativeTrainer, "trainer", instantiate=False, sub_configs=True)
-        parser.add_lightning_class_args(SlimmableClassifier, "model", subclass_mode=True)
+        parser.add_lightning_class_args(SlimmableModule, "model", subclass_mode=True)
         parser.add_lightning_class_args(CollaborativeData, "data", subclass_mode=True)
 
     @override

@@ -16,10 +16,11 @@ from aequa_lightning.callbacks.assessment.recorded import paid_in_state
 from aequa_lightning.data import CollaborativeData
 from aequa_lightning.data.loaded import data_name
 from aequa_lightning.engine.checkpoint import load_last, load_round
-from aequa_lightning.engine.evaluation import count_correct, input_batches
+from aequa_lightning.engine.evaluation import input_batches, score_of
 from aequa_lightning.engine.reward_source import check_paid, load_reward_source, load_vector
 from aequa_lightning.errors import InputError
-from aequa_lightning.modules.classifier import SlimmableClassifier
+from aequa_lightning.modules.slimmable_module import SlimmableModule
+from aequa_lightning.modules.task import Task
 from aequa_lightning.rewards.files.audit import (
     Earned,
     Finding,
@@ -54,7 +55,7 @@ class Parts:
 
 
 def audit_run(
-    run_dir: Path, model: SlimmableClassifier, data: CollaborativeData, *, public_key: Path | None = None
+    run_dir: Path, model: SlimmableModule, data: CollaborativeData, *, public_key: Path | None = None
 ) -> bool:
     """Check what each reward file of a finished run holds and does not hold; write ``audit.json``.
 
@@ -150,7 +151,7 @@ def _parts(data: CollaborativeData) -> Parts | str:
 def _findings(
     folder: Path,
     manifest: Mapping[str, Any],
-    model: SlimmableClassifier,
+    model: SlimmableModule,
     data: CollaborativeData,
     *,
     state: Mapping[str, Any],
@@ -177,7 +178,7 @@ def _findings(
             continue
         _load(model, state, index, paid=True)
         if isinstance(parts, Parts) and network.has_statistics:
-            network.recalibrate(input_batches(parts.validation, CPU), [width])
+            network.recalibrate(input_batches(model, parts.validation, CPU), [width])
         earned = Earned(
             network.extract(width, fresh_statistics=not isinstance(parts, Parts)).eval(),
             model.reward_hparams(row["width"], row.get("layers")),
@@ -197,22 +198,22 @@ def _findings(
             contribution=contributions.get(row["participant"], math.nan),
         )
         finding = audit_reward(folder, row, earned)
-        figures = [] if isinstance(parts, str) else list(_accuracy_faults(row, earned, parts))
+        figures = [] if isinstance(parts, str) else list(_accuracy_faults(row, earned, parts, model))
         findings.append(Finding(**{**vars(finding), "faults": (*finding.faults, *figures)}))
     return findings
 
 
-def _has(model: SlimmableClassifier, width: Width) -> bool:
+def _has(model: SlimmableModule, width: Width) -> bool:
     try:
         return model.network.has(width)
     except InputError:
         return False
 
 
-def _accuracy_faults(row: Mapping[str, Any], earned: Earned, parts: Parts) -> Iterator[str]:
+def _accuracy_faults(row: Mapping[str, Any], earned: Earned, parts: Parts, task: Task) -> Iterator[str]:
     """Yield which accuracies of the manifest are others than the reward reaches."""
     for name, part in (("validation", parts.validation), ("test", parts.test)):
-        reached = count_correct(earned.network, part, device=CPU) / len(part)
+        reached = score_of(task, earned.network, part, device=CPU).value
         if accuracy_deviates(row[f"{name}_accuracy"], reached, len(part)):
             yield f"{NAME} says {name} accuracy {row[f'{name}_accuracy']:g}, the reward reaches {reached:g}"
 
@@ -240,7 +241,7 @@ def _allocation_faults(
         return [f"{path.name} {fault}" for fault in (*faults, *others, *certificate_faults(told, events))]
 
 
-def _load(model: SlimmableClassifier, state: Mapping[str, Any], index: int, *, paid: bool) -> None:
+def _load(model: SlimmableModule, state: Mapping[str, Any], index: int, *, paid: bool) -> None:
     """Put into the model what a participant receives of a state: the server's parameters, or a model of its own.
 
     Args:
@@ -260,7 +261,7 @@ def _load(model: SlimmableClassifier, state: Mapping[str, Any], index: int, *, p
 
 
 def _server_before(
-    run_dir: Path, rounds: list[Event], model: SlimmableClassifier, names: list[str], *, own: bool
+    run_dir: Path, rounds: list[Event], model: SlimmableModule, names: list[str], *, own: bool
 ) -> Server:
     """Return a function that gives the full parameters that a download must be a part of; None if they are lost.
 

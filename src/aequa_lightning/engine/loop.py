@@ -25,7 +25,7 @@ from aequa_lightning.engine.run import Run
 from aequa_lightning.engine.stacking.sizing import decide_stacking
 from aequa_lightning.engine.standalone import train_standalone
 from aequa_lightning.errors import RunInterrupted
-from aequa_lightning.modules.classifier import SlimmableClassifier
+from aequa_lightning.modules.slimmable_module import SlimmableModule
 from aequa_lightning.run_folder.events import latest_rounds, read_events, write_metrics
 from aequa_lightning.run_folder.files import write_atomically
 
@@ -44,7 +44,7 @@ class Collaboration:
     def __init__(
         self,
         fabric: Fabric,
-        classifier: SlimmableClassifier,
+        classifier: SlimmableModule,
         data: CollaborativeData,
         *,
         config: RunConfig,
@@ -131,7 +131,7 @@ class Collaboration:
         run.progress.round = number
         with watch.phase("evaluation"), at("evaluation"):
             run.load_server_parameters()
-            accuracy = run.evaluator.accuracies(run.grid, run.data.validation())
+            accuracy = run.evaluator.values(run.grid, run.data.validation())
         record = describe_round(run, reports, aggregate, accuracy)
         with watch.phase("callbacks"), at("callbacks"):
             # Callbacks measure contributions here; mechanisms that pay in every round pay here.

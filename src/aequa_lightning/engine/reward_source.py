@@ -14,7 +14,7 @@ from aequa_lightning.engine.local.buffers import load_buffers
 from aequa_lightning.errors import InputError
 
 if TYPE_CHECKING:
-    from aequa_lightning.modules.classifier import SlimmableClassifier
+    from aequa_lightning.modules.slimmable_module import SlimmableModule
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def check_paid(run_dir: Path, number: int, state: Mapping[str, Any]) -> None:
         )
 
 
-def load_reward_source(model: SlimmableClassifier, state: Mapping[str, Any]) -> None:
+def load_reward_source(model: SlimmableModule, state: Mapping[str, Any]) -> None:
     """Load the shared parameters that rewards are cut from into a model.
 
     Args:

@@ -31,7 +31,7 @@ from aequa_lightning.engine.server.privacy import PrivateAverage
 from aequa_lightning.engine.server.server import Server
 from aequa_lightning.engine.standalone_results import standalone_store
 from aequa_lightning.errors import InputError
-from aequa_lightning.modules.classifier import SlimmableClassifier
+from aequa_lightning.modules.slimmable_module import SlimmableModule
 from aequa_lightning.run_folder.events import EventLog
 from aequa_lightning.slimmable import Distillation
 
@@ -102,7 +102,7 @@ class Run:
     """
 
     def __init__(
-        self, fabric: Fabric, classifier: SlimmableClassifier, data: CollaborativeData, *, config: RunConfig
+        self, fabric: Fabric, classifier: SlimmableModule, data: CollaborativeData, *, config: RunConfig
     ) -> None:
         data.setup("fit")
         data = replace_samples(data, config.adversaries)
@@ -124,7 +124,7 @@ class Run:
         self.initial = self.parameters.clone()
         self.standalone = standalone_store(config, self.local, data, self.schedule) if config.standalone else None
         self.adversary_host = AdversaryHost(config.adversaries, self.parameters, seed=config.seed)
-        self.evaluator = Evaluator(classifier.network, self.topology, calibration=data.validation())
+        self.evaluator = Evaluator(classifier, self.topology, calibration=data.validation())
         self.private_average = self._build_private_average()
         self.stop = StopRequest()
         self.show: Callable[[str, int, int], None] = lambda step, done, total: None
@@ -211,7 +211,7 @@ class Run:
         return not torch.equal(self.local.parameters, self.initial)
 
     @contextmanager
-    def model_at(self, parameters: Tensor) -> Iterator[SlimmableClassifier]:
+    def model_at(self, parameters: Tensor) -> Iterator[SlimmableModule]:
         """Load other parameters into the model within the block; afterwards it holds the server's again.
 
         Args:

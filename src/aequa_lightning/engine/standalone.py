@@ -1,12 +1,14 @@
 """Standalone training: before the rounds, each participant trains alone on its own data at full width."""
 
 import time
+from collections.abc import Iterable
+from typing import Any
 
 import torch
 
 from aequa_lightning.contributions.label_check import guessing_accuracy
 from aequa_lightning.engine.callback import Callbacks
-from aequa_lightning.engine.evaluation import AtWidth, count_correct, evaluation_batches, predict
+from aequa_lightning.engine.evaluation import AtWidth, input_batches, outputs_of, score_of
 from aequa_lightning.engine.processes.assignment import assign
 from aequa_lightning.engine.run import Run
 from aequa_lightning.engine.standalone_results import StandaloneProgress, StandaloneResult, StandaloneStore
@@ -90,19 +92,22 @@ def _train_one(run: Run, store: StandaloneStore, index: int) -> StandaloneResult
                 seconds = time.perf_counter() - start
                 store.save_progress(index, StandaloneProgress(number + 1, parameters, state, seconds))
             return None
-    network = run.classifier.network
+    module, network, device = run.classifier, run.classifier.network, run.topology.device
     if network.has_statistics:
         # Without a server the norm statistics come from the participant's own data.
-        inputs, _ = run.participant(index)
-        network.recalibrate(evaluation_batches(inputs), [1.0])
-    full, device = AtWidth(network, 1.0), run.topology.device
-    targets = run.data.validation().tensors[1].to(device)
-    predicted = predict(full, run.data.validation(), device=device)
+        network.recalibrate(input_batches(module, run.data.participant(index), device), [1.0])
+    full = AtWidth(network, 1.0)
+    pairs: Iterable[tuple[Any, Any]] = outputs_of(module, full, run.data.validation(), device=device)
+    guessing = None
+    if module.has_classes:
+        pairs = list(pairs)
+        classes = [(outputs.argmax(-1), module.targets(batch)) for outputs, batch in pairs]
+        guessing = guessing_accuracy(*(torch.cat(each) for each in zip(*classes, strict=True)))
     return StandaloneResult(
         participant=run.data.names[index],
         samples=run.samples[index],
-        validation_accuracy=int((predicted == targets).sum()) / len(targets),
-        test_accuracy=count_correct(full, run.data.test(), device=device) / len(run.data.test()),
-        guessing_accuracy=guessing_accuracy(predicted, targets),
+        validation_accuracy=module.scorer.measure(pairs).value,
+        test_accuracy=score_of(module, full, run.data.test(), device=device).value,
+        guessing_accuracy=guessing,
         seconds=time.perf_counter() - start,
     )

@@ -27,9 +27,10 @@ class StandaloneResult:
     Attributes:
         participant: Name.
         samples: Number of training samples.
-        validation_accuracy: On the server's validation part, in [0, 1].
-        test_accuracy: On the test part, in [0, 1]; only ever reported.
-        guessing_accuracy: What guesses in the same frequencies would reach on the validation part, in [0, 1].
+        validation_accuracy: Score on the server's validation part, in [0, 1].
+        test_accuracy: Score on the test part, in [0, 1]; only ever reported.
+        guessing_accuracy: What guesses in the same frequencies would reach on the validation part, in [0, 1];
+            None where targets are no classes.
         seconds: Time it took.
     """
 
@@ -37,7 +38,7 @@ class StandaloneResult:
     samples: int
     validation_accuracy: float
     test_accuracy: float
-    guessing_accuracy: float
+    guessing_accuracy: float | None
     seconds: float
 
 

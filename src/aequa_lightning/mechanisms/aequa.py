@@ -4,13 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from aequa_lightning.errors import InputError
 from aequa_lightning.mechanisms.mechanism import PaidByWidth
 from aequa_lightning.rewards.allocation.allocate import Allocation, allocate_widths, check_slope
 from aequa_lightning.rewards.allocation.frontier import Frontier, pareto_front
 from aequa_lightning.rewards.allocation.problem import claimed_floors
 from aequa_lightning.rewards.allocation.solve import OBJECTIVES
-from aequa_lightning.rewards.allocation.uncertainty import Resampled, bootstrap
+from aequa_lightning.rewards.allocation.uncertainty import OfMeans, Resampled, bootstrap, only_mean
 
 # Any measure will do for these; the others compare a contribution with an accuracy.
 IN_ANY_UNIT = ("proportional", "pearson", "full")
@@ -96,15 +99,22 @@ class Aequa(PaidByWidth):
         return pareto_front(standalone, accuracy_by_width, floors=floors, pin_top=self.full_width_for_top)
 
     def resample(
-        self, contributions: Sequence[float], correct: Sequence[Sequence[bool]], widths: Sequence[float], *, seed: int
+        self,
+        contributions: Sequence[float],
+        statistics: NDArray[np.float64],
+        widths: Sequence[float],
+        *,
+        of_means: OfMeans = only_mean,
+        seed: int,
     ) -> Resampled | None:
         """Choose again under the same rules; gains mean something only where contributions are accuracies."""
-        if self.contribution != "standalone" or not self.bootstrap_samples:
+        if self.contribution != "standalone" or not self.bootstrap_samples or not statistics.shape[-1]:
             return None
         return bootstrap(
-            correct,
+            statistics,
             widths,
             contributions,
+            of_means=of_means,
             objective=self.objective,
             slope=self.slope,
             floors_at_contribution=self.individually_rational,

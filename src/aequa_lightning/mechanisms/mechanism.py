@@ -6,13 +6,14 @@ from dataclasses import fields, is_dataclass, replace
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from aequa_lightning.mechanisms.payment import Payment
 from aequa_lightning.mechanisms.targets import Target
 from aequa_lightning.rewards.allocation.allocate import Allocation
 from aequa_lightning.rewards.allocation.curve import offered_widths
 from aequa_lightning.rewards.allocation.frontier import Frontier, pareto_front
-from aequa_lightning.rewards.allocation.uncertainty import Resampled
+from aequa_lightning.rewards.allocation.uncertainty import OfMeans, Resampled, only_mean
 from aequa_lightning.slimmable import Distillation
 
 
@@ -57,14 +58,22 @@ class Mechanism:
         return pareto_front(standalone, accuracy_by_width, floors=floors)
 
     def resample(
-        self, contributions: Sequence[float], correct: Sequence[Sequence[bool]], widths: Sequence[float], *, seed: int
+        self,
+        contributions: Sequence[float],
+        statistics: NDArray[np.float64],
+        widths: Sequence[float],
+        *,
+        of_means: OfMeans = only_mean,
+        seed: int,
     ) -> Resampled | None:
         """Choose again for resampled validation parts; None where that says nothing.
 
         Args:
             contributions: By the mechanism's measure, (N,).
-            correct: Whether each width gets each validation sample right, (M, S).
+            statistics: What the score keeps of each validation sample at each width, (M, S, K); K is 0 where it keeps
+                nothing.
             widths: The offered widths, (M,).
+            of_means: Means of the statistics, (K,) -> score.
             seed: Source of all randomness.
         """
         return None

@@ -1,6 +1,7 @@
-"""The LightningModules: the shared classifier, and the plain one of a reward file."""
+"""The LightningModules: slimmable ones, which are trained together, and the plain ones of reward files."""
 
-from aequa_lightning.modules.classifier import SlimmableClassifier
-from aequa_lightning.modules.reward import RewardClassifier
+from aequa_lightning.modules.classifier import RewardClassifier, SlimmableClassifier
+from aequa_lightning.modules.reward import RewardModule
+from aequa_lightning.modules.slimmable_module import SlimmableModule
 
-__all__ = ["RewardClassifier", "SlimmableClassifier"]
+__all__ = ["RewardClassifier", "RewardModule", "SlimmableClassifier", "SlimmableModule"]

@@ -1,29 +1,65 @@
-"""SlimmableClassifier, a LightningModule trained by the sandwich rule, for Trainer and engine."""
+"""Classification: one class a sample, of logits (samples, classes)."""
 
 import math
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from torch.func import vmap
 from torch.nn import functional
 from typing_extensions import override
 
-from aequa_lightning.backbones import Backbone, NetworkSource
-from aequa_lightning.backbones.full_network import Norm, Options, full_network
-from aequa_lightning.backbones.loading import LoadsOnlyData
+from aequa_lightning.backbones import Backbone
+from aequa_lightning.backbones.full_network import Norm, Options
 from aequa_lightning.errors import InputError
-from aequa_lightning.modules.accuracy import log_accuracy
 from aequa_lightning.modules.logit_adjustment import adjusted, class_offsets
-from aequa_lightning.runtime.process_settings import plain_computation
-from aequa_lightning.slimmable import Distillation, SandwichRule, SlimmableModel, sandwich_step
-from aequa_lightning.slimmable.norm import smallest_batch
+from aequa_lightning.modules.reward import RewardModule
+from aequa_lightning.modules.score import SampleScore
+from aequa_lightning.modules.slimmable_module import SlimmableModule
+from aequa_lightning.modules.task import Loss, StackedLoss, Task
 from aequa_lightning.slimmable.sandwich import Reduction
 
 
-class SlimmableClassifier(LoadsOnlyData):
+def hits(logits: Tensor, batch: tuple[Tensor, Tensor]) -> Tensor:
+    """Return whether each sample's largest logit is that of its class, bool of shape (samples,).
+
+    Args:
+        logits: Shape (samples, classes).
+        batch: Inputs and classes, int64 of shape (samples,).
+    """
+    return logits.argmax(-1) == batch[1]
+
+
+class Classification(Task):
+    """Cross-entropy and accuracy; batches are pairs of inputs and classes, int64 of shape (samples,)."""
+
+    has_classes = True
+    score = SampleScore(hits, name="accuracy", is_share=True)
+
+    @override
+    def loss(self, outputs: Tensor, batch: tuple[Tensor, Tensor]) -> Tensor:
+        """Return the mean cross-entropy of logits, (samples, classes)."""
+        return functional.cross_entropy(outputs, batch[1])
+
+    @override
+    def predict(self, outputs: Tensor) -> Tensor:
+        """Return probabilities, (samples, classes)."""
+        return outputs.softmax(-1)
+
+    @staticmethod
+    @override
+    def output_shape(num_classes: int, input_shape: Sequence[int]) -> tuple[int, ...]:
+        """Return the shape of the network's output for one sample: a logit for each class."""
+        return (num_classes,)
+
+
+class RewardClassifier(Classification, RewardModule):
+    """A participant's reward in classification; see :class:`~aequa_lightning.modules.RewardModule`."""
+
+
+class SlimmableClassifier(Classification, SlimmableModule):
     """A classifier whose narrower prefixes are classifiers too.
 
     A checkpoint holds all arguments as plain values, and can be read with ``weights_only=True``.
@@ -63,6 +99,8 @@ class SlimmableClassifier(LoadsOnlyData):
         InputError: An option is out of range, or a layer cannot follow a width.
     """
 
+    reward_class: ClassVar[type[RewardModule]] = RewardClassifier
+
     def __init__(
         self,
         num_classes: int,
@@ -83,108 +121,54 @@ class SlimmableClassifier(LoadsOnlyData):
         channels_per_group: int = 16,
         seed: int = 0,
     ) -> None:
-        super().__init__()
-        # Wrapped, because a network that is assigned directly becomes a submodule.
-        self.source = NetworkSource(backbone)
-        backbone = self.source.name
-        self.save_hyperparameters()
-        # The arguments of a subclass are saved too, and theirs may be an object.
-        self.save_hyperparameters({"backbone": backbone})
-        taught = Distillation(distillation, temperature)
-        self.rule = SandwichRule(
-            num_random_widths=num_random_widths,
-            reduction=reduction,
-            full_width_loss_weight=full_width_loss_weight,
-            smallest_width_loss_weight=smallest_width_loss_weight,
-            distillation=taught if distillation else None,
-            seed=seed,
-        )
         if not 0 <= logit_adjustment < math.inf:
             raise InputError(
                 f"model.logit_adjustment={logit_adjustment} is no finite number of at least 0; 0 turns it off."
             )
-        self.logit_adjustment = logit_adjustment
-        self.norm = norm
-        # float32 on the CPU whatever the caller's defaults: data are float32, and the trainer moves the model.
-        with plain_computation():
-            full, example = full_network(
-                num_classes,
-                input_shape,
-                vocabulary_size=vocabulary_size,
-                backbone=self.source.given,
-                backbone_options=backbone_options,
-                norm=norm,
-                channels_per_group=channels_per_group,
-            )
-            self.network = SlimmableModel(full, widths, example, affine="private" if norm == "private" else "shared")
-        # Samples that a batch of training must have.
-        self._least_samples = 1
-        # One backward per width needs the memory of one width only; automatic optimisation would hold all graphs.
-        self.automatic_optimization = False
-        # Run folder of the fit of CollaborativeTrainer that has trained this object in this process; None: no one has.
-        self.trained_in: Path | None = None
-
-    @override
-    def forward(self, inputs: Tensor, width: float = 1.0) -> Tensor:
-        """Return logits of shape (batch, num_classes) at a width in [smallest width, 1]."""
-        logits: Tensor = self.network(inputs, width)
-        return logits
-
-    @override
-    def compile(self, *args: Any, **options: Any) -> None:
-        """Let the widths of the grid train compiled; see :meth:`SlimmableModel.compile`. The arguments are its."""
-        self.network.compile(*args, **options)
-
-    def sandwich(
-        self,
-        inputs: Tensor,
-        targets: Tensor,
-        *,
-        step: int,
-        grid: Sequence[float] | None = None,
-        distillation: Distillation | None = None,
-        scale: float = 1.0,
-        offsets: Tensor | None = None,
-        forward: Callable[..., Tensor],
-        backward: Callable[[Tensor], None],
-        no_sync: Callable[[], AbstractContextManager[Any]],
-    ) -> dict[float, Tensor]:
-        """Accumulate the gradients of one sandwich step (Yu and Huang 2019); zeroing and stepping are the caller's.
-
-        Args:
-            inputs: Shape (batch, *input_shape).
-            targets: Classes, int64 of shape (batch,).
-            step: Number of the step; with the seed it decides the random widths.
-            grid: Widths to draw from instead of the model's own.
-            distillation: Replaces the model's own; None: the model's own.
-            scale: Factor of every loss, for replicas with unequal shares of a batch.
-            offsets: Result of :meth:`class_offsets` for the participant's training data; None: none.
-            forward: Called as ``forward(inputs, width=...)``; the wrapped module when there is one.
-            backward: Called once per width.
-            no_sync: Context that keeps gradients local; around all widths but the last.
-
-        Returns:
-            The detached loss of each width.
-        """
-        rule = self.rule.with_distillation(distillation)
-        return sandwich_step(
-            forward,
-            inputs,
-            targets,
-            rule.draw_widths(grid or self.network.widths, step=step),
-            rule=rule,
-            backward=backward if scale == 1 else lambda loss: backward(loss * scale),
-            no_sync=no_sync,
-            loss=lambda logits, classes: functional.cross_entropy(adjusted(logits, offsets), classes),
+        super().__init__(
+            num_classes,
+            input_shape,
+            vocabulary_size=vocabulary_size,
+            backbone=backbone,
+            backbone_options=backbone_options,
+            widths=widths,
+            num_random_widths=num_random_widths,
+            reduction=reduction,
+            full_width_loss_weight=full_width_loss_weight,
+            smallest_width_loss_weight=smallest_width_loss_weight,
+            distillation=distillation,
+            temperature=temperature,
+            norm=norm,
+            channels_per_group=channels_per_group,
+            seed=seed,
         )
+        self.logit_adjustment = logit_adjustment
 
-    def class_offsets(self, targets: Tensor) -> Tensor | None:
-        """Return what the loss adds to the logits of each class, (num_classes,); None without logit adjustment.
+    @override
+    def participant_loss(self, samples: tuple[Tensor, Tensor]) -> Loss:
+        """Return the loss that a participant trains by, with its own logit adjustment.
 
         Args:
-            targets: Classes of all training data of a participant, int64.
+            samples: Inputs and classes of all its training samples.
         """
-        return class_offsets(targets, num_classes=self.hparams["num_classes"], strength=self.logit_adjustment)
+        offsets = self._offsets(samples)
+        return self.loss if offsets is None else partial(self._adjusted_loss, offsets)
+
+    @override
+    def stacked_loss(self, samples: Sequence[tuple[Tensor, Tensor]]) -> StackedLoss:
+        """Return the losses that several participants train by in one step, each with its own logit adjustment.
+
+        Args:
+            samples: Inputs and classes of all training samples of each participant.
+        """
+        known = [offsets for offsets in map(self._offsets, samples) if offsets is not None]
+        offsets = torch.stack(known) if known else None
+        each = _cross_entropies if type(self).loss is Classification.loss else vmap(self.loss)
+
+        def losses(outputs: Tensor, batch: tuple[Tensor, Tensor], rows: Any) -> Tensor:
+            return each(outputs if offsets is None else adjusted(outputs, offsets[rows]), batch)
+
+        return losses
 
     @override
     def on_train_start(self) -> None:
@@ -193,76 +177,18 @@ class SlimmableClassifier(LoadsOnlyData):
                 f"model.logit_adjustment={self.logit_adjustment} goes by the classes of each participant, and "
                 "Lightning's Trainer has none; train with CollaborativeTrainer, or set it to 0."
             )
-        self._least_samples = smallest_batch(self.network.full, self.network.example_input)
+        super().on_train_start()
 
-    @override
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        if len(batch[1]) < self._least_samples:
-            # Batch norms cannot normalise it; under DDP the last batch has the same size in all processes.
-            return
-        optimizer = self.optimizers()
-        assert not isinstance(optimizer, list)
-        optimizer.zero_grad()
-        losses = self.sandwich(
-            *batch,
-            step=self.global_step,
-            forward=self.__call__,
-            backward=self.manual_backward,
-            no_sync=getattr(self.trainer.strategy, "block_backward_sync", nullcontext),
-        )
-        optimizer.step()
-        self.log("train/loss", losses[1.0], prog_bar=True)
+    def _adjusted_loss(self, offsets: Tensor, outputs: Tensor, batch: tuple[Tensor, Tensor]) -> Tensor:
+        return self.loss(adjusted(outputs, offsets), batch)
 
-    @override
-    def on_train_epoch_end(self) -> None:
-        schedulers = self.lr_schedulers()
-        for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
-            if scheduler is not None:
-                scheduler.step()
+    def _offsets(self, samples: tuple[Tensor, Tensor]) -> Tensor | None:
+        """Return what the loss adds to the logits of each class, (num_classes,); None without logit adjustment."""
+        return class_offsets(samples[1], num_classes=self.hparams["num_classes"], strength=self.logit_adjustment)
 
-    @override
-    def on_validation_start(self) -> None:
-        # After training, the statistics of each width are out of date. Labels are not used.
-        if self.network.has_statistics:
-            loader = self.trainer.val_dataloaders
-            assert loader is not None
-            batches = (batch[0].to(self.device) for batch in loader)
-            self.network.recalibrate(batches, self.network.widths)
-            for statistic in self.network.buffers():
-                if statistic.is_floating_point():
-                    statistic.copy_(self.trainer.strategy.reduce(statistic, reduce_op="mean"))
 
-    @override
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        self._evaluate("validation", batch)
-
-    @override
-    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        self._evaluate("test", batch)
-
-    @override
-    def predict_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> Tensor:
-        logits: Tensor = self(batch[0])
-        return logits.softmax(-1)
-
-    @override
-    def configure_optimizers(self) -> Any:
-        """Adam at 1e-3; ``--optimizer`` and ``--lr_scheduler`` on the command line replace it."""
-        return torch.optim.Adam(self.parameters(), lr=1e-3)
-
-    def reward_hparams(self, width: float, layers: dict[str, float] | None) -> dict[str, Any]:
-        """Return the arguments of :class:`~.reward.RewardClassifier` for a reward of one width, as plain values.
-
-        Args:
-            width: The width.
-            layers: The share of each layer, where they differ; None: the width for all.
-        """
-        kept = ("num_classes", "vocabulary_size", "backbone", "backbone_options", "norm", "channels_per_group")
-        return {"width": width, "layers": layers, "input_shape": list(self.hparams["input_shape"])} | {
-            key: self.hparams[key] for key in kept
-        }
-
-    def _evaluate(self, stage: str, batch: tuple[Tensor, Tensor]) -> None:
-        inputs, targets = batch
-        for width in self.network.widths:
-            log_accuracy(self, f"{stage}_accuracy/{width:g}", self(inputs, width=width), targets)
+def _cross_entropies(outputs: Tensor, batch: tuple[Tensor, Tensor]) -> Tensor:
+    """Return the mean cross-entropy of each row: of logits (rows, batch, classes, ...), shape (rows,)."""
+    targets = batch[1]
+    losses = functional.cross_entropy(outputs.flatten(0, 1), targets.flatten(0, 1), reduction="none")
+    return losses.view(len(targets), -1).mean(1)

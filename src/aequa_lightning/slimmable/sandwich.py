@@ -225,13 +225,13 @@ class StepLosses:
 def sandwich_step(
     forward: Callable[..., Tensor],
     inputs: Any,
-    targets: Tensor,
+    targets: Any,
     widths: Sequence[float],
     *,
     rule: SandwichRule = SandwichRule(),
     backward: Callable[[Tensor], Any] = torch.Tensor.backward,
     no_sync: Callable[[], AbstractContextManager[Any]] = nullcontext,
-    loss: Callable[[Tensor, Tensor], Tensor] = functional.cross_entropy,
+    loss: Callable[[Any, Any], Tensor] = functional.cross_entropy,
 ) -> dict[float, Tensor]:
     """Add the gradient of the widths' weighted losses to the parameters' gradients.
 
@@ -242,7 +242,7 @@ def sandwich_step(
     Args:
         forward: Called as ``forward(inputs, width=...)``; under DDP or Fabric the wrapped model.
         inputs: A batch of inputs.
-        targets: Its targets.
+        targets: Its targets, as the loss takes them.
         widths: The widths of this step, descending; see :meth:`SandwichRule.draw_widths`.
         rule: Weighs the losses, and says which widths learn from which.
         backward: Called with each loss: ``Tensor.backward``, ``fabric.backward`` or ``module.manual_backward``.

@@ -10,7 +10,7 @@ from aequa_lightning.engine.checkpoint import FORMAT, load_checkpoint, load_last
 from aequa_lightning.engine.config import RunConfig
 from aequa_lightning.engine.reward_source import check_paid
 from aequa_lightning.errors import InputError
-from aequa_lightning.modules.classifier import SlimmableClassifier
+from aequa_lightning.modules.slimmable_module import SlimmableModule
 from aequa_lightning.rewards.files.figures import certificate_faults
 from aequa_lightning.run_folder.damaged_files import possibly_damaged, read_json
 from aequa_lightning.run_folder.events import read_events
@@ -52,7 +52,7 @@ def state_to_resume(run_dir: Path, ckpt_path: str | None) -> dict[str, Any] | No
 
 
 def state_to_pay_again(
-    config: RunConfig, model: SlimmableClassifier, participants: int
+    config: RunConfig, model: SlimmableModule, participants: int
 ) -> tuple[dict[str, Any], MeasuredCurve]:
     """Read the last state of a finished run, and the accuracies by width that were measured when it ended.
 
@@ -84,7 +84,7 @@ def state_to_pay_again(
     return state, measured
 
 
-def check_state(model: SlimmableClassifier, participants: int, state: dict[str, Any]) -> None:
+def check_state(model: SlimmableModule, participants: int, state: dict[str, Any]) -> None:
     """Check that a checkpoint belongs to the configured run.
 
     Args:
@@ -147,7 +147,7 @@ def _assigned(spending: dict[str, float | None] | None) -> str:
     )
 
 
-def check_parameters(model: SlimmableClassifier, state: dict[str, Any]) -> None:
+def check_parameters(model: SlimmableModule, state: dict[str, Any]) -> None:
     """Check that a checkpoint holds every parameter of the model in its shape and type.
 
     Raises:

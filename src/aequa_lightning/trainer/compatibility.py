@@ -17,7 +17,7 @@ from aequa_lightning.engine.server.privacy import check_accountant
 from aequa_lightning.engine.server.robust import RobustAggregator
 from aequa_lightning.errors import InputError
 from aequa_lightning.mechanisms import Mechanism, PaidInRounds
-from aequa_lightning.modules.classifier import SlimmableClassifier
+from aequa_lightning.modules.slimmable_module import SlimmableModule
 from aequa_lightning.rewards.files.checkpoint import export_program
 from aequa_lightning.slimmable.norm import check_modes
 
@@ -151,7 +151,7 @@ def check_loggers(loggers: Sequence[Any]) -> None:
         check_login("trainer.logger=WandbLogger")
 
 
-def check_untrained(model: SlimmableClassifier) -> None:
+def check_untrained(model: SlimmableModule) -> None:
     """Check that a new run does not start from the weights of an earlier one, such as in a notebook cell run twice.
 
     The standalone accuracies would start from them, too, and would be no baseline.
@@ -166,7 +166,7 @@ def check_untrained(model: SlimmableClassifier) -> None:
         )
 
 
-def check_model(model: SlimmableClassifier) -> None:
+def check_model(model: SlimmableModule) -> None:
     """Check that participants can be paid with sub-networks of a model; warn of modules in evaluation mode.
 
     Raises:
@@ -189,7 +189,7 @@ def check_model(model: SlimmableClassifier) -> None:
         )
 
 
-def can_export(model: SlimmableClassifier, *, warns: bool) -> bool:
+def can_export(model: SlimmableModule, *, warns: bool) -> bool:
     """Return whether rewards can be written as programs: ``torch.export`` cannot follow every network.
 
     Args:

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from aequa_lightning.data import CollaborativeData
-from aequa_lightning.modules.classifier import SlimmableClassifier
+from aequa_lightning.modules.slimmable_module import SlimmableModule
 from aequa_lightning.runtime.arguments import RecordsArguments
 
 HEADER = """\
@@ -27,7 +27,7 @@ class NotExpressibleError(Exception):
     """Something that a run was given cannot be named in a file; the message says what, and what to do."""
 
 
-def configuration_of(options: Mapping[str, Any], model: SlimmableClassifier, data: CollaborativeData) -> dict[str, Any]:
+def configuration_of(options: Mapping[str, Any], model: SlimmableModule, data: CollaborativeData) -> dict[str, Any]:
     """Return ``configuration`` or ``unwritten`` of a `RunConfig` for a run from Python.
 
     Args:
@@ -41,7 +41,7 @@ def configuration_of(options: Mapping[str, Any], model: SlimmableClassifier, dat
         return {"unwritten": str(error)}
 
 
-def _describe(options: Mapping[str, Any], model: SlimmableClassifier, data: CollaborativeData) -> str:
+def _describe(options: Mapping[str, Any], model: SlimmableModule, data: CollaborativeData) -> str:
     """Return the content of ``config.yaml``.
 
     Raises:

@@ -19,7 +19,7 @@ from aequa_lightning.engine.server.aggregators import Aggregator
 from aequa_lightning.engine.server.privacy import Privacy
 from aequa_lightning.errors import InputError
 from aequa_lightning.mechanisms import Mechanism
-from aequa_lightning.modules.classifier import SlimmableClassifier
+from aequa_lightning.modules.slimmable_module import SlimmableModule
 
 # The base class of each option that is an object, and a class that fits.
 OBJECTS: dict[str, tuple[type, str]] = {
@@ -121,11 +121,14 @@ def check_model_and_data(model: Any, data: Any) -> None:
     Raises:
         InputError: They do not, or the model has other classes or inputs than the data.
     """
-    if not isinstance(model, SlimmableClassifier):
+    if not isinstance(model, SlimmableModule):
         if isinstance(model, Module) and not isinstance(model, LightningModule):
             remedy = "write SlimmableClassifier(data.num_classes, data.input_shape, backbone=network) for your network"
         else:
-            remedy = "it must derive from SlimmableClassifier, which takes a network of yours as backbone=..."
+            remedy = (
+                "it must derive from SlimmableModule, as SlimmableClassifier does, which takes a network of yours as "
+                "backbone=..."
+            )
         raise InputError(f"model is {_named(model)}; {remedy}")
     if not isinstance(data, CollaborativeData):
         own = " (its batches belong to no participant)" if isinstance(data, LightningDataModule) else ""

@@ -11,11 +11,12 @@ from rich.table import Table
 from aequa_lightning.data import CollaborativeData
 from aequa_lightning.engine.checkpoint import load_checkpoint, load_last
 from aequa_lightning.engine.config import RunConfig
-from aequa_lightning.engine.evaluation import AtWidth, count_correct, input_batches
+from aequa_lightning.engine.evaluation import AtWidth, input_batches, score_of
 from aequa_lightning.engine.reward_source import load_reward_source
 from aequa_lightning.errors import InputError
-from aequa_lightning.modules.classifier import SlimmableClassifier
-from aequa_lightning.modules.reward import RewardClassifier
+from aequa_lightning.modules.reward import RewardModule
+from aequa_lightning.modules.slimmable_module import SlimmableModule
+from aequa_lightning.modules.task import Task
 from aequa_lightning.rewards.files.checkpoint import check_width, is_reward
 from aequa_lightning.rewards.files.manifest import verify_reward
 from aequa_lightning.run_folder.csv_files import csv_text
@@ -32,12 +33,12 @@ CPU = torch.device("cpu")
 
 def load_network(
     ckpt_path: str | None,
-    model: SlimmableClassifier,
+    model: SlimmableModule,
     data: CollaborativeData,
     *,
     run_dir: Path,
     public_key: str | None = None,
-) -> SlimmableClassifier | RewardClassifier:
+) -> SlimmableModule | RewardModule:
     """Load the shared model into ``model``, or a reward into a network of its width.
 
     Args:
@@ -64,13 +65,13 @@ def load_network(
     check_parameters(model, state)
     load_reward_source(model, state)
     if model.network.has_statistics:
-        model.network.recalibrate(input_batches(data.validation(), CPU), model.network.widths)
+        model.network.recalibrate(input_batches(model, data.validation(), CPU), model.network.widths)
     return model
 
 
 def load_reward(
-    ckpt_path: str, state: Mapping[str, Any], model: SlimmableClassifier, data: CollaborativeData
-) -> RewardClassifier:
+    ckpt_path: str, state: Mapping[str, Any], model: SlimmableModule, data: CollaborativeData
+) -> RewardModule:
     """Build the narrow network that the configuration describes, and fill it from a reward file.
 
     Only width and shares of layers are taken from the file. All else that it says of its network must be what is
@@ -104,7 +105,7 @@ def load_reward(
                 f"ckpt_path={ckpt_path!r} was made with {key}={saved.get(key)!r:.80}, but the configuration gives "
                 f"{key}={expected.get(key)!r:.80}; use the configuration of its run."
             )
-    reward = RewardClassifier(**expected | {"backbone": model.source.given})
+    reward = model.reward_class(**expected | {"backbone": model.source.given})
     try:
         reward.load_state_dict(tensors)
     except RuntimeError as error:
@@ -113,28 +114,32 @@ def load_reward(
     return reward
 
 
-def measure(network: SlimmableClassifier | RewardClassifier, stage: str, data: CollaborativeData) -> dict[str, float]:
-    """Measure the accuracy on the validation or test part: of every width of the grid, or of the one reward.
+def measure(
+    network: SlimmableModule | RewardModule, stage: str, data: CollaborativeData, *, task: Task
+) -> dict[str, float]:
+    """Measure the score on the validation or test part: of every width of the grid, or of the one reward.
 
     Args:
         network: From :func:`load_network`.
         stage: ``validation`` or ``test``.
         data: The run's data.
+        task: Knows loss and score.
 
     Returns:
-        Accuracies in [0, 1] by the names of metrics.
+        Scores in [0, 1] by the names of metrics.
     """
     part = data.test() if stage == "test" else data.validation()
-    if isinstance(network, RewardClassifier):
-        return {f"{stage}_accuracy": count_correct(network, part, device=CPU) / len(part)}
+    name = f"{stage}_{task.scorer.key}"
+    if isinstance(network, RewardModule):
+        return {name: score_of(task, network, part, device=CPU).value}
     return {
-        f"{stage}_accuracy/{width:g}": count_correct(AtWidth(network.network, width), part, device=CPU) / len(part)
+        f"{name}/{width:g}": score_of(task, AtWidth(network.network, width), part, device=CPU).value
         for width in network.network.widths
     }
 
 
 @torch.no_grad()
-def write_predictions(path: Path, network: SlimmableClassifier | RewardClassifier, data: CollaborativeData) -> int:
+def write_predictions(path: Path, network: SlimmableModule | RewardModule, data: CollaborativeData) -> int:
     """Write class and probability of every sample of the test part as CSV; return their number.
 
     Args:
@@ -144,7 +149,7 @@ def write_predictions(path: Path, network: SlimmableClassifier | RewardClassifie
     """
     rows: list[tuple[int, int, float]] = []
     with evaluating(network):
-        for batch in input_batches(data.test(), CPU):
+        for batch in input_batches(network, data.test(), CPU):
             probabilities, classes = network(batch).softmax(-1).max(-1)
             for probability, predicted in zip(probabilities.tolist(), classes.tolist(), strict=True):
                 rows.append((len(rows), predicted, probability))
@@ -160,7 +165,7 @@ class Evaluates:
 
     def validate(
         self,
-        model: SlimmableClassifier,
+        model: SlimmableModule,
         datamodule: CollaborativeData,
         ckpt_path: str | None = None,
         public_key: str | None = None,
@@ -177,7 +182,7 @@ class Evaluates:
 
     def test(
         self,
-        model: SlimmableClassifier,
+        model: SlimmableModule,
         datamodule: CollaborativeData,
         ckpt_path: str | None = None,
         public_key: str | None = None,
@@ -194,7 +199,7 @@ class Evaluates:
 
     def predict(
         self,
-        model: SlimmableClassifier,
+        model: SlimmableModule,
         datamodule: CollaborativeData,
         ckpt_path: str | None = None,
         public_key: str | None = None,
@@ -219,14 +224,14 @@ class Evaluates:
     def _evaluate(
         self,
         stage: str,
-        model: SlimmableClassifier,
+        model: SlimmableModule,
         data: CollaborativeData,
         ckpt_path: str | None,
         public_key: str | None,
     ) -> list[dict[str, float]]:
         check_model_and_data(model, data)
         with self._settings(), keeping_modes(model):
-            results = measure(self._load(model, data, ckpt_path, public_key), stage, data)
+            results = measure(self._load(model, data, ckpt_path, public_key), stage, data, task=model)
         table = Table("metric", Path(str(ckpt_path)).stem)
         for metric, value in results.items():
             table.add_row(metric, repr(value))
@@ -234,8 +239,8 @@ class Evaluates:
         return [results]
 
     def _load(
-        self, model: SlimmableClassifier, data: CollaborativeData, ckpt_path: str | None, public_key: str | None
-    ) -> SlimmableClassifier | RewardClassifier:
+        self, model: SlimmableModule, data: CollaborativeData, ckpt_path: str | None, public_key: str | None
+    ) -> SlimmableModule | RewardModule:
         data.prepare_data()
         return load_network(ckpt_path, model, data, run_dir=self.config.run_dir, public_key=public_key)
 

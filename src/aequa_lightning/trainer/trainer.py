@@ -30,7 +30,7 @@ from aequa_lightning.engine.server.privacy import Privacy
 from aequa_lightning.errors import RunInterrupted
 from aequa_lightning.mechanisms import Aequa, Mechanism
 from aequa_lightning.mechanisms.mechanism import tried
-from aequa_lightning.modules.classifier import SlimmableClassifier
+from aequa_lightning.modules.slimmable_module import SlimmableModule
 from aequa_lightning.report import build_report
 from aequa_lightning.rewards.files.signing import load_private_key
 from aequa_lightning.run_folder.files import check_writable
@@ -195,7 +195,7 @@ class CollaborativeTrainer(Evaluates):
             run_dir=self.config.run_dir,
         )
 
-    def fit(self, model: SlimmableClassifier, datamodule: CollaborativeData, ckpt_path: str | None = None) -> FitResult:
+    def fit(self, model: SlimmableModule, datamodule: CollaborativeData, ckpt_path: str | None = None) -> FitResult:
         """Run the rounds, measure contributions, allocate widths, write every participant's network and the report.
 
         Args:
@@ -250,7 +250,7 @@ class CollaborativeTrainer(Evaluates):
                 self._report(config.unwritten)
         return FitResult(self.config.run_dir)
 
-    def allocate(self, model: SlimmableClassifier, datamodule: CollaborativeData, mechanism: Mechanism) -> None:
+    def allocate(self, model: SlimmableModule, datamodule: CollaborativeData, mechanism: Mechanism) -> None:
         """Choose the widths of a finished run again and write its rewards again; nothing is trained or measured anew.
 
         Ends with the Pareto front of mean gain and spread, in the terminal and as ``frontier.png``.
@@ -301,7 +301,7 @@ class CollaborativeTrainer(Evaluates):
                 print_stop(self.config.run_dir, self.config.max_rounds, from_python=self.config.configuration is None)
             raise
 
-    def _rewards(self, mechanism: Mechanism, model: SlimmableClassifier) -> Rewards:
+    def _rewards(self, mechanism: Mechanism, model: SlimmableModule) -> Rewards:
         """Build the callback that measures contributions and pays; check the signing key, and whether programs work."""
         if self.signing_key is not None:
             load_private_key(self.signing_key)
@@ -314,7 +314,7 @@ class CollaborativeTrainer(Evaluates):
     def _train(
         self,
         fabric: Fabric,
-        model: SlimmableClassifier,
+        model: SlimmableModule,
         data: CollaborativeData,
         config: RunConfig,
         rewards: Rewards,

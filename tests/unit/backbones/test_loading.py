@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from aequa_lightning.errors import InputError
+from aequa_lightning.modules import RewardClassifier
 from aequa_lightning.modules.classifier import SlimmableClassifier
-from aequa_lightning.modules.reward import RewardClassifier
 from aequa_lightning.rewards.files.checkpoint import save_reward
 
 OWN = """

@@ -11,8 +11,8 @@ from torch import nn
 from aequa_lightning.backbones import NetworkSource
 from aequa_lightning.backbones.cnn import mlp
 from aequa_lightning.errors import InputError
+from aequa_lightning.modules import RewardClassifier
 from aequa_lightning.modules.classifier import SlimmableClassifier
-from aequa_lightning.modules.reward import RewardClassifier
 from aequa_lightning.rewards.files.checkpoint import save_reward
 
 

@@ -142,7 +142,7 @@ def test_what_does_not_fit_is_refused() -> None:
 
 
 def test_the_intervals_come_from_as_many_drawings_as_asked_for() -> None:
-    correct = [[True, True, False, True], [True, True, True, True]]
+    correct = np.array([[[1], [1], [0], [1]], [[1], [1], [1], [1]]])
     drawn = Aequa(bootstrap_samples=7).resample([0.5, 0.25], correct, [0.5, 1.0], seed=0)
     assert drawn is not None
     assert len(drawn.mcg) == 7
@@ -187,15 +187,17 @@ def test_resampling_scatters_around_the_allocation() -> None:
     random = np.random.default_rng(0)
     correct = random.random((4, 400)) < np.array(list(CURVE.values()))[:, None]
     standalone = [0.3, 0.5, 0.7]
-    drawn = Aequa().resample(standalone, correct.tolist(), list(CURVE), seed=0)
+    drawn = Aequa().resample(standalone, correct[:, :, None], list(CURVE), seed=0)
     assert drawn is not None
     curve = dict(zip(CURVE, correct.mean(axis=1).tolist(), strict=True))
     allocation = Aequa().allocate(standalone, curve, standalone=standalone, held=[1.0] * 3)
     low, high = drawn.interval("mcg", level=0.9)
     assert low <= allocation.mcg <= high
     assert high - low < 0.1
-    assert Aequa(contribution="fedsv", objective="pearson").resample(standalone, correct.tolist(), [], seed=0) is None
-    assert SharedModel().resample(standalone, correct.tolist(), list(CURVE), seed=0) is None
+    assert (
+        Aequa(contribution="fedsv", objective="pearson").resample(standalone, correct[:, :, None], [], seed=0) is None
+    )
+    assert SharedModel().resample(standalone, correct[:, :, None], list(CURVE), seed=0) is None
 
 
 STEPS = {0.25: 0.7, 0.5: 0.8, 1.0: 0.99}
@@ -222,13 +224,13 @@ def test_drawn_anew_the_widths_are_chosen_by_the_rules_of_the_mechanism(
     assert allocation.widths.tolist() == expected
     # So many samples that nothing else is drawn.
     correct = np.arange(20_000) < 20_000 * np.array(list(STEPS.values()))[:, None]
-    drawn = mechanism.resample(contributions, correct.tolist(), list(STEPS), seed=0)
+    drawn = mechanism.resample(contributions, correct[:, :, None], list(STEPS), seed=0)
     assert drawn is not None
     assert (drawn.widths == expected).all()
 
 
 def test_drawings_differ_by_their_seed_alone() -> None:
-    correct = (np.random.default_rng(0).random((4, 200)) < np.array(list(CURVE.values()))[:, None]).tolist()
+    correct = (np.random.default_rng(0).random((4, 200)) < np.array(list(CURVE.values()))[:, None])[:, :, None]
 
     def gains(seed: int) -> list[float]:
         drawn = Aequa(bootstrap_samples=5).resample([0.3, 0.5], correct, list(CURVE), seed=seed)

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from aequa_lightning.errors import InputError
+from aequa_lightning.modules import RewardClassifier
 from aequa_lightning.modules.classifier import SlimmableClassifier
-from aequa_lightning.modules.reward import RewardClassifier
 from aequa_lightning.slimmable import Distillation
 
 INPUTS, TARGETS = torch.randn(6, 1, 8, 8, generator=torch.Generator().manual_seed(1)), torch.arange(6) % 3
@@ -20,7 +20,7 @@ def classifier(**options: Any) -> SlimmableClassifier:
 
 
 def gradients(model: SlimmableClassifier) -> list[Tensor]:
-    model.sandwich(INPUTS, TARGETS, step=0, forward=model, backward=Tensor.backward, no_sync=nullcontext)
+    model.sandwich((INPUTS, TARGETS), step=0, forward=model, backward=Tensor.backward, no_sync=nullcontext)
     return [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
 
 
@@ -49,9 +49,9 @@ def test_classifier_logit_adjustment_shifts_the_loss_against_the_targets_and_not
     log_shares = (torch.tensor([5.5, 0.5, 2.5]) / 8.5).log()
     options: dict[str, Any] = {"backbone": "mlp", "distillation": 0.25}
     model, by_hand = classifier(logit_adjustment=2.0, **options), classifier(**options)
-    offsets = model.class_offsets(own_targets)
+    own_loss = model.participant_loss((torch.zeros(7, 1, 8, 8), own_targets))
     model.sandwich(
-        INPUTS, TARGETS, step=0, offsets=offsets, forward=model, backward=Tensor.backward, no_sync=nullcontext
+        (INPUTS, TARGETS), step=0, loss=own_loss, forward=model, backward=Tensor.backward, no_sync=nullcontext
     )
     full = by_hand(INPUTS)
     teacher = full.detach().softmax(1)
@@ -66,7 +66,9 @@ def test_classifier_logit_adjustment_shifts_the_loss_against_the_targets_and_not
 
 
 def test_classifier_logit_adjustment_is_off_by_default_and_refused_where_it_makes_no_sense() -> None:
-    assert classifier().class_offsets(TARGETS) is None
+    logits = torch.randn(6, 3)
+    own_loss = classifier().participant_loss((INPUTS, TARGETS))
+    assert own_loss(logits, (INPUTS, TARGETS)) == functional.cross_entropy(logits, TARGETS)
     for value in (-0.5, float("nan"), float("inf")):
         with pytest.raises(InputError, match=r"model\.logit_adjustment"):
             classifier(logit_adjustment=value)

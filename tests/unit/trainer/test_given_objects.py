@@ -48,7 +48,7 @@ def test_logger_that_is_off_and_a_path_object_are_taken() -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (LightningModule(), r"model is a LightningModule of lightning; it must derive from SlimmableClassifier"),
+        (LightningModule(), r"model is a LightningModule of lightning; it must derive from SlimmableModule"),
         (torch.nn.Linear(2, 3), r"model is a Linear of torch; write SlimmableClassifier\(.*backbone=network\)"),
         (SlimmableClassifier, r"model is the class SlimmableClassifier"),
         (model(num_classes=9), r"model.num_classes is 9, but DigitsData has 10; build the model with num_classes="),

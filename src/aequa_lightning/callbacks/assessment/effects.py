@@ -29,10 +29,12 @@ def claimed_effects(run: Run, updates: Mapping[int, Tensor]) -> Tensor:
         updates: Updates of the participants that this group hosted, by index; of shape (P,).
 
     Returns:
-        Loss after the opposite less loss after the update, (N,), float64; 0 without an update, or where the validation
-        part has none of the participant's classes.
+        Loss after the opposite less loss after the update, (N,), float64; 0 without an update, where the validation
+        part has none of the participant's classes, or where targets are no classes.
     """
     effects = torch.zeros(run.data.participants, dtype=torch.float64)
+    if not run.classifier.has_classes:
+        return effects
     subset, counts = _spread(run.data.validation(), SAMPLES), torch.from_numpy(run.data.class_counts()).double()
     for index, update in updates.items():
         received, width = received_model(run, index, run.parameters), run.widths[index]
@@ -49,9 +51,9 @@ def _loss(run: Run, parameters: Tensor, width: float, *, subset: TensorDataset, 
     with run.model_at(parameters):
         network = AtWidth(run.classifier.network, width).eval()
         if run.classifier.network.has_statistics:
-            run.classifier.network.recalibrate(input_batches(subset, device), [width])
+            run.classifier.network.recalibrate(input_batches(run.classifier, subset, device), [width])
             network.eval()
-        logits = torch.cat([network(batch).double().cpu() for batch in input_batches(subset, device)])
+        logits = torch.cat([network(batch).double().cpu() for batch in input_batches(run.classifier, subset, device)])
     losses = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
     losses = losses.nan_to_num(LARGEST_LOSS).clamp(max=LARGEST_LOSS)
     seen = torch.bincount(targets, minlength=len(classes)).double()

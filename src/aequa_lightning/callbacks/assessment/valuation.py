@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from aequa_lightning.contributions.coalition_models import model_evaluator, round_game
 from aequa_lightning.contributions.losses import series_divergence
 from aequa_lightning.contributions.values import Coalitions, Utility
-from aequa_lightning.engine.evaluation import AtWidth, count_correct, evaluation_batches
+from aequa_lightning.engine.evaluation import EVALUATION_BATCH_SIZE, AtWidth, evaluation_batches
+from aequa_lightning.engine.local.work import batch_spans
 from aequa_lightning.engine.processes.seeding import derive_generator, seed_global_generators
 from aequa_lightning.engine.run import Run
 from aequa_lightning.engine.server.exact_sum import ExactSum
@@ -37,19 +38,20 @@ def validation_gradient(run: Run) -> Tensor:
     run.load_server_parameters()
     run.evaluator.calibrate(1.0)
     network, topology = run.classifier.network, run.topology
-    inputs, targets = run.data.validation().tensors
+    validation = run.data.validation()
     parameters = [parameter for parameter in run.classifier.parameters() if parameter.requires_grad]
     total = ExactSum(run.parameters.numel(), topology.device)
-    batches = list(zip(evaluation_batches(inputs), evaluation_batches(targets), strict=True))
     # cuDNN gives recurrent layers no gradient in evaluation; torch's own kernels do.
     recurrent = any(isinstance(part, nn.RNNBase) for part in network.modules())
     kernels = torch.backends.cudnn.flags(enabled=False) if recurrent else nullcontext()
     with evaluating(network), torch.enable_grad(), kernels:
-        for batch, classes in batches[topology.rank :: topology.processes]:
-            logits = network(batch.to(topology.device))
-            loss = nn.functional.cross_entropy(logits, classes.to(topology.device))
+        for number, batch in enumerate(evaluation_batches(validation, topology.device)):
+            if number % topology.processes != topology.rank:
+                continue
+            inputs = run.classifier.inputs(batch)
+            loss = run.classifier.loss(network(inputs), batch)
             gradients = torch.autograd.grad(loss, parameters)
-            total.add(torch.cat([gradient.reshape(-1) for gradient in gradients]), len(classes) / len(targets))
+            total.add(torch.cat([gradient.reshape(-1) for gradient in gradients]), len(inputs) / len(validation))
     return topology.merge_over_processes(total.total).to(topology.device)
 
 
@@ -86,7 +88,7 @@ def coalition_utility(run: Run, base: Tensor, steps: Tensor, utility: Callable[[
 
 
 def own_accuracies(run: Run, updates: Mapping[int, Tensor], base: Tensor, *, clip: float | None = None) -> Tensor:
-    """Return the validation accuracy that everybody's own model has after its training; a collective operation.
+    """Return the validation score that everybody's own model has after its training; a collective operation.
 
     Args:
         run: The run, at the end of a round.
@@ -98,13 +100,12 @@ def own_accuracies(run: Run, updates: Mapping[int, Tensor], base: Tensor, *, cli
         float64 of shape (N,), in [0, 1]; 0 without an update.
     """
     accuracies = torch.zeros(run.data.participants, dtype=torch.float64)
-    validation, network = run.data.validation(), run.classifier.network
+    validation = run.data.validation()
     for index, update in updates.items():
         received, width = received_model(run, index, base), run.widths[index]
         with run.model_at(received + (update if clip is None else update.clamp(-clip, clip))):
             run.evaluator.calibrate(width)
-            correct = count_correct(AtWidth(network, width), validation, device=run.topology.device)
-        accuracies[index] = correct / len(validation)
+            accuracies[index] = run.evaluator.score(width, validation).value
     return run.topology.merge(accuracies)
 
 
@@ -163,8 +164,8 @@ def _batch_losses(
     seed_global_generators(0, device)
     with evaluating(network):
         for places in order.split(size):
-            logits = network(inputs[places.to(inputs.device)].to(device))
-            losses.append(nn.functional.cross_entropy(logits, targets[places.to(targets.device)].to(device)).item())
+            batch = inputs[places.to(inputs.device)].to(device), targets[places.to(targets.device)].to(device)
+            losses.append(run.classifier.loss(network(run.classifier.inputs(batch)), batch).item())
     return losses
 
 
@@ -176,4 +177,5 @@ class _InBatches(nn.Module):
         self.network = network
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return torch.cat([self.network(batch) for batch in evaluation_batches(inputs)])
+        spans = batch_spans(len(inputs), EVALUATION_BATCH_SIZE)
+        return torch.cat([self.network(inputs[start:end]) for start, end in spans])

@@ -5,9 +5,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from torch import Tensor
-
 from aequa_lightning.engine.run import Run
+from aequa_lightning.modules.score import Scored
 from aequa_lightning.rewards.allocation.curve import fills_a_gap, offered_widths, refine
 from aequa_lightning.rewards.files.checkpoint import check_width
 from aequa_lightning.slimmable import Width
@@ -28,7 +27,7 @@ class MeasuredCurve:
 
     accuracy: dict[float, float] = field(default_factory=dict)
     layers: dict[float, dict[str, float]] = field(default_factory=dict)
-    _correct: dict[float, Tensor] = field(default_factory=dict, init=False, repr=False)
+    _scored: dict[float, Scored] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def of_allocation(cls, content: Mapping[str, Any]) -> "MeasuredCurve":
@@ -48,19 +47,19 @@ class MeasuredCurve:
         """Return the width behind a number."""
         return self.layers.get(number, number)
 
-    def correct(self, run: Run, numbers: Sequence[float]) -> list[Tensor]:
-        """Tell which validation samples each width gets right, bool (samples,); a collective operation."""
-        unknown = [number for number in numbers if number not in self._correct]
-        before, after = len(self._correct), len(self._correct) + len(unknown)
+    def scores(self, run: Run, numbers: Sequence[float]) -> list[Scored]:
+        """Return the score of each width on the validation part; a collective operation."""
+        unknown = [number for number in numbers if number not in self._scored]
+        before, after = len(self._scored), len(self._scored) + len(unknown)
         if unknown:
             run.show("measuring widths", before, after)
-        marks = run.evaluator.correct(
+        scores = run.evaluator.scores(
             [self.width(number) for number in unknown],
             run.data.validation(),
             on_measured=lambda count: run.show("measuring widths", before + count, after),
         )
-        self._correct |= dict(zip(unknown, marks, strict=True))
-        return [self._correct[number] for number in numbers]
+        self._scored |= dict(zip(unknown, scores, strict=True))
+        return [self._scored[number] for number in numbers]
 
 
 def measure_curve(run: Run, *, resolution: float) -> MeasuredCurve:
@@ -119,5 +118,5 @@ def _refine(
 def _accuracies(run: Run, measured: MeasuredCurve, numbers: Sequence[float]) -> dict[float, float]:
     """Return the accuracies of those widths that the network can have."""
     legal = [number for number in numbers if run.classifier.network.has(measured.width(number))]
-    marks = measured.correct(run, legal)
-    return {number: int(right.sum()) / len(right) for number, right in zip(legal, marks, strict=True)}
+    scores = measured.scores(run, legal)
+    return {number: scored.value for number, scored in zip(legal, scores, strict=True)}

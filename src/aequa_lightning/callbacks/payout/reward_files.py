@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from aequa_lightning.callbacks.payout.measured_curve import MeasuredCurve
-from aequa_lightning.engine.evaluation import AtWidth, count_correct
 from aequa_lightning.engine.run import Run
 from aequa_lightning.rewards.allocation.allocate import Allocation
 from aequa_lightning.rewards.allocation.fairness import gain_figures, pearson
@@ -56,7 +55,7 @@ def write_rewards(run: Run, widths: Sequence[float], *, layers: Layers, export_p
     # Nobody overwrites a file that a manifest still describes: whoever is killed leaves none.
     run.fabric.barrier()
     network, parts = run.classifier.network, (run.data.validation(), run.data.test())
-    correct = torch.zeros(len(parts), len(widths), dtype=torch.int64)
+    scores = torch.zeros(len(parts), len(widths), dtype=torch.float64)
     packages = _packages(run, widths)
     run.show("writing rewards", 0, len(packages))
     for place in range(run.topology.rank, len(packages), run.topology.processes):
@@ -65,17 +64,14 @@ def write_rewards(run: Run, widths: Sequence[float], *, layers: Layers, export_p
         with run.model_at(parameters):
             run.evaluator.calibrate(width)
             for row, part in enumerate(parts):
-                correct[row, owners] = count_correct(AtWidth(network, width), part, device=run.topology.device)
+                scores[row, owners] = run.evaluator.score(width, part).value
             reward = network.extract(width).cpu()
         hyper_parameters = run.classifier.reward_hparams(number, layers.get(number))
         _write_network(run, reward, hyper_parameters, owners, export_programs=export_programs)
         done = min(place - run.topology.rank + run.topology.processes, len(packages))
         run.show("writing rewards", done, len(packages))
-    # Whoever has everybody's counts knows that everybody's files are there.
-    correct = run.topology.merge_over_processes(correct)
-    return RewardAccuracies(
-        *([int(count) / len(part) for count in counts] for part, counts in zip(parts, correct, strict=True))
-    )
+    # Whoever has everybody's scores knows that everybody's files are there.
+    return RewardAccuracies(*run.topology.merge_over_processes(scores).tolist())
 
 
 def _packages(run: Run, widths: Sequence[float]) -> list[tuple[Tensor, float, list[int]]]:

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from aequa_lightning.callbacks.payout.round_models import parameters_in_order
-from aequa_lightning.engine.evaluation import AtWidth, count_correct
 from aequa_lightning.engine.run import Run
 from aequa_lightning.errors import InputError
 from aequa_lightning.mechanisms.payment import RollingSubmodels
@@ -83,14 +82,14 @@ class NeuronLedger:
     def _accuracies(self, run: Run, order: Tensor, sizes: Sequence[int]) -> list[float]:
         """Return the validation accuracy of each sub-model of the server's model, spread over the processes."""
         validation, topology = run.data.validation(), run.topology
-        correct = torch.zeros(len(sizes), dtype=torch.int64)
+        accuracies = torch.zeros(len(sizes), dtype=torch.float64)
         for place in range(topology.rank, len(sizes), topology.processes):
             neurons = torch.zeros(len(order), dtype=torch.bool)
             neurons[order[: sizes[place]]] = True
             with run.model_at(torch.where(self._entries(neurons), run.parameters, 0.0)):
                 run.evaluator.calibrate(1.0)
-                correct[place] = count_correct(AtWidth(run.classifier.network, 1.0), validation, device=topology.device)
-        return (topology.merge_over_processes(correct).double() / len(validation)).tolist()
+                accuracies[place] = run.evaluator.score(1.0, validation).value
+        return topology.merge_over_processes(accuracies).tolist()
 
 
 def neurons_of(module: nn.Module) -> Tensor:

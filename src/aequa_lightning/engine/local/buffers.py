@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 
 from aequa_lightning.errors import InputError
-from aequa_lightning.modules.classifier import SlimmableClassifier
+from aequa_lightning.modules.slimmable_module import SlimmableModule
 from aequa_lightning.slimmable import norm
 
 # Prefix of the names of the full network's buffers in the classifier.
 FULL = "network.full."
 
 
-def buffers(classifier: SlimmableClassifier) -> dict[str, Tensor]:
+def buffers(classifier: SlimmableModule) -> dict[str, Tensor]:
     """Return all buffers of a model except statistics of norm layers, persistent or not, by name; not copied."""
     statistics = {f"{FULL}{name}" for name in norm.statistics(classifier.network.full)}
     return {
@@ -25,7 +25,7 @@ def buffers(classifier: SlimmableClassifier) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def load_buffers(classifier: SlimmableClassifier, saved: Mapping[str, Tensor]) -> None:
+def load_buffers(classifier: SlimmableModule, saved: Mapping[str, Tensor]) -> None:
     """Copy saved buffers into a model.
 
     Args:
@@ -83,7 +83,7 @@ class BufferGuard:
         classifier: The model, with the buffers that all participants start from.
     """
 
-    def __init__(self, classifier: SlimmableClassifier) -> None:
+    def __init__(self, classifier: SlimmableModule) -> None:
         self._saved: list[_SavedBuffer] = []
         parts = dict(classifier.named_modules())
         for name, buffer in buffers(classifier).items():

@@ -45,7 +45,7 @@ def training_key(
         torch.__version__,
         type(local.classifier),
         local.classifier.network.full,
-        local.classifier.logit_adjustment,
+        local.classifier.task_settings,
         [part.training for part in local.classifier.network.full.modules()],
         local.optimizer.optimizer,
         data.augmentation,

@@ -19,7 +19,7 @@ from aequa_lightning.backbones.full_network import full_network
 from aequa_lightning.engine.local.buffers import FULL, buffers, equal_tensors
 from aequa_lightning.engine.processes.seeding import seed_global_generators
 from aequa_lightning.errors import InputError
-from aequa_lightning.modules.classifier import SlimmableClassifier
+from aequa_lightning.modules.slimmable_module import SlimmableModule
 from aequa_lightning.runtime.process_settings import evaluating, keeping_modes
 from aequa_lightning.slimmable import norm
 
@@ -31,7 +31,7 @@ SAMPLES = 2
 ROUNDING = 32
 
 
-def check_types(model: SlimmableClassifier) -> None:
+def check_types(model: SlimmableModule) -> None:
     """Check that all trainable parameters are float32, or all float64, and that the model accepts float32 data.
 
     Raises:
@@ -79,7 +79,7 @@ def _check_accepts(network: nn.Module, inputs: Tensor) -> None:
 
 
 def check_state(
-    classifier: SlimmableClassifier,
+    classifier: SlimmableModule,
     samples: TensorDataset,
     *,
     device: torch.device,
@@ -93,7 +93,7 @@ def check_state(
 
     Args:
         classifier: The model; neither it nor the global random generators change.
-        samples: Inputs and classes; the first ``2 * SAMPLES`` are used.
+        samples: Inputs and targets; the first ``2 * SAMPLES`` are used.
         device: Device of the copies.
         augmentation: Applied to the inputs; None: none.
 
@@ -113,7 +113,7 @@ def check_state(
             "besides its parameters is impossible; keep no open files, locks or results of computations in it."
         ) from error
     with isolate_rng():
-        used.network.full(first[0])
+        used.network.full(used.inputs(first))
         for name in buffers(used).keys() - buffers(classifier).keys():
             raise InputError(
                 f"model.backbone: buffer {name.removeprefix(FULL)} is created in the first forward pass, which "
@@ -122,7 +122,7 @@ def check_state(
         for step in range(STEPS):
             _losses(used, first, step, augmentation)
         with evaluating(used), torch.no_grad():
-            used(first[0])
+            used(used.inputs(first))
         found, expected = (_losses(model, second, STEPS, augmentation) for model in (used, fresh))
     for name in _changed(classifier, used):
         raise InputError(
@@ -138,7 +138,7 @@ def check_state(
         )
 
 
-def _check_rebuilt(classifier: SlimmableClassifier) -> None:
+def _check_rebuilt(classifier: SlimmableModule) -> None:
     """Check that rebuilding the network, as a reward does, gives the same non-persistent buffers.
 
     Files of rewards do not hold these buffers.
@@ -181,7 +181,7 @@ def _same_loss(one: Tensor, other: Tensor) -> bool:
 
 
 def _losses(
-    model: SlimmableClassifier,
+    model: SlimmableModule,
     batch: tuple[Tensor, Tensor],
     step: int,
     augmentation: Callable[[Tensor], Tensor] | None,
@@ -195,11 +195,16 @@ def _losses(
     seed_global_generators(step, inputs.device)
     inputs = inputs if augmentation is None else augmentation(inputs)
     return model.sandwich(
-        inputs, targets, step=step, grid=(1.0,), forward=model, backward=lambda loss: None, no_sync=nullcontext
+        (inputs, targets),
+        step=step,
+        grid=(1.0,),
+        forward=model,
+        backward=lambda loss: None,
+        no_sync=nullcontext,
     )
 
 
-def _changed(before: SlimmableClassifier, after: SlimmableClassifier) -> Iterator[str]:
+def _changed(before: SlimmableModule, after: SlimmableModule) -> Iterator[str]:
     """Yield the names of the buffers and extra states that differ between two copies of a model."""
     old = buffers(before)
     for name, buffer in buffers(after).items():

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from aequa_lightning.errors import InputError
-from aequa_lightning.modules.classifier import SlimmableClassifier
+from aequa_lightning.modules.slimmable_module import SlimmableModule
 
 # Largest finite float32: a step with a larger option would be infinite.
 MAX_FLOAT32 = torch.finfo(torch.float32).max
@@ -29,7 +29,7 @@ def refusing_bad_options() -> Iterator[None]:
         raise InputError(f"optimizer or lr_scheduler: {error}.") from error
 
 
-def configured_optimizers(classifier: SlimmableClassifier) -> tuple[Optimizer, LRScheduler | None]:
+def configured_optimizers(classifier: SlimmableModule) -> tuple[Optimizer, LRScheduler | None]:
     """Return a model's optimizer and scheduler.
 
     Raises:
@@ -39,7 +39,7 @@ def configured_optimizers(classifier: SlimmableClassifier) -> tuple[Optimizer, L
         return unpack_optimizers(classifier.configure_optimizers())
 
 
-def check_schedule(classifier: SlimmableClassifier, rounds: int) -> None:
+def check_schedule(classifier: SlimmableModule, rounds: int) -> None:
     """Check that a model's scheduler can be stepped for all rounds of a run, and that all options stay finite.
 
     Args:

@@ -19,7 +19,7 @@ from aequa_lightning.engine.local.work import Batch, LocalWork, batches, channel
 from aequa_lightning.engine.processes.seeding import derive_seed, seed_global_generators
 from aequa_lightning.engine.processes.topology import Topology
 from aequa_lightning.errors import InputError
-from aequa_lightning.modules.classifier import SlimmableClassifier
+from aequa_lightning.modules.slimmable_module import SlimmableModule
 from aequa_lightning.slimmable import Distillation
 from aequa_lightning.slimmable.norm import smallest_batch
 
@@ -61,7 +61,7 @@ class LocalTrainer:
     def __init__(
         self,
         fabric: Fabric,
-        classifier: SlimmableClassifier,
+        classifier: SlimmableModule,
         *,
         batch_size: int,
         seed: int,
@@ -87,7 +87,7 @@ class LocalTrainer:
         self.optimizer = wrapped
         self._modes = [(part, part.training) for part in classifier.modules()]
         self._trainable = [parameter for parameter in classifier.parameters() if parameter.requires_grad]
-        self._forward: Callable[..., Tensor] = self.module
+        self._forward: Callable[..., Any] = self.module
         self._backward: Callable[[Tensor], Any] = partial(fabric.backward, model=self.module)
         self._step: Callable[[], Any] = self.optimizer.step
         self._no_sync: Callable[[], AbstractContextManager[Any]] = partial(fabric.no_backward_sync, self.module)
@@ -115,7 +115,7 @@ class LocalTrainer:
 
         Args:
             start: Initial parameters, of shape (P,).
-            samples: Inputs and classes, on the device.
+            samples: Inputs and targets, on the device.
             work: Number of epochs or steps.
             keys: Identify this training; together with the run's seed they determine all random numbers.
             grid: Widths that each step draws from.
@@ -142,7 +142,7 @@ class LocalTrainer:
         total, count = torch.zeros((), device=self.fabric.device), 0
         # A number of its own, so that participants draw different widths.
         first_step = derive_seed(seed, "widths")
-        offsets = self.classifier.class_offsets(targets)
+        loss = self.classifier.participant_loss(samples)
         own_batches = batches(len(targets), work, self.batch_size, seed=seed, min_samples=self.min_batch_size)
         for step, batch in enumerate(own_batches):
             part, scale = self._replica_part(batch)
@@ -153,13 +153,12 @@ class LocalTrainer:
                 # Same as zero_grad(), without its profiler hook.
                 parameter.grad = None
             losses = self.classifier.sandwich(
-                channels_last(batch_inputs),
-                select_rows(targets, part),
+                (channels_last(batch_inputs), select_rows(targets, part)),
                 step=first_step + step,
                 grid=grid,
                 distillation=distillation,
                 scale=scale,
-                offsets=offsets,
+                loss=loss,
                 forward=self._forward,
                 backward=self._backward,
                 no_sync=self._no_sync,
@@ -169,8 +168,8 @@ class LocalTrainer:
                 if not self._overflowed():
                     correction(self._trainable)
             self._step()
-            for loss in losses.values():
-                total.add_(loss, alpha=scale)
+            for value in losses.values():
+                total.add_(value, alpha=scale)
             count += len(losses)
         self._buffers.check()
         return float(self.topology.mean_over_replicas(total)) / max(count, 1)

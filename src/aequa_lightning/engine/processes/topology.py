@@ -26,7 +26,7 @@ from aequa_lightning.engine.processes.machine import keep_freed_memory
 from aequa_lightning.engine.processes.signals import exiting_while_blocked
 from aequa_lightning.engine.processes.status import remove_statuses
 from aequa_lightning.errors import InputError
-from aequa_lightning.modules.classifier import SlimmableClassifier
+from aequa_lightning.modules.slimmable_module import SlimmableModule
 from aequa_lightning.runtime.process_settings import thread_count
 
 
@@ -83,7 +83,7 @@ class ReplicaStrategy(DDPStrategy):
 
 def _leaves_parameters_out(module: Module) -> bool:
     """Return whether the full network has parameters that its outputs do not depend on."""
-    if not isinstance(module, SlimmableClassifier):
+    if not isinstance(module, SlimmableModule):
         return False
     network = copy.deepcopy(module.network.full).cpu().eval()
     network(module.network.example_input.cpu()).sum().backward()

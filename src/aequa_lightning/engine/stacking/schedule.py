@@ -18,7 +18,7 @@ class Job:
 
     Attributes:
         inputs: Its samples, on the device.
-        targets: Their classes, on the device.
+        targets: Their targets, on the device.
         work: How much it trains.
         keys: Identify the work; with the seed they determine everything random in it.
     """

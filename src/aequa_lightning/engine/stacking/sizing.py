@@ -16,7 +16,7 @@ from aequa_lightning.engine.run import Run, Stacking
 from aequa_lightning.engine.stacking.schedule import Job
 from aequa_lightning.engine.stacking.trainer import StackedTrainer, form_stacks
 from aequa_lightning.errors import InputError
-from aequa_lightning.modules.classifier import SlimmableClassifier
+from aequa_lightning.modules.slimmable_module import SlimmableModule
 from aequa_lightning.run_folder.events import Event
 
 # Larger stacks are no faster: their time is spent on arithmetic.
@@ -123,8 +123,9 @@ def reason_against(run: Run) -> str | None:
             for part in classifier.modules()
         ),
         f"{kind.__name__} has a step of its own": (
-            kind.forward is not SlimmableClassifier.forward or kind.sandwich is not SlimmableClassifier.sandwich
+            kind.forward is not SlimmableModule.forward or kind.sandwich is not SlimmableModule.sandwich
         ),
+        f"{kind.__name__} takes inputs of its own from a batch": kind.inputs is not SlimmableModule.inputs,
         "the model has parameters besides those of its full network": (
             sum(parameter.numel() for parameter in trainable) != run.parameters.numel()
         ),

@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.func import vmap
-from torch.nn import functional
 from torch.optim import Optimizer
 
 from aequa_lightning.engine.local.trainer import LocalTrainer
@@ -23,7 +22,7 @@ from aequa_lightning.engine.processes.seeding import position_of_other_generator
 from aequa_lightning.engine.stacking.operations import StackableOperations
 from aequa_lightning.engine.stacking.schedule import Job, StackBatch, StackSchedule, index_of
 from aequa_lightning.errors import InputError
-from aequa_lightning.modules.logit_adjustment import adjusted
+from aequa_lightning.modules.task import StackedLoss
 from aequa_lightning.slimmable import Distillation, SandwichRule
 from aequa_lightning.slimmable.sandwich import StepLosses
 
@@ -119,15 +118,15 @@ class StackedTrainer:
         teacher = None if rule.distillation is None else rule.distillation.teacher
         teachers = () if teacher is None else (teacher,)
         networks = {width: self._stack_of(width) for width in (*grid, *teachers)}
-        own = [self.local.classifier.class_offsets(jobs[place].targets) for place in schedule.order]
-        known = [offsets for offsets in own if offsets is not None]
-        offsets = torch.stack(known) if known else None
+        loss = self.local.classifier.stacked_loss(
+            [(jobs[place].inputs, jobs[place].targets) for place in schedule.order]
+        )
         updates, losses = start.new_empty(start.shape), start.new_zeros(len(jobs))
         moved = self._by_name(updates)
         for step in range(len(schedule.active) - 1):
             optimizer.zero_grad()
             for batch in schedule.batches(step):
-                self._accumulate(networks, values, losses, batch, rule, offsets)
+                self._accumulate(networks, values, losses, batch, rule, loss)
             optimizer.step()
             # Rows without further steps still move with the others, so their updates are stored now.
             ended = slice(schedule.active[step + 1], schedule.active[step])
@@ -167,7 +166,7 @@ class StackedTrainer:
         losses: Tensor,
         batch: StackBatch,
         rule: SandwichRule,
-        offsets: Tensor | None,
+        loss: StackedLoss,
     ) -> None:
         """Add the gradients of one sandwich step to those of the stacked values, and the losses to the stack's.
 
@@ -189,9 +188,9 @@ class StackedTrainer:
             rows = index_of([batch.rows[place] for place in places], losses.device)
             some = index_of(places, losses.device)
             parts = {name: value.detach().requires_grad_() for name, value in taken(rows).items()}
-            outputs = networks[width](parts, batch.inputs[some])
-            logits = outputs if offsets is None else adjusted(outputs, offsets[rows])
-            of_each = width_loss(width, outputs, _cross_entropies(logits, batch.targets[some]), rows=some)
+            inputs = batch.inputs[some]
+            outputs = networks[width](parts, inputs)
+            of_each = width_loss(width, outputs, loss(outputs, (inputs, batch.targets[some]), rows), rows=some)
             gradients = torch.autograd.grad(of_each.sum() * weights[width], list(parts.values()))
             for value, gradient in zip(values.values(), gradients, strict=True):
                 _add_gradient(value, rows, gradient)
@@ -219,12 +218,6 @@ def _in_gradient_layout(values: Tensor) -> Tensor:
 def _reordered(table: Tensor, rows: list[int]) -> Tensor:
     """Return the rows of a table in another order; the table itself when the order is unchanged."""
     return table if rows == list(range(len(rows))) else table[rows]
-
-
-def _cross_entropies(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Return the mean cross-entropy of each row: of logits (rows, batch, classes, ...), shape (rows,)."""
-    losses = functional.cross_entropy(outputs.flatten(0, 1), targets.flatten(0, 1), reduction="none")
-    return losses.view(len(targets), -1).mean(1)
 
 
 def _add_gradient(value: Tensor, rows: slice | Tensor, gradient: Tensor) -> None:

@@ -1,6 +1,6 @@
 """How far the figures of an allocation depend on which samples happened to be in the validation part."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,18 @@ from aequa_lightning.errors import InputError
 from aequa_lightning.rewards.allocation.allocate import allocate_widths
 
 Array = NDArray[np.float64]
+OfMeans = Callable[[Array], float]
+"""Means over samples of what a score keeps of each, (K,) -> score in [0, 1]."""
+
+
+def only_mean(means: Array) -> float:
+    """Return the one mean, which is the score.
+
+    Example:
+        >>> only_mean(np.array([0.5]))
+        0.5
+    """
+    return float(means[0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,10 +67,11 @@ class Resampled:
 
 
 def bootstrap(
-    correct: ArrayLike,
+    statistics: ArrayLike,
     widths: Sequence[float],
     contributions: ArrayLike,
     *,
+    of_means: OfMeans = only_mean,
     objective: str = "cv",
     slope: float | str = 1.0,
     floors_at_contribution: bool = False,
@@ -69,9 +82,11 @@ def bootstrap(
     """Draw the validation samples anew, with replacement, and allocate again each time.
 
     Args:
-        correct: Whether each width classifies each sample correctly, (M, S).
+        statistics: What the score keeps of each sample at each width, (M, S, K), such as whether it is classified
+            correctly.
         widths: The widths, (M,).
         contributions: Contributions, (N,), which stay as they are.
+        of_means: Means of the statistics, (K,) -> score in [0, 1].
         objective: See ``allocate_widths``.
         slope: See ``allocate_widths``.
         floors_at_contribution: Whether nobody may receive less than its contribution.
@@ -84,25 +99,26 @@ def bootstrap(
 
     Example:
         >>> correct = np.array([[1, 0, 1, 0], [1, 1, 1, 1]])
-        >>> drawn = bootstrap(correct, [0.5, 1.0], [0.2, 0.6], repeats=50)
+        >>> drawn = bootstrap(correct[:, :, None], [0.5, 1.0], [0.2, 0.6], repeats=50)
         >>> drawn.widths.shape, drawn.width_shares(1)
         ((50, 2), {1.0: 1.0})
     """
-    hits = np.asarray(correct, dtype=np.float64)
+    kept = np.asarray(statistics, dtype=np.float64)
     brought = np.asarray(contributions, dtype=np.float64)
-    if hits.ndim != 2 or len(hits) != len(widths) or hits.shape[1] == 0 or repeats < 1:
+    if kept.ndim != 3 or len(kept) != len(widths) or 0 in kept.shape or repeats < 1:
         raise InputError(
-            f"correct has the shape {hits.shape} for {len(widths)} widths, with repeats={repeats}; "
-            "it is (widths, samples), and there is at least one of each."
+            f"statistics have the shape {kept.shape} for {len(widths)} widths, with repeats={repeats}; "
+            "it is (widths, samples, numbers), and there is at least one of each."
         )
     rng = np.random.default_rng(seed)
-    samples = hits.shape[1]
+    samples = kept.shape[1]
     drawn = []
     for _ in range(repeats):
         times = rng.multinomial(samples, np.full(samples, 1 / samples))
+        means = times @ kept / samples
         allocation = allocate_widths(
             brought,
-            dict(zip(widths, (hits @ times / samples).tolist(), strict=True)),
+            {width: of_means(row) for width, row in zip(widths, means, strict=True)},
             objective,
             slope=slope,
             floors=brought if floors_at_contribution else None,

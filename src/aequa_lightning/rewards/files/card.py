@@ -96,7 +96,7 @@ def model_card(
     Args:
         row: The reward's row of the manifest.
         facts: What all cards of the run say.
-        hyper_parameters: Arguments of :class:`~aequa_lightning.modules.reward.RewardClassifier`.
+        hyper_parameters: Arguments of :class:`~aequa_lightning.modules.RewardModule`.
         parameters: Number of parameters of the network.
         contribution: Of the participant, by the measure that was paid for.
     """
@@ -159,7 +159,7 @@ def _loading(row: Mapping[str, Any], hyper_parameters: Mapping[str, Any]) -> str
     return "\n".join(
         [
             *lines,
-            "from aequa_lightning.modules.reward import RewardClassifier",
+            "from aequa_lightning.modules import RewardClassifier",
             f"network = RewardClassifier.load_from_checkpoint({row['file']!r}{given}).eval()",
         ]
     )

@@ -32,7 +32,7 @@ def save_reward(
     Args:
         path: The file.
         network: The extracted network.
-        hyper_parameters: Arguments of :class:`~aequa_lightning.modules.reward.RewardClassifier`, plain values.
+        hyper_parameters: Arguments of :class:`~aequa_lightning.modules.RewardModule`, plain values.
         about: Whose it is and how inputs are to be normalised, plain values.
     """
     content = reward_content(network.state_dict(), hyper_parameters=hyper_parameters, about=about)
@@ -53,7 +53,7 @@ def reward_content(
 
     Args:
         tensors: State dict of the extracted network.
-        hyper_parameters: Arguments of :class:`~aequa_lightning.modules.reward.RewardClassifier`, plain values.
+        hyper_parameters: Arguments of :class:`~aequa_lightning.modules.RewardModule`, plain values.
         about: Whose it is and how inputs are to be normalised, plain values.
         version: Version of Lightning that the file is written with.
     """

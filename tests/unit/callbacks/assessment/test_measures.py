@@ -27,6 +27,7 @@ from aequa_lightning.engine.participation import Participation
 from aequa_lightning.engine.processes.topology import Topology
 from aequa_lightning.engine.run import Run
 from aequa_lightning.errors import InputError
+from aequa_lightning.modules.classifier import Classification
 
 Finish = Callable[..., RoundResult]
 MEASURES = (
@@ -118,11 +119,11 @@ def test_recurrent_layers_have_a_gradient_on_gpus_too() -> None:
             states: Tensor = self.lstm(inputs)[0]
             return states[:, -1]
 
-    network = Recurrent()
+    network, task = Recurrent(), Classification()
     run = SimpleNamespace(
         load_server_parameters=lambda: None,
         evaluator=SimpleNamespace(calibrate=lambda width: None),
-        classifier=SimpleNamespace(network=network, parameters=network.parameters),
+        classifier=SimpleNamespace(network=network, parameters=network.parameters, inputs=task.inputs, loss=task.loss),
         topology=Topology(Fabric(accelerator="cpu", devices=1)),
         data=SimpleNamespace(validation=lambda: samples),
         parameters=parameters_to_vector(network.parameters()),

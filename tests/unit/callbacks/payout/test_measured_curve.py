@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from aequa_lightning.callbacks.payout import measured_curve
 from aequa_lightning.callbacks.payout.measured_curve import MeasuredCurve, measure_curve, per_layer_widths
+from aequa_lightning.modules.score import Scored
 from aequa_lightning.rewards import offered_widths
 from aequa_lightning.slimmable import SlimmableModel, Width
 
@@ -19,13 +20,13 @@ SAMPLES = 1000
 def pretend(network: SlimmableModel, accuracy: Callable[[Width], float]) -> Any:
     """Return what stands for a run whose widths have given accuracies."""
 
-    def correct(widths: Sequence[Width], samples: range, *, on_measured: object) -> Tensor:
-        counts = torch.tensor([round(SAMPLES * accuracy(width)) for width in widths], dtype=torch.long)
-        return torch.arange(SAMPLES) < counts[:, None]
+    def scores(widths: Sequence[Width], samples: range, *, on_measured: object) -> list[Scored]:
+        counts = [round(SAMPLES * accuracy(width)) for width in widths]
+        return [Scored(count / SAMPLES, (torch.arange(SAMPLES) < count).double()[:, None]) for count in counts]
 
     return SimpleNamespace(
         classifier=SimpleNamespace(network=network),
-        evaluator=SimpleNamespace(correct=correct),
+        evaluator=SimpleNamespace(scores=scores),
         data=SimpleNamespace(validation=lambda: range(SAMPLES)),
         grid=network.widths,
         widths=[1.0],
@@ -109,9 +110,9 @@ def test_the_samples_of_a_width_are_looked_at_once() -> None:
     slim = network()
     run = pretend(slim, lambda width: asked.append(width) or 0.5)
     measured = MeasuredCurve(layers={0.3: {"0": 0.5}})
-    first, second = measured.correct(run, [0.3, 1.0]), measured.correct(run, [1.0, 0.3])
+    first, second = measured.scores(run, [0.3, 1.0]), measured.scores(run, [1.0, 0.3])
     assert asked == [{"0": 0.5}, 1.0]
-    assert all(torch.equal(*pair) for pair in zip(first, reversed(second), strict=True))
+    assert first == second[::-1]
 
 
 def test_a_difference_of_one_sample_is_not_refined() -> None:

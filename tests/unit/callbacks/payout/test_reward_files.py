@@ -35,12 +35,12 @@ def test_the_front_stands_beside_what_was_chosen() -> None:
 
 def test_marked_samples_add_up_to_the_accuracy(run: Run) -> None:
     part = run.data.validation()
-    accuracies = run.evaluator.accuracies([0.5, 1.0], part)
-    correct = run.evaluator.correct([0.5, 1.0], part)
-    assert correct.double().mean(dim=1).tolist() == pytest.approx(list(accuracies.values()))
+    accuracies = run.evaluator.values([0.5, 1.0], part)
+    correct = [scored.statistics[:, 0] for scored in run.evaluator.scores([0.5, 1.0], part)]
+    assert [marks.mean().item() for marks in correct] == pytest.approx(list(accuracies.values()))
     inputs, targets = part.tensors
     with torch.no_grad():
-        assert torch.equal(correct[1], run.classifier(inputs).argmax(-1) == targets)
+        assert torch.equal(correct[1].bool(), run.classifier(inputs).argmax(-1) == targets)
 
 
 def test_the_last_layer_is_found_by_its_rows() -> None:

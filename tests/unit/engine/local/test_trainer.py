@@ -9,7 +9,7 @@ from lightning.fabric import Fabric
 from lightning.fabric.plugins import MixedPrecision
 from torch.utils.data import TensorDataset
 
-from aequa_lightning.engine.evaluation import AtWidth, count_correct
+from aequa_lightning.engine.evaluation import AtWidth, score_of
 from aequa_lightning.engine.local.corrections import Scaffold
 from aequa_lightning.engine.local.trainer import FlatParameters, LocalTrainer
 from aequa_lightning.engine.local.work import LocalWork
@@ -154,7 +154,8 @@ def test_local_trainer_keeps_the_modes_set_by_the_builder() -> None:
     full = classifier.network.full
     full[3].register_forward_pre_hook(lambda *_: seen.add(tuple(part.training for part in full)))
     inputs, targets = torch.randn(6, 5), torch.tensor([0, 1, 2, 0, 1, 2])
-    count_correct(AtWidth(classifier.network, 1.0), TensorDataset(inputs, targets), device=torch.device("cpu"))
+    part = TensorDataset(inputs, targets)
+    score_of(classifier, AtWidth(classifier.network, 1.0), part, device=torch.device("cpu"))
     assert seen == {(False, False, False, False)}
     classifier.eval()  # as a callback might
     seen.clear()

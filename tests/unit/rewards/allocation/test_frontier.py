@@ -43,7 +43,7 @@ def test_bootstrap_agrees_with_the_binomial_deviation_of_a_mean():
     rng = np.random.default_rng(2)
     samples = 400
     correct = rng.random((3, samples)) < np.array([[0.5], [0.7], [0.9]])
-    drawn = bootstrap(correct, [0.25, 0.5, 1.0], [0.2, 0.4, 0.6], objective="full", repeats=800)
+    drawn = bootstrap(correct[:, :, None], [0.25, 0.5, 1.0], [0.2, 0.4, 0.6], objective="full", repeats=800)
     accuracy = correct[2].mean()
     expected = np.sqrt(accuracy * (1 - accuracy) / samples)
     assert drawn.mcg.std() == pytest.approx(expected, rel=0.1)
@@ -55,11 +55,11 @@ def test_bootstrap_agrees_with_the_binomial_deviation_of_a_mean():
 
 
 def test_bootstrap_without_doubt_gives_one_answer():
-    drawn = bootstrap(np.ones((2, 50)), [0.5, 1.0], [0.2, 0.6], repeats=20)
+    drawn = bootstrap(np.ones((2, 50, 1)), [0.5, 1.0], [0.2, 0.6], repeats=20)
     assert drawn.interval("mcg") == pytest.approx((0.6, 0.6))
     assert drawn.width_shares(0) == {1.0: 1.0}
 
 
 def test_bootstrap_refuses_bad_shapes():
-    with pytest.raises(InputError, match="correct has the shape"):
-        bootstrap(np.ones((3, 50)), [0.5, 1.0], [0.2, 0.6])
+    with pytest.raises(InputError, match="statistics have the shape"):
+        bootstrap(np.ones((3, 50, 1)), [0.5, 1.0], [0.2, 0.6])
