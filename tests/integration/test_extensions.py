@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from lightning import Trainer
 
 from aequa_lightning.contributions import MEASURES
+from aequa_lightning.data import DiabetesData
 from tests.helpers.command import TOGETHER, aequa, events, fit, small
 
 MEASURE = """
@@ -52,6 +54,25 @@ class Stripes(CollaborativeData):
         targets = torch.arange(600) % 2
         inputs = torch.randn(600, 4, generator=generator) + 3 * targets[:, None]
         return Split(inputs[:500], targets[:500]), Split(inputs[500:], targets[500:])
+"""
+
+MODULE = """
+from aequa_lightning.data import DiabetesData
+from aequa_lightning.modules import SlimmableModule
+
+
+class Robust(SlimmableModule):
+    score_name = "closeness"
+
+    def __init__(self, num_classes, input_shape, *, limit=1.0, **options):
+        super().__init__(num_classes, input_shape, **options)
+        self.limit = limit
+
+    def loss(self, outputs, batch):
+        return (outputs[:, 0] - batch[1]).abs().clamp(max=self.limit).mean()
+
+    def score(self, outputs, batch):
+        return (-(outputs[:, 0] - batch[1]).abs()).exp()
 """
 
 
@@ -111,3 +132,28 @@ def test_extension_measure_that_is_in_no_list_is_refused(key: str, capsys: pytes
     assert aequa(*small(Path("run")), "--trainer.mechanism.objective=pearson", f"--{key}={value}") == 2
     told = capsys.readouterr().err
     assert f"{key} names the measure 'length', which is unknown; choose among standalone, data_share, cosine" in told
+
+
+def test_extension_module_is_its_class_path_for_the_engine_and_for_lightning(own_file: Path) -> None:
+    own_file.write_text(MODULE)
+    Path("own.yaml").write_text(
+        """
+        trainer:
+          max_rounds: 2
+          report: false
+          export_programs: false
+          mechanism: {class_path: Aequa, init_args: {resolution: 0.5}}
+        model: {class_path: own_extension.Robust, init_args: {backbone: mlp, widths: [1.0, 0.5], limit: 3.0}}
+        data: {class_path: DiabetesData, init_args: {participants: 3}}
+        """
+    )
+    assert aequa("fit", "--config", "own.yaml", "--trainer.run_dir", "run") == 0
+    assert aequa("audit", "--run_dir", "run") == 0
+    (start,) = events(Path("run"), "start")
+    assert start["data"]["class_counts"] == []
+    assert all(alone["guessing_accuracy"] is None for alone in events(Path("run"), "standalone"))
+    module, data = importlib.import_module("own_extension"), DiabetesData(participants=3)
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "log_every_n_steps": 1}
+    trainer = Trainer(accelerator="cpu", max_epochs=1, enable_model_summary=False, **quiet)
+    trainer.fit(module.Robust(1, (10,), backbone="mlp", widths=(1.0, 0.5)), datamodule=data)
+    assert 0 < trainer.callback_metrics["validation_closeness/0.5"] < 1

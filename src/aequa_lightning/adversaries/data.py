@@ -8,6 +8,7 @@ from typing_extensions import override
 
 from aequa_lightning.adversaries.adversary import Adversary
 from aequa_lightning.data import CollaborativeData
+from aequa_lightning.errors import InputError
 
 
 class FlippedLabels(Adversary):
@@ -28,6 +29,11 @@ class FlippedLabels(Adversary):
     @override
     def samples(self, data: CollaborativeData, participant: int) -> tuple[Tensor, Tensor]:
         """Return the participant's inputs with false labels."""
+        if data.target_kind != "classes":
+            raise InputError(
+                f"trainer.adversaries: {type(self).__name__} changes classes, but targets are {data.target_kind}; "
+                "choose another kind of adversary."
+            )
         inputs, targets = super().samples(data, participant)
         count = round(self.share * len(targets))
         return inputs, torch.cat([data.num_classes - 1 - targets[:count], targets[count:]])

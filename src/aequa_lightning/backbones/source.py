@@ -10,8 +10,10 @@ from typing import Any
 from torch import nn
 
 from aequa_lightning.backbones.cnn import cnn, cnn3, mlp
+from aequa_lightning.backbones.gpt import gpt
 from aequa_lightning.backbones.loading import check_import
 from aequa_lightning.backbones.text import bilstm, text_cnn
+from aequa_lightning.backbones.unet import unet
 from aequa_lightning.backbones.vision import mobilenet_v2, resnet18, resnet18_gn, vgg11, vit_tiny
 from aequa_lightning.errors import InputError
 
@@ -28,6 +30,8 @@ BACKBONES: dict[str, Callable[..., nn.Module]] = {
     "vit_tiny": vit_tiny,
     "bilstm": bilstm,
     "text_cnn": text_cnn,
+    "unet": unet,
+    "gpt": gpt,
 }
 
 

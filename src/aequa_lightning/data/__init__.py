@@ -1,4 +1,7 @@
+from aequa_lightning.data.characters import CharactersData
+from aequa_lightning.data.digit_pairs import DigitPairsData
 from aequa_lightning.data.digits import DigitsData
+from aequa_lightning.data.embedded_tables import BreastCancerData, DiabetesData
 from aequa_lightning.data.femnist import FEMNISTData
 from aequa_lightning.data.groups import FromFile, Natural
 from aequa_lightning.data.images import ImageFolderData, TinyImageNetData
@@ -8,14 +11,19 @@ from aequa_lightning.data.mnist import FashionMNISTData, MNISTData
 from aequa_lightning.data.module import CollaborativeData
 from aequa_lightning.data.npz import NpzData
 from aequa_lightning.data.partition import Dirichlet, Homogeneous, LabelSkew, Partition, QuantityImbalance
+from aequa_lightning.data.shapes import ShapesData
 from aequa_lightning.data.sst import SST2Data, SST5Data
 from aequa_lightning.data.tables import TableData
 from aequa_lightning.data.torchvision_sets import CIFAR10Data, CIFAR100Data, SVHNData
 
 __all__ = [
+    "BreastCancerData",
     "CIFAR10Data",
     "CIFAR100Data",
+    "CharactersData",
     "CollaborativeData",
+    "DiabetesData",
+    "DigitPairsData",
     "DigitsData",
     "Dirichlet",
     "FEMNISTData",
@@ -33,6 +41,7 @@ __all__ = [
     "SST2Data",
     "SST5Data",
     "SVHNData",
+    "ShapesData",
     "Split",
     "TableData",
     "TinyImageNetData",

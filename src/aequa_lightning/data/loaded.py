@@ -2,7 +2,7 @@
 
 import warnings
 from numbers import Integral
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from aequa_lightning.data.preparation import IntArray
+from aequa_lightning.data.target_kinds import TargetKind, is_kind, target_fault
 from aequa_lightning.errors import InputError
 
 # Types of inputs; int64 stands for token numbers.
@@ -23,7 +24,7 @@ class Split(NamedTuple):
         inputs: Images as uint8 (scaled to [0, 1] later) or float32, shape (samples, channels, height, width); vectors
             as float32, shape (samples, features), both also as float64; or token numbers as int64, shape
             (samples, length).
-        targets: Classes, int64, shape (samples,).
+        targets: Classes, int64, shape (samples,), or what :data:`~aequa_lightning.data.target_kinds.TargetKind` says.
         groups: The data set's own grouping of its samples, such as the writer, shape (samples,); None without one.
     """
 
@@ -47,7 +48,13 @@ class Loaded(NamedTuple):
 
 
 def check_loaded(
-    parts: Any, *, owner: str, num_classes: int, input_shape: tuple[int, ...], vocabulary_size: int | None
+    parts: Any,
+    *,
+    owner: str,
+    num_classes: int,
+    input_shape: tuple[int, ...],
+    vocabulary_size: int | None,
+    kind: TargetKind = "classes",
 ) -> Loaded:
     """Check what ``load`` has returned.
 
@@ -57,6 +64,7 @@ def check_loaded(
         num_classes: Number of classes that the class states.
         input_shape: Shape of a sample that it states.
         vocabulary_size: Number of tokens that it states; None where samples are no rows of token numbers.
+        kind: Kind of targets that it states.
 
     Raises:
         InputError: The parts are no `Split` each, or do not fit what the class states.
@@ -70,7 +78,7 @@ def check_loaded(
         Traceback (most recent call last):
         ...
         aequa_lightning.errors.InputError: Mine.load: targets of the training part are torch.float32; classes are \
-whole numbers, so give targets.long(), or cut measured values into classes with torch.bucketize
+whole numbers, so give targets.long(), or set target_kind = 'numbers' to predict numbers
     """
     pair = isinstance(parts, tuple | list) and not isinstance(parts, Split)
     if not pair or len(parts) not in (2, 3) or not all(isinstance(part, Split) for part in parts):
@@ -80,7 +88,9 @@ whole numbers, so give targets.long(), or cut measured values into classes with 
         )
     names = ("training", "test") if len(parts) == 2 else ("training", "validation", "test")
     for name, part in zip(names, parts, strict=True):
-        fault = _fault(part, num_classes=num_classes, input_shape=tuple(input_shape), vocabulary_size=vocabulary_size)
+        fault = _fault(
+            part, num_classes=num_classes, input_shape=tuple(input_shape), vocabulary_size=vocabulary_size, kind=kind
+        )
         if fault:
             raise InputError(f"{owner}.load: {fault[0]} of the {name} part {fault[1]}")
     train, *between, test = parts
@@ -105,7 +115,7 @@ def _unpacking(parts: object) -> str:
 
 
 def _fault(
-    part: Split, *, num_classes: int, input_shape: tuple[int, ...], vocabulary_size: int | None
+    part: Split, *, num_classes: int, input_shape: tuple[int, ...], vocabulary_size: int | None, kind: TargetKind
 ) -> tuple[str, str] | None:
     """Return what does not fit and why; None if everything fits."""
     inputs, targets, groups = part
@@ -113,11 +123,11 @@ def _fault(
     for name, values in untyped.items():
         if not isinstance(values, Tensor):
             return name, f"are no tensor but {type(values).__name__}; give {_as_tensor(name, values)}"
-    return (
-        _input_fault(inputs, input_shape, vocabulary_size)
-        or _target_fault(targets, len(inputs), num_classes)
-        or _group_fault(groups, len(inputs))
-    )
+    fault = _input_fault(inputs, input_shape, vocabulary_size)
+    if fault is None:
+        told = target_fault(targets, len(inputs), num_classes, kind)
+        fault = ("targets", told) if told else _group_fault(groups, len(inputs))
+    return fault
 
 
 def _as_tensor(name: str, values: Any) -> str:
@@ -142,29 +152,6 @@ def _input_fault(inputs: Tensor, input_shape: tuple[int, ...], vocabulary_size: 
     if inputs.is_floating_point() and not bool(torch.isfinite(inputs).all()):
         row = int((~torch.isfinite(inputs.flatten(1)).all(dim=1)).nonzero()[0])
         return name, f"hold NaN or infinity, first in sample {row}; mend or remove it"
-    return None
-
-
-def _target_fault(targets: Tensor, samples: int, num_classes: int) -> tuple[str, str] | None:
-    name = "targets"
-    if targets.shape != (samples,):
-        remedy = f"one class each, shape ({samples},)"
-        if targets.ndim == 2 and len(targets) == samples:
-            remedy += "; of one-hot rows that is targets.argmax(1)"
-        return name, f"have shape {tuple(targets.shape)} for {samples} samples; give {remedy}"
-    if targets.is_floating_point():
-        return name, (
-            f"are {targets.dtype}; classes are whole numbers, so give targets.long(), or cut measured values into "
-            "classes with torch.bucketize"
-        )
-    if targets.dtype != torch.int64:
-        return name, f"are {targets.dtype}; give targets.long()"
-    low, high = int(targets.min()), int(targets.max())
-    if low < 0 or high >= num_classes:
-        return name, (
-            f"hold classes from {low} to {high}, but num_classes is {num_classes}: 0 to {num_classes - 1}; number them "
-            "by torch.unique(targets, return_inverse=True)[1], or set num_classes"
-        )
     return None
 
 
@@ -197,20 +184,31 @@ def check_statements(owner: Any) -> None:
         if getattr(owner, key, None) is None:
             raise InputError(f"{name} states no {key}; set it in the class or in __init__, such as {key} = {example}")
     classes = owner.num_classes
-    if not isinstance(classes, Integral) or int(classes) < 2:
-        raise InputError(f"{name}.num_classes is {classes!r}; give the number of classes, at least 2")
+    if not is_kind(owner.target_kind):
+        kinds = ", ".join(get_args(TargetKind))
+        raise InputError(f"{name}.target_kind is {owner.target_kind!r}; choose one of {kinds}")
+    least = 2 if owner.target_kind == "classes" else 1
+    if not isinstance(classes, Integral) or int(classes) < least:
+        raise InputError(f"{name}.num_classes is {classes!r}; give the number of {owner.target_kind}, at least {least}")
     shape = owner.input_shape
     if not isinstance(shape, tuple | list) or not all(isinstance(side, Integral) and int(side) > 0 for side in shape):
         raise InputError(f"{name}.input_shape is {shape!r}; give the shape of a sample, such as (1, 28, 28) or (13,)")
 
 
 def warn_of_losses(
-    train: Split, *, names: tuple[str, ...] | None, known_statistics: bool, rows: IntArray, left: IntArray
+    train: Split,
+    *,
+    labels: IntArray,
+    names: tuple[str, ...] | None,
+    known_statistics: bool,
+    rows: IntArray,
+    left: IntArray,
 ) -> None:
     """Warn of classes and inputs that teach nothing.
 
     Args:
         train: The training part.
+        labels: Class of each of its samples.
         names: Names of the features, for the message; None: they are numbered.
         known_statistics: Whether the mean is known, so that inputs are not looked at.
         rows: Rows that are used.
@@ -219,7 +217,7 @@ def warn_of_losses(
     Raises:
         InputError: All inputs are equal.
     """
-    labels, inputs = train.targets.numpy(), train.inputs
+    inputs = train.inputs
     gone = np.setdiff1d(labels[rows], labels[left]).tolist()
     if gone:
         warnings.warn(

@@ -18,6 +18,7 @@ from aequa_lightning.data.noise import add_gaussian_noise, corrupt_labels, noise
 from aequa_lightning.data.options import check_kind, check_numbers
 from aequa_lightning.data.partition import Homogeneous, Partition
 from aequa_lightning.data.preparation import IntArray, channel_statistics, normalised, stratified_split
+from aequa_lightning.data.target_kinds import TargetKind, strata
 from aequa_lightning.errors import InputError
 from aequa_lightning.runtime.arguments import RecordsArguments
 from aequa_lightning.runtime.process_settings import plain_computation
@@ -50,7 +51,9 @@ class CollaborativeData(RecordsArguments, LightningDataModule):
         label_noise: Share of the participants' labels that are replaced by another class, likewise, in [0, 1].
 
     Attributes:
-        num_classes: Number of classes, known after construction.
+        num_classes: Number of classes, labels, tokens or numbers to predict, known after construction.
+        target_kind: Kind of the targets: ``classes``, ``labels``, ``numbers`` or ``positions``; see
+            :data:`~aequa_lightning.data.target_kinds.TargetKind`.
         classes: Their names, in order of their numbers; empty where they have none.
         input_shape: Shape of one sample without the batch dimension, known after construction.
         vocabulary_size: Number of different tokens, where a sample is a row of token numbers; None where it is not.
@@ -65,6 +68,7 @@ class CollaborativeData(RecordsArguments, LightningDataModule):
     """
 
     num_classes: int
+    target_kind: TargetKind = "classes"
     classes: Sequence[str] = ()
     input_shape: tuple[int, ...]
     vocabulary_size: int | None = None
@@ -138,14 +142,19 @@ class CollaborativeData(RecordsArguments, LightningDataModule):
             num_classes=self.num_classes,
             input_shape=self.input_shape,
             vocabulary_size=self.vocabulary_size,
+            kind=self.target_kind,
         )
         noisy = max(self.feature_noise) > 0
         check_kind(train.inputs, owner=type(self).__name__, augment=self.augment, noisy=noisy)
-        labels = train.targets.numpy()
+        if max(self.label_noise) > 0 and self.target_kind != "classes":
+            raise InputError(f"data.label_noise replaces classes, but targets are {self.target_kind}; set it to 0")
+        if self.augment and self.target_kind not in ("classes", "labels"):
+            raise InputError(f"data.augment moves inputs alone, but targets are {self.target_kind}; set it to false")
+        labels = strata(train.targets, self.target_kind)
         rows = self._used_rows("train_samples", labels, stream=2)
         kept, left = self._validation_rows(labels, rows) if validation is None else (rows[:0], rows)
         known = self.mean is not None
-        warn_of_losses(train, names=self.feature_names, known_statistics=known, rows=rows, left=left)
+        warn_of_losses(train, labels=labels, names=self.feature_names, known_statistics=known, rows=rows, left=left)
         parts = self.partition.split(
             labels[left],
             self.participants,
@@ -162,7 +171,7 @@ class CollaborativeData(RecordsArguments, LightningDataModule):
         order = left[np.concatenate(parts)]
         self._offsets = np.cumsum([0] + [len(part) for part in parts])
         self._validation = self._dataset(*(validation or Split(train.inputs[kept], train.targets[kept]))[:2])
-        tested = self._used_rows("test_samples", test.targets.numpy(), stream=4)
+        tested = self._used_rows("test_samples", strata(test.targets, self.target_kind), stream=4)
         self._test = self._dataset(test.inputs[tested], test.targets[tested])
         self._pooled = self._dataset(train.inputs[order], train.targets[order])
         self._add_noise()
@@ -233,9 +242,14 @@ class CollaborativeData(RecordsArguments, LightningDataModule):
         return self._test
 
     def class_counts(self) -> IntArray:
-        """Return how many samples of each class each participant holds, shape (participants, classes)."""
-        held = (self.participant(number).tensors[1] for number in range(self.participants))
-        return np.stack([np.bincount(targets.numpy(), minlength=self.num_classes) for targets in held])
+        """Return how many samples of each class each participant holds, shape (participants, classes).
+
+        Where targets are no classes, their :func:`~aequa_lightning.data.target_kinds.strata` take their place.
+        """
+        labels = strata(self.pooled().tensors[1], self.target_kind)
+        count = self.num_classes if self.target_kind == "classes" else int(labels.max()) + 1
+        held = np.split(labels, self._offsets[1:-1])
+        return np.stack([np.bincount(part, minlength=count) for part in held])
 
     def describe(self) -> dict[str, Any]:
         """Return a description of the data as plain values, for the run's record."""
@@ -294,7 +308,8 @@ class CollaborativeData(RecordsArguments, LightningDataModule):
             inputs, targets = self.participant(number).tensors
             generator = np.random.default_rng([self.partition_seed, 3, number])
             add_gaussian_noise(inputs, self.feature_noise[number], generator)
-            corrupt_labels(targets, self.label_noise[number], self.num_classes, generator)
+            if self.target_kind == "classes":
+                corrupt_labels(targets, self.label_noise[number], self.num_classes, generator)
 
     def _dataset(self, inputs: Tensor, targets: Tensor) -> TensorDataset:
         return TensorDataset(normalised(inputs, self.mean, self.std), targets)

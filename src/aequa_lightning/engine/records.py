@@ -50,7 +50,7 @@ def describe_run(run: Run) -> dict[str, Any]:
             **data.describe(),
             "participants": list(data.names),
             "samples": run.samples,
-            "class_counts": data.class_counts().tolist(),
+            "class_counts": data.class_counts().tolist() if run.classifier.has_classes else [],
             "validation": len(data.validation()),
             "test": len(data.test()),
         },

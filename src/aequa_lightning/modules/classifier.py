@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -17,9 +17,12 @@ from aequa_lightning.errors import InputError
 from aequa_lightning.modules.logit_adjustment import adjusted, class_offsets
 from aequa_lightning.modules.reward import RewardModule
 from aequa_lightning.modules.score import SampleScore
+from aequa_lightning.modules.score_functions import balanced_accuracy, macro_f1
 from aequa_lightning.modules.slimmable_module import SlimmableModule
 from aequa_lightning.modules.task import Loss, StackedLoss, Task
 from aequa_lightning.slimmable.sandwich import Reduction
+
+ClassificationScore = Literal["accuracy", "balanced_accuracy", "macro_f1"]
 
 
 def hits(logits: Tensor, batch: tuple[Tensor, Tensor]) -> Tensor:
@@ -32,11 +35,43 @@ def hits(logits: Tensor, batch: tuple[Tensor, Tensor]) -> Tensor:
     return logits.argmax(-1) == batch[1]
 
 
+def classification_score(name: ClassificationScore, num_classes: int) -> SampleScore:
+    """Return a score of classes.
+
+    Args:
+        name: Its name.
+        num_classes: Number of classes.
+
+    Example:
+        >>> score = classification_score("balanced_accuracy", 2)
+        >>> outputs, targets = torch.tensor([[1.0, 0.0]] * 4), torch.tensor([0, 0, 0, 1])
+        >>> score.name, score.measure([(outputs, (None, targets))]).value
+        ('balanced accuracy', 0.5)
+    """
+    if name == "balanced_accuracy":
+        marks = partial(_class_marks, count=num_classes, predictions=False)
+        return SampleScore(marks, name="balanced accuracy", size=2 * num_classes, of_means=balanced_accuracy)
+    if name == "macro_f1":
+        marks = partial(_class_marks, count=num_classes, predictions=True)
+        return SampleScore(marks, name="macro F1", size=3 * num_classes, of_means=macro_f1)
+    return ACCURACY
+
+
+def _class_marks(logits: Tensor, batch: tuple[Any, Tensor], *, count: int, predictions: bool) -> Tensor:
+    """Return which class is found and held, found (if asked for), and held, (samples, 2 or 3 times count)."""
+    found, held = (functional.one_hot(classes, count).bool() for classes in (logits.argmax(-1), batch[1]))
+    return torch.cat([found & held, found, held] if predictions else [found & held, held], 1)
+
+
+ACCURACY = SampleScore(hits, name="accuracy", is_share=True)
+
+
 class Classification(Task):
     """Cross-entropy and accuracy; batches are pairs of inputs and classes, int64 of shape (samples,)."""
 
     has_classes = True
-    score = SampleScore(hits, name="accuracy", is_share=True)
+    target_kind = "classes"
+    score = ACCURACY
 
     @override
     def loss(self, outputs: Tensor, batch: tuple[Tensor, Tensor]) -> Tensor:
@@ -94,12 +129,15 @@ class SlimmableClassifier(Classification, SlimmableModule):
         channels_per_group: Channels of a group where ``norm`` is ``group``, a divisor of every layer's, >= 1; widths
             keep whole groups.
         seed: Seed of the random widths.
+        score: By what networks are valued: ``accuracy``; ``balanced_accuracy``, the mean of the classes' own; or
+            ``macro_f1``, the mean of their F1.
 
     Raises:
         InputError: An option is out of range, or a layer cannot follow a width.
     """
 
     reward_class: ClassVar[type[RewardModule]] = RewardClassifier
+    can_distil: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -120,6 +158,7 @@ class SlimmableClassifier(Classification, SlimmableModule):
         norm: Norm = "shared",
         channels_per_group: int = 16,
         seed: int = 0,
+        score: ClassificationScore = "accuracy",
     ) -> None:
         if not 0 <= logit_adjustment < math.inf:
             raise InputError(
@@ -143,6 +182,10 @@ class SlimmableClassifier(Classification, SlimmableModule):
             seed=seed,
         )
         self.logit_adjustment = logit_adjustment
+        if score not in get_args(ClassificationScore):
+            known = ", ".join(get_args(ClassificationScore))
+            raise InputError(f"model.score={score!r} is unknown; choose one of {known}.")
+        self.score = classification_score(score, num_classes)
 
     @override
     def participant_loss(self, samples: tuple[Tensor, Tensor]) -> Loss:

@@ -13,6 +13,7 @@ from typing_extensions import override
 from aequa_lightning.backbones import Backbone, NetworkSource
 from aequa_lightning.backbones.full_network import Norm, Options, full_network
 from aequa_lightning.backbones.loading import LoadsOnlyData
+from aequa_lightning.errors import InputError
 from aequa_lightning.modules.epoch_scores import EpochScores
 from aequa_lightning.modules.reward import RewardModule
 from aequa_lightning.modules.task import Loss, Task
@@ -61,6 +62,7 @@ class SlimmableModule(Task, LoadsOnlyData):
     Attributes:
         network: The network at any width.
         rule: Which widths a step trains, and how much each one's loss counts.
+        can_distil: Whether outputs are logits of classes in dimension 1, so that widths can learn from each other's.
         reward_class: The plain module of a reward, which is built from :meth:`reward_hparams`.
 
     Raises:
@@ -79,6 +81,7 @@ class SlimmableModule(Task, LoadsOnlyData):
     """
 
     reward_class: ClassVar[type[RewardModule]] = RewardModule
+    can_distil: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -105,6 +108,11 @@ class SlimmableModule(Task, LoadsOnlyData):
         # The arguments of a subclass are saved too, and its backbone may be an object.
         self.save_hyperparameters(ignore="backbone")
         self.save_hyperparameters({"backbone": self.source.name})
+        if distillation and not self.can_distil:
+            raise InputError(
+                f"model.distillation={distillation}: outputs of {type(self).__name__} are no logits of classes in "
+                "dimension 1; set it to 0."
+            )
         taught = Distillation(distillation, temperature)
         rule = SandwichRule(
             num_random_widths=num_random_widths,

@@ -28,11 +28,13 @@ class Task:
         score_is_share: Whether that is a share of samples, which is shown in percent.
         has_classes: Whether targets are classes, one a sample, and outputs their logits, (samples, classes). Checks and
             measures of classes need it.
+        target_kind: Kind of targets that it takes, as data state it; None: any.
     """
 
     score_name: str = "score"
     score_is_share: bool = False
     has_classes: bool = False
+    target_kind: str | None = None
 
     # Not defined here: a metric becomes a submodule, which a method of the same name would hide.
     score: Any

@@ -16,7 +16,7 @@ from aequa_lightning.engine.local.model_checks import check_types
 from aequa_lightning.engine.server.privacy import check_accountant
 from aequa_lightning.engine.server.robust import RobustAggregator
 from aequa_lightning.errors import InputError
-from aequa_lightning.mechanisms import Mechanism, PaidInRounds
+from aequa_lightning.mechanisms import AequaTraining, Mechanism, PaidInRounds
 from aequa_lightning.modules.slimmable_module import SlimmableModule
 from aequa_lightning.rewards.files.checkpoint import export_program
 from aequa_lightning.slimmable.norm import check_modes
@@ -186,6 +186,19 @@ def check_model(model: SlimmableModule) -> None:
             f"model.backbone: {shown} in evaluation mode stay so while participants train, as with Lightning's "
             "Trainer; call .train() on the network to train as usual.",
             stacklevel=2,
+        )
+
+
+def check_distillation(mechanism: Mechanism, model: SlimmableModule) -> None:
+    """Check that widths can learn from each other's outputs, where a mechanism asks for it.
+
+    Raises:
+        InputError: Outputs of the model are no logits of classes.
+    """
+    if isinstance(mechanism, AequaTraining) and mechanism.distillation and not model.can_distil:
+        raise InputError(
+            f"trainer.mechanism.distillation={mechanism.distillation}: outputs of {type(model).__name__} are no "
+            "logits of classes in dimension 1; set it to 0."
         )
 
 

@@ -137,12 +137,28 @@ def check_model_and_data(model: Any, data: Any) -> None:
             " returns the training and the test part"
         )
     check_statements(data)
+    if model.target_kind not in (None, data.target_kind):
+        raise InputError(
+            f"model: {type(model).__name__} learns {model.target_kind}, but targets of {type(data).__name__} are "
+            f"{data.target_kind}; {_module_for(data.target_kind)}"
+        )
     for key in ("num_classes", "input_shape", "vocabulary_size"):
         has, wanted = (_plain(one) for one in (model.hparams[key], getattr(data, key)))
         if has != wanted:
             raise InputError(
                 f"model.{key} is {has}, but {type(data).__name__} has {wanted}; build the model with {key}=data.{key}"
             )
+
+
+def _module_for(kind: str) -> str:
+    """Return a remedy: the modules for targets of a kind."""
+    modules = {
+        "classes": "SlimmableClassifier",
+        "labels": "SlimmableMultiLabelClassifier",
+        "numbers": "SlimmableRegressor",
+        "positions": "SlimmableSegmenter or SlimmableLanguageModel",
+    }
+    return f"use {modules[kind]} of aequa_lightning.modules"
 
 
 def _plain(value: Any) -> Any:

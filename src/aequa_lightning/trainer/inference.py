@@ -11,7 +11,7 @@ from rich.table import Table
 from aequa_lightning.data import CollaborativeData
 from aequa_lightning.engine.checkpoint import load_checkpoint, load_last
 from aequa_lightning.engine.config import RunConfig
-from aequa_lightning.engine.evaluation import AtWidth, input_batches, score_of
+from aequa_lightning.engine.evaluation import AtWidth, input_batches, outputs_of, score_of
 from aequa_lightning.engine.reward_source import load_reward_source
 from aequa_lightning.errors import InputError
 from aequa_lightning.modules.reward import RewardModule
@@ -23,7 +23,7 @@ from aequa_lightning.run_folder.csv_files import csv_text
 from aequa_lightning.run_folder.damaged_files import possibly_damaged
 from aequa_lightning.run_folder.files import refuse_links, write_atomically
 from aequa_lightning.runtime.paths import user_path
-from aequa_lightning.runtime.process_settings import evaluating, keeping_modes, own_settings
+from aequa_lightning.runtime.process_settings import keeping_modes, own_settings
 from aequa_lightning.runtime.terminal import PlainConsole
 from aequa_lightning.trainer.checkpoints import check_parameters
 from aequa_lightning.trainer.given_objects import check_model_and_data
@@ -140,20 +140,24 @@ def measure(
 
 @torch.no_grad()
 def write_predictions(path: Path, network: SlimmableModule | RewardModule, data: CollaborativeData) -> int:
-    """Write class and probability of every sample of the test part as CSV; return their number.
+    """Write the prediction for every sample of the test part as CSV; return their number.
+
+    Of classes the most probable one and its probability; of other targets as many columns as a prediction has numbers.
 
     Args:
         path: The file.
         network: From :func:`load_network`; the shared model predicts at full width.
         data: The run's data.
     """
-    rows: list[tuple[int, int, float]] = []
-    with evaluating(network):
-        for batch in input_batches(network, data.test(), CPU):
-            probabilities, classes = network(batch).softmax(-1).max(-1)
-            for probability, predicted in zip(probabilities.tolist(), classes.tolist(), strict=True):
-                rows.append((len(rows), predicted, probability))
-    write_atomically(path, csv_text(["sample", "prediction", "probability"], rows).encode())
+    found = [network.predict(outputs) for outputs, _ in outputs_of(network, network, data.test(), device=CPU)]
+    predictions = torch.cat(found)
+    if network.has_classes:
+        names, columns = ["prediction", "probability"], [each.tolist() for each in predictions.max(-1)[::-1]]
+    else:
+        columns = predictions.reshape(len(predictions), -1).T.tolist()
+        names = ["prediction"] if len(columns) == 1 else [f"prediction_{place}" for place in range(len(columns))]
+    rows = list(zip(range(len(predictions)), *columns, strict=True))
+    write_atomically(path, csv_text(["sample", *names], rows).encode())
     return len(rows)
 
 

@@ -42,6 +42,7 @@ from aequa_lightning.trainer.checkpoints import check_same_privacy, check_state,
 from aequa_lightning.trainer.compatibility import (
     can_export,
     check_components,
+    check_distillation,
     check_loggers,
     check_model,
     check_participants,
@@ -215,6 +216,7 @@ class CollaborativeTrainer(Evaluates):
         with self._settings():
             check_model_and_data(model, datamodule)
             check_model(model)
+            check_distillation(self.mechanism, model)
             check_loggers(self.fabric.loggers)
             for callback in self.callbacks:
                 callback.check()

@@ -1,6 +1,6 @@
 """What a round tells of its players: gathered from all processes when a measure asks for it."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -67,7 +67,7 @@ class RoundEvidence:
         start: What was taken before the round.
         earlier: Each measure before the round, by name, (N,); NaN for whoever has no value yet.
         gram: Inner products of the valued updates, (K, K); None: nobody is valued together with others.
-        utility: Name of a function of ``contributions.utilities``: what a coalition's model is worth.
+        utility: What a coalition's model is worth; see :func:`utility_of`.
         budget: Evaluations where values are sampled; None: ``DEFAULT_BUDGET`` for each player.
         update_length: Length that the mechanism brings updates to, > 0.
         clip: Magnitude that entries are cut to for ``clipped_accuracies``, > 0; None: they are not.
@@ -82,7 +82,7 @@ class RoundEvidence:
         start: RoundStart,
         earlier: Mapping[str, Tensor],
         gram: Tensor | None,
-        utility: str,
+        utility: str | None,
         budget: int | None,
         update_length: float,
         clip: float | None,
@@ -185,7 +185,7 @@ class RoundEvidence:
         players = torch.zeros(self.players, len(base), dtype=base.dtype, device=base.device)
         for player, step in zip(screened.group, distributed.gather(), strict=True):
             players[player] += step
-        return CachedUtility(coalition_utility(run, base, players, getattr(utilities, self._utility)))
+        return CachedUtility(coalition_utility(run, base, players, utility_of(run, self._utility)))
 
     @cached_property
     def sampling(self) -> Sampling:
@@ -222,6 +222,31 @@ class RoundEvidence:
         update, coverage = self._result.updates[index], self._result.coverage
         weighted = update.double() * self._result.weights[index]
         return torch.where(coverage > 0, weighted / coverage, 0.0).to(update.dtype)
+
+
+def utility_of(run: Run, name: str | None) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return what a model is worth on validation data, from its outputs and the targets.
+
+    Args:
+        run: The run.
+        name: A function of ``contributions.utilities``; ``score``: the model's own score; None: balanced accuracy where
+            targets are classes, else the score.
+
+    Raises:
+        InputError: The function is for classes, and the model has none.
+    """
+    module = run.classifier
+    if name is None:
+        name = "balanced_accuracy" if module.has_classes else "score"
+    if name == "score":
+        inputs, score = run.data.validation().tensors[0], module.scorer
+        return lambda outputs, targets: torch.tensor(score.measure([(outputs, (inputs, targets))]).value)
+    if not module.has_classes:
+        raise InputError(
+            f"trainer.assessment.utility={name} is for classes, and this model does not classify; choose score."
+        )
+    function: Callable[[Tensor, Tensor], Tensor] = getattr(utilities, name)
+    return function
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,8 @@ class Assessment:
             the first one stays in. Whoever is kept out receives nothing in that round from a mechanism that sends
             everybody a model of its own. null: yes, unless there are no gates, or ``trainer.privacy`` or ``Scaffold``
             needs all updates.
-        utility: What a coalition's model is worth on the validation part.
+        utility: What a coalition's model is worth on the validation part: the model's ``score``, or a function of
+            classes; null: ``balanced_accuracy`` where the model classifies, else its score.
         budget: Coalitions that a measure evaluates in a round where values are sampled, which ``fedsv`` (by shapiq) and
             ``banzhaf`` are above 12 participants; null: 75 per participant.
 
@@ -49,7 +50,7 @@ class Assessment:
     measures: Sequence[str] = ("cosine",)
     gates: bool = True
     exclude_flagged: bool | None = None
-    utility: Literal["accuracy", "balanced_accuracy", "negative_log_loss"] = "balanced_accuracy"
+    utility: Literal["score", "accuracy", "balanced_accuracy", "negative_log_loss"] | None = None
     budget: int | None = None
 
     def __post_init__(self) -> None:
@@ -113,6 +114,11 @@ class Measures:
             if measure.check is not None:
                 measure.check(players, assessment.budget)
         if "class_rows" in self._needs:
+            if not run.classifier.has_classes:
+                raise InputError(
+                    "measure 'class_cosine' compares updates class by class, and this model does not classify; choose "
+                    "another one, such as cosine."
+                )
             head_positions(run.classifier.network.full, run.data.num_classes)
         self._detector = CheatDetector(run, widths=run.grid if narrow else (1.0,)) if assessment.gates else None
 
