@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # Errors of the system about files that the user may not read or write.
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
-COMMANDS = ("sweep", "slurm", "allocate", "audit", "report")
+COMMANDS = ("sweep", "slurm", "federate", "allocate", "audit", "report")
 VERBS = ("fit", "validate", "test", "predict", *COMMANDS)
 # Verbs that a stop signal ends with status 75: called again, they continue.
 STOPPED = ("fit", "sweep")
@@ -45,6 +45,9 @@ many runs
 
 on a cluster
   slurm     the script of a job that saves in time and goes on by itself; submits it on request
+
+on several machines
+  federate  the folder of a federation on Flower, where every participant keeps its data
 
 look after a finished run
   allocate  choose the widths again and write the rewards again; trains nothing

@@ -145,7 +145,7 @@ def test_help(capsys: pytest.CaptureFixture[str], words: list[str], expected: st
 
 
 @pytest.mark.parametrize(
-    "verb", ["fit", "validate", "test", "predict", "allocate", "audit", "report", "slurm", "sweep"]
+    "verb", ["fit", "validate", "test", "predict", "allocate", "audit", "federate", "report", "slurm", "sweep"]
 )
 def test_help_of_every_verb_is_short_cuts_no_sentence_and_shows_an_example(
     capsys: pytest.CaptureFixture[str], verb: str

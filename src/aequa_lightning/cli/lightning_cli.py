@@ -126,14 +126,23 @@ class AequaCLI(LightningCLI):
         return
 
     def before_fit(self) -> None:
-        """Hand the resolved configuration to the trainer; started again from it, a run begins at the beginning."""
+        """Hand the resolved configuration to the trainer."""
+        self.trainer.config = replace(self.trainer.config, configuration=self.configuration())
+
+    def configuration(self, **changes: Any) -> str:
+        """Return the resolved configuration; started again from it, a run begins at the beginning.
+
+        Args:
+            **changes: Top-level keys that have another value, such as ``data``.
+        """
         verb = str(self.subcommand)
         config = self.config[verb].clone()
-        config["ckpt_path"] = None
+        for key, value in {**changes, "ckpt_path": None}.items():
+            config[key] = value
         # Its placeholders have been filled: the run is found again where it is.
         config["trainer"]["run_dir"] = fill_placeholders(config["trainer"]["run_dir"], seed=self.trainer.config.seed)
-        written = self._subcommand_parsers[verb].dump(config, skip_unset=False)
-        self.trainer.config = replace(self.trainer.config, configuration=written)
+        written: str = self._subcommand_parsers[verb].dump(config, skip_unset=False)
+        return written
 
     @override
     def _add_configure_optimizers_method_to_model(self, subcommand: str | None) -> None:

@@ -35,6 +35,7 @@ from aequa_lightning.rewards.files.downloads import FOLDER, audit_downloads, fil
 from aequa_lightning.rewards.files.figures import accuracy_deviates, allocation_faults, certificate_faults
 from aequa_lightning.rewards.files.held import best_held, held_faults
 from aequa_lightning.rewards.files.manifest import NAME, REMEDY, manifest_faults, read_manifest, row_faults
+from aequa_lightning.rewards.files.messages import message_faults
 from aequa_lightning.run_folder.damaged_files import possibly_damaged, read_json
 from aequa_lightning.run_folder.events import Event, latest_rounds, read_events
 from aequa_lightning.run_folder.files import write_json
@@ -43,6 +44,8 @@ from aequa_lightning.slimmable import Width
 from aequa_lightning.trainer.checkpoints import check_complete, check_state
 
 Server = Callable[[int, str], Mapping[str, Tensor] | None]
+# Entries of the manifest that name a file, and those that hold its digest.
+REWARD_FILES = {"file": "sha256", "program": "program_sha256", "card": "card_sha256"}
 CPU = torch.device("cpu")
 
 
@@ -114,6 +117,10 @@ def audit_run(
         others += downloads.faults
         if not downloads.faults:
             _print(console, downloads.summary())
+    reward_digests = {row[key]: row[digest] for row in rows for key, digest in REWARD_FILES.items() if key in row}
+    others += message_faults(
+        run_dir, rounds, downloads=manifest["downloads"], rewards=reward_digests, network=model.network
+    )
     if public_key is not None:
         _print(console, f"signature verified by {public_key}")
     if not isinstance(parts, Parts):
@@ -182,7 +189,7 @@ def _findings(
         earned = Earned(
             network.extract(width, fresh_statistics=not isinstance(parts, Parts)).eval(),
             model.reward_hparams(row["width"], row.get("layers")),
-            {"participant": row["participant"], "mean": data.mean, "std": data.std},
+            {"participant": row["participant"], "mean": data.mean, "std": data.std, **data.owner_facts(index)},
             network.example_input,
             versions,
             by_data=isinstance(parts, Parts),

@@ -20,12 +20,19 @@ if TYPE_CHECKING:
 
 
 def run_command(words: Sequence[str]) -> None:
-    """Run ``allocate``, ``audit``, ``report``, ``slurm`` or ``sweep``.
+    """Run ``allocate``, ``audit``, ``federate``, ``report``, ``slurm`` or ``sweep``.
 
     Args:
         words: The verb and its options.
     """
-    verbs = {"allocate": _allocate, "audit": _audit, "report": _report, "slurm": _slurm, "sweep": _sweep}
+    verbs = {
+        "allocate": _allocate,
+        "audit": _audit,
+        "federate": _federate,
+        "report": _report,
+        "slurm": _slurm,
+        "sweep": _sweep,
+    }
     check_guards(words)
     verbs[words[0]](list(words[1:]))
 
@@ -130,6 +137,26 @@ def _audit(words: list[str]) -> None:
         sound = audit_run(user_path(options.run_dir, "run_dir"), cli.model, cli.datamodule, public_key=public_key)
     if not sound:
         raise SystemExit(1)
+
+
+def _federate(words: list[str]) -> None:
+    parser = _parser(
+        "federate",
+        "Write the folder of a federation on Flower, for `flwr run`.",
+        example="new clinics --participants lyon,oslo,rome",
+    )
+    parser.add_argument("action", type=str, help="new")
+    parser.add_argument("folder", type=str, help="the folder to write; its name is the app's")
+    parser.add_argument("--participants", type=str, default="lyon,oslo,rome", help="names, with commas between")
+    options = parser.parse_args(words)
+    if options.action != "new":
+        raise InputError(f"federate {options.action!r} is unknown; say `aequa federate new NAME`")
+
+    from aequa_lightning.federation.scaffold import write_federation
+
+    names = [name.strip() for name in options.participants.split(",") if name.strip()]
+    folder = write_federation(user_path(options.folder, "folder"), names)
+    PlainConsole().print(f"written  {folder}; read its README.md", soft_wrap=True)
 
 
 def _finished_run(run_dir: str, public_key: Path | None = None) -> "AequaCLI":

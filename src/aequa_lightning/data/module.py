@@ -231,6 +231,20 @@ class CollaborativeData(RecordsArguments, LightningDataModule):
         assert self._pooled is not None
         return self._pooled
 
+    def sample_counts(self) -> list[int]:
+        """Return the number of training samples of each participant, (N,)."""
+        self.setup()
+        counts: list[int] = np.diff(self._offsets).tolist()
+        return counts
+
+    def training_tensors(self) -> tuple[Tensor, ...]:
+        """Return tensors that tell the participants' data from other data: their inputs and targets."""
+        return self.pooled().tensors
+
+    def owner_facts(self, number: int) -> dict[str, str]:
+        """Return further facts of participant ``number`` that its reward states, as plain values; none by default."""
+        return {}
+
     def validation(self) -> TensorDataset:
         """Return the server's part, for contributions, calibration and allocation."""
         self.setup()

@@ -10,12 +10,14 @@ from torch import Tensor
 
 from aequa_lightning.engine.callback import Callbacks
 from aequa_lightning.engine.local.state import ParticipantStates
+from aequa_lightning.engine.participation import Cohort
 from aequa_lightning.engine.processes.assignment import LoadBalancer
 from aequa_lightning.engine.round_results import ParticipantReport
 from aequa_lightning.engine.run import Run
 from aequa_lightning.engine.server.exact_sum import are_valid
 from aequa_lightning.engine.stacking.schedule import Job
 from aequa_lightning.engine.stacking.trainer import StackedTrainer, form_stacks
+from aequa_lightning.engine.standalone import train_standalone
 
 
 class CohortTrainer:
@@ -45,6 +47,22 @@ class CohortTrainer:
         """
         if self._run.config.keeps_participant_state:
             self.states.check(self._run.topology.rank, self._run.topology.processes)
+
+    def train_alone(self) -> bool:
+        """Do the standalone training that is missing; a collective operation.
+
+        Returns:
+            False when asked to stop.
+        """
+        return train_standalone(self._run, self._callbacks)
+
+    def answered(self, cohort: Cohort) -> Cohort:
+        """Return the participants of the round that have just been trained; all of them, in these processes.
+
+        Args:
+            cohort: The participants that were to be trained.
+        """
+        return cohort
 
     def train_all(self, number: int) -> dict[int, ParticipantReport]:
         """Train all participants of a round that this process's group hosts.

@@ -5,7 +5,7 @@ that assigns widths in every round it is Algorithm 2.
 """
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -23,7 +23,6 @@ from aequa_lightning.engine.resume import restore, run_state
 from aequa_lightning.engine.round_results import Aggregate, ParticipantReport, merge_reports
 from aequa_lightning.engine.run import Run
 from aequa_lightning.engine.stacking.sizing import decide_stacking
-from aequa_lightning.engine.standalone import train_standalone
 from aequa_lightning.errors import RunInterrupted
 from aequa_lightning.modules.slimmable_module import SlimmableModule
 from aequa_lightning.run_folder.events import latest_rounds, read_events, write_metrics
@@ -39,6 +38,7 @@ class Collaboration:
         data: The participants' data.
         config: Configuration.
         callbacks: In the order of calls.
+        cohort: Makes what trains the participants: in these processes, or elsewhere.
     """
 
     def __init__(
@@ -49,10 +49,11 @@ class Collaboration:
         *,
         config: RunConfig,
         callbacks: Sequence[CollaborationCallback],
+        cohort: Callable[[Run, Callbacks], CohortTrainer] = CohortTrainer,
     ) -> None:
         self.run = Run(fabric, classifier, data, config=config)
         self.callbacks = Callbacks(callbacks)
-        self.cohort_trainer = CohortTrainer(self.run, self.callbacks)
+        self.cohort_trainer = cohort(self.run, self.callbacks)
         self.callbacks.call("setup", self.run)
 
     def state_dict(self) -> dict[str, Any]:
@@ -79,7 +80,7 @@ class Collaboration:
         with run.stop.listening():
             try:
                 self._begin()
-                finished = train_standalone(run, self.callbacks) and self.train_rounds() and self._pay()
+                finished = self.cohort_trainer.train_alone() and self.train_rounds() and self._pay()
                 if finished:
                     run.record("finish", rounds=run.round, seconds=run.seconds)
                 else:
@@ -121,6 +122,7 @@ class Collaboration:
             self._assign_widths()
         with watch.phase("training"), at("training"):
             own_reports = self.cohort_trainer.train_all(number)
+            run.progress.cohort = self.cohort_trainer.answered(run.cohort)
         with watch.phase("reduction"), at("reduction"):
             reports = merge_reports(own_reports, run.cohort.completed, run.topology)
             aggregate = self._average(number, reports)

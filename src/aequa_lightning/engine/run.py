@@ -108,12 +108,12 @@ class Run:
         data = replace_samples(data, config.adversaries)
         self.fabric, self.classifier, self.data, self.config = fabric, classifier, data, config
         self.topology = Topology(fabric)
-        self.samples = [len(data.participant(index)) for index in range(data.participants)]
+        self.samples = data.sample_counts()
         if 0 in self.samples:
             raise InputError(
                 f"data: {data.names[self.samples.index(0)]} has no samples; set data.min_samples to 1 or more."
             )
-        check_state(classifier, data.participant(0), device=self.topology.device, augmentation=data.augmentation)
+        check_state(classifier, data.validation(), device=self.topology.device, augmentation=data.augmentation)
         self.local = LocalTrainer(
             fabric, classifier, batch_size=data.batch_size, seed=config.seed, augmentation=data.augmentation
         )

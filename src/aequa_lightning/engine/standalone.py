@@ -1,7 +1,7 @@
 """Standalone training: before the rounds, each participant trains alone on its own data at full width."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -49,15 +49,21 @@ def train_standalone(run: Run, callbacks: Callbacks) -> bool:
             done = earlier + sum(min(turn + 1, len(places)) for places in hosted)
             run.show("each alone", done, run.data.participants)
     if run.is_global_zero:
-        _record_results(run, run.standalone)
+        record_results(run, run.standalone)
     return True
 
 
-def _record_results(run: Run, store: StandaloneStore) -> None:
-    """Append an event for each result that the run's events do not hold yet."""
+def record_results(run: Run, store: StandaloneStore, *, known: Sequence[int] | None = None) -> None:
+    """Append an event for each result that the run's events do not hold yet.
+
+    Args:
+        run: The run.
+        store: The results.
+        known: Participants that have one; None: all.
+    """
     events = read_events(run.config.run_dir / "events.jsonl")
     recorded = {event["participant"]: event for event in events if event["event"] == "standalone"}
-    for result in store.all:
+    for result in store.all if known is None else map(store.load, known):
         if not vars(result).items() <= recorded.get(result.participant, {}).items():
             run.record("standalone", **vars(result))
 
@@ -96,7 +102,19 @@ def _train_one(run: Run, store: StandaloneStore, index: int) -> StandaloneResult
     if network.has_statistics:
         # Without a server the norm statistics come from the participant's own data.
         network.recalibrate(input_batches(module, run.data.participant(index), device), [1.0])
-    full = AtWidth(network, 1.0)
+    return measure_alone(run, index, seconds=time.perf_counter() - start)
+
+
+def measure_alone(run: Run, index: int, *, seconds: float) -> StandaloneResult:
+    """Return the result of a participant whose network, trained alone, is in the model.
+
+    Args:
+        run: The run.
+        index: The participant.
+        seconds: Time that the training took.
+    """
+    module, device = run.classifier, run.topology.device
+    full = AtWidth(module.network, 1.0)
     pairs: Iterable[tuple[Any, Any]] = outputs_of(module, full, run.data.validation(), device=device)
     guessing = None
     if module.has_classes:
@@ -109,5 +127,5 @@ def _train_one(run: Run, store: StandaloneStore, index: int) -> StandaloneResult
         validation_accuracy=module.scorer.measure(pairs).value,
         test_accuracy=score_of(module, full, run.data.test(), device=device).value,
         guessing_accuracy=guessing,
-        seconds=time.perf_counter() - start,
+        seconds=seconds,
     )

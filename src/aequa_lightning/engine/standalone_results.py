@@ -72,6 +72,7 @@ class StandaloneStore:
     def __init__(self, folder: Path, names: tuple[str, ...], *, key: str) -> None:
         self.folder, self.names, self.key = folder, names, key
         self._compared = len(key)
+        self._assumed: dict[int, StandaloneResult] = {}
 
     def accept_any_start(self) -> None:
         """Accept results whose training started from other weights than the model has now.
@@ -83,8 +84,15 @@ class StandaloneStore:
         if not self.folder.exists() and len(others) == 1:
             self.folder = others[0]
 
+    def assume(self, index: int, result: StandaloneResult) -> None:
+        """Let a result stand for a participant that has not trained yet, until one is saved."""
+        self._assumed[index] = result
+        self.__dict__.pop("all", None)
+
     def save(self, result: StandaloneResult) -> None:
         """Write one result atomically, and delete the participant's saved progress."""
+        self._assumed.pop(self.names.index(result.participant), None)
+        self.__dict__.pop("all", None)
         write_json(self._path(result.participant), {**asdict(result), "key": self.key, "sha256": _digest(result)})
         self._progress_path(result.participant).unlink(missing_ok=True)
 
@@ -131,8 +139,8 @@ class StandaloneStore:
 
     @cached_property
     def all(self) -> list[StandaloneResult]:
-        """All results in order of participants. Read them only when none is missing."""
-        return [self.load(index) for index in range(len(self.names))]
+        """All results in order of participants. Read them only when none is missing that is not assumed."""
+        return [self._assumed.get(index) or self.load(index) for index in range(len(self.names))]
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.json"

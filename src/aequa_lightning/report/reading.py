@@ -56,11 +56,13 @@ def _from_events(folder: Path, events: list[Event]) -> RunRecord:
     start, data = events[0], events[0]["data"]
     counts = data.get("class_counts") or [()] * len(data["participants"])
     alone = {e["participant"]: e for e in events if e["event"] == "standalone"}
+    # Whoever joined a federation later has told its number of samples then.
+    joined = {e["participant"]: e["samples"] for e in events if e["event"] == "join"}
     people = tuple(
         Participant(
             number=number,
             name=name,
-            samples=samples,
+            samples=joined.get(name, samples),
             class_counts=tuple(held),
             standalone=_known(alone.get(name, {}).get("validation_accuracy")),
             standalone_test=_known(alone.get(name, {}).get("test_accuracy")),

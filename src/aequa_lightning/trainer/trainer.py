@@ -14,7 +14,8 @@ from aequa_lightning.callbacks import Progress, Rewards
 from aequa_lightning.callbacks.assessment.measures import Assessment
 from aequa_lightning.callbacks.downloads import Downloads
 from aequa_lightning.data import CollaborativeData
-from aequa_lightning.engine.callback import CollaborationCallback
+from aequa_lightning.engine.callback import Callbacks, CollaborationCallback
+from aequa_lightning.engine.cohort import CohortTrainer
 from aequa_lightning.engine.config import RunConfig
 from aequa_lightning.engine.local.corrections import LocalCorrection, NoCorrection
 from aequa_lightning.engine.local.optimizers import check_schedule
@@ -25,6 +26,7 @@ from aequa_lightning.engine.processes.hang_detection import detecting_hangs
 from aequa_lightning.engine.processes.precision import warn_of_slow_precision
 from aequa_lightning.engine.processes.status import remove_statuses
 from aequa_lightning.engine.processes.topology import build_fabric, launch
+from aequa_lightning.engine.run import Run
 from aequa_lightning.engine.server.aggregators import Aggregator, FedAvg
 from aequa_lightning.engine.server.privacy import Privacy
 from aequa_lightning.errors import RunInterrupted
@@ -177,6 +179,8 @@ class CollaborativeTrainer(Evaluates):
         }
         self.config = RunConfig(**given | converted)
         check_components(self.mechanism, self.config, self.assessment)
+        # What trains the participants: these processes, unless a federation replaces it.
+        self.cohort: Callable[[Run, Callbacks], CohortTrainer] = CohortTrainer
         self.threads, self.report, self.export_programs = threads, report, export_programs
         self.fast_dev_run = fast_dev_run
         self.signing_key = None if signing_key is None else user_path(signing_key, "trainer.signing_key")
@@ -323,7 +327,8 @@ class CollaborativeTrainer(Evaluates):
         state: dict[str, Any] | None,
     ) -> bool:
         """Train and pay in one of the launched processes; return whether the run has finished."""
-        collaboration = Collaboration(fabric, model, data, config=config, callbacks=[rewards, *self.callbacks])
+        callbacks = [rewards, *self.callbacks]
+        collaboration = Collaboration(fabric, model, data, config=config, callbacks=callbacks, cohort=self.cohort)
         if state is not None:
             collaboration.load_state_dict(state)
         if fabric.is_global_zero:

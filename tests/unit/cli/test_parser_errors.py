@@ -20,7 +20,7 @@ from tests.helpers.command import DIGITS, aequa
             "--trainer.callbacks+=lightning.pytorch.callbacks.EarlyStopping",
             ("aequa_lightning.callbacks.EarlyStopping",),
         ),
-        ("--model=lightning.pytorch.demos.boring_classes.BoringModel", ("must derive from SlimmableClassifier",)),
+        ("--model=lightning.pytorch.demos.boring_classes.BoringModel", ("must derive from SlimmableModule",)),
     ],
 )
 def test_a_wrong_value_takes_a_few_lines(capsys: pytest.CaptureFixture[str], option: str, words: tuple[str]) -> None:

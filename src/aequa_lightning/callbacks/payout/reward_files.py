@@ -94,12 +94,13 @@ def _write_network(
 ) -> None:
     folder, data = run.config.run_dir / "rewards", run.data
     program = export_program(network, run.classifier.network.example_input) if export_programs else None
-    for name in (data.names[index] for index in owners):
+    for index in owners:
+        name = data.names[index]
         save_reward(
             folder / f"{name}.ckpt",
             network,
             hyper_parameters=hyper_parameters,
-            about={"participant": name, "mean": data.mean, "std": data.std},
+            about={"participant": name, "mean": data.mean, "std": data.std, **data.owner_facts(index)},
         )
         if program is not None:
             write_atomically(folder / f"{name}.pt2", program)

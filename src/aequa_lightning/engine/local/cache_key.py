@@ -58,11 +58,11 @@ def training_key(
         work,
         [_plain(options) for options in schedule],
         compiled,
-        [len(data.participant(index)) for index in range(data.participants)],
+        data.sample_counts(),
     ]
     frozen = (parameter for parameter in local.classifier.parameters() if not parameter.requires_grad)
     start = (local.parameters, *frozen, *buffers(local.classifier).values())
-    samples = (*data.pooled().tensors, *data.validation().tensors, *data.test().tensors)
+    samples = (*data.training_tensors(), *data.validation().tensors, *data.test().tensors)
     return _digest("\n".join(map(repr, settings)), samples) + _digest("", start)
 
 

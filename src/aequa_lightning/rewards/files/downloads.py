@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from aequa_lightning.rewards.files.held import widths_received
 from aequa_lightning.run_folder.files import sha256, write_atomically
 from aequa_lightning.slimmable import SlicePlan, SlimmableModel
 
@@ -97,20 +98,21 @@ def audit_downloads(
     types = {name: parameter.dtype for name, parameter in network.full.named_parameters()}
     present = digests(run_dir, rounds=events[-1]["round"])
     for event in events:
-        for row in event["participants"]:
-            file = file_of(event["round"], row["name"])
-            expected.add(file)
+        completed = {row["name"] for row in event["participants"]}
+        for name, width in widths_received(event).items():
+            file = file_of(event["round"], name)
             if file not in present:
-                faults.append(f"{file} is missing")
+                # Whoever dropped out may have gone before anything was sent.
+                faults += [f"{file} is missing"] * (name in completed)
+                expected |= {file} if name in completed else set()
                 continue
+            expected.add(file)
             if present[file] != manifest.get(file):
                 faults.append(f"{file} is not the file of the manifest (SHA-256)")
-            full = server(event["round"], row["name"])
+            full = server(event["round"], name)
             compared += full is not None
             content = (run_dir / FOLDER / file).read_bytes()
-            faults += [
-                f"{file} {fault}" for fault in compare_download(content, network.plan(row["width"]), full, types=types)
-            ]
+            faults += [f"{file} {fault}" for fault in compare_download(content, network.plan(width), full, types=types)]
     faults += [f"{file} belongs to no round of the record" for file in sorted(present.keys() - expected)]
     return DownloadFindings(len(expected), compared, tuple(faults))
 
