@@ -166,7 +166,7 @@ def ours(name: str, mechanism: PaidInRounds, case: Case, model: SlimmableClassif
         with (Path(folder) / "contributions.csv").open(newline="") as file:
             rows = list(csv.DictReader(file))
     if name == "FedRAC":
-        case.standalone = [float(row["standalone_accuracy"]) for row in rows]
+        case.standalone = [float(row["standalone"]) for row in rows]
     if isinstance(mechanism, IAFL):
         case.draws = draws_of(mechanism, case.samples)
     return [state["models"] for state in states]

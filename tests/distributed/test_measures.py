@@ -55,7 +55,7 @@ def test_every_measure_is_a_column_and_an_entry_of_the_record(alone: Path) -> No
         rows = list(csv.DictReader(file))
     (event,) = events(alone, "contributions")
     for name, values in event["measures"].items():
-        column = "standalone_accuracy" if name == "standalone" else name
+        column = name
         assert [float(row[column]) for row in rows] == values
     assert list(event["measures"]) == ["standalone", "data_share", *MEASURES]
     assert list(event["errors"]) == ["gtg_shapley"]

@@ -212,7 +212,7 @@ def _pay(
     cosine = np.clip(0.3 + 0.6 * alone + random.normal(0, 0.06, len(names)), 0, 1)
     caught = ["replay in 3 rounds", *[""] * (len(names) - 1)]
     rows = zip(names, samples.tolist(), alone.tolist(), cosine.tolist(), caught, strict=True)
-    columns = ["participant", "samples", "standalone_accuracy", "cosine", "gates"]
+    columns = ["participant", "samples", "standalone", "cosine", "gates"]
     (folder / "contributions.csv").write_text(csv_text(columns, rows))
     manifest = {
         "rewards": [

@@ -63,7 +63,7 @@ def test_the_same_data_under_two_names_is_paid_once(tmp_path: Path) -> None:
     assert events(run, "round")[-1]["excluded"] == ["participant-05"]
     allocation = json.loads((run / "allocation.json").read_text())
     contributions = [row["contribution"] for row in allocation["participants"]]
-    alone = [row["standalone_accuracy"] for row in _rows(run)]
+    alone = [row["standalone"] for row in _rows(run)]
     assert allocation["unpaid"] == []
     assert contributions[1] == contributions[5] == pytest.approx((float(alone[1]) + float(alone[5])) / 4)
 

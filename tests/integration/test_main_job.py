@@ -55,7 +55,7 @@ def test_metrics_and_contributions_have_a_row_each(run_dir: Path) -> None:
         assert [row["round"] for row in csv.DictReader(file)] == list("123456")
     with (run_dir / "contributions.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["participant", "samples", "standalone_accuracy", "data_share", "cosine", "gates"]
+    assert list(rows[0]) == ["participant", "samples", "standalone", "data_share", "cosine", "gates"]
     assert [row["participant"] for row in rows] == PARTICIPANTS
     assert sum(float(row["cosine"]) for row in rows) == pytest.approx(1)
 
@@ -349,7 +349,7 @@ def test_the_files_agree_on_what_was_reached_alone_and_received(run_dir: Path, d
         assert own["validation_accuracy"] != own["test_accuracy"]
         assert person["standalone_test"] == own["test_accuracy"]
         assert person["contribution"] == own["validation_accuracy"]
-        assert float(contributions[person["name"]]["standalone_accuracy"]) == own["validation_accuracy"]
+        assert float(contributions[person["name"]]["standalone"]) == own["validation_accuracy"]
         assert (person["accuracy"], person["test_accuracy"]) == (row["validation_accuracy"], row["test_accuracy"])
 
 

@@ -41,8 +41,8 @@ def test_nobody_trains_alone_and_everybody_is_paid(run_dir: Path) -> None:
     assert events.count("round") == 2
     with (run_dir / "contributions.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["participant", "samples", "standalone_accuracy", "data_share", "cosine", "gates"]
-    assert {row["standalone_accuracy"] for row in rows} == {""}
+    assert list(rows[0]) == ["participant", "samples", "standalone", "data_share", "cosine", "gates"]
+    assert {row["standalone"] for row in rows} == {""}
     assert sum(float(row["data_share"]) for row in rows) == pytest.approx(1)
     allocation = json.loads((run_dir / "allocation.json").read_text())
     assert [allocation[key] for key in ("mcg", "cgs", "minimum_gain", "pearson_test")] == [None] * 4

@@ -23,11 +23,3 @@ def test_what_participants_reach_alone_is_trained_once() -> None:
     assert "report.html" not in names
     assert not any(name.endswith(".pt2") for name in names)
     assert aequa("audit", "--run_dir", first) == 0
-
-
-def test_false_labels_are_looked_for_by_accuracy_whatever_the_score_is() -> None:
-    options = ("--trainer.standalone_dir=null", "--trainer.mechanism.resolution=1")
-    one, other = fit(Path("one"), *options), fit(Path("other"), *options, "--model.score=balanced_accuracy")
-    assert [e["class_accuracy"] for e in alone(one)] == [e["validation_accuracy"] for e in alone(one)]
-    assert [e["class_accuracy"] for e in alone(other)] == [e["class_accuracy"] for e in alone(one)]
-    assert [e["validation_accuracy"] for e in alone(other)] != [e["validation_accuracy"] for e in alone(one)]

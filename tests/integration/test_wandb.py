@@ -205,7 +205,7 @@ def test_a_run_in_which_nobody_trains_alone_has_its_tables_too(monkeypatch: pyte
     assert aequa(*small(Path("run"), rounds=1), *TOGETHER, WANDB) == 0
     (run,) = read_runs(Path("run"))
     columns, rows = run.table("contributions")
-    assert {row[columns.index("standalone_accuracy")] for row in rows} == {None}
+    assert {row[columns.index("standalone")] for row in rows} == {None}
 
 
 @pytest.mark.parametrize(

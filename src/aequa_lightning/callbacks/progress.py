@@ -71,7 +71,8 @@ class Progress(CollaborationCallback):
         if not run.is_global_zero:
             return
         accuracy = result.record["validation_accuracy"]["1"]
-        text = f"round {result.round}/{run.config.max_rounds}  full width {accuracy:.1%} on validation"
+        told = f"{accuracy:.1%}" if run.classifier.scorer.is_share else f"{run.classifier.scorer.name} {accuracy:.3f}"
+        text = f"round {result.round}/{run.config.max_rounds}  full width {told} on validation"
         if "epsilon" in result.record:
             text += f"  epsilon {result.record['epsilon']:.3g}"
         if self._bar:

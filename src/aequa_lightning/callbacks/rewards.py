@@ -34,12 +34,15 @@ from aequa_lightning.errors import InputError
 from aequa_lightning.mechanisms import Mechanism, PaidByWidth, PaidInRounds
 from aequa_lightning.mechanisms.mechanism import held_allocation
 from aequa_lightning.mechanisms.payment import RollingSubmodels
-from aequa_lightning.modules.score import Scored
+from aequa_lightning.modules.score import Scored, describe_score
 from aequa_lightning.rewards.allocation.allocate import Allocation
 from aequa_lightning.rewards.allocation.certificate import check_payout
 from aequa_lightning.rewards.files.downloads import digests
 from aequa_lightning.rewards.files.manifest import write_manifest
 from aequa_lightning.run_folder.files import write_json
+
+# Said where samples cannot be drawn anew.
+NO_UNCERTAINTY = "{name} is computed over all samples at once, so that it cannot be computed for samples drawn anew"
 
 
 @dataclass(frozen=True)
@@ -239,8 +242,11 @@ class Rewards(CollaborationCallback):
             received_test=payout.accuracies.test,
             held=payout.held,
         )
+        score = run.classifier.scorer
+        content["score"] = describe_score(score)
         content["unpaid"] = [names[index] for index in sorted(unpaid)]
         content["uncertainty"] = describe_uncertainty(resampled, names)
+        content["no_uncertainty"] = None if score.size else NO_UNCERTAINTY.format(name=score.name)
         write_json(run.config.run_dir / "allocation.json", content)
         if standalone is not None:
             front = self.mechanism.frontier(standalone, payout.measured.accuracy)

@@ -30,7 +30,7 @@ class WandbDashboard(CollaborationCallback):
 
     Per round: the training loss, the accuracy of every width, every participant's loss, width, its width's accuracy and
     contribution measures, as curves and as a table; the time by phase.
-    At the end: tables of contributions, allocation and rewards, the scatter of contribution and received accuracy,
+    At the end: tables of contributions, allocation and rewards, the scatter of contribution and reward,
     and the files as artifacts; in the run's summary its figures, such as ``pearson`` and ``mcg``, and who gained.
     The resolved configuration is the run's configuration.
 
@@ -212,7 +212,7 @@ def _tables(folder: Path) -> dict[str, Any]:
         "allocation": _table(people),
         "rewards": _table(rewards),
         "fairness": wandb.plot.scatter(
-            _table(people), "contribution", "accuracy", title="Contribution and received accuracy (validation)"
+            _table(people), "contribution", "accuracy", title="Contribution and reward (validation)"
         ),
     }
 

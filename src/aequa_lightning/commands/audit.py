@@ -30,7 +30,7 @@ from aequa_lightning.rewards.files.audit import (
     folder_faults,
     held_in_rounds,
 )
-from aequa_lightning.rewards.files.card import CardFacts, model_card, recorded_facts
+from aequa_lightning.rewards.files.card import CardFacts, TaskFacts, model_card, recorded_facts
 from aequa_lightning.rewards.files.downloads import FOLDER, audit_downloads, file_of
 from aequa_lightning.rewards.files.figures import accuracy_deviates, allocation_faults, certificate_faults
 from aequa_lightning.rewards.files.held import best_held, held_faults
@@ -200,6 +200,7 @@ def _findings(
         earned.card = model_card(
             row,
             facts,
+            task=TaskFacts.of(model),
             hyper_parameters=earned.hyper_parameters,
             parameters=earned.plan.numel(),
             contribution=contributions.get(row["participant"], math.nan),

@@ -233,7 +233,9 @@ class CollaborativeData(RecordsArguments, LightningDataModule):
 
     def sample_counts(self) -> list[int]:
         """Return the number of training samples of each participant, (N,)."""
-        return [len(self.participant(number)) for number in range(self.participants)]
+        self.setup()
+        counts: list[int] = np.diff(self._offsets).tolist()
+        return counts
 
     def training_tensors(self) -> tuple[Tensor, ...]:
         """Return tensors that tell the participants' data from other data: their inputs and targets."""

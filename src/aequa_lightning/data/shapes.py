@@ -6,13 +6,13 @@ import torch
 from aequa_lightning.data.loaded import Split
 from aequa_lightning.data.module import CollaborativeData
 
-SIDE = 24
+SIDE = 16
 # Standard deviation of the noise on pixels; background and shapes differ by about 1.
-NOISE = 0.5
+NOISE = 0.25
 
 
 class ShapesData(CollaborativeData):
-    """Grey pictures of 24 x 24 pixels with a disc, a square or a cross, or several of them, in noise.
+    """Grey pictures of 16 x 16 pixels with a disc, a square or a cross, or several of them, in noise.
 
     Targets are the classes of the pixels: 0 background, 1 disc, 2 square, 3 cross. There are 800 training and 400 test
     pictures, drawn with seed 0, whatever the ``partition_seed``.
@@ -42,15 +42,15 @@ def draw(count: int, generator: np.random.Generator) -> tuple[torch.Tensor, torc
     Example:
         >>> pictures, classes = draw(2, np.random.default_rng(0))
         >>> pictures.shape, sorted(classes.unique().tolist())[0]
-        (torch.Size([2, 1, 24, 24]), 0)
+        (torch.Size([2, 1, 16, 16]), 0)
     """
     rows, columns = np.mgrid[:SIDE, :SIDE]
     pictures = generator.normal(0, NOISE, (count, 1, SIDE, SIDE))
     classes = np.zeros((count, SIDE, SIDE), dtype=np.int64)
     for picture, pixels in zip(pictures, classes, strict=True):
         for _ in range(generator.integers(1, 4)):
-            kind, size = generator.integers(1, 4), generator.integers(3, 6)
-            down, right = (abs(axis - generator.integers(4, SIDE - 4)) for axis in (rows, columns))
+            kind, size = generator.integers(1, 4), generator.integers(2, 5)
+            down, right = (abs(axis - generator.integers(3, SIDE - 3)) for axis in (rows, columns))
             inside = {
                 1: down**2 + right**2 <= size**2,
                 2: np.maximum(down, right) < size,

@@ -10,6 +10,7 @@ from typing import Any
 from aequa_lightning.engine.processes.machine import describe_machine
 from aequa_lightning.engine.round_results import Aggregate, ParticipantReport
 from aequa_lightning.engine.run import Run
+from aequa_lightning.modules.score import describe_score
 from aequa_lightning.run_folder.events import append_metrics
 from aequa_lightning.version import __version__
 
@@ -54,6 +55,7 @@ def describe_run(run: Run) -> dict[str, Any]:
             "validation": len(data.validation()),
             "test": len(data.test()),
         },
+        "score": describe_score(run.classifier.scorer),
         "model": {
             "backbone": run.classifier.hparams["backbone"],
             "parameters": run.parameters.numel(),

@@ -22,6 +22,16 @@ from aequa_lightning.errors import InputError
 Means = NDArray[np.float64]
 
 
+def describe_score(score: "Score") -> dict[str, str]:
+    """Return name and unit of a score, as files tell them: ``%`` where it is a share of samples, else no unit.
+
+    Example:
+        >>> describe_score(SampleScore(torch.eq, name="mean IoU"))
+        {'name': 'mean IoU', 'unit': ''}
+    """
+    return {"name": score.name, "unit": "%" if score.is_share else ""}
+
+
 @dataclass(frozen=True, eq=False)
 class Scored:
     """The score of a data set.

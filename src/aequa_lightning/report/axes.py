@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from aequa_lightning.report.formatting import short_names
+from aequa_lightning.report.formatting import is_in_percent, short_names
 from aequa_lightning.report.style import POINTS
 from aequa_lightning.runtime.terminal import printable
 
@@ -16,7 +16,9 @@ _END_GAP = 0.055  # least distance between the labels of two curves, as a share 
 
 
 def in_percent(*axes: Axis, unit: str = "%") -> None:
-    """Label axes that run over 0..1 in percent, or in percentage points with another ``unit``."""
+    """Label axes of scores as the score is written, or of differences in points with another ``unit``."""
+    if unit == "%" and not is_in_percent():
+        return
     for axis in axes:
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g}{unit}".replace("-", "−")))
         axis.set_major_locator(MaxNLocator(nbins=6, steps=_STEPS))

@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from aequa_lightning.report.axes import in_integers, in_percent
-from aequa_lightning.report.formatting import coefficient, percent, points
+from aequa_lightning.report.formatting import coefficient, points, score, score_name
 from aequa_lightning.report.overlap import set_markers_apart
-from aequa_lightning.report.quantities import SCORE, title
+from aequa_lightning.report.quantities import title
 from aequa_lightning.report.records import AllocationRecord, RunRecord
 from aequa_lightning.report.style import CATEGORIES, LIGHT, MARKERS, Picture, new_figure
 from aequa_lightning.runtime.terminal import printable
@@ -75,11 +75,11 @@ def fairness(runs: Sequence[RunRecord]) -> Picture | None:
     low = min(value for series in paid for pair in series for value in pair)
     high = max(value for series in paid for pair in series for value in pair)
     axes.plot([low, high], [low, high], color=LIGHT["grey"], lw=0.9, ls=(0, (4, 3)), zorder=1)
-    axes.set(xlabel=f"standalone {SCORE}", ylabel=f"received {SCORE}")
+    axes.set(xlabel=f"standalone {score_name()}", ylabel=f"received {score_name()}")
     in_percent(axes.xaxis, axes.yaxis)
     set_markers_apart(axes, diameter=_SIZE)
     found = "; ".join(f"{name}: Pearson {coefficient(allocation.pearson)}" for name, allocation in _allocations(runs))
-    return Picture("fairness", figure, f"Standalone against received {SCORE} of every participant. {found}.")
+    return Picture("fairness", figure, f"Standalone against received {score_name()} of every participant. {found}.")
 
 
 def gains(runs: Sequence[RunRecord]) -> Picture | None:
@@ -97,7 +97,7 @@ def gains(runs: Sequence[RunRecord]) -> Picture | None:
         f"{name}: mean {points(allocation.mcg)}, spread {points(allocation.cgs, sign=False)}"
         for name, allocation in _allocations(runs)
     )
-    return Picture("gains", figure, f"Mean gain against spread of gains in percentage points. {found}.")
+    return Picture("gains", figure, f"Mean gain against spread of gains in points. {found}.")
 
 
 def accuracy_by_width(runs: Sequence[RunRecord]) -> Picture | None:
@@ -106,13 +106,13 @@ def accuracy_by_width(runs: Sequence[RunRecord]) -> Picture | None:
     if not any(curves):
         return None
     figure, axes = _overlay(runs, curves, joined=True)
-    axes.set(xlabel="width", ylabel=f"{SCORE} (validation)")
+    axes.set(xlabel="width", ylabel=f"{score_name()} (validation)")
     in_percent(axes.yaxis)
     found = "; ".join(
-        f"{name}: {percent(allocation.accuracy_by_width[max(allocation.accuracy_by_width)])} at full width"
+        f"{name}: {score(allocation.accuracy_by_width[max(allocation.accuracy_by_width)])} at full width"
         for name, allocation in _allocations(runs)
     )
-    return Picture("accuracy-by-width", figure, f"Validation accuracy against width. {found}.")
+    return Picture("accuracy-by-width", figure, f"Validation {score_name()} against width. {found}.")
 
 
 def training(runs: Sequence[RunRecord]) -> Picture | None:
@@ -124,15 +124,15 @@ def training(runs: Sequence[RunRecord]) -> Picture | None:
     if not any(curves):
         return None
     figure, axes = _overlay(runs, curves, joined=True)
-    axes.set(xlabel="round", ylabel=f"{SCORE} at full width (validation)")
+    axes.set(xlabel="round", ylabel=f"{score_name()} at full width (validation)")
     in_integers(axes.xaxis)
     in_percent(axes.yaxis)
     found = "; ".join(
-        f"{name}: {percent(curve[-1][1])} after round {curve[-1][0]}"
+        f"{name}: {score(curve[-1][1])} after round {curve[-1][0]}"
         for name, curve in zip(run_names(runs), curves, strict=True)
         if curve
     )
-    return Picture("training", figure, f"Validation accuracy of the full width over the rounds. {found}.")
+    return Picture("training", figure, f"Validation {score_name()} of the full width over the rounds. {found}.")
 
 
 def _gains(run: RunRecord) -> _Series:

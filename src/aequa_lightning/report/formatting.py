@@ -1,14 +1,58 @@
-"""Numbers as text: how the report writes an accuracy, a gain, a time, a size."""
+"""Numbers as text: how the report writes a score, a gain, a time, a size."""
 
 import ast
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Literal
 
-from aequa_lightning.report.records import Participant
+from aequa_lightning.report.records import ACCURACY, Participant, ScoreRecord
 from aequa_lightning.runtime.terminal import printable
 
 _NUMERALS = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten", "Eleven", "Twelve")
 _THIN = "\u202f"  # narrow no-break space, between a number and its unit
+
+
+# The score of the run that is written about: its name, and whether it is a share of samples, which is told in percent.
+_SCORE: ContextVar[ScoreRecord] = ContextVar("score", default=ACCURACY)
+
+
+@contextmanager
+def writing_of(score: ScoreRecord) -> Iterator[None]:
+    """Within the block, write scores by the name and the unit of this one.
+
+    Example:
+        >>> with writing_of(ScoreRecord("R^2", "")):
+        ...     score_name(), score(0.5072), score(None)
+        ('R^2', '0.507', '–')
+    """
+    token = _SCORE.set(score)
+    try:
+        yield
+    finally:
+        _SCORE.reset(token)
+
+
+def score_name() -> str:
+    """Return the name of the score, such as accuracy."""
+    return _SCORE.get().name
+
+
+def is_in_percent() -> bool:
+    """Tell whether the score is written in percent."""
+    return _SCORE.get().unit == "%"
+
+
+def score(value: float | None) -> str:
+    """Write a score of 0..1: in percent where it is a share of samples, else with three decimals; a dash for none.
+
+    Example:
+        >>> score(0.9713), score(None)
+        ('97.1\u202f%', '–')
+    """
+    if is_in_percent() or value is None:
+        return percent(value)
+    return f"{value:.3f}"
 
 
 def percent(share: float | None) -> str:
@@ -22,7 +66,7 @@ def percent(share: float | None) -> str:
 
 
 def points(difference: float | None, *, sign: bool = True) -> str:
-    """Write a difference of accuracies in percentage points, with its sign.
+    """Write a difference of scores in points, hundredths of the score, with its sign.
 
     Example:
         >>> points(0.142), points(-0.01), points(0.0123, sign=False)

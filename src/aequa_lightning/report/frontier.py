@@ -6,7 +6,7 @@ import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from aequa_lightning.report.formatting import points
+from aequa_lightning.report.formatting import points, writing_of
 from aequa_lightning.report.reading import read_run
 from aequa_lightning.report.records import Front
 from aequa_lightning.report.reward_figures import front
@@ -45,7 +45,9 @@ def write_front_picture(run_dir: Path) -> Path | None:
     """
     path = run_dir / "frontier.png"
     with house_style():
-        picture = front(read_run(run_dir))
+        run = read_run(run_dir)
+        with writing_of(run.score):
+            picture = front(run)
         if picture is None:
             path.unlink(missing_ok=True)
             return None

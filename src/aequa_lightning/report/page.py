@@ -15,9 +15,9 @@ from scipy.stats import pearsonr
 from aequa_lightning.errors import InputError
 from aequa_lightning.report import formatting, glossary, sentences
 from aequa_lightning.report.comparison import COMPARISONS, comparison_name, run_names
-from aequa_lightning.report.quantities import PARTICIPANT, RUN, SCORE
+from aequa_lightning.report.quantities import PARTICIPANT, RUN
 from aequa_lightning.report.reading import read_run
-from aequa_lightning.report.records import RunRecord
+from aequa_lightning.report.records import RunRecord, ScoreRecord
 from aequa_lightning.report.reward_figures import accuracy_by_width, contributions, fairness, front, gains
 from aequa_lightning.report.style import Picture, drawn, house_style
 from aequa_lightning.report.training_figures import partition, time, training
@@ -51,7 +51,7 @@ def build_report(run_dirs: Sequence[Path], *, output: Path | None = None) -> Pat
     if not folders:
         raise InputError("No run to report on: give at least one run folder.")
     runs = [read_run(folder) for folder in folders]
-    with house_style():
+    with house_style(), formatting.writing_of(common_score(runs)):
         if len(runs) == 1:
             page = output or folders[0] / "report.html"
             pictures = [picture for draw in FIGURES if (picture := draw(runs[0])) is not None]
@@ -129,8 +129,8 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     names = (
-        "percent", "points", "ratio", "width_of", "coefficient", "duration", "size", "plural", "call", "interval",
-        "format_width", "in_words",
+        "percent", "score", "points", "ratio", "width_of", "coefficient", "duration", "size", "plural", "call",
+        "interval", "format_width", "in_words",
     )  # fmt: skip
     environment.filters.update({name: getattr(formatting, name) for name in names})
     environment.filters["shell"] = lambda path: shlex.quote(str(path))
@@ -138,8 +138,14 @@ def _environment() -> Environment:
     environment.filters["json"] = lambda value: json.dumps(value, indent=2)
     environment.globals.update(light=css_variables("light"), dark=css_variables("dark"))
     environment.globals.update(objectives=glossary.OBJECTIVES, partitions=glossary.PARTITIONS)
-    environment.globals.update(quantity={**PARTICIPANT, **RUN}, score=SCORE)
+    environment.globals.update(quantity={**PARTICIPANT, **RUN}, score_name=formatting.score_name)
     return environment
+
+
+def common_score(runs: Sequence[RunRecord]) -> ScoreRecord:
+    """Return what runs are scored by; where they differ, a score without a name of its own."""
+    kinds = {run.score for run in runs}
+    return kinds.pop() if len(kinds) == 1 else ScoreRecord("score", "")
 
 
 def _interruption(run: RunRecord) -> str | None:

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 from aequa_lightning.report.records import RunRecord
 
-SCORE = "accuracy"  # what networks are scored by
-
 
 @dataclass(frozen=True)
 class Quantity:

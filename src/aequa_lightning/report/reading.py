@@ -104,7 +104,7 @@ def _with_scores(run: RunRecord, path: Path) -> RunRecord:
     others = {"participant", "samples", "gates"}
     # Without standalone training that column is empty.
     columns = [column for column, value in ordered[0].items() if column not in others and value != ""]
-    scores = {c.removesuffix("_accuracy"): tuple(_number(row[c]) for row in ordered) for c in columns}
+    scores = {c: tuple(_number(row[c]) for row in ordered) for c in columns}
     caught = {name: row["gates"] for name, row in rows.items() if row.get("gates")}
     return replace(run, scores=scores, gates=caught if "gates" in ordered[0] else None)
 

@@ -10,6 +10,17 @@ MAX_ROWS, ROWS_AT_EACH_END = 200, 20
 
 
 @dataclass(frozen=True)
+class ScoreRecord:
+    """What networks are scored by: its name, and ``%`` where it is a share of samples, else no unit."""
+
+    name: str = "accuracy"
+    unit: str = "%"
+
+
+ACCURACY = ScoreRecord()
+
+
+@dataclass(frozen=True)
 class Participant:
     """One participant: its data, its standalone accuracy and its reward; accuracies in 0..1.
 
@@ -112,6 +123,12 @@ class RunRecord:
     allocation: AllocationRecord | None = None
     front: Front | None = None
     config: str | None = None
+
+    @property
+    def score(self) -> ScoreRecord:
+        """What networks are scored by."""
+        known = self.start.get("score") or {}
+        return ScoreRecord(**{key: str(known[key]) for key in ("name", "unit") if key in known})
 
     @property
     def name(self) -> str:

@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from aequa_lightning.report.axes import in_percent, name_rows, rows_height
-from aequa_lightning.report.formatting import coefficient, format_width, percent, points, ratio, span
-from aequa_lightning.report.quantities import SCORE, title
+from aequa_lightning.report.formatting import coefficient, format_width, points, ratio, score, score_name, span
+from aequa_lightning.report.quantities import title
 from aequa_lightning.report.records import AllocationRecord, RunRecord
 from aequa_lightning.report.style import CATEGORIES, LIGHT, MARKERS, Picture, new_figure
 
@@ -33,11 +33,11 @@ def _against_score(run: RunRecord, allocation: AllocationRecord) -> Picture:
     figure, axes = new_figure(height=2.3)
     look: _Look = {"marker": "o", "ls": "", "ms": 4.8, "color": LIGHT["blue"], "mec": LIGHT["paper"], "mew": 0.5}
     _mark(axes, run, brought, received, look)
-    axes.set(xlabel=f"contribution ({run.paid_by})", ylabel=f"received {SCORE}")
+    axes.set(xlabel=f"contribution ({run.paid_by})", ylabel=f"received {score_name()}")
     axes.set_title(f"validation, r = {coefficient(allocation.pearson)}", loc="right", size=6.5, pad=3)
     in_percent(axes.yaxis)
     alt = (
-        f"Scatter of the contribution by {run.paid_by} against received {SCORE} for {len(brought)} "
+        f"Scatter of the contribution by {run.paid_by} against received {score_name()} for {len(brought)} "
         f"participants. Pearson coefficient {coefficient(allocation.pearson)} on validation data."
     )
     return Picture("fairness", figure, alt)
@@ -77,10 +77,10 @@ def _against_accuracy(run: RunRecord, allocation: AllocationRecord) -> Picture:
     order = [*range(lines, len(handles)), *range(lines)]
     figure.legend([handles[i] for i in order], [labels[i] for i in order], loc="outside lower center", ncols=2)
     axes.set(xlim=(left - margin, right + margin), ylim=(low - margin, top + margin))
-    axes.set(xlabel=f"standalone {SCORE} (contribution)", ylabel=f"received {SCORE}")
+    axes.set(xlabel=f"standalone {score_name()} (contribution)", ylabel=f"received {score_name()}")
     in_percent(axes.xaxis, axes.yaxis)
     alt = (
-        f"Scatter of standalone against received {SCORE} for {len(alone)} participants. Pearson coefficient "
+        f"Scatter of standalone against received {score_name()} for {len(alone)} participants. Pearson coefficient "
         f"{coefficient(allocation.pearson)} on validation, {coefficient(allocation.pearson_test)} on test data. "
         f"{int((received >= alone).sum())} of {len(alone)} lie on or above the line of equality."
     )
@@ -113,11 +113,11 @@ def gains(run: RunRecord) -> Picture | None:
     axes.axvline(mean, color=LIGHT["ink"], lw=0.9)
     axes.axvline(0, color=LIGHT["muted"], lw=0.6)
     axes.set_title(f"mean gain {points(mean)}, spread {points(spread, sign=False)}", loc="right", size=6.5, pad=3)
-    axes.set_xlabel(f"{title('gain')} in percentage points")
+    axes.set_xlabel(f"{title('gain')} in points")
     in_percent(axes.xaxis, unit="")
     alt = (
         f"Bars of the gain of {len(values)} participants, the largest contributor on top: "
-        f"{span([points(gain) for gain in sorted(values)])} percentage points, mean {points(mean)}, "
+        f"{span([points(gain) for gain in sorted(values)])} points, mean {points(mean)}, "
         f"standard deviation {points(spread, sign=False)}."
     )
     return Picture("gains", figure, alt)
@@ -151,11 +151,12 @@ def accuracy_by_width(run: RunRecord) -> Picture | None:
     axes.plot([], [], "|", color=LIGHT["orange"], ms=5, mew=2, label="received by a participant")
     axes.legend(loc="lower right", bbox_to_anchor=(1, 0.15))
     axes.set(xlabel="width", xlim=(min(curve) - 0.03, max(curve) + 0.02), ylim=(floor, high + 0.04 * height))
-    axes.set_ylabel(f"{SCORE} (validation)")
+    axes.set_ylabel(f"{score_name()} (validation)")
     in_percent(axes.yaxis)
     alt = (
-        f"Curve of validation {SCORE} against width: {percent(curve[min(curve)])} at width {format_width(min(curve))}, "
-        f"{percent(curve[max(curve)])} at width {format_width(max(curve))}; {len(curve)} widths measured, "
+        f"Curve of validation {score_name()} against width: {score(curve[min(curve)])} at width "
+        f"{format_width(min(curve))}, "
+        f"{score(curve[max(curve)])} at width {format_width(max(curve))}; {len(curve)} widths measured, "
         f"{len(allocation.widths)} on offer."
     )
     return Picture("accuracy-by-width", figure, alt)
@@ -187,7 +188,7 @@ def front(run: RunRecord) -> Picture | None:
     figure, axes = new_figure(height=2.2)
     axes.plot(means, spreads, marker="o", ms=2.2, mew=0, lw=0.8, color=LIGHT["blue"], label="cannot be bettered")
     axes.plot(*run.front.chosen, marker="D", ms=5, mew=0, ls="", color=LIGHT["orange"], label="chosen", clip_on=False)
-    axes.set(xlabel=f"{title('mcg')} in percentage points", ylabel=title("cgs"))
+    axes.set(xlabel=f"{title('mcg')} in points", ylabel=title("cgs"))
     in_percent(axes.xaxis, axes.yaxis, unit="")
     axes.legend(loc="upper left")
     alt = (

@@ -7,9 +7,9 @@ from aequa_lightning.report.formatting import (
     coefficient,
     format_width,
     listed,
-    percent,
     plural,
     points,
+    score,
     span,
     width_of,
 )
@@ -20,11 +20,11 @@ _NAMED = 3  # participants that a sentence names; of more it tells the number
 
 def describe(participant: Participant) -> str:
     """Return a participant's accuracies, width and gain in one line: the hover text of the figures."""
-    text = f"{participant.name}: {plural(participant.samples, 'sample')}, standalone {percent(participant.standalone)}"
+    text = f"{participant.name}: {plural(participant.samples, 'sample')}, standalone {score(participant.standalone)}"
     if participant.received is None:
         return text
     return (
-        f"{text}, received {percent(participant.received)} at width {width_of(participant)}, "
+        f"{text}, received {score(participant.received)} at width {width_of(participant)}, "
         f"gain {points(participant.gain)} points"
     )
 
@@ -80,11 +80,11 @@ def _accuracy(run: RunRecord) -> list[str]:
     if full is None:
         return []
     if not alone:
-        return [f"The shared network reaches {percent(full)} at full width on the validation part."]
+        return [f"The shared network reaches {score(full)} at full width on the validation part."]
     lead = full - alone[-1]
     return [
-        f"Alone they reach {span([percent(a) for a in alone])} on the validation part; the shared network reaches "
-        f"{percent(full)} at full width, {points(abs(lead), sign=False)} points {'above' if lead >= 0 else 'below'} "
+        f"Alone they reach {span([score(a) for a in alone])} on the validation part; the shared network reaches "
+        f"{score(full)} at full width, {points(abs(lead), sign=False)} points {'above' if lead >= 0 else 'below'} "
         f"the best of them."
     ]
 
@@ -124,7 +124,7 @@ def _payment(run: RunRecord) -> list[str]:
 def _correlation(allocation: AllocationRecord) -> str:
     if allocation.pearson is None:
         return (
-            "The correlation of contribution and received accuracy is undefined, because one of the two is the same "
+            "The correlation of contribution and received score is undefined, because one of the two is the same "
             "for everybody."
         )
     tested = allocation.pearson_test
@@ -187,7 +187,7 @@ def _reasons(run: RunRecord, allocation: AllocationRecord, losers: Sequence[Part
     beyond = [p for p in losers if p not in unpaid and p.standalone is not None and p.standalone > best]
     chosen = [p for p in losers if p not in unpaid and p not in beyond]
     reasons = {
-        f"no width of the shared network reaches that: the best on offer has {percent(best)} "
+        f"no width of the shared network reaches that: the best on offer has {score(best)} "
         "(more rounds or another learning rate may help)": beyond,
         "the mechanism gives a narrower network than one on offer that reaches it": chosen,
         "they were caught cheating" if len(unpaid) > 1 else "it was caught cheating": unpaid,
@@ -227,6 +227,9 @@ def verdict(names: Sequence[str], runs: Sequence[RunRecord]) -> list[str]:
     sentences += [f"{name}: {outcome(run)}" for name, run in losing[:_NAMED]]
     if len(losing) > _NAMED:
         sentences.append(f"In {len(losing) - _NAMED} more runs somebody received less than it reaches alone.")
+    if len({run.score for run in runs}) > 1:
+        scores = sorted({run.score.name for run in runs})
+        sentences.append(f"The runs have different scores ({', '.join(scores)}), which cannot be compared.")
     if len({(repr(run.start["data"]), tuple(p.standalone for p in run.participants)) for run in runs}) > 1:
         sentences.append("The runs differ in who holds what or reaches what alone, so their gains are not of one kind.")
     return sentences

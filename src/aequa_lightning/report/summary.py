@@ -6,7 +6,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from aequa_lightning.report.formatting import coefficient, percent, plural, points, width_of
+from aequa_lightning.report.formatting import coefficient, plural, points, score, width_of, writing_of
 from aequa_lightning.report.quantities import PARTICIPANT, title
 from aequa_lightning.report.reading import read_run
 from aequa_lightning.report.records import RunRecord
@@ -27,6 +27,11 @@ def summary_table(run_dir: Path) -> Table:
         InputError: When the folder is no run.
     """
     run = read_run(run_dir)
+    with writing_of(run.score):
+        return _table(run, run_dir)
+
+
+def _table(run: RunRecord, run_dir: Path) -> Table:
     table = Table(box=SIMPLE_HEAD, padding=0)
     table.title = Text.assemble(("Rewards of the run ", "bold"), verbatim(str(run_dir), "bold"))
     # Neither dim nor italic, as rich has it: what stands below the table is the result.
@@ -44,12 +49,12 @@ def summary_table(run_dir: Path) -> Table:
         table.add_row(
             verbatim(p.name),
             f"{p.samples:,}",
-            percent(p.standalone),
-            percent(p.contribution),
+            score(p.standalone),
+            score(p.contribution),
             width_of(p),
-            percent(p.received),
+            score(p.received),
             Text(points(p.gain), style="red" if lost else ""),
-            percent(p.received_test),
+            score(p.received_test),
         )
     return table
 
@@ -66,7 +71,7 @@ def _result(run: RunRecord) -> Text:
         {
             "pearson": coefficient(a.pearson),
             "pearson_test": coefficient(a.pearson_test),
-            "full_width": percent(run.full_width),
+            "full_width": score(run.full_width),
         }
     ]
     if a.mcg is not None:

@@ -6,8 +6,7 @@ Each function takes the run and returns its picture, or None while the run lacks
 import numpy as np
 
 from aequa_lightning.report.axes import in_integers, in_percent, label_ends, name_rows, row_pitch, rows_height
-from aequa_lightning.report.formatting import format_width, percent, short_names, span
-from aequa_lightning.report.quantities import SCORE
+from aequa_lightning.report.formatting import format_width, percent, score, score_name, short_names, span
 from aequa_lightning.report.records import RunRecord
 from aequa_lightning.report.style import CATEGORIES, COLUMN, LIGHT, POINTS, Picture, new_figure, width_role
 
@@ -30,17 +29,19 @@ def training(run: RunRecord) -> Picture | None:
         ends.append((accuracies[-1], format_width(width), colour))
     best = max((p.standalone for p in run.participants if p.standalone is not None), default=None)
     if best is not None:
-        axes.axhline(best, color=LIGHT["orange"], lw=0.9, ls=(0, (4, 3)), zorder=1, label=f"best standalone {SCORE}")
+        axes.axhline(
+            best, color=LIGHT["orange"], lw=0.9, ls=(0, (4, 3)), zorder=1, label=f"best standalone {score_name()}"
+        )
         figure.legend(loc="outside lower center", handlelength=2.2)
-    axes.set(xlabel="round", ylabel=f"{SCORE} (validation)")
+    axes.set(xlabel="round", ylabel=f"{score_name()} (validation)")
     in_integers(axes.xaxis)
     in_percent(axes.yaxis)
     # The first and the last width before those between.
     label_ends(axes, [ends[-1], ends[0], *ends[-2:0:-1]] if len(ends) > 1 else ends)
     last = run.rounds[-1].accuracy_by_width
-    reached = [f"width {format_width(width)} {percent(last.get(width))}" for width in (widths[0], widths[-1])]
+    reached = [f"width {format_width(width)} {score(last.get(width))}" for width in (widths[0], widths[-1])]
     alt = (
-        f"Validation accuracy over {len(run.rounds)} rounds for {len(widths)} widths; in the last round "
+        f"Validation {score_name()} over {len(run.rounds)} rounds for {len(widths)} widths; in the last round "
         f"{' and '.join(reached)}."
     )
     return Picture("training", figure, alt)

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from aequa_lightning.errors import InputError
-from aequa_lightning.report.formatting import percent, points, width_of
+from aequa_lightning.report.formatting import is_in_percent, points, score, score_name, width_of
 from aequa_lightning.report.glossary import OBJECTIVES
 from aequa_lightning.report.records import Participant, RunRecord
 from aequa_lightning.rewards.allocation.allocate import allocate_widths
@@ -108,7 +108,7 @@ def write_transfers(run_dir: Path, settlements: Sequence[Settlement], price: flo
 def transfers_table(run: RunRecord, settlements: Sequence[Settlement], price: float) -> Table:
     """Return the payments for the terminal, the largest contributor first, at most 80 columns wide."""
     table = Table(box=SIMPLE_HEAD, padding=0)
-    table.title = Text(f"Payments at {price:g} a point of accuracy", "bold")
+    table.title = Text(f"Payments at {price:g} a point of {score_name()}", "bold")
     table.title_style, table.title_justify = "", "left"
     for heading in ("participant", "contribution", "width", "received", "payment", "gain with it"):
         table.add_column(heading, no_wrap=True, justify="left" if heading == "participant" else "right")
@@ -117,7 +117,7 @@ def transfers_table(run: RunRecord, settlements: Sequence[Settlement], price: fl
         one = by_number[p.number]
         amount = f"{one.transfer:+,.2f}".replace("-", "−") if abs(one.transfer) >= 0.005 else "0.00"
         gain = points(one.worth - (p.standalone or 0.0))
-        table.add_row(verbatim(p.name), percent(p.contribution), width_of(p), percent(p.received), amount, gain)
+        table.add_row(verbatim(p.name), score(p.contribution), width_of(p), score(p.received), amount, gain)
     return table
 
 
@@ -154,5 +154,6 @@ def what_if_data(run: RunRecord) -> dict[str, Any] | None:
         "widths": curve.widths.tolist(),
         "accuracies": curve.accuracies.tolist(),
         "slope": allocation.slope,
+        "in_percent": is_in_percent(),
         "models": models,
     }

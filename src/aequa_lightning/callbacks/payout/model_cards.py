@@ -8,7 +8,7 @@ import torch
 from aequa_lightning.contributions.measures import MEASURES
 from aequa_lightning.data.loaded import data_name
 from aequa_lightning.engine.run import Run
-from aequa_lightning.rewards.files.card import CardFacts, model_card
+from aequa_lightning.rewards.files.card import CardFacts, TaskFacts, model_card
 from aequa_lightning.run_folder.files import sha256, write_atomically
 
 
@@ -44,6 +44,7 @@ def write_cards(
         text = model_card(
             row,
             facts,
+            task=TaskFacts.of(run.classifier),
             hyper_parameters=run.classifier.reward_hparams(width, row.get("layers")),
             parameters=network.plan(layers.get(width, width)).numel(),
             contribution=contribution,

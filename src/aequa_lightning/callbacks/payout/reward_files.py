@@ -282,10 +282,10 @@ def describe_frontier(front: Frontier, allocation: Mapping[str, Any]) -> dict[st
 def write_contributions(run: Run, measures: Mapping[str, Sequence[float]], gates: Sequence[str] | None) -> None:
     """Write ``contributions.csv``: a row a participant, a column per measure, and what the gates caught it at.
 
-    The column of accuracies alone stays empty where nobody trained alone; without gates theirs is left out.
+    The column of what each reaches alone stays empty where nobody trained alone; without gates theirs is left out.
     """
     columns: dict[str, Sequence[Any]] = {"participant": run.data.names, "samples": run.samples}
-    columns["standalone_accuracy"] = measures.get("standalone", [None] * len(run.samples))
+    columns["standalone"] = measures.get("standalone", [None] * len(run.samples))
     columns |= {name: values for name, values in measures.items() if name != "standalone"}
     if gates is not None:
         columns["gates"] = gates

@@ -5,6 +5,7 @@
   const control = (name) => document.getElementById(`what-if-${name}`);
   const sum = (values) => values.reduce((total, value) => total + value, 0);
   const show = (value, digits) => (Math.abs(value) < 0.5 / 10 ** digits ? 0 : value).toFixed(digits).replace("-", "−");
+  const score = (value) => (asked.in_percent ? `${show(100 * value, 1)}\u202f%` : show(value, 3));
   const signed = (value, digits) => (Number(show(value, digits)) > 0 ? "+" : "") + show(value, digits);
 
   const nearestLevels = (alone) => {
@@ -40,15 +41,15 @@
     const price = Number(control("price").value);
     const paid = price > 0 ? payments(alone, received, price) : alone.map(() => 0);
     control("price-shown").value = price > 0 ? `${price} a point` : "models only";
-    control("brought-shown").value = `${show(Number(control("brought").value), 1)} %`;
+    control("brought-shown").value = score(Number(control("brought").value) / 100);
     control("rule").textContent = changed ? "With another contribution, models are the nearest to what is deserved." : "";
     for (const row of document.querySelectorAll("#what-if tbody tr")) {
       const index = Number(row.dataset.who);
       const [brought, width, accuracy, payment, gain] = row.querySelectorAll("td");
       const gained = received[index] - alone[index] + (price > 0 ? paid[index] / (100 * price) : 0);
-      brought.textContent = `${show(100 * alone[index], 1)}\u202f%`;
+      brought.textContent = score(alone[index]);
       width.textContent = String(Number(asked.widths[levels[index]].toFixed(4)));
-      accuracy.textContent = `${show(100 * received[index], 1)}\u202f%`;
+      accuracy.textContent = score(received[index]);
       payment.textContent = signed(paid[index], 2);
       gain.textContent = signed(100 * gained, 1);
       gain.classList.toggle("loss", gained < 0);

@@ -10,6 +10,7 @@ from typing import Any
 from scipy import stats
 
 from aequa_lightning.contributions.measures import MEASURES
+from aequa_lightning.modules.score import describe_score
 from aequa_lightning.run_folder.events import SESSION_STARTS, Event
 
 # A record must not carry more than a number into a card.
@@ -65,6 +66,33 @@ def recorded_facts(
     return CardFacts(number, data, *sizes, paid_by, MEASURES[paid_by].meaning, versions.get("torch", "?"))
 
 
+@dataclass(frozen=True)
+class TaskFacts:
+    """What a network is for.
+
+    Attributes:
+        target_kind: Kind of its targets; None: not known.
+        score: Name of its score.
+        unit: ``%`` where that is a share of samples.
+        reward_module: Module that the class of the reward is imported from.
+        reward_class: Its name.
+    """
+
+    target_kind: str | None
+    score: str
+    unit: str
+    reward_module: str
+    reward_class: str
+
+    @classmethod
+    def of(cls, module: Any) -> "TaskFacts":
+        """Return what a slimmable module is for."""
+        kind, score = module.reward_class, describe_score(module.scorer)
+        ready = kind.__module__.startswith("aequa_lightning.modules.")
+        source = "aequa_lightning.modules" if ready else kind.__module__
+        return cls(module.target_kind, score["name"], score["unit"], source, kind.__name__)
+
+
 def wilson_interval(share: float, samples: int) -> tuple[float, float]:
     """Return the 95 % interval of a share that was measured on some samples (Wilson, JASA 1927).
 
@@ -85,6 +113,7 @@ def model_card(
     row: Mapping[str, Any],
     facts: CardFacts,
     *,
+    task: TaskFacts,
     hyper_parameters: Mapping[str, Any],
     parameters: int,
     contribution: float,
@@ -96,6 +125,7 @@ def model_card(
     Args:
         row: The reward's row of the manifest.
         facts: What all cards of the run say.
+        task: What the network is for.
         hyper_parameters: Arguments of :class:`~aequa_lightning.modules.RewardModule`.
         parameters: Number of parameters of the network.
         contribution: Of the participant, by the measure that was paid for.
@@ -108,14 +138,14 @@ def model_card(
 
 ## What it is
 
-A classifier of {classes} classes for {kind} of shape {shape}: the network `{hyper_parameters["backbone"]}` at width
+{_kind(task, classes)} for {kind} of shape {shape}: the network `{hyper_parameters["backbone"]}` at width
 {row["width"]:.4g}{layers}, {parameters:,} parameters. It was trained together by several participants on the data set
 {facts.data}, and cut from the network after round {facts.round}.
 
 ## How to load it
 
 ```python
-{_loading(row, hyper_parameters)}
+{_loading(row, hyper_parameters, task)}
 ```
 
 Inputs are normalised first: images of bytes are divided by 255; then, where `mean` and `std` are given in
@@ -124,18 +154,12 @@ feature. It was written with torch {facts.torch}.
 
 ## How good it is
 
-| part | accuracy | 95 % interval | samples |
-|---|---|---|---|
-{_accuracy("test", row["test_accuracy"], facts.test_samples)}
-{_accuracy("validation", row["validation_accuracy"], facts.validation_samples)}
-
-Widths were chosen on the validation part; the test part decided nothing. The intervals (Wilson) tell how far the
-accuracy depends on which samples were drawn.
+{_table(row, facts, task)}
 
 ## What it was earned by
 
 A contribution of {contribution:.4f} by the measure `{facts.paid_by}`: {facts.meaning}.
-Whoever contributes more is to receive a more accurate network.
+Whoever contributes more is to receive a better network.
 
 ## What it must not be used for
 
@@ -147,7 +171,7 @@ Whoever contributes more is to receive a more accurate network.
 """
 
 
-def _loading(row: Mapping[str, Any], hyper_parameters: Mapping[str, Any]) -> str:
+def _loading(row: Mapping[str, Any], hyper_parameters: Mapping[str, Any], task: TaskFacts) -> str:
     """Return the lines of Python that load the network."""
     lines = []
     if "program" in row:
@@ -159,9 +183,42 @@ def _loading(row: Mapping[str, Any], hyper_parameters: Mapping[str, Any]) -> str
     return "\n".join(
         [
             *lines,
-            "from aequa_lightning.modules import RewardClassifier",
-            f"network = RewardClassifier.load_from_checkpoint({row['file']!r}{given}).eval()",
+            f"from {task.reward_module} import {task.reward_class}",
+            f"network = {task.reward_class}.load_from_checkpoint({row['file']!r}{given}).eval()",
         ]
+    )
+
+
+def _kind(task: TaskFacts, classes: int) -> str:
+    """Say what a network is.
+
+    Example:
+        >>> _kind(TaskFacts("classes", "accuracy", "%", "aequa_lightning.modules", "RewardClassifier"), 10)
+        'A classifier of 10 classes'
+    """
+    kinds = {
+        "classes": f"A classifier of {classes} classes",
+        "labels": f"A classifier of {classes} labels, of which several may hold,",
+        "positions": f"A classifier of each position, pixel or token, into {classes} classes",
+        "numbers": f"A regressor of {classes} number{'s' if classes > 1 else ''}",
+    }
+    return kinds.get(str(task.target_kind), f"A network of {classes} outputs")
+
+
+def _table(row: Mapping[str, Any], facts: CardFacts, task: TaskFacts) -> str:
+    """Return how good a network is, with intervals where its score is a share of samples."""
+    parts = (
+        ("test", row["test_accuracy"], facts.test_samples),
+        ("validation", row["validation_accuracy"], facts.validation_samples),
+    )
+    decided = "Widths were chosen on the validation part; the test part decided nothing."
+    if task.score != "accuracy":
+        lines = [f"| {part} | {value:.3f} | {count} |" for part, value, count in parts]
+        return "\n".join([f"| part | {task.score} | samples |", "|---|---|---|", *lines, "", decided])
+    lines = [_accuracy(*part) for part in parts]
+    told = "The intervals (Wilson) tell how far the\naccuracy depends on which samples were drawn."
+    return "\n".join(
+        ["| part | accuracy | 95 % interval | samples |", "|---|---|---|---|", *lines, "", f"{decided} {told}"]
     )
 
 

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binomtest
 
 from aequa_lightning.contributions.measures import MEASURES
-from aequa_lightning.rewards.files.card import CardFacts, model_card, recorded_facts, wilson_interval
+from aequa_lightning.rewards.files.card import CardFacts, TaskFacts, model_card, recorded_facts, wilson_interval
 
 HYPER_PARAMETERS: dict[str, Any] = {
     "num_classes": 3,
@@ -24,13 +24,23 @@ ROW: dict[str, Any] = {
     "program": "Leeds.pt2",
 }
 FACTS = CardFacts(20, "Table", 64, 400, "standalone", "accuracy of training alone", "2.14.1")
+TASK = TaskFacts("classes", "accuracy", "%", "aequa_lightning.modules", "RewardClassifier")
 
 
 def card(facts: CardFacts = FACTS, **changes: Any) -> str:
     options = {key: changes.pop(key) for key in list(changes) if key in HYPER_PARAMETERS}
-    return model_card(
-        ROW | changes, facts, hyper_parameters=HYPER_PARAMETERS | options, parameters=1234, contribution=0.81234
-    )
+    task = changes.pop("task", TASK)
+    known = {"hyper_parameters": HYPER_PARAMETERS | options, "parameters": 1234, "contribution": 0.81234}
+    return model_card(ROW | changes, facts, task=task, **known)
+
+
+def test_a_score_that_is_no_share_of_samples_has_no_interval() -> None:
+    task = TaskFacts("numbers", "R^2", "", "mine", "RewardDenoiser")
+    text = card(task=task, num_classes=1)
+    assert "A regressor of 1 number for inputs" in text
+    assert "| part | R^2 | samples |\n|---|---|---|\n| test | 0.750 | 400 |" in text
+    assert "from mine import RewardDenoiser" in text
+    assert "Wilson" not in text
 
 
 @pytest.mark.parametrize(("hits", "samples"), [(0, 20), (7, 9), (300, 400), (400, 400)])
