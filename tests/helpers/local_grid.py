@@ -25,6 +25,7 @@ class LocalGrid(Grid):
     Attributes:
         sent: All messages that were sent, in their order.
         online: Which nodes are there, by number from 1.
+        keys: Whether nodes have public keys.
         fault: Called with each message before its node: a list of answers instead of the node's; None: none instead.
     """
 
@@ -35,6 +36,7 @@ class LocalGrid(Grid):
         self._answers: list[Message] = []
         self._ids = itertools.count(1)
         self.sent: list[Message] = []
+        self.keys = True
         self.online = set(range(1, len(configs) + 1))
         self.fault: Fault = lambda message: None
 
@@ -55,7 +57,8 @@ class LocalGrid(Grid):
         return sorted(self.online)
 
     def get_nodes(self) -> Iterable[NodeInfo]:
-        return [NodeInfo(node_id=node, public_key=f"key {node}".encode()) for node in sorted(self.online)]
+        nodes = sorted(self.online)
+        return [NodeInfo(node_id=node, public_key=f"key {node}".encode() if self.keys else b"") for node in nodes]
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         ids = []

@@ -216,6 +216,25 @@ def test_a_planted_leak_is_refused_by_its_receiver_and_found_by_the_audit(
     assert "train.round to rome in round 2 holds other values" in said
 
 
+def test_a_node_without_a_key_is_known_again_by_its_name_and_one_with_another_key_is_not(folder: Path) -> None:
+    nodes = [{"participant": name, "data": str(folder / f"{name}.npz")} for name in (*NAMES, "rome")]
+    for keys, joined in ((False, ["lyon", "oslo", "rome"]), (True, ["lyon", "oslo"])):
+        grid = LocalGrid(client_app(folder / "config.yaml"), nodes)
+        grid.keys, grid.online = keys, {1, 2, 3}
+
+        def fault(message: Message, grid: LocalGrid = grid) -> list[Message] | None:
+            told = json.loads(str(message.content.config_records["settings"]["json"]))
+            if message.metadata.message_type == ROUND and told["round"] == 1:
+                # Started again: another node of that name.
+                grid.online = {1, 2, 4}
+            return None
+
+        grid.fault = fault
+        run_dir = federate(folder, grid, f"run-{keys}", min_participants=1)
+        last = events(run_dir, "round")[-1]
+        assert [p["name"] for p in last["participants"]] == joined
+
+
 def test_strangers_and_other_models_are_refused(folder: Path, tmp_path: Path) -> None:
     grid = LocalGrid(
         client_app(folder / "config.yaml"),

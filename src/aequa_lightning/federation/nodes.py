@@ -58,11 +58,13 @@ class Nodes:
             except InputError as error:
                 self.strangers[node] = str(error)
                 continue
-            if index in self._ids:
+            former = self._ids.get(index)
+            if former is not None and (former in keys or keys[node] != self.keys[index]):
                 self.strangers[node] = f"calls itself {self.names[index]!r}, as another node does"
                 continue
+            # A node without a key has another number when it is started again.
             self._ids[index], self.facts[index], self.keys[index] = node, facts, keys[node]
-            joined.append(index)
+            joined += [index] if former is None else []
         return sorted(joined)
 
     def ask(self, kind: str, contents: Mapping[int, RecordDict]) -> dict[int, RecordDict | str]:
