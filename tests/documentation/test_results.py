@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from contextlib import redirect_stdout
 
-from benchmarks import demonstration, mechanism_means, riders
+from benchmarks import demonstration, mechanism_means, riders, tasks
 from tests.helpers.command import REPOSITORY
 
 PAGE = (REPOSITORY / "docs" / "results.md").read_text()
@@ -34,6 +34,10 @@ def test_results_of_the_mechanisms() -> None:
     rows = mechanism_means.read(RESULTS / "mechanisms.csv")
     assert len(Counter((row["partition"], row["seed"]) for row in rows)) == 9
     assert mechanism_means.table(rows) in PAGE
+
+
+def test_results_of_the_tasks() -> None:
+    assert tasks.table(tasks.read()) in PAGE
 
 
 def test_results_of_training_time_rewards() -> None:

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 
 def unet(num_classes: int, input_shape: tuple[int, ...], *, channels: int = 16) -> nn.Module:
-    """Build a U-Net of two levels: skip connections and transposed convolutions, no norms.
+    """Build a U-Net of two levels: skip connections, transposed convolutions, batch norms.
 
     Args:
         num_classes: Classes of a pixel.
@@ -20,7 +20,10 @@ def unet(num_classes: int, input_shape: tuple[int, ...], *, channels: int = 16) 
 
 
 def _block(read: int, kept: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(read, kept, 3, padding=1), nn.ReLU(), nn.Conv2d(kept, kept, 3, padding=1), nn.ReLU())
+    layers: list[nn.Module] = []
+    for channels in (read, kept):
+        layers += [nn.Conv2d(channels, kept, 3, padding=1, bias=False), nn.BatchNorm2d(kept), nn.ReLU()]
+    return nn.Sequential(*layers)
 
 
 class UNet(nn.Module):
