@@ -44,6 +44,28 @@ def test_results_of_training_time_rewards() -> None:
     assert mechanism_means.table(mechanism_means.read(RESULTS / "training_time.csv")) in PAGE
 
 
+def test_results_of_training_time_rewards_on_images() -> None:
+    rows = mechanism_means.read(RESULTS / "training_time_images.csv")
+    assert mechanism_means.table(rows) in PAGE
+    full = {(r["data"], r["partition"], r["mechanism"]): 100 * float(r["best_test"]) for r in rows}
+    settings = {key[:2] for key in full}
+    gains = [full[*one, "training-adjusted-third"] - full[*one, "training"] for one in settings]
+    below = [full[*one, "fedavg"] - full[*one, "training-adjusted-third"] for one in settings]
+    after = [full[*one, "fedavg"] - full[*one, "aequa"] for one in settings]
+    assert len(settings) == 6
+    said = " ".join(PAGE.split())
+    assert f"(by {min(gains):.1f} to {max(gains):.1f} points, {sum(gains) / 6:.1f} in the mean)" in said
+    assert f"below federated averaging by {min(below):.1f} to {max(below):.1f} points" in said
+    assert f"stays below by {min(after):.1f} to {max(after):.1f} points" in said
+
+
+def test_results_at_full_size() -> None:
+    for row in _rows("fashion_mnist.csv"):
+        full, mean = (f"{100 * float(row[key]):.1f} %" for key in ("best_test", "mean_test"))
+        assert full in PAGE.split("**Fashion-MNIST at full size**")[1].split("## How fast")[0], row["partition"]
+        assert mean in PAGE.split("**Fashion-MNIST at full size**")[1].split("## How fast")[0], row["partition"]
+
+
 def test_rivals_do_as_their_sources() -> None:
     page = (REPOSITORY / "docs" / "mechanisms.md").read_text().split("## Sources")[1].split("\n## ")[0]
     rows = {row["mechanism"]: float(row["difference"]) for row in _rows("rivals.csv")}

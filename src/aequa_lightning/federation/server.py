@@ -79,12 +79,12 @@ def server_app(config: Path) -> ServerApp:
     Args:
         config: The federation's ``config.yaml``: what ``aequa fit`` takes, with the server's own data.
     """
-    app = ServerApp()
 
-    @app.main()
     def main(grid: Grid, context: Context) -> None:
         run_federation(grid, config, Options.of(context.run_config))
 
+    app = ServerApp()
+    app.main()(main)
     return app
 
 
