@@ -89,3 +89,10 @@ def test_training_time_rewards(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
 def _mean_contribution(paid: dict[str, list[dict[str, float]]]) -> float:
     contributions = [person["contribution"] for person in paid["participants"]]
     return sum(contributions) / len(contributions)
+
+
+def test_own_module(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    run(monkeypatch, "own_module.py", "--run_dir=own", "--rounds=1")
+    assert "'1.0': " in capsys.readouterr().out
+    assert len(list(Path("own/rewards").glob("*.ckpt"))) == 10
+    assert len((EXAMPLES / "own_module.py").read_text().splitlines()) < 60

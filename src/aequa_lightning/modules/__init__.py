@@ -1,5 +1,6 @@
 """The LightningModules: slimmable ones, which are trained together, and the plain ones of reward files."""
 
+from aequa_lightning.modules.adapted import AdaptedModule, slimmable
 from aequa_lightning.modules.classifier import RewardClassifier, SlimmableClassifier
 from aequa_lightning.modules.language_model import RewardLanguageModel, SlimmableLanguageModel
 from aequa_lightning.modules.multi_label import RewardMultiLabelClassifier, SlimmableMultiLabelClassifier
@@ -9,6 +10,7 @@ from aequa_lightning.modules.segmentation import RewardSegmenter, SlimmableSegme
 from aequa_lightning.modules.slimmable_module import SlimmableModule
 
 __all__ = [
+    "AdaptedModule",
     "RewardClassifier",
     "RewardLanguageModel",
     "RewardModule",
@@ -21,4 +23,5 @@ __all__ = [
     "SlimmableMultiLabelClassifier",
     "SlimmableRegressor",
     "SlimmableSegmenter",
+    "slimmable",
 ]

@@ -200,7 +200,7 @@ def _kind(task: TaskFacts, classes: int) -> str:
         "classes": f"A classifier of {classes} classes",
         "labels": f"A classifier of {classes} labels, of which several may hold,",
         "positions": f"A classifier of each position, pixel or token, into {classes} classes",
-        "numbers": f"A regressor of {classes} number{'s' if classes > 1 else ''}",
+        "numbers": f"A regressor of {classes} number{'s' if (classes or 0) > 1 else ''}",
     }
     return kinds.get(str(task.target_kind), f"A network of {classes} outputs")
 
