@@ -1,4 +1,5 @@
 from aequa_lightning.data.characters import CharactersData
+from aequa_lightning.data.datasets import DatasetData
 from aequa_lightning.data.digit_pairs import DigitPairsData
 from aequa_lightning.data.digits import DigitsData
 from aequa_lightning.data.embedded_tables import BreastCancerData, DiabetesData
@@ -22,6 +23,7 @@ __all__ = [
     "CIFAR100Data",
     "CharactersData",
     "CollaborativeData",
+    "DatasetData",
     "DiabetesData",
     "DigitPairsData",
     "DigitsData",
