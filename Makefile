@@ -50,7 +50,7 @@ processes: setup  ## tests that start several processes, and kill them
 # Once more without the variable that `test` sets, as a user has it.
 threads: setup  ## tests of tracing with the threads that a user has
 	env -u OMP_NUM_THREADS -u MKL_NUM_THREADS -u OMP_WAIT_POLICY $(BIN)/python -m pytest \
-		tests/unit/slimmable/test_tracing.py tests/unit/slimmable/test_tracing_operations.py
+		tests/unit/slimmable/test_tracing.py
 
 bench: setup  ## every benchmark, into benchmarks/results/
 	$(BIN)/python -m benchmarks

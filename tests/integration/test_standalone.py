@@ -23,3 +23,11 @@ def test_what_participants_reach_alone_is_trained_once() -> None:
     assert "report.html" not in names
     assert not any(name.endswith(".pt2") for name in names)
     assert aequa("audit", "--run_dir", first) == 0
+
+
+def test_false_labels_are_looked_for_by_accuracy_whatever_the_score_is() -> None:
+    one = fit(Path("one"), rounds=1, participants=2)
+    other = fit(Path("other"), "--model.score=balanced_accuracy", rounds=1, participants=2)
+    assert [e["class_accuracy"] for e in alone(one)] == [e["validation_accuracy"] for e in alone(one)]
+    assert [e["class_accuracy"] for e in alone(other)] == [e["class_accuracy"] for e in alone(one)]
+    assert [e["validation_accuracy"] for e in alone(other)] != [e["validation_accuracy"] for e in alone(one)]

@@ -233,9 +233,7 @@ class CollaborativeData(RecordsArguments, LightningDataModule):
 
     def sample_counts(self) -> list[int]:
         """Return the number of training samples of each participant, (N,)."""
-        self.setup()
-        counts: list[int] = np.diff(self._offsets).tolist()
-        return counts
+        return [len(self.participant(number)) for number in range(self.participants)]
 
     def training_tensors(self) -> tuple[Tensor, ...]:
         """Return tensors that tell the participants' data from other data: their inputs and targets."""

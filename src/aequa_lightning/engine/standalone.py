@@ -116,16 +116,18 @@ def measure_alone(run: Run, index: int, *, seconds: float) -> StandaloneResult:
     module, device = run.classifier, run.topology.device
     full = AtWidth(module.network, 1.0)
     pairs: Iterable[tuple[Any, Any]] = outputs_of(module, full, run.data.validation(), device=device)
-    guessing = None
+    right = guessing = None
     if module.has_classes:
         pairs = list(pairs)
         classes = [(outputs.argmax(-1), module.targets(batch)) for outputs, batch in pairs]
-        guessing = guessing_accuracy(*(torch.cat(each) for each in zip(*classes, strict=True)))
+        predicted, targets = (torch.cat(each) for each in zip(*classes, strict=True))
+        right, guessing = float((predicted == targets).double().mean()), guessing_accuracy(predicted, targets)
     return StandaloneResult(
         participant=run.data.names[index],
         samples=run.samples[index],
         validation_accuracy=module.scorer.measure(pairs).value,
         test_accuracy=score_of(module, full, run.data.test(), device=device).value,
+        class_accuracy=right,
         guessing_accuracy=guessing,
         seconds=seconds,
     )

@@ -29,6 +29,8 @@ class StandaloneResult:
         samples: Number of training samples.
         validation_accuracy: Score on the server's validation part, in [0, 1].
         test_accuracy: Score on the test part, in [0, 1]; only ever reported.
+        class_accuracy: Share of the validation part whose class is right, whatever the score is; None where targets
+            are no classes.
         guessing_accuracy: What guesses in the same frequencies would reach on the validation part, in [0, 1];
             None where targets are no classes.
         seconds: Time it took.
@@ -38,6 +40,7 @@ class StandaloneResult:
     samples: int
     validation_accuracy: float
     test_accuracy: float
+    class_accuracy: float | None
     guessing_accuracy: float | None
     seconds: float
 

@@ -97,7 +97,7 @@ class RemoteCohort(CohortTrainer):
         if store is None:
             return True
         for index in store.missing():
-            store.assume(index, StandaloneResult(run.data.names[index], run.samples[index], 0.0, 0.0, None, 0.0))
+            store.assume(index, StandaloneResult(run.data.names[index], run.samples[index], 0.0, 0.0, None, None, 0.0))
         self._ask_alone([index for index in store.missing() if index in self._nodes.facts])
         return not run.is_stopping()
 
@@ -129,7 +129,7 @@ class RemoteCohort(CohortTrainer):
         seconds = _number(told, "seconds", least=0.0)
         if self._terms.standalone == "home":
             own = _number(told, "held_out_accuracy", least=0.0, most=1.0)
-            return StandaloneResult(run.data.names[index], run.samples[index], own, own, None, seconds)
+            return StandaloneResult(run.data.names[index], run.samples[index], own, own, None, None, seconds)
         network = run.classifier.network.full
         trained = {name: value for name, value in network.state_dict().items() if value.is_floating_point()}
         found = tensors_of(answer, like=trained)

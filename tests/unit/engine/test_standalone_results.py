@@ -107,7 +107,7 @@ def test_standalone_results_are_shared_by_runs_of_as_many_rounds(tmp_path: Path)
 
 def test_standalone_results_that_are_damaged_are_missing(tmp_path: Path) -> None:
     records = StandaloneStore(tmp_path, ("a", "b", "c", "d"), key="k")
-    results = [StandaloneResult(name, 9, 0.5, 0.25, 0.1, seconds=1.0) for name in "abc"]
+    results = [StandaloneResult(name, 9, 0.5, 0.25, 0.5, 0.1, seconds=1.0) for name in "abc"]
     for result in results:
         records.save(result)
     assert records.missing() == [3]
@@ -118,13 +118,13 @@ def test_standalone_results_that_are_damaged_are_missing(tmp_path: Path) -> None
 
 
 def test_standalone_results_of_other_work_are_missing(tmp_path: Path) -> None:
-    StandaloneStore(tmp_path, ("a",), key="two rounds").save(StandaloneResult("a", 9, 0.5, 0.25, 0.1, seconds=1.0))
+    StandaloneStore(tmp_path, ("a",), key="two rounds").save(StandaloneResult("a", 9, 0.5, 0.25, 0.5, 0.1, seconds=1.0))
     assert StandaloneStore(tmp_path, ("a",), key="two rounds").missing() == []
     assert StandaloneStore(tmp_path, ("a",), key="four rounds").missing() == [0]
 
 
 def test_standalone_results_of_a_finished_run_count_whatever_the_model_starts_from(tmp_path: Path) -> None:
-    result = StandaloneResult("a", 9, 0.5, 0.25, 0.1, seconds=1.0)
+    result = StandaloneResult("a", 9, 0.5, 0.25, 0.5, 0.1, seconds=1.0)
     StandaloneStore(tmp_path / "worknow", ("a",), key="worknow").save(result)
     for key, found in {"worknew": True, "restnow": False}.items():
         store = StandaloneStore(tmp_path / "worknow", ("a",), key=f"{key}!")

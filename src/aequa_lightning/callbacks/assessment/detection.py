@@ -136,8 +136,9 @@ def _false_labels(run: Run) -> list[int]:
     return [
         index
         for index, alone in enumerate(run.standalone.all if run.standalone is not None else [])
-        if alone.guessing_accuracy is not None
-        and is_worse_than_guessing(alone.validation_accuracy, alone.guessing_accuracy, samples)
+        if alone.class_accuracy is not None
+        and alone.guessing_accuracy is not None
+        and is_worse_than_guessing(alone.class_accuracy, alone.guessing_accuracy, samples)
     ]
 
 
