@@ -16,7 +16,8 @@ name = "{name}"
 version = "1.0.0"
 description = "A federation that pays fair model rewards"
 license = "Apache-2.0"
-dependencies = ["aequa-lightning[flower]"]
+# aequa-lightning is installed on every machine beforehand: what runs there is what its owner has installed.
+dependencies = []
 
 [tool.hatch.build.targets.wheel]
 packages = ["."]
@@ -31,6 +32,8 @@ clientapp = "app:client"
 [tool.flwr.app.config]
 participants = "{participants}"
 run-dir = "{run_dir}"
+# Where Flower's simulation on one machine finds NAME.npz of each participant; SuperNodes are told their own file.
+data-dir = "{data_dir}"
 # Where is measured what each reaches alone: "home", on its own held-out part, or "server", which is sent the model.
 standalone = "home"
 # Fewest answers that a round is done with; seconds that an answer may take, and that the start waits for participants.
@@ -120,6 +123,7 @@ def write_federation(folder: Path, participants: list[str]) -> Path:
         "count": len(participants),
         "run_dir": (folder.resolve().parent / "runs" / name).as_posix(),
         "data": (folder.resolve().parent / "server.npz").as_posix(),
+        "data_dir": folder.resolve().parent.as_posix(),
     }
     for file, content in {
         "pyproject.toml": PYPROJECT,

@@ -16,6 +16,8 @@ def test_the_files_can_be_read(tmp_path: Path) -> None:
     project = tomllib.loads((folder / "pyproject.toml").read_text())
     assert project["tool"]["flwr"]["app"]["components"] == {"serverapp": "app:server", "clientapp": "app:client"}
     assert project["tool"]["flwr"]["app"]["config"]["participants"] == "lyon,oslo"
+    # Flower would install them from an index, over what a participant has verified.
+    assert project["project"]["dependencies"] == []
     assert {node.id for node in ast.walk(ast.parse((folder / "app.py").read_text())) if isinstance(node, ast.Name)} >= {
         "client",
         "server",
