@@ -11,6 +11,8 @@ from aequa_lightning.rewards.files.held import widths_received
 from aequa_lightning.slimmable import SlimmableModel
 
 RECORD = "messages.jsonl"
+# Sent with every reward.
+MANIFEST = ("manifest.json", "manifest.sig")
 
 
 def message_faults(
@@ -47,7 +49,8 @@ def message_faults(
         named = f"{RECORD} line {place}: {kind} to {participant}"
         for file, digest in row.get("files", {}).items():
             owner = Path(file).stem
-            if owner not in (participant, "manifest") or rewards.get(file, digest) != digest:
+            own = file in MANIFEST if owner == "manifest" else owner == participant and rewards.get(file) == digest
+            if not own:
                 yield f"{named} holds {file}, which is not its reward"
         width = widths.get((number, participant)) if kind == "train.round" else None
         if width is None:
