@@ -110,6 +110,13 @@ def test_a_federation_computes_what_the_simulator_computes(folder: Path, capsys:
     capsys.readouterr()
     assert aequa("audit", "--run_dir", run_dir) == 0
     assert "9 downloads of the rounds hold exactly their width" in capsys.readouterr().out
+    # A line that is left out is missed.
+    record = run_dir / "messages.jsonl"
+    kept = [line for line in record.read_text().splitlines() if '"round": 2' not in line or '"rome"' not in line]
+    record.write_text("\n".join(kept) + "\n")
+    with pytest.raises(SystemExit):
+        aequa("audit", "--run_dir", run_dir)
+    assert "messages.jsonl names no message to rome in round 2" in capsys.readouterr().out
 
 
 def answer_to(message: Message, settings: dict[str, Any], **content: Any) -> Message:

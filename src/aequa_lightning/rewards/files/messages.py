@@ -36,6 +36,7 @@ def message_faults(
     if not path.is_file():
         return
     widths = {(event["round"], name): width for event in events for name, width in widths_received(event).items()}
+    unsaid = {(event["round"], row["name"]) for event in events for row in event["participants"]}
     frozen = any(not parameter.requires_grad for parameter in network.full.parameters())
     trainable = [name for name, parameter in network.full.named_parameters() if parameter.requires_grad]
     for place, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
@@ -52,6 +53,7 @@ def message_faults(
             own = file in MANIFEST if owner == "manifest" else owner == participant and rewards.get(file) == digest
             if not own:
                 yield f"{named} holds {file}, which is not its reward"
+        unsaid -= {(number, participant)} if kind == "train.round" else set()
         width = widths.get((number, participant)) if kind == "train.round" else None
         if width is None:
             # A round that was begun and not finished is repeated; the message must fit the width that it names.
@@ -63,3 +65,4 @@ def message_faults(
         expected = downloads.get(file_of(number, participant))
         if kind == "train.round" and not frozen and expected is not None and row["sha256"] != expected:
             yield f"{named} in round {number} holds other values than the server recorded for it"
+    yield from (f"{RECORD} names no message to {name} in round {number}" for number, name in sorted(unsaid))
